@@ -1,0 +1,86 @@
+/**
+ * How credentials are renewed, and whether they are still good: the lifecycle interface, and the registry of providers that a
+ * `CredentialStore` uses. Providers answer what their server has; they write nothing.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Option from "effect/Option"
+import type * as Stream from "effect/Stream"
+import type { Credential, CredentialType, CredentialValidation, ProviderAccount } from "./Credential.ts"
+import type {
+  AdenFailure,
+  AdenRequestFailure,
+  FetchFailure,
+  IntegrationNotFound,
+  ReauthRequired
+} from "./CredentialError.ts"
+
+/**
+ * One step of a synchronisation, in the order in which answers arrive. `Listed` comes first.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type ProviderSyncEvent =
+  | { readonly _tag: "Listed"; readonly accounts: ReadonlyArray<ProviderAccount>; readonly total: number }
+  | { readonly _tag: "Fetched"; readonly account: ProviderAccount; readonly credential: Credential }
+  | { readonly _tag: "Blocked"; readonly account: ProviderAccount; readonly error: ReauthRequired }
+  | { readonly _tag: "Gone"; readonly account: ProviderAccount }
+  | { readonly _tag: "Malformed"; readonly id: string | undefined; readonly detail: string }
+  | { readonly _tag: "Failed"; readonly account: ProviderAccount; readonly error: FetchFailure }
+
+/**
+ * The lifecycle of one kind of credential. `id` is what a stored credential carries as `providerId`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CredentialProvider {
+  readonly id: string
+  readonly supportedTypes: ReadonlyArray<CredentialType>
+  /** Whether this provider renews the credential: its `providerId` is this provider's. */
+  readonly canHandle: (credential: Credential) => boolean
+  /** Whether the token should be renewed now: it has expired, or expires within the refresh buffer. */
+  readonly shouldRefresh: (credential: Credential) => Effect.Effect<boolean>
+  /** Renews the token. The answer keeps what the credential held and the server did not name. */
+  readonly refresh: (credential: Credential) => Effect.Effect<Credential, FetchFailure | IntegrationNotFound>
+  readonly validate: (
+    credential: { readonly id: string }
+  ) => Effect.Effect<CredentialValidation, AdenFailure>
+  readonly fetch: (id: string) => Effect.Effect<Option.Option<Credential>, FetchFailure>
+  /** All integrations the provider has, and the items of its list that could not be read. */
+  readonly list: Effect.Effect<{
+    readonly accounts: ReadonlyArray<ProviderAccount>
+    readonly malformed: ReadonlyArray<{ readonly id: string | undefined; readonly detail: string }>
+  }, AdenRequestFailure>
+  /** Fetches every integration, a bounded number at a time. Fails only when the list itself cannot be had. */
+  readonly syncStream: Stream.Stream<ProviderSyncEvent, AdenRequestFailure>
+}
+
+/**
+ * The providers that a `CredentialStore` renews with.
+ *
+ * @since 0.1.0
+ * @category services
+ */
+export class CredentialProviders extends Context.Service<CredentialProviders, {
+  readonly all: ReadonlyArray<CredentialProvider>
+}>()("aden-credentials/CredentialProviders") {
+  /** No provider: the store serves what storage holds, and `sync` and `refresh` fail with `NoProvider`. */
+  static readonly layerNone: Layer.Layer<CredentialProviders> = Layer.succeed(CredentialProviders, { all: [] })
+
+  /** The providers of several layers in one registry, in their order. */
+  static readonly layerAll = <E, R>(
+    layers: ReadonlyArray<Layer.Layer<CredentialProviders, E, R>>
+  ): Layer.Layer<CredentialProviders, E, R> =>
+    Layer.effect(
+      CredentialProviders,
+      Effect.map(
+        Effect.forEach(layers, (layer) => Layer.build(layer)),
+        (contexts) => ({ all: contexts.flatMap((context) => Context.get(context, CredentialProviders).all) })
+      )
+    )
+}

@@ -1,0 +1,159 @@
+/**
+ * What an HTTP answer from Aden means: the table of docs/contract.md, as one function from status, headers and body to a value
+ * or a typed error. Does no I/O.
+ */
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as Headers from "effect/http/Headers"
+import { ErrorAnswer } from "../AdenApi.ts"
+import {
+  AdenForbidden,
+  AdenProtocolError,
+  AdenRejected,
+  AdenUnauthorized,
+  AdenUnavailable,
+  IntegrationNotFound,
+  RateLimited,
+  ReauthRequired,
+  RefreshFailed
+} from "../CredentialError.ts"
+import type { AdenFailure, AdenRequestFailure } from "../CredentialError.ts"
+import { cleanMessage, cleanText } from "./foreignText.ts"
+import { isLoopback } from "./loopback.ts"
+
+/** One answer, read completely. */
+export interface Answer {
+  readonly status: number
+  readonly headers: Headers.Headers
+  readonly body: string
+  /** When it arrived, by the local clock, in ms. */
+  readonly receivedAt: number
+}
+
+/** What an answer is read for: the integration asked about, if any, and the secrets that no message may repeat. */
+export interface Question {
+  readonly id: string | undefined
+  readonly secrets: ReadonlyArray<string>
+}
+
+const defaultRetryAfter = Duration.seconds(60)
+const maximumRetryAfter = Duration.hours(1)
+
+/** Aden answered, but not by the contract. */
+export const protocolError = (
+  id: string | undefined,
+  detail: string,
+  options: { readonly status?: number; readonly isTransient: boolean }
+): AdenUnavailable =>
+  new AdenUnavailable({
+    id,
+    reason: new AdenProtocolError({ detail: cleanText(detail), status: options.status, isTransient: options.isTransient })
+  })
+
+/** The JSON of a body, without a byte order mark. */
+const parseJson = (body: string): Option.Option<unknown> =>
+  Option.liftThrowable((text: string): unknown => JSON.parse(text))(body.startsWith("\ufeff") ? body.slice(1) : body)
+
+/** Reads the body of a successful answer. */
+export const decodeAnswer = <A, I>(
+  schema: Schema.Codec<A, I>,
+  answer: Answer,
+  question: Question
+): Result.Result<A, AdenUnavailable> => {
+  const failed = (detail: string) =>
+    Result.fail(protocolError(question.id, detail, { status: answer.status, isTransient: true }))
+  const json = parseJson(answer.body)
+  if (Option.isNone(json)) return failed(answer.body === "" ? "an empty body" : "a body that is not JSON")
+  return Result.match(Schema.decodeUnknownResult(schema)(json.value), {
+    onSuccess: Result.succeed,
+    onFailure: (error) => failed(`an unexpected body: ${error.message.replace(/\s+/g, " ")}`)
+  })
+}
+
+/** The error that an answer outside 200–299 stands for, to a request that may name no integration. */
+export const requestFailureOf = (answer: Answer, question: Question): AdenRequestFailure => {
+  const { id } = question
+  const { status } = answer
+  const error = errorAnswerOf(answer)
+  const detail = detailOf(error, question)
+  const unexpected = (what: string, isTransient: boolean) => protocolError(id, what, { status, isTransient })
+
+  if (status === 408) return unexpected("the server waited too long for the request", true)
+  if (status >= 500) return unexpected("the server failed", true)
+  if (status < 400) return unexpected("an answer that the contract does not know", false)
+  if (status === 429) return new RateLimited({ id, retryAfter: retryAfterOf(answer, error) })
+  if (status === 401 || status === 403) {
+    if (Option.isNone(error)) return unexpected("refused by something other than Aden (a proxy, a firewall)", false)
+    return status === 401 ? new AdenUnauthorized({ id, detail }) : new AdenForbidden({ id, detail })
+  }
+  if (status === 404) {
+    return unexpected("no such path; something other than Aden answered, or ADEN_API_URL has a wrong path", false)
+  }
+  return new AdenRejected({ id, status, detail: detail ?? "" })
+}
+
+/** The error that an answer outside 200–299 stands for, to a request about one integration. */
+export const failureOf = (answer: Answer, question: Question & { readonly id: string }): AdenFailure => {
+  const { id } = question
+  const error = errorAnswerOf(answer)
+  if (Option.isSome(error)) {
+    const { error: code, requires_reauthorization, reauthorization_url } = error.value
+    if (answer.status === 404 && code === "integration_not_found") return new IntegrationNotFound({ id })
+    if (answer.status === 400 && requires_reauthorization === true) {
+      return new ReauthRequired({
+        id,
+        detail: detailOf(error, question),
+        reauthorizationUrl: reauthorizationUrl(reauthorization_url)
+      })
+    }
+    if (answer.status === 400 && code === "refresh_failed") {
+      return new RefreshFailed({ id, detail: detailOf(error, question) ?? code })
+    }
+  }
+  return requestFailureOf(answer, question)
+}
+
+const errorAnswerOf = (answer: Answer): Option.Option<typeof ErrorAnswer.Type> =>
+  Option.flatMap(parseJson(answer.body), (json) => Schema.decodeUnknownOption(ErrorAnswer)(json))
+
+const detailOf = (error: Option.Option<typeof ErrorAnswer.Type>, question: Question): string | undefined =>
+  Option.isSome(error) ? cleanMessage(error.value.message ?? error.value.error, question.secrets) : undefined
+
+/** Where a person authorizes again: https, or http on this machine, without user info; anything else is as good as none. */
+export const reauthorizationUrl = (text: string | null | undefined): string | undefined => {
+  if (text === undefined || text === null || text.length > 2000 || !URL.canParse(text)) return undefined
+  const url = new URL(text)
+  const allowed = url.protocol === "https:" || (url.protocol === "http:" && isLoopback(url))
+  return allowed && url.username === "" && url.password === "" ? url.href : undefined
+}
+
+/** The `Date` of an answer, in ms. */
+export const serverTime = (headers: Headers.Headers): Option.Option<number> =>
+  Option.flatMap(Headers.get(headers, "date"), (text) =>
+    Option.map(Result.getSuccess(Headers.parseHttpDate(text)), DateTime.toEpochMillis))
+
+const retryAfterOf = (answer: Answer, error: Option.Option<typeof ErrorAnswer.Type>): Duration.Duration =>
+  Option.match(
+    Option.orElse(
+      // RFC 9110, section 10.2.3: a date is read against the answer's own clock, which sent it.
+      Option.flatMap(Headers.get(answer.headers, "retry-after"), (text) =>
+        Option.map(Result.getSuccess(Headers.parseRetryAfter(text)), (hint) =>
+          Headers.retryAfterDelay(hint, Option.getOrElse(serverTime(answer.headers), () => answer.receivedAt)))),
+      () => Option.flatMap(error, (body) => secondsOf(body.retry_after))
+    ),
+    {
+      onNone: () => defaultRetryAfter,
+      onSome: (hint) => Duration.clamp(hint, { minimum: Duration.zero, maximum: maximumRetryAfter })
+    }
+  )
+
+/** `retry_after` in a body: seconds, as a number or as text. */
+const secondsOf = (value: unknown): Option.Option<Duration.Duration> => {
+  const seconds = typeof value === "string" && value.trim() !== "" ? Number(value) : value
+  return typeof seconds === "number" && Number.isFinite(seconds) && seconds >= 0
+    ? Option.some(Duration.millis(Math.min(seconds * 1000, Duration.toMillis(maximumRetryAfter))))
+    : Option.none()
+}

@@ -9,8 +9,6 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
-import * as Schema from "effect/Schema"
-import * as SchemaGetter from "effect/SchemaGetter"
 import * as HttpApi from "effect/http-api/HttpApi"
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup"
@@ -18,6 +16,8 @@ import * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
 import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
 import * as HttpApiSecurity from "effect/http-api/HttpApiSecurity"
 import * as OpenApi from "effect/http-api/OpenApi"
+import * as Schema from "effect/Schema"
+import * as SchemaGetter from "effect/SchemaGetter"
 import { cleanText, isClean } from "./internal/foreignText.ts"
 import { Timestamp } from "./internal/timestamp.ts"
 
@@ -187,9 +187,10 @@ const errorAnswer = <const Error extends string, Fields extends Schema.Struct.Fi
   error: Error,
   fields: Fields
 ) =>
-  Schema.Struct({ error: Schema.Literal(error), message: Schema.String, ...fields }).pipe(HttpApiSchema.status(status)).annotate({
-    identifier
-  })
+  Schema.Struct({ error: Schema.Literal(error), message: Schema.String, ...fields }).pipe(HttpApiSchema.status(status))
+    .annotate({
+      identifier
+    })
 
 /**
  * 400: the token could not be refreshed; `requires_reauthorization` says whether a person has to act.

@@ -8,6 +8,7 @@
  * @since 0.1.0
  */
 import type * as DateTime from "effect/DateTime"
+import * as Equal from "effect/Equal"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 
@@ -198,9 +199,16 @@ export class Credential extends Schema.Class<Credential>("aden-credentials/Crede
       type: answer.type,
       keys,
       providerId: answer.providerId,
-      lastRefreshed: answer.lastRefreshed,
+      lastRefreshed: this.holdsTokenOf(answer) ? this.lastRefreshed ?? answer.lastRefreshed : answer.lastRefreshed,
       autoRefresh: answer.autoRefresh
     })
+  }
+
+  /** Whether both hold the same default token with the same expiry: a token's life runs from its first receipt. */
+  holdsTokenOf(other: Credential): boolean {
+    const [mine, theirs] = [this.defaultKey, other.defaultKey]
+    return mine !== undefined && theirs !== undefined && Redacted.value(mine.value) === Redacted.value(theirs.value) &&
+      Equal.equals(mine.expiresAt, theirs.expiresAt)
   }
 
   private plain(name: string): string | undefined {

@@ -5,18 +5,14 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as Option from "effect/Option"
+import * as Option from "effect/Option"
 import type * as Stream from "effect/Stream"
 import type { Credential, CredentialType, CredentialValidation, ProviderAccount } from "./Credential.ts"
-import type {
-  AdenFailure,
-  AdenRequestFailure,
-  FetchFailure,
-  IntegrationNotFound,
-  ReauthRequired
-} from "./CredentialError.ts"
+import { ReauthRequired } from "./CredentialError.ts"
+import type { AdenFailure, AdenRequestFailure, FetchFailure, IntegrationNotFound } from "./CredentialError.ts"
 
 /**
  * One step of a synchronisation, in the order in which answers arrive. `Listed` comes first.
@@ -41,7 +37,11 @@ export type ProviderSyncEvent =
 export interface CredentialProvider {
   readonly id: string
   readonly supportedTypes: ReadonlyArray<CredentialType>
-  /** Whether this provider renews the credential: its `providerId` is this provider's. */
+  /** How long before its expiry a token is renewed. */
+  readonly refreshBuffer: Duration.Duration
+  /** How far the server's clock is ahead of the local one, in ms; 0 when nothing is known. */
+  readonly clockOffset: Effect.Effect<number>
+  /** Whether this provider renews the credential: its `providerId` is this provider's, or it has none and this provider's mark. */
   readonly canHandle: (credential: Credential) => boolean
   /** Whether the token should be renewed now: it has expired, or expires within the refresh buffer. */
   readonly shouldRefresh: (credential: Credential) => Effect.Effect<boolean>
@@ -83,4 +83,49 @@ export class CredentialProviders extends Context.Service<CredentialProviders, {
         (contexts) => ({ all: contexts.flatMap((context) => Context.get(context, CredentialProviders).all) })
       )
     )
+}
+
+/**
+ * How many integrations are fetched at a time by a synchronisation.
+ *
+ * @since 0.1.0
+ * @category synchronisation
+ */
+export const syncConcurrency = 16
+
+/**
+ * Fetches one listed integration. One that is listed as blocked is asked about with `validate`, which knows where a person
+ * authorizes it again, and fetched after all when it turns out to be valid.
+ *
+ * @since 0.1.0
+ * @category synchronisation
+ */
+export const syncOne = (provider: CredentialProvider, account: ProviderAccount): Effect.Effect<ProviderSyncEvent> => {
+  const fetched = provider.fetch(account.id).pipe(
+    Effect.map(Option.match({
+      onNone: (): ProviderSyncEvent => ({ _tag: "Gone", account }),
+      onSome: (credential): ProviderSyncEvent => ({ _tag: "Fetched", account, credential })
+    })),
+    Effect.catch((error) =>
+      Effect.succeed<ProviderSyncEvent>(
+        error._tag === "ReauthRequired" ? { _tag: "Blocked", account, error } : { _tag: "Failed", account, error }
+      )
+    )
+  )
+  if (account.status !== "requires_reauth") return fetched
+  return provider.validate(account).pipe(
+    Effect.map((validation) => validation.valid ? Option.none() : Option.some(validation.reauthorizationUrl)),
+    Effect.catch((error) =>
+      Effect.succeed(Option.some(error._tag === "ReauthRequired" ? error.reauthorizationUrl : undefined))
+    ),
+    Effect.flatMap(Option.match({
+      onNone: () => fetched,
+      onSome: (reauthorizationUrl) =>
+        Effect.succeed<ProviderSyncEvent>({
+          _tag: "Blocked",
+          account,
+          error: new ReauthRequired({ id: account.id, reauthorizationUrl })
+        })
+    }))
+  )
 }

@@ -30,6 +30,8 @@ export class CredentialState extends Schema.Class<CredentialState>("aden-credent
   /** Since when a person has to authorize the integration again. */
   blockedSince: Schema.optional(Timestamp),
   reauthorizationUrl: Schema.optional(Schema.String),
+  /** Since when Aden refuses the API key (401 or 403). */
+  refusedSince: Schema.optional(Timestamp),
   /** Until when Aden must not be asked for this credential. */
   coolDownUntil: Schema.optional(Timestamp),
   /** The tag of the last error, such as `AdenUnavailable`. */
@@ -60,17 +62,28 @@ export class CredentialStorage extends Context.Service<CredentialStorage, {
   readonly load: (id: string) => Effect.Effect<Option.Option<Credential>, StorageFailure>
   /**
    * Saves a credential under its id and counts the generation up. With `expectedGeneration`, fails with
-   * `GenerationConflict` and writes nothing when another writer saved meanwhile. Fields of the stored document that the
-   * credential does not know are kept. What cannot be opened is not overwritten (`CredentialDecryptionFailed`).
+   * `GenerationConflict` and writes nothing when another writer saved meanwhile. `state`, when given, is saved with it, as by
+   * `saveState`. Fields of the stored document that the credential does not know are kept. What cannot be opened is not
+   * overwritten (`CredentialDecryptionFailed`).
    */
   readonly save: (
     credential: Credential,
-    options?: { readonly expectedGeneration?: number | undefined }
+    options?: {
+      readonly expectedGeneration?: number | undefined
+      readonly state?: CredentialState | undefined
+    }
   ) => Effect.Effect<void, StorageFailure | GenerationConflict>
-  /** Saves many at the cost of one index update. One that fails does not spoil the others: answers the failures by id. */
+  /**
+   * Saves many at the cost of one index update. One that fails does not spoil the others: answers the failures by id.
+   * `expectedGenerations` are by id, and `state` is saved with each, both as in `save`.
+   */
   readonly saveMany: (
-    credentials: ReadonlyArray<Credential>
-  ) => Effect.Effect<ReadonlyMap<string, StorageFailure>, CredentialStorageError>
+    credentials: ReadonlyArray<Credential>,
+    options?: {
+      readonly expectedGenerations?: ReadonlyMap<string, number> | undefined
+      readonly state?: CredentialState | undefined
+    }
+  ) => Effect.Effect<ReadonlyMap<string, StorageFailure | GenerationConflict>, CredentialStorageError>
   /** Deletes the entry and its state; `false` when there was none. What cannot be opened is deleted too: a person asked. */
   readonly delete: (id: string) => Effect.Effect<boolean, CredentialStorageError>
   /** The ids of all entries, those that cannot be opened included, in no particular order. */

@@ -1,0 +1,447 @@
+/**
+ * What programs use: ask for a credential by its ref, get one that is valid now, or a typed error that says what to do.
+ *
+ * The store keeps what it read in memory, has the provider renew tokens before they expire, and serves an unexpired token
+ * while Aden is unavailable. The rules are those of docs/semantics.md.
+ *
+ * @since 0.1.0
+ */
+import * as Arr from "effect/Array"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import type * as Redacted from "effect/Redacted"
+import * as Stream from "effect/Stream"
+import type { Credential, CredentialIdentity, CredentialRef, CredentialType, CredentialValidation } from "./Credential.ts"
+import { CredentialKeyNotFound, CredentialNotFound, NoProvider } from "./CredentialError.ts"
+import type {
+  AdenConfigError,
+  AmbiguousCredential,
+  CredentialFailure,
+  CredentialStorageError,
+  StorageFailure
+} from "./CredentialError.ts"
+import type { CredentialEvent, SyncEvent, SyncFailure, SyncReport, SyncSkipped } from "./CredentialEvent.ts"
+import { CredentialProviders } from "./CredentialProvider.ts"
+import { CredentialState, CredentialStorage } from "./CredentialStorage.ts"
+import type { CredentialEntry } from "./internal/CredentialEntry.ts"
+import { CredentialTable } from "./internal/CredentialTable.ts"
+import { durationSetting } from "./internal/durationSetting.ts"
+import { RefResolver } from "./internal/RefResolver.ts"
+import { Renewal } from "./internal/Renewal.ts"
+import { Synchronization } from "./internal/Synchronization.ts"
+import type { RefreshPolicy } from "./RefreshPolicy.ts"
+import { backOff } from "./RefreshPolicy.ts"
+
+/**
+ * Settings of the store.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CredentialStoreOptions {
+  /** Whether a read renews a due credential in the background; true. An expired one is renewed either way. */
+  readonly autoRefresh?: boolean | undefined
+  /** How long a credential is used without Aden confirming it; 5 minutes. */
+  readonly cacheTtl?: Duration.Input | undefined
+  /** When to ask Aden again after it failed; {@link backOff} by default. */
+  readonly policy?: RefreshPolicy | undefined
+  /** How long a caller without a usable token waits, over all attempts; 30 seconds. */
+  readonly deadline?: Duration.Input | undefined
+  /** How long an unexpired credential is served after Aden last confirmed it; 24 hours, and 1 hour after a 401 or 403. */
+  readonly maxStale?: Duration.Input | undefined
+}
+
+/**
+ * A stored credential at a glance, without secrets. `unreadable`: something is stored that cannot be opened.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CredentialSummary {
+  /** The shortest ref that names it: the id, or `provider:alias`. */
+  readonly ref: CredentialRef
+  readonly id: string
+  readonly type: CredentialType | undefined
+  readonly provider: string | undefined
+  readonly alias: string | undefined
+  readonly status: "active" | "expired" | "requires_reauth" | "unreadable"
+  /** `undefined`: it does not expire. */
+  readonly expiresAt: DateTime.Utc | undefined
+}
+
+/**
+ * One account of a provider, as stored.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface StoredAccount {
+  readonly ref: CredentialRef
+  readonly id: string
+  readonly alias: string | undefined
+  readonly identity: CredentialIdentity
+}
+
+/**
+ * Where a credential stands, without secrets. Times are by the local clock.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CredentialExplanation {
+  readonly ref: CredentialRef
+  readonly id: string
+  readonly provider: string | undefined
+  readonly alias: string | undefined
+  readonly status: "fresh" | "stale" | "due" | "expired" | "requires_reauth"
+  /** Where the credential at hand came from: `served stale` while Aden does not confirm it. */
+  readonly source: "memory" | "disk" | "aden" | "served stale"
+  /** Since Aden last confirmed it, or, where that is unknown, since it was first seen. */
+  readonly age: Duration.Duration
+  readonly expiresAt: DateTime.Utc | undefined
+  readonly timeLeft: Duration.Duration | undefined
+  /** From when a read renews it. */
+  readonly renewalAt: DateTime.Utc | undefined
+  /** The tag of the last error, such as `AdenUnavailable`. */
+  readonly lastError: string | undefined
+  /** For how long Aden must not be asked for it. */
+  readonly coolDownLeft: Duration.Duration | undefined
+  readonly reauthorizationUrl: string | undefined
+}
+
+/**
+ * The credentials of a program.
+ *
+ * @since 0.1.0
+ * @category services
+ */
+export class CredentialStore extends Context.Service<CredentialStore, {
+  /** The credential that the ref names, valid now. */
+  readonly get: (ref: CredentialRef) => Effect.Effect<Credential, CredentialFailure>
+  /** Like `get`, with none for a ref that names nothing. */
+  readonly getOption: (
+    ref: CredentialRef
+  ) => Effect.Effect<Option.Option<Credential>, Exclude<CredentialFailure, CredentialNotFound>>
+  /** One key of the credential, such as `access_token`. */
+  readonly getKey: (
+    ref: CredentialRef,
+    name: string
+  ) => Effect.Effect<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound>
+  /** The token to send: the credential's default key. */
+  readonly token: (
+    ref: CredentialRef
+  ) => Effect.Effect<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound>
+  /** Keeps a credential of the program's own. Aden never overwrites it. */
+  readonly save: (credential: Credential) => Effect.Effect<void, StorageFailure>
+  /** Deletes the stored credential, here alone: Aden is not told. `false` when there was none. */
+  readonly delete: (ref: CredentialRef) => Effect.Effect<boolean, StorageFailure | AmbiguousCredential>
+  /** All stored credentials at a glance. */
+  readonly list: Effect.Effect<ReadonlyArray<CredentialSummary>, CredentialStorageError>
+  /** The stored accounts of a provider. */
+  readonly accounts: (provider: string) => Effect.Effect<ReadonlyArray<StoredAccount>, CredentialStorageError>
+  /** Has Aden renew the token now, whatever its age; never answered by a renewal that began before the call. */
+  readonly refresh: (ref: CredentialRef) => Effect.Effect<Credential, CredentialFailure | NoProvider>
+  /** Asks Aden now whether the token is good. An invalid token is an answer. */
+  readonly validate: (ref: CredentialRef) => Effect.Effect<CredentialValidation, CredentialFailure>
+  /** The token at hand is no good (an API refused it): the next read renews it. */
+  readonly invalidate: (ref: CredentialRef) => Effect.Effect<void, StorageFailure | AmbiguousCredential>
+  /** Fetches every integration that Aden lists, and saves it. */
+  readonly sync: Effect.Effect<SyncReport, SyncFailure>
+  /** `sync`, step by step. */
+  readonly syncStream: Stream.Stream<SyncEvent, SyncFailure>
+  /** Where the credential stands. Asks nobody. */
+  readonly explain: (
+    ref: CredentialRef
+  ) => Effect.Effect<CredentialExplanation, StorageFailure | CredentialNotFound | AmbiguousCredential>
+  /** What happens to credentials from now on. */
+  readonly changes: Stream.Stream<CredentialEvent>
+}>()("aden-credentials/CredentialStore") {
+  /**
+   * The store over a `CredentialStorage` and the registered providers.
+   *
+   * @example
+   * ```ts
+   * import { AdenClient, AdenSyncProvider, CredentialStore, EncryptedFileStorage } from "aden-credentials"
+   * import { Effect, Layer } from "effect"
+   *
+   * const Credentials = CredentialStore.layer().pipe(
+   *   Layer.provide(AdenSyncProvider.layer()),
+   *   Layer.provide(AdenClient.layerConfig),
+   *   Layer.provide(EncryptedFileStorage.layerConfig)
+   * )
+   *
+   * const program = Effect.gen(function*() {
+   *   const store = yield* CredentialStore
+   *   return yield* store.token("hubspot")
+   * }).pipe(Effect.provide(Credentials))
+   * ```
+   */
+  static readonly layer = (
+    options: CredentialStoreOptions = {}
+  ): Layer.Layer<CredentialStore, AdenConfigError, CredentialStorage | CredentialProviders> =>
+    Layer.effect(CredentialStore, make(options))
+}
+
+// internal
+
+const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
+  const storage = yield* CredentialStorage
+  const { all: providers } = yield* CredentialProviders
+  const cacheTtl = yield* durationSetting("cacheTtl", options.cacheTtl ?? "5 minutes")
+  const deadline = yield* durationSetting("deadline", options.deadline ?? "30 seconds")
+  const maxStale = yield* durationSetting("maxStale", options.maxStale ?? "24 hours")
+
+  const table = yield* CredentialTable.make({
+    storage,
+    providers,
+    cacheTtl: Duration.toMillis(cacheTtl),
+    autoRefresh: options.autoRefresh ?? true
+  })
+  const resolver = new RefResolver(table)
+  const renewal = new Renewal({
+    table,
+    resolver,
+    policy: options.policy ?? backOff,
+    deadline,
+    maxStale: Duration.toMillis(maxStale)
+  })
+  yield* Effect.addFinalizer(() => Effect.andThen(renewal.shutdown(), resolver.shutdown()))
+  const synchronization = new Synchronization({ table, resolver, renewal })
+
+  /** The entry that a ref means, stored or listed by a provider. */
+  const find = Effect.fnUntraced(function*(ref: CredentialRef) {
+    return (yield* resolver.findStored(ref)) ?? (yield* resolver.findListed(ref))
+  })
+
+  const findAndRead = Effect.fn("CredentialStore.get")(function*(ref: CredentialRef) {
+    yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
+    return yield* renewal.read(yield* find(ref))
+  }, (effect, ref) => Effect.catchTag(effect, "CredentialNotFound", () => Effect.fail(new CredentialNotFound({ ref }))))
+
+  /** The entry of a ref while it is fresh: no I/O, no fiber and no span on this path. */
+  const fresh = (ref: CredentialRef, now: number): CredentialEntry | undefined => {
+    const entry = table.known(ref)
+    return entry !== undefined && now < entry.freshUntil ? entry : undefined
+  }
+
+  const get = (ref: CredentialRef): Effect.Effect<Credential, CredentialFailure> =>
+    Effect.withFiber((fiber) => {
+      const entry = fresh(ref, fiber.getRef(Clock.Clock).currentTimeMillisUnsafe())
+      return entry?.credential === undefined ? findAndRead(ref) : Effect.succeed(entry.credential)
+    })
+
+  const token = (
+    ref: CredentialRef
+  ): Effect.Effect<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound> =>
+    Effect.withFiber((fiber) =>
+      fresh(ref, fiber.getRef(Clock.Clock).currentTimeMillisUnsafe())?.token ??
+        Effect.flatMap(findAndRead(ref), (credential) =>
+          credential.defaultKey === undefined
+            ? Effect.fail(new CredentialKeyNotFound({ ref }))
+            : Effect.succeed(credential.defaultKey.value))
+    )
+
+  const getKey = (ref: CredentialRef, name: string) =>
+    Effect.flatMap(get(ref), (credential) => {
+      const key = credential.keys.get(name)
+      return key === undefined ? Effect.fail(new CredentialKeyNotFound({ ref, name })) : Effect.succeed(key.value)
+    })
+
+  const getOption = (ref: CredentialRef) =>
+    Effect.catchTag(Effect.asSome(get(ref)), "CredentialNotFound", () => Effect.succeedNone)
+
+  const save = Effect.fn("CredentialStore.save")(function*(credential: Credential) {
+    yield* Effect.annotateCurrentSpan({ "credential.id": credential.id })
+    yield* storage.save(credential, { state: CredentialState.initial }).pipe(
+      Effect.catchTag("GenerationConflict", Effect.die)
+    )
+    const entry = table.entry(credential.id)
+    entry.clear()
+    entry.isUnsaved = false
+    yield* table.load(entry)
+    resolver.forgetMissing()
+  })
+
+  /** The id of what is stored under a ref, even if it cannot be opened. */
+  const storedId = Effect.fnUntraced(function*(ref: CredentialRef) {
+    if (ref === "" || (yield* storage.exists(ref))) return ref
+    return (yield* resolver.findStored(ref))?.id ?? ref
+  })
+
+  const remove = Effect.fn("CredentialStore.delete")(function*(ref: CredentialRef) {
+    yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
+    if (ref === "") return false
+    const id = yield* storedId(ref)
+    const isDeleted = yield* storage.delete(id)
+    const entry = table.get(id)
+    if (entry !== undefined) table.forget(entry)
+    if (isDeleted) yield* table.publish({ _tag: "Removed", id })
+    return isDeleted
+  })
+
+  const list = Effect.gen(function*() {
+    const now = yield* DateTime.now
+    const summaries = yield* Effect.forEach(yield* storage.list, (id) => summaryOf(storage, id, now), { concurrency: 16 })
+    return withRefs(summaries)
+  }).pipe(Effect.withSpan("CredentialStore.list"))
+
+  const accounts = Effect.fn("CredentialStore.accounts")(function*(provider: string) {
+    const summaries = yield* list
+    return yield* Effect.forEach(summaries.filter((summary) => summary.provider === provider), ({ alias, id, ref }) =>
+      Effect.map(
+        Effect.orElseSucceed(storage.load(id), () => Option.none<Credential>()),
+        Option.map((credential): StoredAccount => ({ ref, id, alias, identity: credential.identity }))
+      )).pipe(Effect.map(Arr.getSomes))
+  })
+
+  const refresh = Effect.fn("CredentialStore.refresh")(function*(ref: CredentialRef) {
+    yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
+    if (providers.length === 0) return yield* new NoProvider({})
+    return yield* renewal.force(yield* find(ref), ref)
+  })
+
+  const validate = Effect.fn("CredentialStore.validate")(function*(ref: CredentialRef) {
+    yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
+    return yield* renewal.validate(yield* find(ref))
+  })
+
+  const invalidate = Effect.fn("CredentialStore.invalidate")(function*(ref: CredentialRef) {
+    yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
+    const entry = yield* resolver.findStored(ref)
+    entry?.reject()
+  })
+
+  const explain = Effect.fn("CredentialStore.explain")(function*(ref: CredentialRef) {
+    const isInMemory = table.known(ref) !== undefined
+    const entry = yield* resolver.findStored(ref)
+    if (entry === undefined) return yield* new CredentialNotFound({ ref })
+    yield* entry.measure(table)
+    return explanationOf(entry, { ref, isInMemory, now: yield* Clock.currentTimeMillis, cacheTtl: table.cacheTtl })
+  })
+
+  const syncStream = synchronization.stream
+  const sync = Stream.runFold(syncStream, emptyReport, (report, event) => {
+    switch (event._tag) {
+      case "Synced":
+        report.synced.push(event)
+        break
+      case "Skipped":
+        report.skipped.push(event)
+        break
+      case "Failed":
+        report.failed.push(event)
+        break
+      case "Removed":
+        report.removed.push(event.id)
+        break
+      case "Listed":
+    }
+    return report
+  }).pipe(Effect.withSpan("CredentialStore.sync"))
+
+  return CredentialStore.of({
+    get,
+    getOption,
+    getKey,
+    token,
+    save,
+    delete: remove,
+    list,
+    accounts,
+    refresh,
+    validate,
+    invalidate,
+    sync,
+    syncStream,
+    explain,
+    changes: Stream.fromPubSub(table.events)
+  })
+})
+
+const emptyReport = () => ({
+  synced: new Array<Extract<SyncEvent, { readonly _tag: "Synced" }>>(),
+  skipped: new Array<SyncSkipped>(),
+  failed: new Array<Extract<SyncEvent, { readonly _tag: "Failed" }>>(),
+  removed: new Array<string>()
+})
+
+const summaryOf = Effect.fnUntraced(function*(
+  storage: CredentialStorage["Service"],
+  id: string,
+  now: DateTime.Utc
+): Effect.fn.Return<CredentialSummary, CredentialStorageError> {
+  const unreadable: CredentialSummary = {
+    ref: id,
+    id,
+    type: undefined,
+    provider: undefined,
+    alias: undefined,
+    status: "unreadable",
+    expiresAt: undefined
+  }
+  const stored = yield* Effect.catchTag(storage.load(id), "CredentialDecryptionFailed", () => Effect.succeedNone)
+  if (Option.isNone(stored)) return unreadable
+  const { alias, expiresAt, integrationType, type } = stored.value
+  const state = yield* storage.loadState(id)
+  return {
+    ref: id,
+    id,
+    type,
+    provider: integrationType,
+    alias,
+    expiresAt,
+    status: state.blockedSince !== undefined
+      ? "requires_reauth"
+      : expiresAt !== undefined && DateTime.isLessThanOrEqualTo(expiresAt, now)
+      ? "expired"
+      : "active"
+  }
+})
+
+/** Gives each the shortest ref that names it alone: its provider, `provider:alias`, or its id. */
+const withRefs = (summaries: ReadonlyArray<CredentialSummary>): ReadonlyArray<CredentialSummary> => {
+  const uses = new Map<string, number>()
+  const count = (ref: string) => uses.set(ref, (uses.get(ref) ?? 0) + 1)
+  const ids = new Set(summaries.map(({ id }) => id))
+  for (const { alias, provider } of summaries) {
+    if (provider === undefined) continue
+    count(provider)
+    if (alias !== undefined) count(`${provider}:${alias}`)
+  }
+  return summaries.map((summary) => {
+    const { alias, id, provider } = summary
+    const refs = provider === undefined ? [] : alias === undefined ? [provider] : [provider, `${provider}:${alias}`]
+    return { ...summary, ref: refs.find((ref) => ref === id || (uses.get(ref) === 1 && !ids.has(ref))) ?? id }
+  }).toSorted((a, b) => a.ref < b.ref ? -1 : 1)
+}
+
+const explanationOf = (
+  entry: CredentialEntry,
+  options: { readonly ref: CredentialRef; readonly isInMemory: boolean; readonly now: number; readonly cacheTtl: number }
+): CredentialExplanation => {
+  const { isInMemory, now, ref } = options
+  const freshness = entry.freshness(now, options.cacheTtl)
+  const coolDown = entry.coolDownLeft(now)
+  const isServedStale = entry.lastError !== undefined && (freshness === "due" || freshness === "stale")
+  const time = (millis: number) => Number.isFinite(millis) ? DateTime.makeUnsafe(millis) : undefined
+  return {
+    ref,
+    id: entry.id,
+    provider: entry.credential?.integrationType,
+    alias: entry.credential?.alias,
+    status: freshness === "blocked" ? "requires_reauth" : freshness === "missing" ? "expired" : freshness,
+    source: isServedStale ? "served stale" : entry.source === "aden" ? "aden" : isInMemory ? "memory" : "disk",
+    age: Duration.millis(entry.credential === undefined ? 0 : Math.max(0, now - entry.confirmedAt)),
+    expiresAt: entry.credential?.expiresAt,
+    timeLeft: Number.isFinite(entry.expiresAt) ? Duration.millis(Math.max(0, entry.expiresAt - now)) : undefined,
+    renewalAt: entry.provider === undefined ? undefined : time(entry.dueAt),
+    lastError: entry.lastError?._tag ?? entry.state.lastError,
+    coolDownLeft: coolDown > 0 ? Duration.millis(coolDown) : undefined,
+    reauthorizationUrl: entry.state.reauthorizationUrl
+  }
+}

@@ -1,0 +1,339 @@
+/**
+ * An Aden server to develop and test against: a real HTTP server that is made from the same contract as the client.
+ *
+ * @since 0.1.0
+ */
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
+import { HttpApiSchemaError } from "effect/http-api/HttpApiError"
+import * as HttpApiSecurity from "effect/http-api/HttpApiSecurity"
+import * as HttpRouter from "effect/http/HttpRouter"
+import { HttpServerRequest, ParsedSearchParams } from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import { AdenApi } from "../AdenApi.ts"
+import type { AdenConfigError } from "../CredentialError.ts"
+import * as adenHandlers from "./adenHandlers.ts"
+import * as connectPage from "./connectPage.ts"
+import type { Answer, AnswerMiddleware, Fault } from "./Fault.ts"
+import * as FaultPlan from "./FaultPlan.ts"
+import * as IntegrationRegistry from "./IntegrationRegistry.ts"
+import * as LoopbackServer from "./LoopbackServer.ts"
+import * as RequestLog from "./RequestLog.ts"
+import * as UsageLedger from "./UsageLedger.ts"
+
+/**
+ * Options of {@link AdenEmulator.layer}; all may be left out.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AdenEmulatorOptions {
+  /** The port on 127.0.0.1; 0, the default, is any free one. */
+  readonly port?: number | undefined
+  /**
+   * The integrations of the first tenant. By default `hubspot` (tokens live one hour), `github` (they do not expire) and
+   * `slack` (needs re-authorization).
+   */
+  readonly integrations?: ReadonlyArray<IntegrationRegistry.IntegrationOptions> | undefined
+  /** The id of the first tenant: `tenant-123` by default. */
+  readonly tenantId?: string | undefined
+  /** The API keys of the first tenant: `emulator-api-key` alone by default. */
+  readonly apiKeys?: ReadonlyArray<Redacted.Redacted<string>> | undefined
+  /** Further tenants, each with API keys and integrations of its own. */
+  readonly tenants?: ReadonlyArray<IntegrationRegistry.TenantOptions> | undefined
+  /** The names of fields in answers: `seed` by default. */
+  readonly dialect?: adenHandlers.Dialect | undefined
+  /** Whether `GET` of an expired token refreshes it, as Aden does: `true` by default. Otherwise the expired one is answered. */
+  readonly refreshOnGet?: boolean | undefined
+}
+
+/**
+ * Names an integration of another tenant than the first.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface OfTenant {
+  readonly tenantId?: string | undefined
+}
+
+/**
+ * The API key of the first tenant where none is given: `emulator-api-key`.
+ *
+ * @since 0.1.0
+ * @category defaults
+ */
+export const defaultApiKey: Redacted.Redacted<string> = Redacted.make("emulator-api-key", { label: "API key" })
+
+/**
+ * The integrations of the first tenant where none are given.
+ *
+ * @since 0.1.0
+ * @category defaults
+ */
+export const defaultIntegrations: ReadonlyArray<IntegrationRegistry.IntegrationOptions> = [
+  {
+    id: "hubspot",
+    scopes: ["crm.objects.contacts.read", "crm.objects.contacts.write"],
+    metadata: { portal_id: "12345678", connected_at: "2026-01-15T10:00:00Z" },
+    tokenLifetime: "1 hour"
+  },
+  { id: "github", scopes: ["repo", "read:user"] },
+  { id: "slack", scopes: ["chat:write"], status: "requires_reauth" }
+]
+
+/**
+ * An Aden server in this process, on 127.0.0.1: integrations whose tokens expire and are refreshed, a connect flow behind
+ * `reauthorization_url`, tenants, usage reports, and faults on demand. `GET /openapi.json` is its OpenAPI document.
+ *
+ * Time is Effect's `Clock`, the `Date` header included. The members that name an integration or a tenant that does not
+ * exist end in a defect that says which.
+ *
+ * @example
+ * ```ts
+ * import { AdenEmulator } from "aden-credentials/emulator"
+ * import { Console, Effect } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const aden = yield* AdenEmulator
+ *   yield* Console.log(`Aden listens on ${aden.url}`)
+ *   yield* aden.revoke("hubspot") // from now on hubspot needs re-authorization
+ *   yield* aden.connect("hubspot") // as if a person had followed the link
+ *   yield* aden.stop // Aden is down
+ * }).pipe(Effect.provide(AdenEmulator.layer()))
+ * ```
+ *
+ * @since 0.1.0
+ * @category services
+ */
+export class AdenEmulator extends Context.Service<AdenEmulator, {
+  /** Where it listens, such as `http://127.0.0.1:4000`; the same after `stop` and `start`. */
+  readonly url: string
+  /** The first tenant's first API key. */
+  readonly apiKey: Redacted.Redacted<string>
+  /** The first tenant's id. */
+  readonly tenantId: string
+
+  /** Adds an integration, or replaces it, and issues its first token unless it needs re-authorization. */
+  readonly addIntegration: (
+    integration: IntegrationRegistry.IntegrationOptions,
+    options?: OfTenant
+  ) => Effect.Effect<void>
+  /** Removes an integration, as a person who disconnects it; answers whether there was one. */
+  readonly removeIntegration: (id: string, options?: OfTenant) => Effect.Effect<boolean>
+  /** The integrations of a tenant, as they stand. */
+  readonly integrations: (options?: OfTenant) => Effect.Effect<ReadonlyArray<IntegrationRegistry.EmulatedIntegration>>
+  /** Adds a tenant, or replaces it. */
+  readonly addTenant: (tenant: IntegrationRegistry.TenantOptions) => Effect.Effect<void>
+  /** The API keys of a tenant from now on; those that are not listed are revoked. */
+  readonly setApiKeys: (
+    apiKeys: ReadonlyArray<Redacted.Redacted<string>>,
+    options?: OfTenant
+  ) => Effect.Effect<void>
+
+  /** A person connects the integration: it is active, with a new token. */
+  readonly connect: (id: string, options?: OfTenant) => Effect.Effect<void>
+  /** The provider revokes the refresh token: the integration needs re-authorization. */
+  readonly revoke: (id: string, options?: OfTenant) => Effect.Effect<void>
+  /** The current token runs out now; Aden can refresh it. */
+  readonly expire: (id: string, options?: OfTenant) => Effect.Effect<void>
+  /** Every token ever issued, in order. */
+  readonly issuedTokens: Effect.Effect<ReadonlyArray<IntegrationRegistry.IssuedToken>>
+  /** The usage reports received, each `Idempotency-Key` once. */
+  readonly usage: Effect.Effect<ReadonlyArray<UsageLedger.UsageRecord>>
+
+  /** Adds a fault, for all requests to Aden's endpoints or for those that match. `FaultMatch` says how several go together. */
+  readonly setFault: (fault: Fault, match?: FaultPlan.FaultMatch) => Effect.Effect<void>
+  /** Ends all faults. A request that hangs goes on hanging. */
+  readonly clearFaults: Effect.Effect<void>
+
+  /** The requests received, in order: the last 100,000 at least. */
+  readonly requests: Effect.Effect<ReadonlyArray<RequestLog.EmulatorRequest>>
+  /** How many requests match; all without an argument. */
+  readonly countRequests: (match?: RequestLog.RequestMatch) => Effect.Effect<number>
+  /** How many requests are and were in flight at once: for one integration id, or altogether. */
+  readonly inFlight: (integrationId?: string) => Effect.Effect<RequestLog.InFlight>
+  /** Forgets the requests received. */
+  readonly clearRequests: Effect.Effect<void>
+
+  /** Aden goes down: connections are refused and open ones are cut, until `start`. Integrations and faults stay. */
+  readonly stop: Effect.Effect<void>
+  /** Aden comes back on the same port; `AdenConfigError` where another program has taken it. */
+  readonly start: Effect.Effect<void, AdenConfigError>
+}>()("aden-credentials/emulator/AdenEmulator") {
+  /**
+   * Starts the emulator and stops it when the scope closes, at once. `AdenConfigError` where it cannot listen on the port.
+   */
+  static readonly layer = (options: AdenEmulatorOptions = {}): Layer.Layer<AdenEmulator, AdenConfigError> =>
+    Layer.effect(AdenEmulator, make(options))
+}
+
+const make = Effect.fnUntraced(function*(options: AdenEmulatorOptions) {
+  const tenantId = options.tenantId ?? "tenant-123"
+  const apiKeys = options.apiKeys ?? [defaultApiKey]
+  const registry = yield* IntegrationRegistry.make
+  const usage = yield* UsageLedger.make
+  const faults = yield* FaultPlan.make
+  const log = yield* RequestLog.make
+  const baseUrl = yield* Deferred.make<string>()
+
+  yield* registry.putTenant({ id: tenantId, apiKeys, integrations: options.integrations ?? defaultIntegrations })
+  yield* Effect.forEach(options.tenants ?? [], registry.putTenant, { discard: true })
+
+  const observed = observe(registry, faults, log)
+  const routes = Layer.mergeAll(
+    adenHandlers.layer({
+      registry,
+      usage,
+      dialect: options.dialect ?? "seed",
+      refreshOnGet: options.refreshOnGet ?? true,
+      connectUrl: (integration) =>
+        Effect.map(Deferred.await(baseUrl), (url) => `${url}${connectPage.connectPath(integration, tenantId)}`)
+    }),
+    connectPage.layer(registry, tenantId),
+    HttpRouter.add("*", "/*", Effect.succeed(notFound))
+  ).pipe(
+    Layer.provide(HttpRouter.middleware(observed).layer),
+    Layer.provide(NodeHttpServer.layerHttpServices)
+  )
+  const answer = yield* HttpRouter.toHttpEffect(routes).pipe(
+    // ids are opaque: a slash is a slash, a letter has a case, and 1,000 characters are allowed
+    Effect.provideService(HttpRouter.RouterConfig, {
+      ignoreDuplicateSlashes: false,
+      ignoreTrailingSlash: false,
+      caseSensitive: true,
+      maxParamLength: 10_000
+    })
+  )
+  const server = yield* LoopbackServer.make(
+    // what the router itself refuses: a path that does not decode
+    Effect.catch(answer, () => observed(Effect.succeed(notFound))),
+    { port: options.port ?? 0 }
+  )
+  yield* Deferred.succeed(baseUrl, server.url)
+
+  const integration = Effect.fnUntraced(function*(id: string, of: OfTenant = {}) {
+    const found = yield* registry.find(of.tenantId ?? tenantId, id)
+    if (Option.isSome(found)) return found.value
+    const all = (yield* registry.list(of.tenantId ?? tenantId)).map((each) => each.id)
+    return yield* Effect.die(
+      new Error(`The emulator has no integration ${JSON.stringify(id)}. It has: ${all.join(", ") || "none"}.`)
+    )
+  })
+
+  return AdenEmulator.of({
+    url: server.url,
+    apiKey: apiKeys[0] ?? defaultApiKey,
+    tenantId,
+    addIntegration: Effect.fn("AdenEmulator.addIntegration")(function*(added, of = {}) {
+      yield* registry.put(of.tenantId ?? tenantId, added)
+    }),
+    removeIntegration: Effect.fn("AdenEmulator.removeIntegration")(function*(id, of = {}) {
+      return yield* registry.remove(of.tenantId ?? tenantId, id)
+    }),
+    integrations: Effect.fn("AdenEmulator.integrations")(function*(of = {}) {
+      return yield* registry.list(of.tenantId ?? tenantId)
+    }),
+    addTenant: Effect.fn("AdenEmulator.addTenant")(function*(tenant) {
+      yield* registry.putTenant(tenant)
+    }),
+    setApiKeys: Effect.fn("AdenEmulator.setApiKeys")(function*(keys, of = {}) {
+      yield* registry.setApiKeys(of.tenantId ?? tenantId, keys)
+    }),
+    connect: Effect.fn("AdenEmulator.connect")(function*(id, of) {
+      yield* registry.connect(yield* integration(id, of))
+    }),
+    revoke: Effect.fn("AdenEmulator.revoke")(function*(id, of) {
+      yield* registry.revoke(yield* integration(id, of))
+    }),
+    expire: Effect.fn("AdenEmulator.expire")(function*(id, of) {
+      yield* registry.expire(yield* integration(id, of))
+    }),
+    issuedTokens: registry.issued,
+    usage: usage.records,
+    setFault: Effect.fn("AdenEmulator.setFault")(function*(fault, match = {}) {
+      yield* faults.set(fault, match)
+    }),
+    clearFaults: faults.clear,
+    requests: log.requests,
+    countRequests: Effect.fn("AdenEmulator.countRequests")(function*(match = {}) {
+      return yield* log.count(match)
+    }),
+    inFlight: Effect.fn("AdenEmulator.inFlight")(function*(integrationId) {
+      return yield* log.inFlight(integrationId)
+    }),
+    clearRequests: log.clear,
+    stop: server.stop,
+    start: server.start
+  })
+})
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Around every request
+// ---------------------------------------------------------------------------------------------------------------------
+
+const refusal = (status: number, error: string, message: string) =>
+  HttpServerResponse.jsonUnsafe({ error, message }, { status })
+
+const notFound = refusal(404, "not_found", "No such endpoint. GET /openapi.json describes those there are.")
+
+const endpoints: ReadonlyMap<string, RequestLog.EmulatorEndpoint> = new Map([
+  ...Object.values(AdenApi.groups.credentials.endpoints).map((each) => [each.path, each.identifier] as const),
+  [AdenApi.groups.health.endpoints.check.path, "health"],
+  [connectPage.path, "connect"],
+  [adenHandlers.openapiPath, "openapi"]
+])
+
+const redactedHeaders = new Set(["authorization", "proxy-authorization", "cookie", "x-api-key"])
+
+const apiKeyOf = Effect.provideService(HttpApiBuilder.securityDecode(HttpApiSecurity.bearer), ParsedSearchParams, {})
+
+/** Logs a request, then answers it with the faults that it meets. */
+const observe = (
+  registry: IntegrationRegistry.IntegrationRegistry,
+  faults: FaultPlan.FaultPlan,
+  log: RequestLog.RequestLog
+) =>
+  Effect.fnUntraced(function*<E>(answer: Answer<E>) {
+    const request = yield* HttpServerRequest
+    const route = yield* Effect.serviceOption(HttpRouter.RouteContext)
+    const tenant = yield* registry.tenantOf(yield* apiKeyOf)
+    const facts = {
+      endpoint: Option.match(route, {
+        onNone: () => "unknown" as const,
+        onSome: ({ route }) => endpoints.get(route.path) ?? "unknown"
+      }),
+      integrationId: Option.match(route, {
+        onNone: () => undefined,
+        onSome: ({ params }) => params["integration_id"]
+      }),
+      tenantId: Option.getOrUndefined(tenant)
+    }
+    const logged = yield* log.begin({
+      ...facts,
+      method: request.method,
+      path: request.url.replace(/\?.*$/s, ""),
+      idempotencyKey: request.headers["idempotency-key"],
+      headers: Object.fromEntries(
+        Object.entries(request.headers).map(([name, value]) => [name, redactedHeaders.has(name) ? "<redacted>" : value])
+      )
+    })
+    return yield* refuseMalformed(answer).pipe(
+      faults.play(facts, logged.met),
+      Effect.onExit((exit) => logged.end(Exit.isSuccess(exit) ? exit.value.status : undefined))
+    )
+  })
+
+/** A request that the contract cannot read is answered with JSON, as all else. */
+const refuseMalformed: AnswerMiddleware = Effect.catchDefect((defect) =>
+  HttpApiSchemaError.is(defect) && defect.kind === "Payload"
+    ? Effect.succeed(refusal(400, "invalid_request", `The body is not what the contract says: ${defect.cause.message}`))
+    : Effect.die(defect)
+)

@@ -1,0 +1,147 @@
+/**
+ * What was asked of the emulator. No secret is in it: no body, no `Authorization`, no query.
+ */
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import type { Fault } from "./Fault.ts"
+
+/**
+ * Aden's six endpoints, the emulator's own two pages, and whatever else was asked for.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type EmulatorEndpoint =
+  | "list"
+  | "get"
+  | "refresh"
+  | "validate"
+  | "usage"
+  | "health"
+  | "connect"
+  | "openapi"
+  | "unknown"
+
+/**
+ * One request, counted when it arrived: before any fault acts. `status` is `undefined` while it is not answered, and for
+ * ever where a fault, or the client, cut the connection. `tenantId` is that of the API key, `undefined` for a wrong one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface EmulatorRequest {
+  readonly endpoint: EmulatorEndpoint
+  readonly method: string
+  /** As it was sent, percent-encoded, without the query. */
+  readonly path: string
+  readonly integrationId: string | undefined
+  readonly tenantId: string | undefined
+  readonly idempotencyKey: string | undefined
+  /** With `<redacted>` in place of credentials. */
+  readonly headers: Readonly<Record<string, string>>
+  readonly time: DateTime.Utc
+  readonly status: number | undefined
+  /** The faults that it met, outermost first. */
+  readonly faults: ReadonlyArray<Fault["_tag"]>
+}
+
+/**
+ * Which requests to count; every field that is set has to agree.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RequestMatch {
+  readonly endpoint?: EmulatorEndpoint | undefined
+  readonly method?: string | undefined
+  /** The path as it was sent, or a pattern for it. */
+  readonly path?: string | RegExp | undefined
+  readonly integrationId?: string | undefined
+  readonly tenantId?: string | undefined
+  readonly status?: number | undefined
+}
+
+/**
+ * How many requests were in flight at once: now, and at most since the start or the last `clearRequests`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface InFlight {
+  readonly current: number
+  readonly maximum: number
+}
+
+type Mutable<A> = { -readonly [Key in keyof A]: A[Key] }
+
+export interface RequestLog {
+  readonly requests: Effect.Effect<ReadonlyArray<EmulatorRequest>>
+  readonly count: (match: RequestMatch) => Effect.Effect<number>
+  readonly inFlight: (integrationId: string | undefined) => Effect.Effect<InFlight>
+  readonly clear: Effect.Effect<void>
+  /** Logs a request that begins and answers the handle to say how it went on. */
+  readonly begin: (request: Omit<EmulatorRequest, "time" | "status" | "faults">) => Effect.Effect<OpenRequest>
+}
+
+export interface OpenRequest {
+  readonly met: (fault: Fault) => void
+  readonly end: (status: number | undefined) => Effect.Effect<void>
+}
+
+/** So that an emulator that runs for days does not grow: the oldest are forgotten beyond this. */
+const remembered = 100_000
+
+const agrees = (request: EmulatorRequest, match: RequestMatch): boolean =>
+  (match.endpoint === undefined || match.endpoint === request.endpoint) &&
+  (match.method === undefined || match.method === request.method) &&
+  (match.path === undefined ||
+    (typeof match.path === "string" ? match.path === request.path : request.path.search(match.path) >= 0)) &&
+  (match.integrationId === undefined || match.integrationId === request.integrationId) &&
+  (match.tenantId === undefined || match.tenantId === request.tenantId) &&
+  (match.status === undefined || match.status === request.status)
+
+export const make: Effect.Effect<RequestLog> = Effect.sync(() => {
+  let log: Array<Mutable<EmulatorRequest>> = []
+  const gauges = new Map<string | undefined, Mutable<InFlight>>()
+
+  // `undefined` is the gauge over all integrations
+  const gauge = (integrationId: string | undefined) => {
+    const existing = gauges.get(integrationId)
+    if (existing !== undefined) return existing
+    const created = { current: 0, maximum: 0 }
+    gauges.set(integrationId, created)
+    return created
+  }
+
+  return {
+    requests: Effect.sync(() => log.map((request) => ({ ...request }))),
+    count: (match) => Effect.sync(() => log.filter((request) => agrees(request, match)).length),
+    inFlight: (integrationId) => Effect.sync(() => ({ ...gauge(integrationId) })),
+    clear: Effect.sync(() => {
+      log = []
+      for (const each of gauges.values()) each.maximum = each.current
+    }),
+    begin: Effect.fnUntraced(function*(request) {
+      const entry: Mutable<EmulatorRequest> = { ...request, time: yield* DateTime.now, status: undefined, faults: [] }
+      log.push(entry)
+      if (log.length > 2 * remembered) log = log.slice(-remembered)
+      const touched = request.integrationId === undefined
+        ? [gauge(undefined)]
+        : [gauge(undefined), gauge(request.integrationId)]
+      for (const each of touched) {
+        each.current++
+        each.maximum = Math.max(each.maximum, each.current)
+      }
+      return {
+        met: (fault) => {
+          entry.faults = [...entry.faults, fault._tag]
+        },
+        end: (status) =>
+          Effect.sync(() => {
+            entry.status = status
+            for (const each of touched) each.current--
+          })
+      }
+    })
+  }
+})

@@ -1,0 +1,193 @@
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as PubSub from "effect/PubSub"
+import type * as Scope from "effect/Scope"
+import { accountOf } from "../Credential.ts"
+import type { Credential, CredentialAccount, CredentialRef } from "../Credential.ts"
+import { CredentialStorageError } from "../CredentialError.ts"
+import type { StorageFailure } from "../CredentialError.ts"
+import type { CredentialEvent } from "../CredentialEvent.ts"
+import type { CredentialProvider } from "../CredentialProvider.ts"
+import { CredentialState } from "../CredentialStorage.ts"
+import type { CredentialStorage } from "../CredentialStorage.ts"
+import type { CredentialSource } from "./CredentialEntry.ts"
+import { CredentialEntry } from "./CredentialEntry.ts"
+
+/** How many stored credentials are read at a time to derive the index. */
+const indexConcurrency = 16
+
+/**
+ * The memory of a store, in step with its storage: the entries, what refs were found to mean, and the index of accounts, which is
+ * derived from storage and so survives a restart.
+ */
+export class CredentialTable {
+  readonly storage: CredentialStorage["Service"]
+  readonly providers: ReadonlyArray<CredentialProvider>
+  /** In ms. */
+  readonly cacheTtl: number
+  readonly autoRefresh: boolean
+  readonly events: PubSub.PubSub<CredentialEvent>
+  readonly #entries = new Map<string, CredentialEntry>()
+  /** What refs that are no ids were found to mean; forgotten whenever an account comes, goes or changes its name. */
+  readonly #byRef = new Map<CredentialRef, CredentialEntry>()
+  #index: { readonly at: number; readonly accounts: Map<string, CredentialAccount> } | undefined = undefined
+  #isStorageWarned = false
+
+  constructor(options: {
+    readonly storage: CredentialStorage["Service"]
+    readonly providers: ReadonlyArray<CredentialProvider>
+    readonly cacheTtl: number
+    readonly autoRefresh: boolean
+    readonly events: PubSub.PubSub<CredentialEvent>
+  }) {
+    this.storage = options.storage
+    this.providers = options.providers
+    this.cacheTtl = options.cacheTtl
+    this.autoRefresh = options.autoRefresh
+    this.events = options.events
+  }
+
+  static make(options: {
+    readonly storage: CredentialStorage["Service"]
+    readonly providers: ReadonlyArray<CredentialProvider>
+    readonly cacheTtl: number
+    readonly autoRefresh: boolean
+  }): Effect.Effect<CredentialTable, never, Scope.Scope> {
+    return Effect.map(
+      Effect.acquireRelease(PubSub.sliding<CredentialEvent>(1_000), PubSub.shutdown),
+      (events) => new CredentialTable({ ...options, events })
+    )
+  }
+
+  publish(event: CredentialEvent): Effect.Effect<void> {
+    return PubSub.publish(this.events, event)
+  }
+
+  /** The entry that a ref is known to mean, without any I/O. */
+  known(ref: CredentialRef): CredentialEntry | undefined {
+    return this.#entries.get(ref) ?? this.#byRef.get(ref)
+  }
+
+  get(id: string): CredentialEntry | undefined {
+    return this.#entries.get(id)
+  }
+
+  /** The entry of this id, an empty one if need be. */
+  entry(id: string): CredentialEntry {
+    return this.keep(this.#entries.get(id) ?? new CredentialEntry(id))
+  }
+
+  /** Takes an entry into memory. The first of an id wins; those who read it meanwhile use the same one. */
+  keep(entry: CredentialEntry): CredentialEntry {
+    const present = this.#entries.get(entry.id)
+    if (present === undefined) this.#entries.set(entry.id, entry)
+    return present ?? entry
+  }
+
+  bind(ref: CredentialRef, entry: CredentialEntry): void {
+    this.#byRef.set(ref, entry)
+  }
+
+  /** The provider that renews a credential. One marked as Aden's without naming its provider is taken by the only provider. */
+  providerOf(credential: Credential): CredentialProvider | undefined {
+    return this.providers.find((provider) =>
+      provider.canHandle(credential) && (credential.providerId !== undefined || this.providers.length === 1)
+    )
+  }
+
+  readonly remember = Effect.fnUntraced(function*(this: CredentialTable, entry: CredentialEntry, options: {
+    readonly credential: Credential
+    readonly state: CredentialState
+    readonly source: CredentialSource
+  }) {
+    const before = this.#index?.accounts.get(entry.id)
+    yield* entry.adopt({
+      ...options,
+      provider: this.providerOf(options.credential),
+      now: yield* Clock.currentTimeMillis
+    })
+    yield* entry.measure(this)
+    const account = accountOf(options.credential)
+    this.#index?.accounts.set(entry.id, account)
+    if (before?.provider !== account.provider || before?.alias !== account.alias) this.#byRef.clear()
+  })
+
+  /** Reads the entry from storage into memory; false when there is none. What a failing disk did not take is left alone. */
+  readonly load = Effect.fnUntraced(function*(
+    this: CredentialTable,
+    entry: CredentialEntry
+  ): Effect.fn.Return<boolean, StorageFailure> {
+    if (entry.isUnsaved) return true
+    const stored = yield* this.storage.load(entry.id)
+    const state = yield* this.storage.loadState(entry.id)
+    if (Option.isSome(stored)) yield* this.remember(entry, { credential: stored.value, state, source: "storage" })
+    else {
+      if (entry.credential !== undefined) entry.clear()
+      entry.state = state
+    }
+    return Option.isSome(stored)
+  })
+
+  readonly patchState = Effect.fnUntraced(function*(
+    this: CredentialTable,
+    entry: CredentialEntry,
+    patch: Partial<{ [K in keyof CredentialState]: CredentialState[K] }>
+  ) {
+    entry.state = new CredentialState({ ...entry.state, ...patch })
+    yield* this.tolerant(this.storage.saveState(entry.id, entry.state), undefined)
+  })
+
+  /** Drops the entry here and in storage. */
+  readonly remove = Effect.fnUntraced(function*(this: CredentialTable, entry: CredentialEntry) {
+    yield* this.tolerant(this.storage.delete(entry.id), false)
+    this.forget(entry)
+    yield* this.publish({ _tag: "Removed", id: entry.id })
+  })
+
+  forget(entry: CredentialEntry): void {
+    entry.clear()
+    this.#entries.delete(entry.id)
+    this.#index?.accounts.delete(entry.id)
+    this.#byRef.clear()
+  }
+
+  /** The accounts in storage, read again when they were read longer ago than `maximumAge` ms. */
+  readonly accounts = Effect.fnUntraced(function*(
+    this: CredentialTable,
+    maximumAge: number
+  ): Effect.fn.Return<ReadonlyMap<string, CredentialAccount>, CredentialStorageError> {
+    const now = yield* Clock.currentTimeMillis
+    if (this.#index !== undefined && now - this.#index.at <= maximumAge) return this.#index.accounts
+    const accounts = new Map<string, CredentialAccount>()
+    yield* Effect.forEach(yield* this.storage.list, (id) =>
+      this.storage.load(id).pipe(
+        Effect.map(Option.map((credential) => accounts.set(id, accountOf(credential)))),
+        Effect.catchTag("CredentialDecryptionFailed", (error) =>
+          Effect.logWarning("A stored credential cannot be opened").pipe(Effect.annotateLogs({ reason: error.message })))
+      ), { concurrency: indexConcurrency, discard: true })
+    this.#index = { at: now, accounts }
+    this.#byRef.clear()
+    return accounts
+  })
+
+  /** A disk that fails must not keep a token from the program: a warning is logged once, and memory goes on. */
+  tolerant<A, E>(self: Effect.Effect<A, E>, fallback: A) {
+    return self.pipe(
+      Effect.tap(() => Effect.sync(() => this.#isStorageWarned = false)),
+      Effect.catchIf((error: E): error is E & CredentialStorageError => error instanceof CredentialStorageError, (error) => {
+        const isFirst = !this.#isStorageWarned
+        this.#isStorageWarned = true
+        return Effect.as(
+          isFirst
+            ? Effect.logWarning("Credential storage fails; credentials are kept in memory").pipe(
+              Effect.annotateLogs({ reason: error.message })
+            )
+            : Effect.void,
+          fallback
+        )
+      })
+    )
+  }
+}
+

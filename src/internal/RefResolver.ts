@@ -1,0 +1,126 @@
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { resolveRef } from "../Credential.ts"
+import type { CredentialRef, ProviderAccount } from "../Credential.ts"
+import { AmbiguousCredential, CredentialNotFound, RateLimited } from "../CredentialError.ts"
+import type { AdenRequestFailure, StorageFailure } from "../CredentialError.ts"
+import type { CredentialProvider } from "../CredentialProvider.ts"
+import { missingTtl } from "../RefreshPolicy.ts"
+import { CredentialEntry } from "./CredentialEntry.ts"
+import type { CredentialTable } from "./CredentialTable.ts"
+import { SingleFlight } from "./SingleFlight.ts"
+
+/** How many refs are remembered as missing. */
+const maximumMissing = 1_000
+
+type ListedAccount = { readonly provider: CredentialProvider; readonly account: ProviderAccount }
+
+/** Finds the entry that a ref means: in storage first, then in the providers' lists. */
+export class RefResolver {
+  readonly #table: CredentialTable
+  readonly #listings = new SingleFlight<"list", ReadonlyArray<ListedAccount>, AdenRequestFailure>()
+  readonly #missing = new Map<CredentialRef, number>()
+  #listing: { readonly at: number; readonly accounts: ReadonlyArray<ListedAccount> } | undefined = undefined
+  #coolDownUntil = -Infinity
+
+  constructor(table: CredentialTable) {
+    this.#table = table
+  }
+
+  /** The entry in storage that a ref names, or one that is known to be blocked without being stored. */
+  readonly findStored = Effect.fnUntraced(function*(
+    this: RefResolver,
+    ref: CredentialRef
+  ): Effect.fn.Return<CredentialEntry | undefined, StorageFailure | AmbiguousCredential> {
+    if (ref === "") return undefined
+    const table = this.#table
+    const known = table.known(ref)
+    if (known !== undefined) return known
+    const exact = new CredentialEntry(ref)
+    if ((yield* table.load(exact)) || exact.state.blockedSince !== undefined) return table.keep(exact)
+    const resolution = resolveRef(ref, (yield* table.accounts(Duration.toMillis(missingTtl))).values())
+    if (resolution._tag === "Ambiguous") return yield* new AmbiguousCredential({ ref, choices: resolution.choices })
+    if (resolution._tag === "Missing") return undefined
+    const entry = table.get(resolution.id) ?? new CredentialEntry(resolution.id)
+    if (entry.credential === undefined && !(yield* table.load(entry))) return undefined
+    const kept = table.keep(entry)
+    table.bind(ref, kept)
+    return kept
+  })
+
+  /** The entry that a ref names in the providers' lists. What a remembered list lacks is looked for in a new one, not often. */
+  readonly findListed = Effect.fnUntraced(function*(
+    this: RefResolver,
+    ref: CredentialRef
+  ): Effect.fn.Return<CredentialEntry, AdenRequestFailure | CredentialNotFound | AmbiguousCredential> {
+    const now = yield* Clock.currentTimeMillis
+    if (ref === "" || this.#table.providers.length === 0 || now < (this.#missing.get(ref) ?? -Infinity)) {
+      return yield* new CredentialNotFound({ ref })
+    }
+    const remembered = this.#listing !== undefined && now - this.#listing.at <= this.#table.cacheTtl
+      ? resolveListed(ref, this.#listing.accounts)
+      : undefined
+    const found = remembered === undefined || remembered._tag === "Missing"
+      ? resolveListed(ref, yield* this.list)
+      : remembered
+    if (found._tag === "Ambiguous") return yield* new AmbiguousCredential({ ref, choices: found.choices })
+    if (found._tag === "Missing") {
+      if (this.#missing.size >= maximumMissing) this.#missing.clear()
+      this.#missing.set(ref, (yield* Clock.currentTimeMillis) + Duration.toMillis(missingTtl))
+      return yield* new CredentialNotFound({ ref })
+    }
+    const entry = this.#table.entry(found.account.id)
+    entry.provider ??= found.provider
+    entry.listed = found.account
+    this.#table.bind(ref, entry)
+    return entry
+  })
+
+  /** Asks every provider for its list now, once for all who ask meanwhile; never before a rate limit on it has ended. */
+  get list(): Effect.Effect<ReadonlyArray<ListedAccount>, AdenRequestFailure> {
+    return this.#listings.run(
+      "list",
+      Effect.flatMap(
+        Effect.forEach(this.#table.providers, (provider) =>
+          Effect.map(this.listOf(provider), ({ accounts }) => accounts.map((account) => ({ provider, account })))),
+        (lists) => this.#remember(lists.flat())
+      )
+    )
+  }
+
+  /** Asks one provider for its list, unless it asked not to be asked. */
+  listOf(provider: CredentialProvider): CredentialProvider["list"] {
+    return Effect.flatMap(Clock.currentTimeMillis, (now) =>
+      now < this.#coolDownUntil
+        ? Effect.fail(new RateLimited({ retryAfter: Duration.millis(this.#coolDownUntil - now) }))
+        : Effect.tapErrorTag(provider.list, "RateLimited", (error) =>
+          Effect.map(Clock.currentTimeMillis, (now) => {
+            this.#coolDownUntil = now + Duration.toMillis(error.retryAfter)
+          })))
+  }
+
+  /** Accounts came or went: a ref that was missing may mean something now. */
+  forgetMissing(): void {
+    this.#missing.clear()
+  }
+
+  shutdown(): Effect.Effect<void> {
+    return this.#listings.shutdown(0)
+  }
+
+  #remember(accounts: ReadonlyArray<ListedAccount>): Effect.Effect<ReadonlyArray<ListedAccount>> {
+    return Effect.map(Clock.currentTimeMillis, (at) => {
+      this.#listing = { at, accounts }
+      this.#missing.clear()
+      return accounts
+    })
+  }
+}
+
+const resolveListed = (ref: CredentialRef, listed: ReadonlyArray<ListedAccount>) => {
+  const resolution = resolveRef(ref, listed.map(({ account }) => account))
+  if (resolution._tag !== "Found") return resolution
+  const found = listed.find(({ account }) => account.id === resolution.id)
+  return found === undefined ? { _tag: "Missing" as const } : { _tag: "Found" as const, ...found }
+}

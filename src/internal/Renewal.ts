@@ -1,0 +1,394 @@
+import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { Credential } from "../Credential.ts"
+import type { CredentialValidation } from "../Credential.ts"
+import {
+  AdenProtocolError,
+  AdenTimeout,
+  AdenUnavailable,
+  CredentialNotFound,
+  NoProvider,
+  RateLimited,
+  ReauthRequired,
+  RefreshFailed
+} from "../CredentialError.ts"
+import type { AdenFailure, AdenRequestFailure, CredentialFailure, IntegrationNotFound, StorageFailure } from "../CredentialError.ts"
+import type { CredentialProvider } from "../CredentialProvider.ts"
+import { CredentialState } from "../CredentialStorage.ts"
+import type { RefreshPolicy } from "../RefreshPolicy.ts"
+import { recheckBlocked } from "../RefreshPolicy.ts"
+import type { CredentialEntry } from "./CredentialEntry.ts"
+import type { CredentialTable } from "./CredentialTable.ts"
+import type { RefResolver } from "./RefResolver.ts"
+import { SingleFlight } from "./SingleFlight.ts"
+
+/** A renewal that runs when the scope closes gets this long to end. */
+const grace = Duration.seconds(5)
+
+/**
+ * What a question was asked on: an answer is taken over only while this still holds. Otherwise the program changed the entry
+ * meanwhile (`epoch`), or another process saved it (`generation`).
+ */
+interface Asked {
+  readonly epoch: number
+  readonly generation: number
+}
+
+/**
+ * Decides what a read gets and when Aden is asked, by the table of docs/semantics.md, and takes over what Aden answers. One
+ * renewal per credential runs at a time.
+ */
+export class Renewal {
+  readonly #table: CredentialTable
+  readonly #resolver: RefResolver
+  readonly #policy: RefreshPolicy
+  readonly #deadline: Duration.Duration
+  readonly #maxStale: number
+  readonly #flights = new SingleFlight<string, Credential, CredentialFailure>()
+
+  constructor(options: {
+    readonly table: CredentialTable
+    readonly resolver: RefResolver
+    readonly policy: RefreshPolicy
+    readonly deadline: Duration.Duration
+    readonly maxStale: number
+  }) {
+    this.#table = options.table
+    this.#resolver = options.resolver
+    this.#policy = options.policy
+    this.#deadline = options.deadline
+    this.#maxStale = options.maxStale
+  }
+
+  /** The credential of an entry, valid now. */
+  readonly read = Effect.fnUntraced(function*(
+    this: Renewal,
+    entry: CredentialEntry
+  ): Effect.fn.Return<Credential, CredentialFailure> {
+    const now = yield* Clock.currentTimeMillis
+    yield* entry.measure(this.#table)
+    const { credential } = entry
+    switch (entry.freshness(now, this.#table.cacheTtl)) {
+      case "fresh":
+        return credential ?? (yield* this.#inForeground(entry))
+      case "due":
+      case "stale": {
+        if (credential === undefined || now >= entry.servableUntil(this.#maxStale)) return yield* this.#inForeground(entry)
+        if (now >= entry.nextAttemptAt && entry.coolDownLeft(now) <= 0) yield* this.#startInBackground(entry)
+        else entry.serveUntilNextAttempt(this.#maxStale)
+        return credential
+      }
+      case "expired":
+      case "missing":
+        return yield* this.#inForeground(entry)
+      case "blocked":
+        return yield* this.#recheck(entry, now)
+    }
+  })
+
+  /** Renews now, whatever the age: never answered by a renewal that began earlier, and held back only by a rate limit. */
+  readonly force = Effect.fnUntraced(function*(
+    this: Renewal,
+    entry: CredentialEntry,
+    ref: string
+  ): Effect.fn.Return<Credential, CredentialFailure | NoProvider> {
+    if (entry.provider === undefined) return yield* new NoProvider({ ref })
+    return yield* this.#flights.runAfresh(entry.id, this.#renewal(entry, true))
+  })
+
+  /** Asks the provider whether the token is good, and remembers what that says of the connection. */
+  readonly validate = Effect.fnUntraced(function*(
+    this: Renewal,
+    entry: CredentialEntry
+  ): Effect.fn.Return<CredentialValidation, CredentialFailure> {
+    const { provider } = entry
+    const now = yield* Clock.currentTimeMillis
+    if (provider === undefined) {
+      yield* entry.measure(this.#table)
+      const valid = entry.freshness(now, this.#table.cacheTtl) !== "expired"
+      return {
+        valid,
+        reason: valid ? undefined : "token_expired",
+        expiresAt: entry.credential?.expiresAt,
+        requiresReauthorization: false,
+        reauthorizationUrl: undefined
+      }
+    }
+    yield* this.#gate(entry, now)
+    const asked = askedOf(entry)
+    const validation = yield* provider.validate(entry).pipe(
+      Effect.catchTag("IntegrationNotFound", () => this.#gone(entry, provider, asked)),
+      Effect.tapError((error) => this.#noteFailure(entry, error, asked))
+    )
+    if (validation.requiresReauthorization) yield* this.block(entry, reauthRequired(entry, validation))
+    else if (validation.valid && entry.state.blockedSince !== undefined) {
+      yield* Effect.ignore(this.#flights.run(entry.id, this.#renewal(entry, false)))
+    }
+    return validation
+  })
+
+  /** Remembers, over a restart too, that a person has to authorize the integration again. */
+  readonly block = Effect.fnUntraced(function*(this: Renewal, entry: CredentialEntry, error: ReauthRequired) {
+    const now = yield* DateTime.now
+    const isNew = entry.state.blockedSince === undefined
+    entry.checkedAt = DateTime.toEpochMillis(now)
+    entry.freshUntil = -Infinity
+    entry.lastError = error
+    yield* this.#table.patchState(entry, {
+      blockedSince: entry.state.blockedSince ?? now,
+      reauthorizationUrl: error.reauthorizationUrl ?? entry.state.reauthorizationUrl,
+      lastError: error._tag
+    })
+    if (isNew) {
+      const { reauthorizationUrl } = entry.state
+      yield* this.#table.publish({ _tag: "ReauthorizationRequired", id: entry.id, reauthorizationUrl })
+    }
+  })
+
+  shutdown(): Effect.Effect<void> {
+    return this.#flights.shutdown(grace)
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Who waits
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /** Renews while the caller waits, because nothing at hand may be served. */
+  readonly #inForeground = Effect.fnUntraced(function*(
+    this: Renewal,
+    entry: CredentialEntry
+  ): Effect.fn.Return<Credential, CredentialFailure> {
+    const now = yield* Clock.currentTimeMillis
+    if (entry.provider === undefined) {
+      if (entry.credential === undefined) return yield* new CredentialNotFound({ ref: entry.id })
+      if (entry.freshness(now, this.#table.cacheTtl) === "expired") {
+        return yield* new RefreshFailed({ id: entry.id, detail: "it has expired, and no provider renews it" })
+      }
+    }
+    yield* this.#gate(entry, now)
+    const { lastError } = entry
+    if (now < entry.nextAttemptAt && (lastError?._tag === "RefreshFailed" || lastError?._tag === "AdenRejected")) {
+      return yield* lastError._tag === "AdenRejected" ? lastError : new RefreshFailed({
+        id: lastError.id,
+        detail: lastError.detail,
+        retryAfter: Duration.millis(entry.nextAttemptAt - now)
+      })
+    }
+    const flight = this.#flights.run(entry.id, this.#renewal(entry, false))
+    return yield* flight.pipe(
+      // It may have been under way for another reason, such as to confirm a token that has run out since.
+      Effect.flatMap((credential) => this.#isUsable(entry, credential) ? Effect.succeed(credential) : flight),
+      Effect.timeoutOrElse({
+        duration: this.#deadline,
+        orElse: () => Effect.fail(new AdenUnavailable({ id: entry.id, reason: new AdenTimeout({ after: this.#deadline }) }))
+      })
+    )
+  })
+
+  /** Renews while the caller is served what is at hand. */
+  #startInBackground(entry: CredentialEntry): Effect.Effect<void> {
+    return this.#flights.start(
+      entry.id,
+      Effect.tapError(this.#renewal(entry, false), (error) => {
+        if (entry.state.blockedSince !== undefined || entry.credential === undefined) return Effect.void
+        entry.serveUntilNextAttempt(this.#maxStale)
+        return Effect.logWarning("Serving a cached credential that Aden did not confirm").pipe(
+          Effect.annotateLogs({ credential: entry.id, error: error._tag, reason: error.message }),
+          Effect.andThen(this.#table.publish({ _tag: "ServedStale", id: entry.id, error: error._tag }))
+        )
+      })
+    )
+  }
+
+  /** A blocked credential is checked now and then; what the check cannot find out leaves it blocked. */
+  readonly #recheck = Effect.fnUntraced(function*(
+    this: Renewal,
+    entry: CredentialEntry,
+    now: number
+  ): Effect.fn.Return<Credential, CredentialFailure> {
+    const mayAsk = entry.provider !== undefined && entry.coolDownLeft(now) <= 0 &&
+      now - entry.checkedAt > Duration.toMillis(recheckBlocked)
+    if (!mayAsk && !this.#flights.has(entry.id)) return yield* reauthRequired(entry)
+    entry.checkedAt = now
+    return yield* Effect.catchIf(
+      this.#flights.run(entry.id, this.#renewal(entry, false)),
+      (error) => error._tag !== "CredentialNotFound",
+      () => Effect.fail(reauthRequired(entry))
+    )
+  })
+
+  /** While Aden limits the rate, nothing is asked for this credential. */
+  #gate(entry: CredentialEntry, now: number): Effect.Effect<void, RateLimited> {
+    const left = entry.coolDownLeft(now)
+    return left > 0 ? Effect.fail(new RateLimited({ id: entry.id, retryAfter: Duration.millis(left) })) : Effect.void
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // One renewal
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /** Under the storage's lock, and with what others did meanwhile in view. */
+  #renewal(entry: CredentialEntry, force: boolean): Effect.Effect<Credential, CredentialFailure> {
+    const table = this.#table
+    const renewal = this
+    return table.storage.withLock(
+      entry.id,
+      Effect.gen(function*(): Effect.fn.Return<Credential, CredentialFailure> {
+        const held = entry.credential
+        yield* table.tolerant(table.load(entry), false)
+        const { credential, provider } = entry
+        if (provider === undefined) return credential ?? (yield* new CredentialNotFound({ ref: entry.id }))
+        const now = yield* Clock.currentTimeMillis
+        const isRenewedElsewhere = credential !== undefined && held?.holdsTokenOf(credential) !== true &&
+          entry.freshness(now, table.cacheTtl) === "fresh"
+        if (isRenewedElsewhere && !force) return credential
+        yield* renewal.#gate(entry, now)
+        const asked = askedOf(entry)
+        return yield* Effect.tapError(
+          renewal.#ask(entry, provider, force, asked),
+          (error) => renewal.#noteFailure(entry, error, asked)
+        )
+      })
+    ).pipe(
+      // A lock that could not be had says nothing about the credential: whoever holds it may have renewed it.
+      Effect.catchTag("CredentialStorageError", (error) =>
+        Effect.flatMap(table.tolerant(table.load(entry), false), () =>
+          Effect.flatMap(Clock.currentTimeMillis, (now) =>
+            entry.credential !== undefined && entry.freshness(now, table.cacheTtl) === "fresh"
+              ? Effect.succeed(entry.credential)
+              : Effect.fail(error)))),
+      Effect.withSpan("CredentialStore.renew", { attributes: { "credential.id": entry.id } })
+    )
+  }
+
+  /** Asks the provider for what the entry needs now, and takes the answer over. */
+  readonly #ask = Effect.fnUntraced(function*(
+    this: Renewal,
+    entry: CredentialEntry,
+    provider: CredentialProvider,
+    force: boolean,
+    asked: Asked
+  ): Effect.fn.Return<Credential, CredentialFailure> {
+    const freshness = entry.freshness(yield* Clock.currentTimeMillis, this.#table.cacheTtl)
+    const needsRenewal = force || freshness === "due" || freshness === "expired"
+    if (needsRenewal) {
+      return yield* provider.refresh(entry.credential ?? emptyCredential(entry.id, provider.id)).pipe(
+        Effect.flatMap((answer) => this.accept(entry, answer, asked)),
+        Effect.catchTag("IntegrationNotFound", () => this.#gone(entry, provider, asked))
+      )
+    }
+    if (freshness === "blocked" || entry.listed?.status === "requires_reauth") {
+      const validation = yield* provider.validate(entry).pipe(
+        Effect.catchTag("IntegrationNotFound", () => this.#gone(entry, provider, asked))
+      )
+      if (validation.requiresReauthorization) return yield* reauthRequired(entry, validation)
+    }
+    const answer = yield* provider.fetch(entry.id)
+    return yield* Option.isSome(answer)
+      ? this.accept(entry, answer.value, asked)
+      : this.#gone(entry, provider, asked)
+  })
+
+  /** Takes over what the provider answered, unless the entry has changed since it was asked. */
+  readonly accept = Effect.fnUntraced(function*(
+    this: Renewal,
+    entry: CredentialEntry,
+    answer: Credential,
+    asked: Asked
+  ): Effect.fn.Return<Credential, StorageFailure> {
+    const table = this.#table
+    const held = entry.credential
+    const credential = held === undefined ? answer : held.renewedBy(answer)
+    if (entry.epoch !== asked.epoch) return credential
+    const state = new CredentialState({ generation: asked.generation + 1, lastConfirmed: yield* DateTime.now })
+    const outcome = yield* table.tolerant(
+      table.storage.save(credential, { expectedGeneration: asked.generation, state }).pipe(
+        Effect.as("saved" as const),
+        Effect.catchTag("GenerationConflict", () => Effect.succeed("outdated" as const))
+      ),
+      "unsaved" as const
+    )
+    // Another process was faster: what it saved is as new as this answer, or newer.
+    if (outcome === "outdated" && (yield* table.load(entry)) && entry.credential !== undefined) return entry.credential
+    const wasBlocked = entry.state.blockedSince !== undefined
+    yield* table.remember(entry, { credential, state, source: "aden" })
+    entry.isUnsaved = outcome === "unsaved"
+    entry.listed = undefined
+    entry.succeed(yield* Clock.currentTimeMillis)
+    if (wasBlocked) yield* table.publish({ _tag: "Reconnected", id: entry.id })
+    if (held === undefined) yield* table.publish({ _tag: "Fetched", id: entry.id })
+    else if (!held.holdsTokenOf(credential)) yield* table.publish({ _tag: "Refreshed", id: entry.id })
+    return credential
+  })
+
+  /** The provider does not have the integration. Only when its list lacks it too is the entry gone. */
+  readonly #gone = Effect.fnUntraced(function*(
+    this: Renewal,
+    entry: CredentialEntry,
+    provider: CredentialProvider,
+    asked: Asked
+  ): Effect.fn.Return<never, AdenRequestFailure | CredentialNotFound> {
+    const listed = yield* this.#resolver.list
+    if (listed.some((item) => item.provider === provider && item.account.id === entry.id)) {
+      return yield* new AdenUnavailable({
+        id: entry.id,
+        reason: new AdenProtocolError({ detail: "Aden lists the integration and does not have it", isTransient: false })
+      })
+    }
+    if (entry.epoch === asked.epoch) yield* this.#table.remove(entry)
+    return yield* new CredentialNotFound({ ref: entry.id })
+  })
+
+  /** Remembers what came of asking, so that the next question comes in due time. */
+  readonly #noteFailure = Effect.fnUntraced(function*(
+    this: Renewal,
+    entry: CredentialEntry,
+    error: CredentialFailure | Exclude<AdenFailure, IntegrationNotFound>,
+    asked: Asked
+  ) {
+    if (entry.epoch !== asked.epoch || error._tag === "CredentialNotFound") return
+    const now = yield* DateTime.now
+    const nowMillis = DateTime.toEpochMillis(now)
+    entry.lastError = error
+    if (error._tag === "ReauthRequired") return yield* this.block(entry, error)
+    if (error._tag === "RateLimited") {
+      const left = Duration.toMillis(error.retryAfter)
+      if (left > entry.coolDownLeft(nowMillis)) {
+        yield* this.#table.patchState(entry, {
+          coolDownUntil: DateTime.makeUnsafe(nowMillis + left),
+          lastError: error._tag
+        })
+      }
+      return
+    }
+    yield* entry.backOff(this.#policy, nowMillis, { _tag: "Failed", error: error._tag })
+    const isRefused = error._tag === "AdenUnauthorized" || error._tag === "AdenForbidden"
+    if (entry.state.lastError !== error._tag || (isRefused && entry.state.refusedSince === undefined)) {
+      yield* this.#table.patchState(entry, {
+        lastError: error._tag,
+        refusedSince: isRefused ? entry.state.refusedSince ?? now : entry.state.refusedSince
+      })
+    }
+  })
+
+  #isUsable(entry: CredentialEntry, credential: Credential): boolean {
+    return entry.credential !== credential || entry.freshUntil !== -Infinity
+  }
+}
+
+const askedOf = (entry: CredentialEntry): Asked => ({ epoch: entry.epoch, generation: entry.state.generation })
+
+/** What a blocked credential fails with: what the last check said, else what is remembered. */
+const reauthRequired = (entry: CredentialEntry, validation?: CredentialValidation): ReauthRequired =>
+  new ReauthRequired({
+    id: entry.id,
+    reauthorizationUrl: validation?.reauthorizationUrl ?? entry.state.reauthorizationUrl,
+    detail: validation?.reason
+  })
+
+/** What a forced refresh starts from when nothing is at hand. */
+const emptyCredential = (id: string, providerId: string): Credential =>
+  new Credential({ id, type: "oauth2", keys: new Map(), providerId, autoRefresh: true, description: "", tags: [] })

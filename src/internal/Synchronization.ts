@@ -1,0 +1,211 @@
+import type * as Arr from "effect/Array"
+import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Stream from "effect/Stream"
+import type { Credential, ProviderAccount } from "../Credential.ts"
+import { NoProvider, RateLimited } from "../CredentialError.ts"
+import * as Duration from "effect/Duration"
+import type { CredentialStorageError, FetchFailure, ReauthRequired, StorageFailure } from "../CredentialError.ts"
+import type { SyncEvent, SyncFailure, SyncSkipped } from "../CredentialEvent.ts"
+import type { CredentialProvider } from "../CredentialProvider.ts"
+import { syncConcurrency, syncOne } from "../CredentialProvider.ts"
+import { CredentialState } from "../CredentialStorage.ts"
+import type { CredentialTable } from "./CredentialTable.ts"
+import type { Renewal } from "./Renewal.ts"
+import type { RefResolver } from "./RefResolver.ts"
+
+/** A fetched integration that waits to be saved, with what it was asked on. */
+interface Unsaved {
+  readonly _tag: "Unsaved"
+  readonly credential: Credential
+  readonly generation: number
+  readonly epoch: number
+}
+
+/**
+ * Fetches everything the providers list, several at a time, and saves it in batches: what has arrived while one batch is being
+ * written is the next. One bad integration never spoils the others.
+ */
+export class Synchronization {
+  readonly #table: CredentialTable
+  readonly #resolver: RefResolver
+  readonly #renewal: Renewal
+
+  constructor(options: { readonly table: CredentialTable; readonly resolver: RefResolver; readonly renewal: Renewal }) {
+    this.#table = options.table
+    this.#resolver = options.resolver
+    this.#renewal = options.renewal
+  }
+
+  get stream(): Stream.Stream<SyncEvent, SyncFailure> {
+    return this.#table.providers.length === 0
+      ? Stream.fail(new NoProvider({}))
+      : Stream.flatMap(Stream.fromIterable(this.#table.providers), (provider) => this.#streamOf(provider))
+  }
+
+  #streamOf(provider: CredentialProvider): Stream.Stream<SyncEvent, SyncFailure> {
+    return Stream.unwrap(
+      Effect.map(this.#resolver.listOf(provider), ({ accounts, malformed }) => {
+        this.#resolver.forgetMissing()
+        const listed = new Set<string>()
+        for (const account of accounts) listed.add(account.id)
+        const head: ReadonlyArray<SyncEvent> = [
+          { _tag: "Listed", total: accounts.length + malformed.length },
+          ...malformed.map(({ id, detail }) => skipped(id, "Malformed", detail))
+        ]
+        return Stream.fromIterable(head).pipe(
+          Stream.concat(this.#saved(Stream.mapEffect(
+            Stream.fromIterable(accounts),
+            (account) => this.#fetch(provider, account),
+            { concurrency: syncConcurrency, unordered: true }
+          ))),
+          Stream.concat(this.#saved(this.#unlisted(provider, listed)))
+        )
+      })
+    )
+  }
+
+  /** Asks for one listed integration, unless it belongs to somebody else or Aden limits its rate. */
+  readonly #fetch = Effect.fnUntraced(
+    function*(this: Synchronization, provider: CredentialProvider, account: ProviderAccount) {
+      const { id } = account
+      const stored = yield* Effect.result(this.#table.storage.load(id))
+      if (Result.isFailure(stored)) return failed(id, stored.failure)
+      if (Option.isSome(stored.success) && this.#table.providerOf(stored.success.value) !== provider) {
+        return skipped(id, "OwnedElsewhere", "a credential of this id is stored that this provider did not write")
+      }
+      const entry = this.#table.get(id)
+      const epoch = entry?.epoch ?? 0
+      const state = yield* this.#table.storage.loadState(id)
+      const now = yield* Clock.currentTimeMillis
+      const coolDown = state.coolDownUntil === undefined ? 0 : DateTime.toEpochMillis(state.coolDownUntil) - now
+      if (coolDown > 0) return failed(id, new RateLimited({ id, retryAfter: Duration.millis(coolDown) }))
+      const event = yield* syncOne(provider, account)
+      switch (event._tag) {
+        case "Fetched": {
+          const credential = Option.match(stored.success, {
+            onNone: () => event.credential,
+            onSome: (present) => present.renewedBy(event.credential)
+          })
+          return { _tag: "Unsaved", credential, generation: state.generation, epoch } satisfies Unsaved
+        }
+        case "Blocked":
+          return yield* this.#blocked(id, event.error)
+        case "Failed":
+          return failed(id, event.error)
+        default:
+          return skipped(id, "NotFound", "Aden lists it and does not have it")
+      }
+    },
+    (effect, _, account) =>
+      Effect.catchTag(effect, "CredentialStorageError", (error) => Effect.succeed(failed(account.id, error)))
+  )
+
+  /** Stored entries of the provider that its list lacks. The list alone proves nothing: each is asked for before it goes. */
+  #unlisted(
+    provider: CredentialProvider,
+    listed: ReadonlySet<string>
+  ): Stream.Stream<SyncEvent | Unsaved, CredentialStorageError> {
+    return Stream.fromIterableEffect(this.#table.storage.list).pipe(
+      Stream.filter((id) => !listed.has(id)),
+      Stream.mapEffect((id) => this.#fetchUnlisted(provider, id), { concurrency: syncConcurrency, unordered: true }),
+      Stream.filterMap(Result.fromOption(() => undefined))
+    )
+  }
+
+  readonly #fetchUnlisted = Effect.fnUntraced(function*(
+    this: Synchronization,
+    provider: CredentialProvider,
+    id: string
+  ): Effect.fn.Return<Option.Option<SyncEvent | Unsaved>> {
+    const stored = yield* Effect.option(this.#table.storage.load(id))
+    const present = Option.flatten(stored)
+    if (Option.isNone(present) || this.#table.providerOf(present.value) !== provider) return Option.none()
+    const entry = this.#table.entry(id)
+    const asked = { epoch: entry.epoch, generation: (yield* Effect.orElseSucceed(this.#table.storage.loadState(id), () => CredentialState.initial)).generation }
+    const answer = yield* Effect.result(provider.fetch(id))
+    if (Result.isFailure(answer)) {
+      return Option.some(
+        answer.failure._tag === "ReauthRequired" ? yield* this.#blocked(id, answer.failure) : failed(id, answer.failure)
+      )
+    }
+    if (Option.isSome(answer.success)) {
+      return Option.some({ _tag: "Unsaved", credential: present.value.renewedBy(answer.success.value), ...asked })
+    }
+    if (entry.epoch !== asked.epoch) return Option.none()
+    yield* this.#table.remove(entry)
+    return Option.some({ _tag: "Removed", id })
+  })
+
+  readonly #blocked = Effect.fnUntraced(function*(this: Synchronization, id: string, error: ReauthRequired) {
+    const entry = this.#table.entry(id)
+    if (entry.credential === undefined) yield* Effect.ignore(this.#table.load(entry))
+    yield* this.#renewal.block(entry, error)
+    return skipped(id, "ReauthRequired", error.message, entry.state.reauthorizationUrl)
+  })
+
+  #saved<E>(events: Stream.Stream<SyncEvent | Unsaved, E>): Stream.Stream<SyncEvent, E> {
+    return events.pipe(
+      Stream.buffer({ capacity: 1024 }),
+      Stream.chunks,
+      Stream.mapEffect((batch) => this.#save(batch)),
+      Stream.flatMap(Stream.fromIterable)
+    )
+  }
+
+  readonly #save = Effect.fnUntraced(function*(
+    this: Synchronization,
+    batch: Arr.NonEmptyReadonlyArray<SyncEvent | Unsaved>
+  ): Effect.fn.Return<ReadonlyArray<SyncEvent>> {
+    const table = this.#table
+    const done = batch.filter((event): event is SyncEvent => event._tag !== "Unsaved")
+    const fetched = batch.filter((event): event is Unsaved => event._tag === "Unsaved")
+    if (fetched.length === 0) return done
+    // What the program changed since it was asked about keeps the program's word.
+    const current = fetched.filter(({ credential, epoch }) => (table.get(credential.id)?.epoch ?? 0) === epoch)
+    const now = yield* DateTime.now
+    const failures = yield* Effect.result(table.storage.saveMany(current.map(({ credential }) => credential), {
+      expectedGenerations: new Map(current.map(({ credential, generation }) => [credential.id, generation])),
+      state: new CredentialState({ generation: 0, lastConfirmed: now })
+    }))
+    const events = yield* Effect.forEach(current, ({ credential, generation }) =>
+      Effect.gen({ self: this }, function*() {
+        const error = Result.isFailure(failures) ? failures.failure : failures.success.get(credential.id)
+        const entry = table.entry(credential.id)
+        if (error?._tag === "CredentialDecryptionFailed") return failed(credential.id, error)
+        if (error?._tag === "GenerationConflict") {
+          yield* Effect.ignore(table.load(entry))
+          return synced(entry.credential ?? credential)
+        }
+        const wasBlocked = entry.state.blockedSince !== undefined
+        const state = new CredentialState({ generation: generation + 1, lastConfirmed: now })
+        yield* table.remember(entry, { credential, state, source: "aden" })
+        entry.isUnsaved = error !== undefined
+        entry.listed = undefined
+        entry.succeed(DateTime.toEpochMillis(now))
+        yield* table.publish({ _tag: wasBlocked ? "Reconnected" : "Fetched", id: credential.id })
+        return error === undefined ? synced(credential) : failed(credential.id, error)
+      }))
+    return [...done, ...events]
+  })
+}
+
+const synced = (credential: Credential): SyncEvent => ({
+  _tag: "Synced",
+  id: credential.id,
+  provider: credential.integrationType,
+  alias: credential.alias,
+  expiresAt: credential.expiresAt
+})
+
+const failed = (id: string, error: FetchFailure | StorageFailure): SyncEvent => ({ _tag: "Failed", id, error })
+
+const skipped = (
+  id: string | undefined,
+  reason: SyncSkipped["reason"],
+  detail: string,
+  reauthorizationUrl?: string
+): SyncEvent => ({ _tag: "Skipped", id, reason, detail, reauthorizationUrl })

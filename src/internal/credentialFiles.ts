@@ -1,0 +1,125 @@
+/**
+ * The encrypted files of a folder: which of them is a credential's, and what it holds.
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import { Buffer } from "node:buffer"
+import { StorageRefused } from "../CredentialError.ts"
+import type { StorageInsecure, StorageIoFailed } from "../CredentialError.ts"
+import { Fernet } from "../Fernet.ts"
+import type { FernetKeys } from "../Fernet.ts"
+import { belongsTo, canBeRead, escapedName, namesItsId, plainName } from "./entryName.ts"
+import type { PrivateFiles } from "./privateFiles.ts"
+import { decodeCredential } from "./storedCredential.ts"
+import type { StoredCredential } from "./storedCredential.ts"
+
+const suffix = ".enc"
+const maximumBytes = 16 * 1024 * 1024
+const tooLarge = "it is larger than 16 MiB"
+
+/** What a file holds, or what is wrong with it, without any of its content. */
+type Opened = Result.Result<StoredCredential, string>
+
+/** Where the credential of an id is. `Unreadable`: there is a file that is, or may be, its own. */
+export type Located =
+  | { readonly _tag: "Absent" }
+  | { readonly _tag: "Found"; readonly name: string; readonly stored: StoredCredential }
+  | { readonly _tag: "Unreadable"; readonly name: string; readonly detail: string }
+
+const absent: Located = { _tag: "Absent" }
+
+const decodeUtf8 = (bytes: Uint8Array): Result.Result<string, string> =>
+  Result.try({
+    try: () => new TextDecoder("utf-8", { fatal: true }).decode(bytes),
+    catch: () => "its content is not UTF-8 text"
+  })
+
+export const makeCredentialFiles = (files: PrivateFiles, folder: string, keys: FernetKeys) => {
+  const fileOf = (name: string): string => files.fileIn(folder, `${name}${suffix}`)
+
+  const openOnce = (name: string): Effect.Effect<Option.Option<Opened>, StorageIoFailed | StorageInsecure> =>
+    files.read(fileOf(name), maximumBytes).pipe(
+      Effect.flatMap(Option.match({
+        onNone: () => Effect.succeedNone,
+        onSome: (bytes) =>
+          Fernet.decrypt(keys, Buffer.from(bytes).toString("latin1")).pipe(
+            Effect.map((plaintext) => Result.flatMap(decodeUtf8(plaintext), decodeCredential)),
+            Effect.catch((error) => Effect.succeed(Result.fail(error.message))),
+            Effect.asSome
+          )
+      })),
+      Effect.catchTag("FileTooLarge", () => Effect.succeedSome(Result.fail(tooLarge)))
+    )
+
+  const open = (name: string) =>
+    files.rereadTorn(fileOf(name))(openOnce(name), (opened) => Option.exists(opened, Result.isFailure))
+
+  /** Finds a credential. The id inside a file decides whose it is. */
+  const locate = Effect.fnUntraced(
+    function*(id: string): Effect.fn.Return<Located, StorageIoFailed | StorageInsecure> {
+      const plain = plainName(id)
+      const first = canBeRead(plain) ? yield* open(plain) : Option.none()
+      if (Option.isSome(first) && Result.isSuccess(first.value) && first.value.success.credential.id === id) {
+        return { _tag: "Found", name: plain, stored: first.value.success }
+      }
+      const escaped = escapedName(id)
+      const second = yield* open(escaped)
+      if (Option.isSome(second)) {
+        if (Result.isFailure(second.value)) return { _tag: "Unreadable", name: escaped, detail: second.value.failure }
+        return second.value.success.credential.id === id
+          ? { _tag: "Found", name: escaped, stored: second.value.success }
+          : { _tag: "Unreadable", name: escaped, detail: "it holds another credential" }
+      }
+      if (Option.isNone(first)) return absent
+      if (Result.isFailure(first.value)) return { _tag: "Unreadable", name: plain, detail: first.value.failure }
+      // another id that shares the plain name rests there by right; any other was put there
+      return belongsTo(first.value.success.credential.id, plain)
+        ? absent
+        : { _tag: "Unreadable", name: plain, detail: "it holds another credential" }
+    }
+  )
+
+  const names = files.names(folder, suffix)
+
+  const identities = new Map<string, { readonly fingerprint: string; readonly id: string | undefined }>()
+
+  /** The credential in a file, when it can be opened and may rest there. */
+  const openOwned = (name: string): Effect.Effect<StoredCredential | undefined> =>
+    openOnce(name).pipe(
+      Effect.map((opened) =>
+        Option.isSome(opened) && Result.isSuccess(opened.value) &&
+          belongsTo(opened.value.success.credential.id, name)
+          ? opened.value.success
+          : undefined
+      ),
+      // what cannot even be read is somebody's nonetheless
+      Effect.orElseSucceed(() => undefined)
+    )
+
+  /** Whose a file is; `undefined` when it cannot be opened, or holds what does not belong there, and its name does not tell. */
+  const identify = Effect.fnUntraced(function*(name: string) {
+    if (namesItsId(name)) return name
+    const fingerprint = Option.getOrUndefined(yield* files.fingerprint(fileOf(name)))
+    const known = identities.get(name)
+    if (known !== undefined && known.fingerprint === fingerprint) return known.id
+    const stored = yield* openOwned(name)
+    const id = stored?.credential.id
+    if (fingerprint !== undefined) identities.set(name, { fingerprint, id })
+    return id
+  })
+
+  const write = Effect.fnUntraced(function*(name: string, document: string) {
+    const token = Buffer.from(yield* Fernet.encrypt(keys, Buffer.from(document)), "latin1")
+    if (token.length > maximumBytes) {
+      return yield* new StorageRefused({ detail: "the credential is too large: encrypted, it may have 16 MiB" })
+    }
+    yield* files.write(fileOf(name), token)
+  })
+
+  const remove = (name: string) => files.remove(fileOf(name))
+
+  return { fileOf, locate, names, identify, openOwned, write, remove } as const
+}
+
+export type CredentialFiles = ReturnType<typeof makeCredentialFiles>

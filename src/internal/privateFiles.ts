@@ -1,0 +1,231 @@
+/**
+ * Files that only their owner touches: read without following links, written whole or not at all.
+ */
+import * as ByteSize from "effect/ByteSize"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Option from "effect/Option"
+import * as Path from "effect/Path"
+import type * as PlatformError from "effect/PlatformError"
+import * as Predicate from "effect/Predicate"
+import { Buffer } from "node:buffer"
+import { randomBytes } from "node:crypto"
+import { StorageInsecure, StorageIoFailed } from "../CredentialError.ts"
+import { cleanText } from "./foreignText.ts"
+
+/** A file that is larger than it may be: not read. */
+export class FileTooLarge {
+  readonly _tag = "FileTooLarge"
+}
+
+const groupAndOthersMayWrite = 0o022
+const recentMillis = 2_000
+const rereadAfter = "20 millis"
+const rereads = 3
+const abandonedMillis = 60 * 60 * 1_000
+const temporaryName = /^\.aden-[0-9a-f]{32}\.tmp$/
+
+/** `EACCES: permission denied` out of `EACCES: permission denied, open '/x'`. */
+const detailOf = (error: PlatformError.PlatformError): string => {
+  const { reason } = error
+  if (Predicate.hasProperty(reason.cause, "message") && Predicate.isString(reason.cause.message)) {
+    return cleanText(reason.cause.message.split(", ", 1)[0] ?? "")
+  }
+  return cleanText(reason.description ?? reason._tag)
+}
+
+const quote = (path: string): string => `'${path.replaceAll("'", "'\\''")}'`
+
+const isNotFound = (error: PlatformError.PlatformError): boolean => error.reason._tag === "NotFound"
+
+export const makePrivateFiles = Effect.gen(function*() {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  /** Windows has no such modes, and reports them as open to all. */
+  const hasModes = path.sep === "/"
+
+  const failed = (location: string) => (error: PlatformError.PlatformError) =>
+    new StorageIoFailed({ location: cleanText(location), detail: detailOf(error) })
+
+  const isLink = (location: string) =>
+    new StorageInsecure({
+      location: cleanText(location),
+      detail: "is a symbolic link, which is not followed",
+      mend: `rm ${quote(location)}`
+    })
+
+  const open = (file: string, flag: FileSystem.OpenFlag, mode?: number) =>
+    fs.open(file, { flag, mode, noFollow: true }).pipe(
+      // where links cannot be told apart on opening, lstat before has to do
+      Effect.catchIf((error) => error.reason._tag === "BadArgument", () => fs.open(file, { flag, mode }))
+    )
+
+  const optional = <A>(effect: Effect.Effect<A, PlatformError.PlatformError>) =>
+    effect.pipe(Effect.map(Option.some), Effect.catchIf(isNotFound, () => Effect.succeedNone))
+
+  /** Reads a file of at most `limit` bytes; none when there is no file. A link, a directory or a device is an error. */
+  const read = Effect.fnUntraced(function*(
+    file: string,
+    limit: number
+  ): Effect.fn.Return<Option.Option<Uint8Array>, StorageIoFailed | StorageInsecure | FileTooLarge> {
+    const info = yield* optional(fs.lstat(file)).pipe(Effect.mapError(failed(file)))
+    if (Option.isNone(info)) return Option.none()
+    const { size, type } = info.value
+    if (type === "SymbolicLink") return yield* isLink(file)
+    if (type !== "File") {
+      return yield* new StorageIoFailed({ location: cleanText(file), detail: `is a ${type.toLowerCase()}, not a file` })
+    }
+    const length = Number(ByteSize.toBigInt(size))
+    if (length > limit) return yield* Effect.fail(new FileTooLarge())
+    return yield* optional(readBytes(file, length)).pipe(Effect.mapError(failed(file)))
+  })
+
+  /** As many bytes as the file was seen to have: a writer in place is noticed by its token, which then is not whole. */
+  const readBytes = Effect.fnUntraced(
+    function*(file: string, length: number) {
+      const handle = yield* open(file, "r")
+      const parts: Array<Uint8Array> = []
+      for (let missing = length; missing > 0;) {
+        const part = yield* handle.readAlloc(missing)
+        if (Option.isNone(part)) break
+        parts.push(part.value)
+        missing -= part.value.length
+      }
+      return Buffer.concat(parts)
+    },
+    Effect.scoped
+  )
+
+  const isBeingWritten = Effect.fnUntraced(function*(file: string) {
+    const info = yield* Effect.option(fs.lstat(file))
+    const now = yield* Clock.currentTimeMillis
+    return Option.flatMap(info, ({ mtime }) => mtime).pipe(
+      Option.exists((mtime) => Math.abs(now - mtime.getTime()) < recentMillis)
+    )
+  })
+
+  /**
+   * Reads again, shortly, what looks torn in a file that was written a moment ago: Hive writes in place. What looks torn
+   * still is answered as it is.
+   */
+  const rereadTorn =
+    (file: string) => <A, E>(read: Effect.Effect<A, E>, isTorn: (content: A) => boolean): Effect.Effect<A, E> =>
+      Effect.flatMap(read, (content) => {
+        if (!isTorn(content)) return Effect.succeed(content)
+        const again = Effect.repeat(Effect.delay(read, rereadAfter), {
+          times: rereads - 1,
+          while: isTorn
+        })
+        return Effect.flatMap(isBeingWritten(file), (written) => written ? again : Effect.succeed(content))
+      })
+
+  /** The rename has happened; a file system that cannot flush a folder only loses the guarantee against a power cut. */
+  const syncFolder = (folder: string) =>
+    fs.open(folder, { flag: "r" }).pipe(Effect.flatMap((handle) => handle.sync), Effect.scoped, Effect.ignore)
+
+  /**
+   * Replaces a file: whoever reads it, or finds it after a crash at any moment, sees the old or the new content. Not
+   * interruptible: closing a file while the system still writes to it could write into another.
+   */
+  const write = Effect.fnUntraced(
+    function*(file: string, bytes: Uint8Array) {
+      const folder = path.dirname(file)
+      const temporary = path.join(folder, `.aden-${randomBytes(16).toString("hex")}.tmp`)
+      yield* open(temporary, "wx", 0o600).pipe(
+        Effect.flatMap((handle) => Effect.andThen(handle.writeAll(bytes), handle.sync)),
+        Effect.scoped,
+        Effect.andThen(fs.rename(temporary, file)),
+        Effect.onError(() => Effect.ignore(fs.remove(temporary)))
+      )
+      yield* syncFolder(folder)
+    },
+    Effect.uninterruptible,
+    (effect, file) => Effect.mapError(effect, failed(file))
+  )
+
+  /** Removes a file, or a link itself; `false` when there was none. */
+  const remove = (file: string): Effect.Effect<boolean, StorageIoFailed> =>
+    fs.remove(file).pipe(
+      Effect.as(true),
+      Effect.catchIf(isNotFound, () => Effect.succeed(false)),
+      Effect.uninterruptible,
+      Effect.mapError(failed(file))
+    )
+
+  /** The names, without the suffix, of what has this suffix in a folder; none of them when there is no folder. */
+  const names = (folder: string, suffix: string): Effect.Effect<ReadonlyArray<string>, StorageIoFailed> =>
+    fs.readDirectory(folder).pipe(
+      Effect.map((all) => all.flatMap((name) => name.endsWith(suffix) ? [name.slice(0, -suffix.length)] : [])),
+      Effect.catchIf(isNotFound, () => Effect.succeed([])),
+      Effect.mapError(failed(folder))
+    )
+
+  /** Whether the folder is there. One that others can write is refused: they could exchange its files. */
+  const checkFolder = Effect.fnUntraced(
+    function*(folder: string) {
+      const info = yield* optional(fs.stat(folder)).pipe(Effect.mapError(failed(folder)))
+      if (Option.isNone(info)) return false
+      if (info.value.type !== "Directory") {
+        return yield* new StorageIoFailed({ location: cleanText(folder), detail: "is not a directory" })
+      }
+      if (hasModes && (info.value.mode & groupAndOthersMayWrite) !== 0) {
+        return yield* new StorageInsecure({
+          location: cleanText(folder),
+          detail: "can be written by others",
+          mend: `chmod go-w ${quote(folder)}`
+        })
+      }
+      return true
+    }
+  )
+
+  /** Makes the folder where it is missing, open to its owner alone. */
+  const ensureFolder = Effect.fnUntraced(function*(folder: string) {
+    if (yield* checkFolder(folder)) return
+    yield* fs.makeDirectory(folder, { recursive: true, mode: 0o700 }).pipe(Effect.mapError(failed(folder)))
+    yield* checkFolder(folder)
+  })
+
+  /** Removes what writers left that died an hour ago or earlier. That some cannot be removed is nobody's failure. */
+  const removeAbandoned = Effect.fnUntraced(
+    function*(folder: string) {
+      const now = yield* Clock.currentTimeMillis
+      for (const name of yield* fs.readDirectory(folder)) {
+        if (!temporaryName.test(name)) continue
+        const file = path.join(folder, name)
+        const { mtime } = yield* fs.lstat(file)
+        if (Option.exists(mtime, (mtime) => now - mtime.getTime() > abandonedMillis)) yield* fs.remove(file)
+      }
+    },
+    (effect) => Effect.ignore(effect)
+  )
+
+  /** A file's identity on disk: changes with every replacement, and with every write in place that takes a moment. */
+  const fingerprint = (file: string): Effect.Effect<Option.Option<string>> =>
+    fs.lstat(file).pipe(
+      Effect.map(({ ino, mtime, size }) =>
+        Option.map(mtime, (mtime) => `${Option.getOrElse(ino, () => 0n)} ${mtime.getTime()} ${ByteSize.toBigInt(size)}`)
+      ),
+      Effect.orElseSucceed(() => Option.none())
+    )
+
+  /** The path of a file in a folder. */
+  const fileIn = (folder: string, name: string): string => path.join(folder, name)
+
+  return {
+    read,
+    rereadTorn,
+    write,
+    remove,
+    names,
+    checkFolder,
+    ensureFolder,
+    removeAbandoned,
+    fingerprint,
+    fileIn,
+    windows: !hasModes
+  } as const
+})
+
+export type PrivateFiles = Effect.Success<typeof makePrivateFiles>

@@ -1,0 +1,46 @@
+/**
+ * The state of each credential, in a file of its own. No secrets, not encrypted.
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { Buffer } from "node:buffer"
+import { CredentialState } from "../CredentialStorage.ts"
+import { canBeRead, escapedName, plainName } from "./entryName.ts"
+import type { PrivateFiles } from "./privateFiles.ts"
+import { decodeState, encodeState } from "./storedState.ts"
+
+const suffix = ".json"
+const maximumBytes = 64 * 1024
+
+export const makeStateFiles = (files: PrivateFiles, folder: string) => {
+  const fileOf = (name: string): string => files.fileIn(folder, `${name}${suffix}`)
+
+  const readText = (name: string) =>
+    files.read(fileOf(name), maximumBytes).pipe(
+      Effect.map(Option.map((bytes) => Buffer.from(bytes).toString("utf8"))),
+      Effect.catchTag("FileTooLarge", () => Effect.succeedSome(""))
+    )
+
+  /** The state of an id, with the name of its file if there is one. A file that is no state says nothing, and may be replaced. */
+  const locate = Effect.fnUntraced(function*(id: string) {
+    const plain = plainName(id)
+    let damaged: string | undefined
+    for (const name of canBeRead(plain) ? [plain, escapedName(id)] : [escapedName(id)]) {
+      const text = yield* readText(name)
+      if (Option.isNone(text)) continue
+      const stored = decodeState(text.value)
+      if (Option.isNone(stored)) damaged ??= name
+      else if ((stored.value.id ?? id) === id) return { name, state: stored.value.state }
+    }
+    return { name: damaged, state: CredentialState.initial }
+  })
+
+  const write = (name: string, id: string, state: CredentialState) =>
+    files.write(fileOf(name), Buffer.from(encodeState(id, state)))
+
+  const remove = (name: string) => files.remove(fileOf(name))
+
+  const names = files.names(folder, suffix)
+
+  return { locate, write, remove, names } as const
+}

@@ -1,0 +1,331 @@
+/**
+ * Credentials in encrypted files, in the layout and format of Hive's Python agents, which can read and write the same
+ * directory.
+ *
+ * @since 0.1.0
+ */
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import type * as FileSystem from "effect/FileSystem"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Path from "effect/Path"
+import * as PubSub from "effect/PubSub"
+import type * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import * as Stream from "effect/Stream"
+import type { Credential, CredentialType } from "../Credential.ts"
+import { CredentialDecryptionFailed, GenerationConflict, StorageRefused } from "../CredentialError.ts"
+import type { AdenConfigError, StorageFailure } from "../CredentialError.ts"
+import { CredentialState, CredentialStorage } from "../CredentialStorage.ts"
+import type { StorageChange } from "../CredentialStorage.ts"
+import type { FernetKeys } from "../Fernet.ts"
+import { makeCredentialFiles } from "../internal/credentialFiles.ts"
+import { checkCredentialId } from "../internal/credentialId.ts"
+import { configuredKeys, defaultDirectory, parseKeys } from "../internal/encryptionKeys.ts"
+import { chooseName, escapedName, foldName, plainName } from "../internal/entryName.ts"
+import { makeIndexFile } from "../internal/indexFile.ts"
+import { makeKeyedLock } from "../internal/keyedLock.ts"
+import { makePrivateFiles } from "../internal/privateFiles.ts"
+import { makeStateFiles } from "../internal/stateFiles.ts"
+import { inOperation } from "../internal/storageFault.ts"
+import { encodeCredential } from "../internal/storedCredential.ts"
+
+/**
+ * A {@link CredentialStorage} in `{directory}/credentials/{name}.enc`, each file a Fernet token over the JSON of one credential,
+ * with Hive's index beside it and what is remembered about each credential in `{directory}/state/{name}.json`.
+ *
+ * Writes are atomic and private: a crash at any moment leaves the old or the new file. Fields that this package does not know
+ * are kept. Nothing is made before the first write.
+ *
+ * `withLock` excludes the fibers of this process; other processes are not excluded yet. `changes` are the writes made through
+ * this layer.
+ *
+ * @since 0.1.0
+ * @category storages
+ */
+export class EncryptedFileStorage {
+  /**
+   * A storage in `directory` (`~/.hive/credentials` by default) under these keys: the first encrypts, all decrypt. Fails with
+   * `AdenConfigError` when one of them is no Fernet key.
+   *
+   * @example
+   * ```ts
+   * import { EncryptedFileStorage } from "aden-credentials"
+   * import { Redacted } from "effect"
+   *
+   * const Storage = EncryptedFileStorage.layer({
+   *   directory: "/var/lib/agent/credentials",
+   *   keys: [Redacted.make("DgjuzYmueGYYApfMoXVo3dAUmpPumgcBl0Hb-Q_uIus=")]
+   * })
+   * ```
+   */
+  static readonly layer = <E = never, R = never>(options: {
+    readonly directory?: string | undefined
+    readonly keys:
+      | ReadonlyArray<Redacted.Redacted<string>>
+      | Effect.Effect<ReadonlyArray<Redacted.Redacted<string>>, E, R>
+  }): Layer.Layer<CredentialStorage, AdenConfigError | E, FileSystem.FileSystem | Path.Path | R> => {
+    const keys = Effect.isEffect(options.keys) ? options.keys : Effect.succeed(options.keys)
+    return Layer.effect(
+      CredentialStorage,
+      make(options.directory, Effect.flatMap(keys, (texts) => parseKeys(texts, "keys")))
+    )
+  }
+
+  /**
+   * A storage in `~/.hive/credentials` under the keys of the environment: `HIVE_CREDENTIAL_KEY` (one key, or several separated
+   * by commas), else the file `~/.hive/secrets/credential_key`. Fails with `AdenConfigError` when there is none, or the file
+   * is open to others; no key is ever made here.
+   */
+  static readonly layerConfig: Layer.Layer<
+    CredentialStorage,
+    AdenConfigError,
+    FileSystem.FileSystem | Path.Path
+  > = Layer.suspend(() => EncryptedFileStorage.layerConfigWith({}))
+
+  /** Like `layerConfig`, in another directory. */
+  static readonly layerConfigWith = (options: {
+    readonly directory?: string | undefined
+  }): Layer.Layer<CredentialStorage, AdenConfigError, FileSystem.FileSystem | Path.Path> =>
+    Layer.effect(CredentialStorage, make(options.directory, configuredKeys))
+}
+
+// internal
+
+/** Locks of this process, keyed by directory and what is locked in it: several layers may have one directory. */
+const writing = makeKeyedLock()
+const held = makeKeyedLock()
+
+const make = Effect.fnUntraced(function*<E, R>(
+  chosenDirectory: string | undefined,
+  chosenKeys: Effect.Effect<FernetKeys, E, R>
+) {
+  const path = yield* Path.Path
+  const directory = path.resolve(chosenDirectory ?? (yield* defaultDirectory))
+  const keys = yield* chosenKeys
+  const files = yield* makePrivateFiles
+  const folders = {
+    credentials: path.join(directory, "credentials"),
+    metadata: path.join(directory, "metadata"),
+    state: path.join(directory, "state")
+  }
+  const credentials = makeCredentialFiles(files, folders.credentials, keys)
+  const states = makeStateFiles(files, folders.state)
+  const index = makeIndexFile(files, path.join(folders.metadata, "index.json"), credentials)
+  const changes = yield* Effect.acquireRelease(PubSub.unbounded<StorageChange>(), PubSub.shutdown)
+  const publish = (change: StorageChange) => PubSub.publish(changes, change)
+
+  /** Ids that could come to share a file are written one after another. Work that has begun is finished. */
+  const writingEntry = (id: string) => <A, E2, R2>(effect: Effect.Effect<A, E2, R2>) =>
+    writing(`${directory}\0entry\0${foldName(plainName(id))}`)(Effect.uninterruptible(effect))
+
+  // not interruptible: the interruption of one caller would be remembered for all
+  const removeAbandoned = yield* Effect.cached(Effect.uninterruptible(
+    Effect.forEach(Object.values(folders), (folder) => files.removeAbandoned(folder), { discard: true })
+  ))
+
+  const ensureFolders = Effect.gen(function*() {
+    for (const folder of [directory, ...Object.values(folders)]) yield* files.ensureFolder(folder)
+    yield* removeAbandoned
+  })
+
+  const canRead = (folder: string) =>
+    Effect.flatMap(
+      files.checkFolder(directory),
+      (exists) => exists ? files.checkFolder(folder) : Effect.succeed(false)
+    )
+
+  const locate = Effect.fnUntraced(function*(id: string) {
+    yield* checkCredentialId(id)
+    return (yield* canRead(folders.credentials)) ? yield* credentials.locate(id) : { _tag: "Absent" } as const
+  })
+
+  const cannotOpen = (id: string, located: { readonly name: string; readonly detail: string }) =>
+    new CredentialDecryptionFailed({ id, location: credentials.fileOf(located.name), detail: located.detail })
+
+  // the index -----------------------------------------------------------------------------------------------------------
+
+  const indexed = new Map<string, CredentialType | undefined>()
+
+  /** Enters what was written since. Many writers at once wait for one update. */
+  const updateIndex = writing(`${directory}\0index`)(
+    Effect.suspend(() => {
+      if (indexed.size === 0) return Effect.void
+      const batch = new Map(indexed)
+      const saved = new Map<string, CredentialType>()
+      for (const [id, type] of batch) {
+        if (type !== undefined) saved.set(id, type)
+      }
+      indexed.clear()
+      return index.update(saved).pipe(
+        Effect.onError(() =>
+          Effect.sync(() => {
+            for (const [id, type] of batch) {
+              if (!indexed.has(id)) indexed.set(id, type)
+            }
+          })
+        )
+      )
+    })
+  ).pipe(Effect.uninterruptible)
+
+  // writing -------------------------------------------------------------------------------------------------------------
+
+  /** The names that are in use, read when the first new name is needed. */
+  const namesInUse = Effect.gen(function*() {
+    const folded = Effect.map((names: ReadonlyArray<string>) => new Set(names.map(foldName)))
+    return {
+      credentials: yield* Effect.cached(folded(credentials.names)),
+      states: yield* Effect.cached(folded(states.names))
+    }
+  })
+
+  type NamesInUse = Effect.Success<typeof namesInUse>
+
+  const writeState = Effect.fnUntraced(function*(
+    id: string,
+    name: string | undefined,
+    state: CredentialState,
+    inUse: NamesInUse
+  ) {
+    yield* states.write(name ?? chooseName(id, yield* inUse.states, files.windows), id, state)
+  })
+
+  const put = Effect.fnUntraced(function*<E2>(
+    credential: Credential,
+    inUse: NamesInUse,
+    checkGeneration: (actual: number) => Effect.Effect<void, E2>
+  ) {
+    const { id } = credential
+    const located = yield* locate(id)
+    if (located._tag === "Unreadable") return yield* cannotOpen(id, located)
+    const { name: stateName, state } = yield* states.locate(id)
+    yield* checkGeneration(state.generation)
+    const stored = located._tag === "Found" ? located.stored : undefined
+    const document = encodeCredential(credential, yield* DateTime.now, stored)
+    if (Result.isFailure(document)) return yield* new StorageRefused({ detail: document.failure })
+    const name = located._tag === "Found"
+      ? located.name
+      : chooseName(id, yield* inUse.credentials, files.windows)
+    // first the count: nobody can see the new credential under the old one
+    yield* writeState(id, stateName, new CredentialState({ ...state, generation: state.generation + 1 }), inUse)
+    yield* credentials.write(name, document.success)
+    // Hive may have come to write the plain name since: two files of one credential would outlive one another
+    if (name !== escapedName(id)) yield* credentials.remove(escapedName(id))
+    indexed.set(id, credential.type)
+    yield* publish({ _tag: "Saved", id })
+  })
+
+  // the storage ---------------------------------------------------------------------------------------------------------
+
+  return CredentialStorage.of({
+    load: Effect.fn("EncryptedFileStorage.load")(
+      function*(id) {
+        const located = yield* locate(id)
+        switch (located._tag) {
+          case "Absent":
+            return Option.none()
+          case "Found":
+            return Option.some(located.stored.credential)
+          case "Unreadable":
+            return yield* cannotOpen(id, located)
+        }
+      },
+      (effect, id) => inOperation("load", id)(effect)
+    ),
+    save: Effect.fn("EncryptedFileStorage.save")(
+      function*(credential, options) {
+        const { id } = credential
+        const expected = options?.expectedGeneration
+        yield* checkCredentialId(id)
+        yield* ensureFolders
+        const inUse = yield* namesInUse
+        const checkGeneration = (actual: number) =>
+          expected === undefined || expected === actual
+            ? Effect.void
+            : Effect.fail(new GenerationConflict({ id, expected, actual }))
+        yield* writingEntry(id)(Effect.andThen(put(credential, inUse, checkGeneration), updateIndex))
+      },
+      (effect, { id }) => inOperation("save", id)(effect)
+    ),
+    saveMany: Effect.fn("EncryptedFileStorage.saveMany")(
+      function*(many) {
+        const failures = new Map<string, StorageFailure>()
+        if (many.length === 0) return failures
+        yield* ensureFolders
+        const inUse = yield* namesInUse
+        const latest = new Map(many.map((credential) => [credential.id, credential]))
+        yield* Effect.forEach(
+          latest.values(),
+          (credential) =>
+            checkCredentialId(credential.id).pipe(
+              Effect.andThen(writingEntry(credential.id)(put(credential, inUse, () => Effect.void))),
+              inOperation("save", credential.id),
+              Effect.catch((failure) => Effect.sync(() => failures.set(credential.id, failure)))
+            ),
+          { concurrency: 8, discard: true }
+        ).pipe(Effect.onInterrupt(() => Effect.ignore(updateIndex)))
+        yield* updateIndex
+        return failures
+      },
+      (effect) => inOperation("saveMany")(effect)
+    ),
+    delete: Effect.fn("EncryptedFileStorage.delete")(
+      function*(id) {
+        yield* checkCredentialId(id)
+        return yield* writingEntry(id)(Effect.gen(function*() {
+          const located = yield* locate(id)
+          const isOwn = located._tag === "Found" ||
+            (located._tag === "Unreadable" && (yield* index.ids).includes(id))
+          if (isOwn) {
+            yield* credentials.remove(located.name)
+            if (located.name !== escapedName(id)) yield* credentials.remove(escapedName(id))
+          }
+          if (yield* canRead(folders.state)) {
+            const { name } = yield* states.locate(id)
+            if (name !== undefined) yield* states.remove(name)
+          }
+          if (!isOwn) return false
+          indexed.set(id, undefined)
+          yield* publish({ _tag: "Deleted", id })
+          yield* files.ensureFolder(folders.metadata)
+          yield* updateIndex
+          return true
+        }))
+      },
+      (effect, id) => inOperation("delete", id)(effect)
+    ),
+    list: Effect.gen(function*() {
+      return (yield* canRead(folders.credentials)) ? yield* index.ids : []
+    }).pipe(inOperation("list"), Effect.withSpan("EncryptedFileStorage.list")),
+    exists: Effect.fn("EncryptedFileStorage.exists")(
+      function*(id) {
+        return (yield* locate(id))._tag !== "Absent"
+      },
+      (effect, id) => inOperation("exists", id)(effect)
+    ),
+    loadState: Effect.fn("EncryptedFileStorage.loadState")(
+      function*(id) {
+        yield* checkCredentialId(id)
+        return (yield* canRead(folders.state)) ? (yield* states.locate(id)).state : CredentialState.initial
+      },
+      (effect, id) => inOperation("loadState", id)(effect)
+    ),
+    saveState: Effect.fn("EncryptedFileStorage.saveState")(
+      function*(id, state) {
+        yield* checkCredentialId(id)
+        yield* ensureFolders
+        const inUse = yield* namesInUse
+        yield* writingEntry(id)(Effect.gen(function*() {
+          const { name, state: { generation } } = yield* states.locate(id)
+          yield* writeState(id, name, new CredentialState({ ...state, generation }), inUse)
+        }))
+      },
+      (effect, id) => inOperation("saveState", id)(effect)
+    ),
+    changes: Stream.fromPubSub(changes),
+    withLock: (id, effect) =>
+      Effect.andThen(inOperation("withLock", id)(checkCredentialId(id)), held(`${directory}\0${id}`)(effect))
+  })
+})

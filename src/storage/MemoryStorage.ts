@@ -1,0 +1,122 @@
+/**
+ * Credentials in the memory of this process, for tests and for programs that keep nothing.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as PubSub from "effect/PubSub"
+import * as Stream from "effect/Stream"
+import { Credential, CredentialKey } from "../Credential.ts"
+import { GenerationConflict } from "../CredentialError.ts"
+import { CredentialState, CredentialStorage } from "../CredentialStorage.ts"
+import type { StorageChange } from "../CredentialStorage.ts"
+import { checkCredentialId } from "../internal/credentialId.ts"
+import { makeKeyedLock } from "../internal/keyedLock.ts"
+import { inOperation } from "../internal/storageFault.ts"
+
+/**
+ * A {@link CredentialStorage} in memory. Each layer built is a storage of its own; its lock and its changes are those of this
+ * process.
+ *
+ * @example
+ * ```ts
+ * import { Credential, MemoryStorage } from "aden-credentials"
+ * import { Redacted } from "effect"
+ *
+ * const Storage = MemoryStorage.layer([
+ *   Credential.fromApiKey({ id: "brave_search", apiKey: Redacted.make("BSA-0123456789") })
+ * ])
+ * ```
+ *
+ * @since 0.1.0
+ * @category storages
+ */
+export class MemoryStorage {
+  /** An empty storage, or one that begins with these credentials. */
+  static readonly layer = (credentials: Iterable<Credential> = []): Layer.Layer<CredentialStorage> =>
+    Layer.effect(CredentialStorage, make(credentials))
+}
+
+// internal
+
+type Extra = Credential["extra"]
+
+const mergeExtra = (stored: Extra, saved: Extra): Extra =>
+  stored === undefined || saved === undefined ? saved ?? stored : new Map([...stored, ...saved])
+
+/** The saved credential with those unknown fields of the stored one that it does not name itself. */
+const keepUnknownFields = (stored: Credential, saved: Credential): Credential =>
+  new Credential({
+    ...saved,
+    keys: new Map(
+      Array.from(saved.keys, ([name, key]) => [
+        name,
+        new CredentialKey({ ...key, extra: mergeExtra(stored.keys.get(name)?.extra, key.extra) })
+      ])
+    ),
+    extra: mergeExtra(stored.extra, saved.extra)
+  })
+
+const make = Effect.fnUntraced(function*(initial: Iterable<Credential>) {
+  const credentials = new Map(Array.from(initial, (credential) => [credential.id, credential]))
+  const states = new Map(Array.from(credentials.keys(), (id) => [id, new CredentialState({ generation: 1 })]))
+  const changes = yield* Effect.acquireRelease(PubSub.unbounded<StorageChange>(), PubSub.shutdown)
+  const lock = makeKeyedLock()
+
+  const publish = (change: StorageChange): void => {
+    PubSub.publishUnsafe(changes, change)
+  }
+  const stateOf = (id: string): CredentialState => states.get(id) ?? CredentialState.initial
+
+  const checked = <A>(operation: string, id: string, use: () => A) =>
+    inOperation(operation, id)(Effect.map(checkCredentialId(id), use))
+
+  // a write is one step of one fiber: nothing comes between the look at the generation and the change
+  const put = (credential: Credential): void => {
+    const { id } = credential
+    const stored = credentials.get(id)
+    const state = stateOf(id)
+    credentials.set(id, stored === undefined ? credential : keepUnknownFields(stored, credential))
+    states.set(id, new CredentialState({ ...state, generation: state.generation + 1 }))
+    publish({ _tag: "Saved", id })
+  }
+
+  return CredentialStorage.of({
+    load: Effect.fn("MemoryStorage.load")((id) =>
+      checked("load", id, () => Option.fromUndefinedOr(credentials.get(id)))
+    ),
+    save: Effect.fn("MemoryStorage.save")(function*(credential, options) {
+      const { id } = credential
+      yield* inOperation("save", id)(checkCredentialId(id))
+      const expected = options?.expectedGeneration
+      const actual = stateOf(id).generation
+      if (expected !== undefined && expected !== actual) return yield* new GenerationConflict({ id, expected, actual })
+      put(credential)
+    }),
+    saveMany: Effect.fn("MemoryStorage.saveMany")(function*(many) {
+      const [, failures] = yield* Effect.partition(many, (credential) =>
+        checked("save", credential.id, () => put(credential)))
+      return new Map(failures.map((failure) => [failure.id ?? "", failure]))
+    }),
+    delete: Effect.fn("MemoryStorage.delete")((id) =>
+      checked("delete", id, () => {
+        states.delete(id)
+        const deleted = credentials.delete(id)
+        if (deleted) publish({ _tag: "Deleted", id })
+        return deleted
+      })
+    ),
+    list: Effect.sync(() => Array.from(credentials.keys())),
+    exists: Effect.fn("MemoryStorage.exists")((id) => checked("exists", id, () => credentials.has(id))),
+    loadState: Effect.fn("MemoryStorage.loadState")((id) => checked("loadState", id, () => stateOf(id))),
+    saveState: Effect.fn("MemoryStorage.saveState")((id, state) =>
+      checked("saveState", id, () => {
+        states.set(id, new CredentialState({ ...state, generation: stateOf(id).generation }))
+      })
+    ),
+    changes: Stream.fromPubSub(changes),
+    withLock: (id, effect) => Effect.andThen(checked("withLock", id, () => undefined), lock(id)(effect))
+  })
+})

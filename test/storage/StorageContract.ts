@@ -1,0 +1,393 @@
+/**
+ * What every `CredentialStorage` has to do. A storage runs it over its own layer, which is built anew for each test.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { Arbitrary, DateTime, Deferred, Effect, Fiber, Layer, Option, Redacted, Stream } from "effect"
+import { Credential, CredentialKey } from "../../src/Credential.ts"
+import { CredentialState, CredentialStorage } from "../../src/CredentialStorage.ts"
+import { anyCredential, hostileId, keepsExtra, plain } from "./credentialArbitrary.ts"
+
+const apiKey = (id: string, value: string) => Credential.fromApiKey({ id, apiKey: Redacted.make(value) })
+
+const valueOf = (credential: Option.Option<Credential>): string | undefined => {
+  const key = Option.getOrUndefined(credential)?.defaultKey
+  return key === undefined ? undefined : Redacted.value(key.value)
+}
+
+/** Ids that are easily taken for one another, or that a file system, a URL or a JavaScript object treats as special. */
+export const confusableIds = [
+  "a/b",
+  "a\\b",
+  "a..b",
+  "a_b",
+  "A_b",
+  "A",
+  "a",
+  "..",
+  "_",
+  ".",
+  "../../etc/passwd",
+  "/",
+  "~a",
+  "~",
+  "\u00e9",
+  "e\u0301",
+  "\u00df",
+  "ss",
+  " ",
+  "a ",
+  "a.",
+  "a\0b",
+  "a\nb",
+  "a:b",
+  "a%2fb",
+  "con",
+  "__proto__",
+  "constructor",
+  "x".repeat(300),
+  "X".repeat(300),
+  "\u{1f600}".repeat(80)
+]
+
+export const suite = <E>(name: string, layer: Layer.Layer<CredentialStorage, E>) => {
+  const withStorage = <A, E2, R>(
+    test: (storage: CredentialStorage["Service"]) => Effect.Effect<A, E2, R>
+  ) => CredentialStorage.use(test).pipe(Effect.provide(Layer.fresh(layer)))
+
+  describe(`${name}: the storage contract`, () => {
+    it.effect("has nothing at first", () =>
+      withStorage(Effect.fnUntraced(function*(storage) {
+        assert.isTrue(Option.isNone(yield* storage.load("x")))
+        assert.isFalse(yield* storage.exists("x"))
+        assert.isFalse(yield* storage.delete("x"))
+        assert.deepStrictEqual(yield* storage.list, [])
+        assert.deepStrictEqual(yield* storage.loadState("x"), CredentialState.initial)
+      })))
+
+    it.effect("loads what was saved", () =>
+      withStorage(Effect.fnUntraced(function*(storage) {
+        const credential = Credential.fromAccessToken({
+          id: "hubspot",
+          accessToken: Redacted.make("first"),
+          expiresAt: DateTime.makeUnsafe("2030-01-28T15:30:00.250Z"),
+          provider: "hubspot",
+          alias: "Main portal"
+        })
+        yield* storage.save(credential)
+        const loaded = Option.getOrThrow(yield* storage.load("hubspot"))
+        assert.deepStrictEqual(plain(loaded), plain(credential))
+        assert.isTrue(yield* storage.exists("hubspot"))
+        assert.deepStrictEqual(yield* storage.list, ["hubspot"])
+      })))
+
+    it.effect("replaces what was saved: keys, expiry and all", () =>
+      withStorage(Effect.fnUntraced(function*(storage) {
+        yield* storage.save(
+          Credential.fromAccessToken({
+            id: "x",
+            accessToken: Redacted.make("first"),
+            expiresAt: DateTime.makeUnsafe("2030-01-28T15:30:00Z"),
+            alias: "old"
+          })
+        )
+        const next = Credential.fromAccessToken({ id: "x", accessToken: Redacted.make("second") })
+        yield* storage.save(next)
+        assert.deepStrictEqual(plain(Option.getOrThrow(yield* storage.load("x"))), plain(next))
+        assert.deepStrictEqual(yield* storage.list, ["x"])
+      })))
+
+    it.effect("keeps unknown fields that a later save does not name", () =>
+      withStorage(Effect.fnUntraced(function*(storage) {
+        const number = Redacted.make("12345678901234567890")
+        yield* storage.save(
+          new Credential({
+            ...apiKey("x", "first"),
+            keys: new Map([
+              ["api_key", new CredentialKey({ name: "api_key", value: Redacted.make("first"), extra: new Map([["n", number]]) })]
+            ]),
+            extra: new Map([["x_ratio", Redacted.make("1.0")], ["__proto__", Redacted.make("{\"a\": 1}")]])
+          })
+        )
+        yield* storage.save(new Credential({ ...apiKey("x", "second"), extra: new Map([["x_new", Redacted.make("true")]]) }))
+        const loaded = Option.getOrThrow(yield* storage.load("x"))
+        assert.strictEqual(valueOf(Option.some(loaded)), "second")
+        const unknown = (field: string) => Option.getOrUndefined(Option.map(Option.fromUndefinedOr(loaded.extra?.get(field)), Redacted.value))
+        assert.strictEqual(unknown("x_ratio"), "1.0")
+        assert.strictEqual(unknown("__proto__"), "{\"a\": 1}")
+        assert.strictEqual(unknown("x_new"), "true")
+        const inKey = loaded.keys.get("api_key")?.extra?.get("n")
+        assert.strictEqual(inKey === undefined ? undefined : Redacted.value(inKey), "12345678901234567890")
+      })))
+
+    it.effect.prop(
+      "any credential comes back as it was, unknown fields included",
+      [Arbitrary.array(anyCredential, { minLength: 1, maxLength: 3 })],
+      ([credentials]) =>
+        withStorage(Effect.fnUntraced(function*(storage) {
+          const latest = new Map<string, Credential>()
+          for (const credential of credentials) {
+            yield* storage.save(credential)
+            latest.set(credential.id, credential)
+          }
+          for (const [id, credential] of latest) {
+            const loaded = Option.getOrThrow(yield* storage.load(id))
+            assert.deepStrictEqual(plain(loaded), plain(credential))
+            assert.isTrue(keepsExtra(credential, loaded))
+          }
+          assert.sameMembers([...yield* storage.list], [...latest.keys()])
+        })),
+      { arbitrary: { runs: 60 } }
+    )
+
+    describe("generations", () => {
+      it.effect("count the saves of an entry, from 0 before the first", () =>
+        withStorage(Effect.fnUntraced(function*(storage) {
+          const generation = Effect.map(storage.loadState("x"), (state) => state.generation)
+          assert.strictEqual(yield* generation, 0)
+          yield* storage.save(apiKey("x", "1"))
+          assert.strictEqual(yield* generation, 1)
+          yield* storage.save(apiKey("other", "1"))
+          yield* storage.saveMany([apiKey("x", "2")])
+          assert.strictEqual(yield* generation, 2)
+        })))
+
+      it.effect("a save that expects the right one is made, and one that expects another fails and writes nothing", () =>
+        withStorage(Effect.fnUntraced(function*(storage) {
+          yield* storage.save(apiKey("x", "1"), { expectedGeneration: 0 })
+          yield* storage.save(apiKey("x", "2"), { expectedGeneration: 1 })
+          const error = yield* Effect.flip(storage.save(apiKey("x", "3"), { expectedGeneration: 1 }))
+          assert.strictEqual(error._tag, "GenerationConflict")
+          assert.deepInclude(error, { id: "x", expected: 1, actual: 2 })
+          assert.strictEqual(valueOf(yield* storage.load("x")), "2")
+          assert.strictEqual((yield* storage.loadState("x")).generation, 2)
+        })))
+
+      it.effect("of many writers that expect the same one, exactly one wins", () =>
+        withStorage(Effect.fnUntraced(function*(storage) {
+          yield* storage.save(apiKey("x", "0"))
+          const outcomes = yield* Effect.forEach(
+            Array.from({ length: 20 }, (_, index) => String(index)),
+            (value) =>
+              storage.save(apiKey("x", value), { expectedGeneration: 1 }).pipe(
+                Effect.match({ onFailure: (error) => error._tag, onSuccess: () => value })
+              ),
+            { concurrency: "unbounded" }
+          )
+          const winners = outcomes.filter((outcome) => outcome !== "GenerationConflict")
+          assert.lengthOf(winners, 1)
+          assert.strictEqual(valueOf(yield* storage.load("x")), winners[0])
+        })))
+    })
+
+    describe("state", () => {
+      const blocked = new CredentialState({
+        generation: 99,
+        blockedSince: DateTime.makeUnsafe("2026-01-28T15:30:00.001Z"),
+        lastConfirmed: DateTime.makeUnsafe("2026-01-28T15:00:00Z"),
+        coolDownUntil: DateTime.makeUnsafe("2026-01-28T16:00:00Z"),
+        reauthorizationUrl: "https://aden.example.com/connect?x=1",
+        lastError: "AdenUnavailable"
+      })
+
+      it.effect("exists without an entry", () =>
+        withStorage(Effect.fnUntraced(function*(storage) {
+          yield* storage.saveState("x", blocked)
+          assert.deepStrictEqual(yield* storage.loadState("x"), new CredentialState({ ...blocked, generation: 0 }))
+          assert.deepStrictEqual(yield* storage.list, [])
+          assert.isFalse(yield* storage.exists("x"))
+        })))
+
+      it.effect("leaves the generation alone, and a save leaves the state alone", () =>
+        withStorage(Effect.fnUntraced(function*(storage) {
+          yield* storage.save(apiKey("x", "1"))
+          yield* storage.saveState("x", blocked)
+          yield* storage.save(apiKey("x", "2"))
+          assert.deepStrictEqual(yield* storage.loadState("x"), new CredentialState({ ...blocked, generation: 2 }))
+          yield* storage.saveState("x", CredentialState.initial)
+          assert.deepStrictEqual(yield* storage.loadState("x"), new CredentialState({ generation: 2 }))
+        })))
+
+      it.effect("goes with its entry, and without one too", () =>
+        withStorage(Effect.fnUntraced(function*(storage) {
+          yield* storage.save(apiKey("x", "1"))
+          yield* storage.saveState("y", blocked)
+          assert.isTrue(yield* storage.delete("x"))
+          assert.isFalse(yield* storage.delete("y"))
+          assert.deepStrictEqual(yield* storage.loadState("x"), CredentialState.initial)
+          assert.deepStrictEqual(yield* storage.loadState("y"), CredentialState.initial)
+        })))
+    })
+
+    it.effect("deletes once", () =>
+      withStorage(Effect.fnUntraced(function*(storage) {
+        yield* storage.saveMany([apiKey("x", "1"), apiKey("y", "1")])
+        assert.isTrue(yield* storage.delete("x"))
+        assert.isFalse(yield* storage.delete("x"))
+        assert.isTrue(Option.isNone(yield* storage.load("x")))
+        assert.isFalse(yield* storage.exists("x"))
+        assert.deepStrictEqual(yield* storage.list, ["y"])
+      })))
+
+    describe("saveMany", () => {
+      it.effect("saves all, also when there is nothing to save", () =>
+        withStorage(Effect.fnUntraced(function*(storage) {
+          assert.strictEqual((yield* storage.saveMany([])).size, 0)
+          assert.deepStrictEqual(yield* storage.list, [])
+          const credentials = Array.from({ length: 50 }, (_, index) => apiKey(`c_${index}`, String(index)))
+          assert.strictEqual((yield* storage.saveMany(credentials)).size, 0)
+          assert.sameMembers([...yield* storage.list], credentials.map((credential) => credential.id))
+          assert.strictEqual(valueOf(yield* storage.load("c_49")), "49")
+        })))
+
+      it.effect("of one id twice keeps the last", () =>
+        withStorage(Effect.fnUntraced(function*(storage) {
+          yield* storage.saveMany([apiKey("x", "1"), apiKey("x", "2")])
+          assert.strictEqual(valueOf(yield* storage.load("x")), "2")
+        })))
+
+      it.effect("one that fails does not spoil the others", () =>
+        withStorage(Effect.fnUntraced(function*(storage) {
+          const failures = yield* storage.saveMany([apiKey("x", "1"), apiKey("", "2"), apiKey("y", "3")])
+          assert.deepStrictEqual(Array.from(failures, ([id, failure]) => [id, failure._tag]), [["", "CredentialStorageError"]])
+          assert.sameMembers([...yield* storage.list], ["x", "y"])
+        })))
+    })
+
+    describe("ids", () => {
+      it.effect("that look alike are apart from one another", () =>
+        withStorage(Effect.fnUntraced(function*(storage) {
+          for (const id of confusableIds) {
+            assert.isTrue(Option.isNone(yield* storage.load(id)), id)
+            yield* storage.save(apiKey(id, `value of ${id}`))
+            yield* storage.saveState(id, new CredentialState({ generation: 0, lastError: id }))
+          }
+          for (const id of confusableIds) {
+            assert.strictEqual(valueOf(yield* storage.load(id)), `value of ${id}`)
+            assert.deepStrictEqual(yield* storage.loadState(id), new CredentialState({ generation: 1, lastError: id }))
+          }
+          assert.sameMembers([...yield* storage.list], confusableIds)
+          const others = confusableIds.filter((id) => id !== "a_b")
+          assert.isTrue(yield* storage.delete("a_b"))
+          assert.isFalse(yield* storage.exists("a_b"))
+          assert.sameMembers([...yield* storage.list], others)
+          for (const id of others) assert.strictEqual(valueOf(yield* storage.load(id)), `value of ${id}`)
+        })))
+
+      it.effect.prop(
+        "never meet, whatever they are",
+        [Arbitrary.array(hostileId, { minLength: 2, maxLength: 8 })],
+        ([ids]) =>
+          withStorage(Effect.fnUntraced(function*(storage) {
+            const all = new Set(ids)
+            yield* storage.saveMany(Array.from(all, (id) => apiKey(id, `value of ${id}`)))
+            for (const id of all) assert.strictEqual(valueOf(yield* storage.load(id)), `value of ${id}`)
+            assert.sameMembers([...yield* storage.list], [...all])
+            for (const id of all) assert.isTrue(yield* storage.delete(id))
+            assert.deepStrictEqual(yield* storage.list, [])
+          })),
+        { arbitrary: { runs: 40 } }
+      )
+
+      it.effect.each(["", "\ud800", "a\udc00b"])("refuses %j as an id", (id) =>
+        withStorage(Effect.fnUntraced(function*(storage) {
+          const failures = yield* Effect.all([
+            Effect.flip(storage.load(id)),
+            Effect.flip(storage.save(apiKey(id, "x"))),
+            Effect.flip(storage.delete(id)),
+            Effect.flip(storage.exists(id)),
+            Effect.flip(storage.loadState(id)),
+            Effect.flip(storage.saveState(id, CredentialState.initial)),
+            Effect.flip(storage.withLock(id, Effect.void))
+          ])
+          for (const failure of failures) {
+            assert.strictEqual(failure._tag, "CredentialStorageError")
+            if (failure._tag === "CredentialStorageError") assert.strictEqual(failure.reason._tag, "InvalidCredentialId")
+          }
+          assert.deepStrictEqual(yield* storage.list, [])
+        })))
+    })
+
+    it.effect("tells of entries saved and deleted from now on", () =>
+      withStorage(Effect.fnUntraced(function*(storage) {
+        yield* storage.save(apiKey("before", "1"))
+        const seen = yield* storage.changes.pipe(
+          Stream.take(4),
+          Stream.runCollect,
+          Effect.forkChild({ startImmediately: true })
+        )
+        yield* storage.save(apiKey("x", "1"))
+        yield* Effect.ignore(storage.save(apiKey("x", "1"), { expectedGeneration: 7 }))
+        yield* storage.saveMany([apiKey("y", "1")])
+        yield* storage.delete("absent")
+        yield* storage.saveState("x", CredentialState.initial)
+        yield* storage.delete("x")
+        yield* storage.save(apiKey("z", "1"))
+        assert.deepStrictEqual(Array.from(yield* Fiber.join(seen)), [
+          { _tag: "Saved", id: "x" },
+          { _tag: "Saved", id: "y" },
+          { _tag: "Deleted", id: "x" },
+          { _tag: "Saved", id: "z" }
+        ])
+      })))
+
+    describe("withLock", () => {
+      it.effect("lets one in at a time, and no other id waits", () =>
+        withStorage(Effect.fnUntraced(function*(storage) {
+          let inside = 0
+          let most = 0
+          yield* Effect.forEach(
+            Array.from({ length: 20 }),
+            () =>
+              storage.withLock("x", Effect.gen(function*() {
+                inside++
+                most = Math.max(most, inside)
+                yield* Effect.yieldNow
+                inside--
+              })),
+            { concurrency: "unbounded", discard: true }
+          )
+          assert.strictEqual(most, 1)
+          const gate = yield* Deferred.make<void>()
+          const holder = yield* storage.withLock("x", Deferred.await(gate)).pipe(Effect.forkChild({ startImmediately: true }))
+          assert.strictEqual(yield* storage.withLock("y", Effect.succeed("not held")), "not held")
+          assert.strictEqual(yield* storage.withLock("X", Effect.succeed("not held")), "not held")
+          yield* Deferred.succeed(gate, undefined)
+          yield* Fiber.join(holder)
+        })))
+
+      it.effect("is given back after a failure, and after an interruption of the holder or of one who waits", () =>
+        withStorage(Effect.fnUntraced(function*(storage) {
+          assert.strictEqual(yield* Effect.flip(storage.withLock("x", Effect.fail("no"))), "no")
+          const holder = yield* storage.withLock("x", Effect.never).pipe(Effect.forkChild({ startImmediately: true }))
+          const waiter = yield* storage.withLock("x", Effect.void).pipe(Effect.forkChild({ startImmediately: true }))
+          yield* Fiber.interrupt(waiter)
+          yield* Fiber.interrupt(holder)
+          assert.strictEqual(yield* storage.withLock("x", Effect.succeed("free")), "free")
+        })))
+
+      it.effect("does not stand in the way of reading and writing", () =>
+        withStorage(Effect.fnUntraced(function*(storage) {
+          yield* storage.withLock("x", Effect.gen(function*() {
+            yield* storage.save(apiKey("x", "1"))
+            yield* storage.saveState("x", CredentialState.initial)
+            assert.strictEqual(valueOf(yield* storage.load("x")), "1")
+            assert.deepStrictEqual(yield* storage.list, ["x"])
+          }))
+        })))
+    })
+
+    it.effect("survives many writers and readers at once", () =>
+      withStorage(Effect.fnUntraced(function*(storage) {
+        const ids = Array.from({ length: 10 }, (_, index) => `id_${index}`)
+        yield* Effect.forEach(
+          ids.flatMap((id) => Array.from({ length: 10 }, (_, index) => [id, index] as const)),
+          ([id, index]) =>
+            index % 2 === 0 ? storage.save(apiKey(id, String(index))) : Effect.andThen(storage.load(id), storage.list),
+          { concurrency: "unbounded", discard: true }
+        )
+        assert.sameMembers([...yield* storage.list], ids)
+        for (const id of ids) assert.strictEqual((yield* storage.loadState(id)).generation, 5)
+      })))
+  })
+}
+

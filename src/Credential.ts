@@ -11,6 +11,7 @@ import type * as DateTime from "effect/DateTime"
 import * as Equal from "effect/Equal"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
+import { defaultProvider } from "./internal/defaultProvider.ts"
 
 /**
  * The kinds of credential, as Hive names them in its files.
@@ -187,11 +188,14 @@ export class Credential extends Schema.Class<Credential>("aden-credentials/Crede
   /**
    * This credential with what a provider answered for it. The answered keys replace those of the same name, expiry
    * included (an old expiry is never inherited); all else is kept: keys that the answer does not name (scope, alias, a
-   * refresh token of a person's own), description, tags and unknown fields.
+   * refresh token of a person's own), description, tags and unknown fields. A provider's name that the id gives by itself
+   * tells nothing, and does not replace another.
    */
   renewedBy(answer: Credential): Credential {
     const keys = new Map(this.keys)
+    const isTypeKnown = this.integrationType !== undefined && answer.integrationType === defaultProvider(this.id)
     for (const [name, key] of answer.keys) {
+      if (name === "_integration_type" && isTypeKnown) continue
       keys.set(name, new CredentialKey({ ...key, extra: key.extra ?? this.keys.get(name)?.extra }))
     }
     return new Credential({

@@ -132,7 +132,9 @@ const fromPaddedBase64Url = (text: string): Buffer | undefined => {
 const keyFault = (text: string): string => {
   if (text === "") return "is empty"
   if (text !== text.trim()) return "has white space around the key"
-  if (/^[A-Za-z0-9+/]{43}=$/.test(text)) return "is base64 of the standard alphabet, not of the URL-safe one (- for +, _ for /)"
+  if (/^[A-Za-z0-9+/]{43}=$/.test(text)) {
+    return "is base64 of the standard alphabet, not of the URL-safe one (- for +, _ for /)"
+  }
   return "is not a Fernet key (URL-safe base64 of 32 bytes: 44 characters)"
 }
 

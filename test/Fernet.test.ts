@@ -74,17 +74,21 @@ describe("Fernet", () => {
       assert.strictEqual(text(yield* Fernet.decrypt([key], token)), "x")
     }))
 
-  it.effect.prop("what is encrypted under the first key is read with it at any place", [Schema.Uint8Array], ([plaintext]) =>
-    Effect.gen(function*() {
-      const [first, second] = yield* Effect.all([
-        Effect.flatMap(Fernet.generateKey, Fernet.parseKey),
-        Effect.flatMap(Fernet.generateKey, Fernet.parseKey)
-      ])
-      const token = yield* Fernet.encrypt([first, second], plaintext)
-      assert.deepStrictEqual(Array.from(yield* Fernet.decrypt([second, first], token)), Array.from(plaintext))
-      const error = yield* Effect.flip(Fernet.decrypt([second], token))
-      assert.strictEqual(error.reason, "NotAuthentic")
-    }))
+  it.effect.prop(
+    "what is encrypted under the first key is read with it at any place",
+    [Schema.Uint8Array],
+    ([plaintext]) =>
+      Effect.gen(function*() {
+        const [first, second] = yield* Effect.all([
+          Effect.flatMap(Fernet.generateKey, Fernet.parseKey),
+          Effect.flatMap(Fernet.generateKey, Fernet.parseKey)
+        ])
+        const token = yield* Fernet.encrypt([first, second], plaintext)
+        assert.deepStrictEqual(Array.from(yield* Fernet.decrypt([second, first], token)), Array.from(plaintext))
+        const error = yield* Effect.flip(Fernet.decrypt([second], token))
+        assert.strictEqual(error.reason, "NotAuthentic")
+      })
+  )
 
   it.effect("two encryptions of one text differ", () =>
     Effect.gen(function*() {
@@ -100,7 +104,9 @@ describe("Fernet", () => {
       for (let at = 0; at < token.length; at++) {
         changed.push(token.slice(0, at))
         for (let bit = 0; bit < 8; bit++) {
-          changed.push(token.slice(0, at) + String.fromCharCode(token.charCodeAt(at) ^ (1 << bit)) + token.slice(at + 1))
+          changed.push(
+            token.slice(0, at) + String.fromCharCode(token.charCodeAt(at) ^ (1 << bit)) + token.slice(at + 1)
+          )
         }
         for (const added of [" ", "\n", "=", "A", "\0"]) changed.push(token.slice(0, at) + added + token.slice(at))
       }

@@ -22,6 +22,11 @@ export class ClockOffset {
     return sorted[Math.floor(sorted.length / 2)] ?? 0
   }
 
+  /** Whether more was measured than is believed. */
+  get isClamped(): boolean {
+    return Math.abs(this.measured) > maximum
+  }
+
   /** The offset to correct local time by: zero under 2 s, at most 5 min either way. */
   get current(): number {
     const offset = this.measured

@@ -68,35 +68,44 @@ const separated = (text: string): ReadonlyArray<Redacted.Redacted<string>> =>
   text.split(",").map((part) => Redacted.make(part.trim()))
 
 /** The text of `~/.hive/secrets/credential_key`, none when there is no such file. */
-const keyFileText = Effect.fnUntraced(function*(file: string): Effect.fn.Return<string | undefined, AdenConfigError, FileSystem.FileSystem | Path.Path> {
-  const fs = yield* FileSystem.FileSystem
-  const path = yield* Path.Path
-  const shown = cleanText(file)
-  const refuse = (detail: string, remedy: string) => new AdenConfigError({ setting: keySetting, detail, remedy })
-  const info = yield* fs.stat(file).pipe(
-    Effect.map(Option.some),
-    Effect.catch((error) =>
-      error.reason._tag === "NotFound" ? Effect.succeedNone : Effect.fail(
-        refuse(`is not set, and the key file ${shown} cannot be read`, "Set it, or make the file readable for this user.")
+const keyFileText = Effect.fnUntraced(
+  function*(file: string): Effect.fn.Return<string | undefined, AdenConfigError, FileSystem.FileSystem | Path.Path> {
+    const fs = yield* FileSystem.FileSystem
+    const path = yield* Path.Path
+    const shown = cleanText(file)
+    const refuse = (detail: string, remedy: string) => new AdenConfigError({ setting: keySetting, detail, remedy })
+    const info = yield* fs.stat(file).pipe(
+      Effect.map(Option.some),
+      Effect.catch((error) =>
+        error.reason._tag === "NotFound" ? Effect.succeedNone : Effect.fail(
+          refuse(
+            `is not set, and the key file ${shown} cannot be read`,
+            "Set it, or make the file readable for this user."
+          )
+        )
       )
     )
-  )
-  if (Option.isNone(info)) return undefined
-  const { mode, size, type } = info.value
-  if (type !== "File" || size > maximumFileBytes) {
-    return yield* refuse(`is not set, and ${shown} is no key file`, "Set it, or put the key alone into that file.")
-  }
-  if (path.sep === "/" && (mode & groupAndOthersMayReadOrWrite) !== 0) {
-    return yield* refuse(
-      `is not set, and the key file ${shown} is open to others`,
-      `Run: chmod 600 '${file.replaceAll("'", "'\\''")}' (and make a new key if others may have seen it).`
+    if (Option.isNone(info)) return undefined
+    const { mode, size, type } = info.value
+    if (type !== "File" || size > maximumFileBytes) {
+      return yield* refuse(`is not set, and ${shown} is no key file`, "Set it, or put the key alone into that file.")
+    }
+    if (path.sep === "/" && (mode & groupAndOthersMayReadOrWrite) !== 0) {
+      return yield* refuse(
+        `is not set, and the key file ${shown} is open to others`,
+        `Run: chmod 600 '${file.replaceAll("'", "'\\''")}' (and make a new key if others may have seen it).`
+      )
+    }
+    return yield* Effect.mapError(
+      fs.readFileString(file),
+      () =>
+        refuse(
+          `is not set, and the key file ${shown} cannot be read`,
+          "Set it, or make the file readable for this user."
+        )
     )
   }
-  return yield* Effect.mapError(
-    fs.readFileString(file),
-    () => refuse(`is not set, and the key file ${shown} cannot be read`, "Set it, or make the file readable for this user.")
-  )
-})
+)
 
 /** The keys of the environment: `HIVE_CREDENTIAL_KEY`, else the key file. None is ever made here. */
 export const configuredKeys = Effect.gen(function*() {

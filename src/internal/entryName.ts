@@ -21,7 +21,8 @@ export const escapedName = (id: string): string => `~${createHash("sha256").upda
 export const foldName = (name: string): string => name.normalize("NFC").toUpperCase().toLowerCase()
 
 /** Whether a file of this plain name can exist at all, such as one that Hive wrote. */
-export const canBeRead = (plain: string): boolean => !plain.includes("\0") && Buffer.byteLength(plain) <= maximumPlainBytes
+export const canBeRead = (plain: string): boolean =>
+  !plain.includes("\0") && Buffer.byteLength(plain) <= maximumPlainBytes
 
 /** Whether this package writes new files under the plain name. */
 export const canBeWritten = (plain: string, windows: boolean): boolean =>
@@ -39,8 +40,7 @@ export const belongsTo = (id: string, name: string): boolean =>
 export const canBePlain = (name: string): boolean => name !== "" && name.isWellFormed() && plainName(name) === name
 
 /** Whether the plain name tells the id: no replaced character can hide in it. */
-export const namesItsId = (name: string): boolean =>
-  canBePlain(name) && !name.startsWith("~") && !name.includes("_")
+export const namesItsId = (name: string): boolean => canBePlain(name) && !name.startsWith("~") && !name.includes("_")
 
 /**
  * The name under which an id gets its first file: the plain one, unless it is unsafe or a file that is there already could

@@ -156,7 +156,9 @@ const encodeKey = (
     const members = new Map(storedText === undefined ? undefined : parseMembers(storedText))
     if (!members.has("name")) members.set("name", JSON.stringify(name))
     const value = Redacted.value(key.value)
-    if (storedKey === undefined || Redacted.value(storedKey.value) !== value) members.set("value", JSON.stringify(value))
+    if (storedKey === undefined || Redacted.value(storedKey.value) !== value) {
+      members.set("value", JSON.stringify(value))
+    }
     if (storedKey === undefined || !sameTime(storedKey.expiresAt, key.expiresAt)) {
       members.set("expires_at", yield* timeText(key.expiresAt))
     }
@@ -191,7 +193,9 @@ export const encodeCredential = (
     if (before === undefined || !sameTime(before.lastRefreshed, credential.lastRefreshed)) {
       members.set("last_refreshed", yield* timeText(credential.lastRefreshed))
     }
-    if (before?.autoRefresh !== credential.autoRefresh) members.set("auto_refresh", JSON.stringify(credential.autoRefresh))
+    if (before?.autoRefresh !== credential.autoRefresh) {
+      members.set("auto_refresh", JSON.stringify(credential.autoRefresh))
+    }
     if (before === undefined) {
       members.set("last_used", "null").set("use_count", "0").set("created_at", yield* timeText(now))
     }
@@ -203,7 +207,9 @@ export const encodeCredential = (
     }
     yield* overlayExtra(members, credential.extra, modelled)
     addZone(members, "last_refreshed")
-    for (const name of keptTimes) addZone(members, name)
+    for (const name of keptTimes) {
+      addZone(members, name)
+    }
     members.set("updated_at", yield* timeText(now))
     return renderMembers(members)
   })

@@ -13,7 +13,9 @@ const decode = Schema.decodeUnknownOption(StoredState)
 const encode = Schema.encodeSync(StoredState)
 
 /** None when the text is no state. Without an id in it, it is that of whom the file is named after. */
-export const decodeState = (text: string): Option.Option<{ readonly id: string | undefined; readonly state: CredentialState }> =>
+export const decodeState = (
+  text: string
+): Option.Option<{ readonly id: string | undefined; readonly state: CredentialState }> =>
   Option.map(decode(text), ({ id, ...state }) => ({ id, state: new CredentialState(state) }))
 
 export const encodeState = (id: string, state: CredentialState): string => encode({ ...state, id })

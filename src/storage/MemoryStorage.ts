@@ -96,8 +96,10 @@ const make = Effect.fnUntraced(function*(initial: Iterable<Credential>) {
       put(credential)
     }),
     saveMany: Effect.fn("MemoryStorage.saveMany")(function*(many) {
-      const [, failures] = yield* Effect.partition(many, (credential) =>
-        checked("save", credential.id, () => put(credential)))
+      const [, failures] = yield* Effect.partition(
+        many,
+        (credential) => checked("save", credential.id, () => put(credential))
+      )
       return new Map(failures.map((failure) => [failure.id ?? "", failure]))
     }),
     delete: Effect.fn("MemoryStorage.delete")((id) =>

@@ -1,4 +1,1095 @@
-import { suite } from "./StorageContract.ts"
-import { TemporaryStorage } from "./temporaryStorage.ts"
+import { assert, describe, it } from "@effect/vitest"
+import {
+  ConfigProvider,
+  DateTime,
+  Effect,
+  Exit,
+  Fiber,
+  FileSystem,
+  Layer,
+  Option,
+  PlatformError,
+  Redacted
+} from "effect"
+import { execFileSync } from "node:child_process"
+import * as fs from "node:fs"
+import * as path from "node:path"
+import { inspect } from "node:util"
+import { Credential } from "../../src/Credential.ts"
+import { CredentialState, CredentialStorage } from "../../src/CredentialStorage.ts"
+import { Fernet } from "../../src/Fernet.ts"
+import { escapedName } from "../../src/internal/entryName.ts"
+import { EncryptedFileStorage } from "../../src/storage/EncryptedFileStorage.ts"
+import { confusableIds, suite } from "./StorageContract.ts"
+import { inDirectory, key, NodeFiles, otherKey, temporaryDirectory, TemporaryStorage } from "./temporaryStorage.ts"
 
 suite("EncryptedFileStorage", TemporaryStorage)
+
+const secret = "BSA-0123456789-secret"
+const apiKey = (id: string, value = secret) => Credential.fromApiKey({ id, apiKey: Redacted.make(value) })
+
+const valueOf = (credential: Option.Option<Credential>): string | undefined => {
+  const key = Option.getOrUndefined(credential)?.defaultKey
+  return key === undefined ? undefined : Redacted.value(key.value)
+}
+
+const enc = (directory: string, name: string) => path.join(directory, "credentials", `${name}.enc`)
+const indexOf = (directory: string) => path.join(directory, "metadata", "index.json")
+const readIndex = (directory: string) => JSON.parse(fs.readFileSync(indexOf(directory), "utf8"))
+const mode = (file: string) => (fs.statSync(file).mode & 0o777).toString(8)
+/** What must not change in a file that is left alone. */
+const traces = (file: string) => {
+  const { ino, mode, mtimeMs } = fs.lstatSync(file)
+  return { ino, mode, mtimeMs, bytes: fs.readFileSync(file).toString("hex") }
+}
+const filesIn = (directory: string): ReadonlyArray<string> =>
+  fs.readdirSync(directory, { recursive: true, withFileTypes: true })
+    .filter((entry) => !entry.isDirectory())
+    .map((entry) => path.relative(directory, path.join(entry.parentPath, entry.name)))
+const age = (file: string) => fs.utimesSync(file, 1_000_000_000, 1_000_000_000)
+
+const decrypt = Effect.fnUntraced(function*(file: string, keyText = key) {
+  const token = fs.readFileSync(file, "latin1")
+  return new TextDecoder().decode(yield* Fernet.decrypt([yield* Fernet.parseKey(keyText)], token))
+})
+const writeToken = Effect.fnUntraced(function*(file: string, document: string) {
+  const token = yield* Fernet.encrypt([yield* Fernet.parseKey(key)], new TextEncoder().encode(document))
+  fs.mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 })
+  fs.writeFileSync(file, token)
+})
+
+/** Everything a person or a log could get to see of an error. */
+const shown = (error: unknown) =>
+  `${error} ${JSON.stringify(error)} ${inspect(error, { depth: Infinity, showHidden: true })} ${
+    error instanceof Error ? `${error.message} ${error.stack} ${inspect(error.cause, { depth: Infinity })}` : ""
+  }`
+
+/** A storage over a file system of which some operations are replaced. */
+const withFileSystem = (
+  directory: string,
+  change: (base: FileSystem.FileSystem) => Partial<FileSystem.FileSystem>
+) =>
+<A, E>(use: (storage: CredentialStorage["Service"]) => Effect.Effect<A, E>) =>
+  CredentialStorage.use(use).pipe(
+    Effect.provide(
+      Layer.fresh(EncryptedFileStorage.layer({ directory, keys: [key] })).pipe(
+        Layer.provide(
+          Layer.effect(
+            FileSystem.FileSystem,
+            Effect.map(FileSystem.FileSystem, (base) => ({ ...base, ...change(base) }))
+          )
+        ),
+        Layer.provide(NodeFiles)
+      )
+    )
+  )
+
+const systemError = (code: string, text: string, file: string) =>
+  PlatformError.systemError({
+    _tag: "Unknown",
+    module: "FileSystem",
+    method: "test",
+    pathOrDescriptor: file,
+    cause: new Error(`${code}: ${text}, write '${file}'`)
+  })
+
+describe("EncryptedFileStorage", () => {
+  describe("layout", () => {
+    it.effect("is Hive's: credentials, index and state, private to their owner under any umask", () =>
+      Effect.gen(function*() {
+        const directory = path.join(yield* temporaryDirectory, "hive", "credentials")
+        const umask = process.umask(0)
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          yield* storage.save(apiKey("brave_search"))
+        })).pipe(Effect.ensuring(Effect.sync(() => process.umask(umask))))
+        assert.sameMembers([...filesIn(directory)], [
+          "credentials/brave_search.enc",
+          "metadata/index.json",
+          "state/brave_search.json"
+        ])
+        for (const file of filesIn(directory)) assert.strictEqual(mode(path.join(directory, file)), "600", file)
+        for (const folder of ["", "..", "credentials", "metadata", "state"]) {
+          assert.strictEqual(mode(path.join(directory, folder)), "700", folder)
+        }
+        const index = readIndex(directory)
+        assert.deepStrictEqual(Object.keys(index), ["credentials", "version", "last_modified"])
+        assert.strictEqual(index.version, "1.0")
+        assert.strictEqual(index.credentials.brave_search.type, "api_key")
+        assert.match(index.credentials.brave_search.updated_at, /Z$/)
+      }))
+
+    it.effect("a new document holds every field of Hive's, with its defaults and times in UTC", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) =>
+          storage.save(Credential.fromAccessToken({
+            id: "hubspot",
+            accessToken: Redacted.make(secret),
+            expiresAt: DateTime.makeUnsafe("2030-01-28T15:30:00Z")
+          }))
+        )
+        assert.deepStrictEqual(JSON.parse(yield* decrypt(enc(directory, "hubspot"))), {
+          id: "hubspot",
+          credential_type: "oauth2",
+          keys: {
+            access_token: { name: "access_token", value: secret, expires_at: "2030-01-28T15:30:00Z", metadata: {} }
+          },
+          provider_id: null,
+          last_refreshed: null,
+          auto_refresh: false,
+          last_used: null,
+          use_count: 0,
+          created_at: "1970-01-01T00:00:00Z",
+          description: "",
+          tags: [],
+          updated_at: "1970-01-01T00:00:00Z"
+        })
+      }))
+
+    it.effect("reading a directory that does not exist finds nothing and makes nothing", () =>
+      Effect.gen(function*() {
+        const parent = yield* temporaryDirectory
+        const directory = path.join(parent, "absent")
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          assert.isTrue(Option.isNone(yield* storage.load("x")))
+          assert.isFalse(yield* storage.exists("x"))
+          assert.isFalse(yield* storage.delete("x"))
+          assert.deepStrictEqual(yield* storage.list, [])
+          assert.deepStrictEqual(yield* storage.loadState("x"), CredentialState.initial)
+          assert.strictEqual((yield* storage.saveMany([])).size, 0)
+        }))
+        assert.deepStrictEqual(fs.readdirSync(parent), [])
+      }))
+  })
+
+  describe("file names", () => {
+    it.effect("are the id with / \\ and .. as _, and escaped where that is taken or unsafe", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        const names = (id: string) =>
+          inDirectory(directory)((storage) => storage.save(apiKey(id))).pipe(
+            Effect.map(() => fs.readdirSync(path.join(directory, "credentials")).map((file) => file.slice(0, -4)))
+          )
+        const plain = [["google/work", "google_work"], ["ns:prod", "ns:prod"], ["..", "_"], [
+          "x".repeat(200),
+          "x".repeat(200)
+        ]] as const
+        for (const [id, name] of plain) assert.include(yield* names(id), name)
+        const escaped = [
+          "google_work",
+          "Google_Work",
+          "/",
+          "NS:prod",
+          "x".repeat(201),
+          "\u00e9".repeat(101),
+          "e\u0301",
+          "~x",
+          "a\0b",
+          "a\u001b[2Jb",
+          "a\u202eb"
+        ]
+        for (const id of escaped) {
+          const after = yield* names(id)
+          assert.include(after, escapedName(id), id)
+          assert.match(escapedName(id), /^~[0-9a-f]{64}$/)
+        }
+        assert.lengthOf(yield* names("x".repeat(200)), plain.length + escaped.length)
+      }))
+
+    it.effect("hostile ids stay inside the directory", () =>
+      Effect.gen(function*() {
+        const parent = yield* temporaryDirectory
+        const directory = path.join(parent, "credentials")
+        yield* inDirectory(directory)((storage) => storage.saveMany(confusableIds.map((id) => apiKey(id))))
+        assert.deepStrictEqual(fs.readdirSync(parent), ["credentials"])
+        assert.sameMembers(fs.readdirSync(directory), ["credentials", "metadata", "state"])
+        for (const folder of ["credentials", "state"]) {
+          assert.lengthOf(fs.readdirSync(path.join(directory, folder)), confusableIds.length)
+        }
+      }))
+
+    it.effect("files that Hive named are read where this package would escape, and written in place", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        for (const id of ["A", "a", "e\u0301", "~x", "y".repeat(240)]) {
+          yield* writeToken(
+            enc(directory, id),
+            JSON.stringify({ id, keys: { api_key: { name: "api_key", value: id } } })
+          )
+        }
+        const before = fs.readdirSync(path.join(directory, "credentials"))
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          for (const id of ["A", "a", "e\u0301", "~x", "y".repeat(240)]) {
+            assert.strictEqual(valueOf(yield* storage.load(id)), id)
+            yield* storage.save(apiKey(id, "new"))
+            assert.strictEqual(valueOf(yield* storage.load(id)), "new")
+          }
+        }))
+        assert.sameMembers(fs.readdirSync(path.join(directory, "credentials")), before)
+      }))
+
+    it.effect("where Hive came to write the plain name later, its file counts and the escaped one goes with the next save", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          yield* storage.saveMany([apiKey("a/b", "slash")])
+          yield* storage.save(apiKey("a_b", "older"))
+          yield* storage.delete("a/b")
+          yield* writeToken(
+            enc(directory, "a_b"),
+            JSON.stringify({ id: "a_b", keys: { api_key: { name: "api_key", value: "Hive's" } } })
+          )
+          assert.strictEqual(valueOf(yield* storage.load("a_b")), "Hive's")
+          assert.deepStrictEqual(yield* storage.list, ["a_b"])
+          yield* storage.save(apiKey("a_b", "newer"))
+          assert.deepStrictEqual(fs.readdirSync(path.join(directory, "credentials")), ["a_b.enc"])
+          assert.isTrue(yield* storage.delete("a_b"))
+          assert.isTrue(Option.isNone(yield* storage.load("a_b")))
+        }))
+      }))
+  })
+
+  describe("keys", () => {
+    it.effect("keys old and new: both read, the first one writes", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory, [otherKey])((storage) => storage.saveMany([apiKey("old"), apiKey("kept")]))
+        yield* inDirectory(directory, [key, otherKey])(Effect.fnUntraced(function*(storage) {
+          assert.strictEqual(valueOf(yield* storage.load("old")), secret)
+          yield* storage.save(apiKey("old", "renewed"))
+        }))
+        assert.include(yield* decrypt(enc(directory, "old"), key), "renewed")
+        assert.include(yield* decrypt(enc(directory, "kept"), otherKey), secret)
+      }))
+
+    it.effect.each([[], ["nonsense"], [Redacted.value(key), ""]].map((keys) => ({ keys })))(
+      "layer refuses $keys",
+      ({ keys }) =>
+        Effect.gen(function*() {
+          const directory = yield* temporaryDirectory
+          const error = yield* Effect.flip(
+            inDirectory(directory, keys.map((text) => Redacted.make(text)))((storage) => storage.list)
+          )
+          assert.strictEqual(error._tag, "AdenConfigError")
+          assert.notInclude(shown(error), Redacted.value(key).slice(0, 12))
+        })
+    )
+
+    it.effect("can come from an effect, whose failure is the layer's", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        const ask = <E>(keys: Effect.Effect<ReadonlyArray<Redacted.Redacted<string>>, E>) =>
+          CredentialStorage.use((storage) => storage.list).pipe(
+            Effect.provide(EncryptedFileStorage.layer({ directory, keys }).pipe(Layer.provide(NodeFiles)))
+          )
+        assert.deepStrictEqual(yield* ask(Effect.succeed([key])), [])
+        assert.strictEqual(yield* Effect.flip(ask(Effect.fail("vault is sealed"))), "vault is sealed")
+      }))
+  })
+
+  describe("layerConfig", () => {
+    const configured = Effect.fnUntraced(function*(environment: Record<string, string>) {
+      return yield* CredentialStorage.use((storage) => storage.save(apiKey("x"))).pipe(
+        Effect.provide(Layer.fresh(EncryptedFileStorage.layerConfig)),
+        Effect.provide(NodeFiles),
+        Effect.provide(ConfigProvider.layer(ConfigProvider.fromUnknown(environment)))
+      )
+    })
+    const writeKeyFile = (home: string, text: string, mode = 0o600) => {
+      fs.mkdirSync(path.join(home, ".hive", "secrets"), { recursive: true, mode: 0o700 })
+      fs.writeFileSync(path.join(home, ".hive", "secrets", "credential_key"), text, { mode })
+      fs.chmodSync(path.join(home, ".hive", "secrets", "credential_key"), mode)
+    }
+    const written = (home: string) => path.join(home, ".hive", "credentials")
+
+    it.effect("takes HIVE_CREDENTIAL_KEY, and writes to ~/.hive/credentials", () =>
+      Effect.gen(function*() {
+        const home = yield* temporaryDirectory
+        writeKeyFile(home, Redacted.value(otherKey))
+        yield* configured({ HOME: home, HIVE_CREDENTIAL_KEY: ` ${Redacted.value(key)}, ${Redacted.value(otherKey)} ` })
+        assert.include(yield* decrypt(enc(written(home), "x"), key), secret)
+      }))
+
+    it.effect.each(["", "  "])(
+      "takes the key file when the variable is %j, white space stripped",
+      (variable) =>
+        Effect.gen(function*() {
+          const home = yield* temporaryDirectory
+          writeKeyFile(home, `\n ${Redacted.value(otherKey)}\n`)
+          yield* configured({ HOME: home, HIVE_CREDENTIAL_KEY: variable })
+          assert.include(yield* decrypt(enc(written(home), "x"), otherKey), secret)
+        })
+    )
+
+    it.effect("a key missing while files exist: an error that says what to do, and no new key", () =>
+      Effect.gen(function*() {
+        const home = yield* temporaryDirectory
+        yield* configured({ HOME: home, HIVE_CREDENTIAL_KEY: Redacted.value(key) })
+        const before = filesIn(home)
+        const error = yield* Effect.flip(configured({ HOME: home }))
+        assert.strictEqual(error._tag, "AdenConfigError")
+        if (error._tag === "AdenConfigError") assert.strictEqual(error.setting, "HIVE_CREDENTIAL_KEY")
+        assert.match(error.message, /is not set, and there is no key file .*credential_key/)
+        assert.match(error.message, /aden-creds keys generate/)
+        assert.deepStrictEqual(filesIn(home), before)
+      }))
+
+    it.effect.each(["nonsense", `${Redacted.value(key)},`, `,${Redacted.value(key)}`, `${Redacted.value(key)}x`])(
+      "a malformed key is an error that does not show it: case %#",
+      (text) =>
+        Effect.gen(function*() {
+          const home = yield* temporaryDirectory
+          const error = yield* Effect.flip(configured({ HOME: home, HIVE_CREDENTIAL_KEY: text }))
+          assert.strictEqual(error._tag, "AdenConfigError")
+          assert.match(error.message, /HIVE_CREDENTIAL_KEY/)
+          assert.notInclude(shown(error), text.slice(0, 8))
+          writeKeyFile(home, text)
+          const fromFile = yield* Effect.flip(configured({ HOME: home }))
+          assert.match(fromFile.message, /credential_key/)
+          assert.notInclude(shown(fromFile), text.slice(0, 8))
+          assert.isFalse(fs.existsSync(written(home)))
+        })
+    )
+
+    it.effect.each([0o644, 0o640, 0o620, 0o602])(
+      "a key file of mode %o, open to others, is refused",
+      (mode) =>
+        Effect.gen(function*() {
+          const home = yield* temporaryDirectory
+          writeKeyFile(home, Redacted.value(key), mode)
+          const error = yield* Effect.flip(configured({ HOME: home }))
+          assert.strictEqual(error._tag, "AdenConfigError")
+          assert.match(error.message, /open to others/)
+          assert.match(error.message, /chmod 600/)
+        })
+    )
+
+    it.effect("a folder in place of the key file is refused", () =>
+      Effect.gen(function*() {
+        const home = yield* temporaryDirectory
+        fs.mkdirSync(path.join(home, ".hive", "secrets", "credential_key"), { recursive: true, mode: 0o700 })
+        assert.match((yield* Effect.flip(configured({ HOME: home }))).message, /no key file/)
+      }))
+
+    it.effect("without HOME says so", () =>
+      Effect.gen(function*() {
+        const error = yield* Effect.flip(configured({ HIVE_CREDENTIAL_KEY: Redacted.value(key) }))
+        assert.match(error.message, /^HOME is not set/)
+      }))
+
+    it.effect("layerConfigWith takes another directory, and then needs no HOME", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* CredentialStorage.use((storage) => storage.save(apiKey("x"))).pipe(
+          Effect.provide(EncryptedFileStorage.layerConfigWith({ directory })),
+          Effect.provide(NodeFiles),
+          Effect.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({ HIVE_CREDENTIAL_KEY: Redacted.value(key) })))
+        )
+        assert.isTrue(fs.existsSync(enc(directory, "x")))
+      }))
+  })
+
+  describe("files that cannot be opened", () => {
+    const damage: Record<string, (file: string) => Effect.Effect<void, unknown>> = {
+      "truncated": (file) => Effect.sync(() => fs.truncateSync(file, 100)),
+      "empty": (file) => Effect.sync(() => fs.truncateSync(file, 0)),
+      "bit-flipped": (file) =>
+        Effect.sync(() => {
+          const bytes = fs.readFileSync(file)
+          bytes.writeUInt8(bytes.readUInt8(200) ^ 1, 200)
+          fs.writeFileSync(file, bytes)
+        }),
+      "foreign-key": (file) =>
+        Effect.gen(function*() {
+          const foreign = yield* Fernet.parseKey(otherKey)
+          fs.writeFileSync(
+            file,
+            yield* Fernet.encrypt([foreign], new TextEncoder().encode(`{"id":"bad","x":"${secret}"}`))
+          )
+        }),
+      "binary": (file) => Effect.sync(() => fs.writeFileSync(file, Buffer.from([0, 255, 128, 10]))),
+      "not UTF-8": (file) =>
+        Effect.gen(function*() {
+          const own = yield* Fernet.parseKey(key)
+          fs.writeFileSync(file, yield* Fernet.encrypt([own], Uint8Array.from([0x22, 0xff, 0x22])))
+        }),
+      "not JSON": (file) => writeToken(file, `${secret} is not JSON`),
+      "nested too deep": (file) => writeToken(file, `{"id":"bad","keys":${"[".repeat(200_000)}${"]".repeat(200_000)}}`),
+      "of another id": (file) => writeToken(file, JSON.stringify({ id: "good", keys: { api_key: { value: secret } } }))
+    }
+    it.effect.each(Object.keys(damage))(
+      "%s: an error that names the file, the others are listed and read, the file stays",
+      (kind) =>
+        Effect.gen(function*() {
+          const directory = yield* temporaryDirectory
+          yield* inDirectory(directory)((storage) =>
+            storage.saveMany([apiKey("good"), apiKey("bad"), apiKey("good_too")])
+          )
+          const file = enc(directory, "bad")
+          yield* (damage[kind] ?? (() => Effect.fail("no such damage")))(file)
+          age(file)
+          const before = traces(file)
+          yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+            for (const refused of [storage.load("bad"), storage.save(apiKey("bad", "new"))]) {
+              const error = yield* Effect.flip(Effect.asVoid(refused))
+              assert.strictEqual(error._tag, "CredentialDecryptionFailed")
+              if (error._tag === "CredentialDecryptionFailed") {
+                assert.strictEqual(error.id, "bad")
+                assert.strictEqual(error.location, file)
+              }
+              for (
+                const hidden of [secret, Redacted.value(key), fs.readFileSync(file, "latin1").slice(0, 20) || secret]
+              ) {
+                assert.notInclude(shown(error), hidden)
+              }
+            }
+            const failures = yield* storage.saveMany([apiKey("bad", "new"), apiKey("good", "renewed")])
+            assert.deepStrictEqual(Array.from(failures.keys()), ["bad"])
+            assert.isTrue(yield* storage.exists("bad"))
+            assert.sameMembers([...yield* storage.list], ["good", "bad", "good_too"])
+            assert.strictEqual(valueOf(yield* storage.load("good")), "renewed")
+            assert.strictEqual(valueOf(yield* storage.load("good_too")), secret)
+            assert.deepStrictEqual(traces(file), before)
+            // a person asked
+            assert.isTrue(yield* storage.delete("bad"))
+            assert.isFalse(fs.existsSync(file))
+            assert.sameMembers([...yield* storage.list], ["good", "good_too"])
+            assert.sameMembers(Object.keys(readIndex(directory).credentials), ["good", "good_too"])
+          }))
+        })
+    )
+
+    it.effect("every single-bit flip and every truncation of a file is an error", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          yield* writeToken(enc(directory, "x"), "{\"id\": \"x\"}")
+          const good = fs.readFileSync(enc(directory, "x"))
+          const expectFailure = Effect.fnUntraced(function*(bytes: Uint8Array, what: string) {
+            fs.writeFileSync(enc(directory, "x"), bytes)
+            age(enc(directory, "x"))
+            assert.strictEqual((yield* Effect.exit(storage.load("x")))._tag, "Failure", what)
+          })
+          for (let at = 0; at < good.length; at++) {
+            yield* expectFailure(good.subarray(0, at), `cut at ${at}`)
+            for (let bit = 0; bit < 8; bit++) {
+              const bytes = Buffer.from(good)
+              bytes.writeUInt8(bytes.readUInt8(at) ^ (1 << bit), at)
+              yield* expectFailure(bytes, `bit ${bit} of byte ${at}`)
+            }
+          }
+          yield* expectFailure(Buffer.concat([good, Buffer.from("\n")]), "a line break at the end")
+          fs.writeFileSync(enc(directory, "x"), good)
+          assert.isTrue(Option.isSome(yield* storage.load("x")))
+        }))
+      }))
+
+    it.effect("a file larger than 16 MiB is refused unread, and a credential that would need one is not written", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          yield* storage.save(apiKey("x"))
+          fs.truncateSync(enc(directory, "x"), 16 * 1024 * 1024 + 1)
+          const error = yield* Effect.flip(storage.load("x"))
+          assert.match(error.message, /larger than 16 MiB/)
+          const refused = yield* Effect.flip(storage.save(apiKey("y", "v".repeat(13 * 1024 * 1024))))
+          assert.match(refused.message, /too large/)
+          assert.isFalse(yield* storage.exists("y"))
+          yield* storage.save(apiKey("z", "v".repeat(11 * 1024 * 1024)))
+          assert.lengthOf(valueOf(yield* storage.load("z")) ?? "", 11 * 1024 * 1024)
+        }))
+      }))
+
+    it.effect("an unreadable file that the index gives to another id is not deleted under this one", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          yield* storage.save(apiKey("a/b"))
+          fs.truncateSync(enc(directory, "a_b"), 10)
+          age(enc(directory, "a_b"))
+          assert.isFalse(yield* storage.delete("a_b"))
+          assert.isTrue(fs.existsSync(enc(directory, "a_b")))
+          assert.deepStrictEqual(yield* storage.list, ["a/b"])
+          assert.isTrue(yield* storage.delete("a/b"))
+          assert.isFalse(fs.existsSync(enc(directory, "a_b")))
+        }))
+      }))
+
+    it.live("a file torn by a writer in place is read again", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          yield* storage.save(apiKey("x"))
+          const file = enc(directory, "x")
+          const good = fs.readFileSync(file)
+          fs.writeFileSync(file, good.subarray(0, good.length / 2))
+          const reader = yield* storage.load("x").pipe(Effect.forkChild({ startImmediately: true }))
+          yield* Effect.sleep("15 millis")
+          fs.writeFileSync(file, good)
+          assert.strictEqual(valueOf(yield* Fiber.join(reader)), secret)
+          fs.writeFileSync(file, good.subarray(0, good.length / 2))
+          assert.strictEqual((yield* Effect.flip(storage.load("x")))._tag, "CredentialDecryptionFailed")
+        }))
+      }))
+  })
+
+  describe("what is not a private file", () => {
+    const run = <A, E>(test: (directory: string, storage: CredentialStorage["Service"]) => Effect.Effect<A, E>) =>
+      Effect.flatMap(
+        temporaryDirectory,
+        (directory) =>
+          inDirectory(directory)((storage) =>
+            Effect.andThen(storage.saveMany([apiKey("x"), apiKey("y")]), test(directory, storage))
+          )
+      )
+
+    it.effect("a symbolic link in place of a credential is not followed, neither to read nor to write", () =>
+      run(Effect.fnUntraced(function*(directory, storage) {
+        const elsewhere = path.join(directory, "elsewhere")
+        fs.renameSync(enc(directory, "x"), elsewhere)
+        fs.symlinkSync(elsewhere, enc(directory, "x"))
+        const before = traces(elsewhere)
+        for (const refused of [storage.load("x"), storage.save(apiKey("x", "new"))]) {
+          const error = yield* Effect.flip(Effect.asVoid(refused))
+          assert.strictEqual(error._tag, "CredentialStorageError")
+          if (error._tag === "CredentialStorageError") assert.strictEqual(error.reason._tag, "StorageInsecure")
+          assert.match(error.message, /symbolic link.*rm '/)
+        }
+        assert.sameMembers([...yield* storage.list], ["x", "y"])
+        assert.deepStrictEqual(traces(elsewhere), before)
+        assert.isTrue(fs.lstatSync(enc(directory, "x")).isSymbolicLink())
+      })))
+
+    it.effect("a symbolic link in place of a state or of the index is not followed", () =>
+      run(Effect.fnUntraced(function*(directory, storage) {
+        const elsewhere = path.join(directory, "elsewhere")
+        fs.writeFileSync(elsewhere, "mine")
+        for (const file of [path.join(directory, "state", "x.json"), indexOf(directory)]) {
+          fs.rmSync(file)
+          fs.symlinkSync(elsewhere, file)
+        }
+        assert.match((yield* Effect.flip(storage.loadState("x"))).message, /symbolic link/)
+        assert.match((yield* Effect.flip(storage.saveState("x", CredentialState.initial))).message, /symbolic link/)
+        assert.match((yield* Effect.flip(storage.save(apiKey("new")))).message, /symbolic link/)
+        assert.strictEqual(fs.readFileSync(elsewhere, "utf8"), "mine")
+      })))
+
+    it.effect("a symbolic link in place of a temporary file is not followed", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        const elsewhere = path.join(directory, "elsewhere")
+        fs.writeFileSync(elsewhere, "mine")
+        yield* withFileSystem(directory, (base) => ({
+          open: (file, options) => {
+            if (options?.flag === "wx") fs.symlinkSync(elsewhere, file)
+            return base.open(file, options)
+          }
+        }))(Effect.fnUntraced(function*(storage) {
+          assert.strictEqual((yield* Effect.flip(storage.save(apiKey("x"))))._tag, "CredentialStorageError")
+        }))
+        assert.strictEqual(fs.readFileSync(elsewhere, "utf8"), "mine")
+        assert.isFalse(fs.existsSync(enc(directory, "x")))
+      }))
+
+    it.effect("a directory in place of a credential is named and left", () =>
+      run(Effect.fnUntraced(function*(directory, storage) {
+        fs.rmSync(enc(directory, "x"))
+        fs.mkdirSync(enc(directory, "x"))
+        for (const refused of [storage.load("x"), storage.save(apiKey("x")), storage.delete("x")]) {
+          const error = yield* Effect.flip(Effect.asVoid(refused))
+          assert.strictEqual(error._tag, "CredentialStorageError")
+          assert.include(error.message, enc(directory, "x"))
+          assert.match(error.message, /directory/)
+        }
+        assert.isTrue(fs.statSync(enc(directory, "x")).isDirectory())
+        assert.strictEqual(valueOf(yield* storage.load("y")), secret)
+      })))
+
+    it.live("a pipe in place of a credential does not hang the reader", () =>
+      run(Effect.fnUntraced(function*(directory, storage) {
+        fs.rmSync(enc(directory, "x"))
+        execFileSync("mkfifo", [enc(directory, "x")])
+        assert.match((yield* Effect.flip(storage.load("x"))).message, /is a fifo, not a file/)
+      })).pipe(Effect.timeout("5 seconds")))
+
+    it.effect.each(["", "credentials", "metadata", "state"])(
+      "a folder others can write is refused: %j",
+      (folder) =>
+        run(Effect.fnUntraced(function*(directory, storage) {
+          const place = path.join(directory, folder)
+          for (const mode of [0o770, 0o702, 0o777]) {
+            fs.chmodSync(place, mode)
+            const error = yield* Effect.flip(storage.save(apiKey("x", "new")))
+            assert.strictEqual(error._tag, "CredentialStorageError")
+            if (error._tag === "CredentialStorageError") {
+              assert.strictEqual(error.reason._tag, "StorageInsecure")
+              assert.isFalse(error.isRetryable)
+              const mend = error.reason._tag === "StorageInsecure" ? error.reason.mend : ""
+              assert.strictEqual(mend, `chmod go-w '${place}'`)
+              if (folder === "" || folder === "credentials") {
+                assert.match((yield* Effect.flip(storage.load("x"))).message, /can be written by others/)
+                assert.match((yield* Effect.flip(storage.list)).message, /can be written by others/)
+              }
+              execFileSync("sh", ["-c", mend])
+              assert.strictEqual(valueOf(yield* storage.load("x")), secret)
+            }
+          }
+          // open for others to read, as Hive leaves it, is no reason to refuse
+          fs.chmodSync(place, 0o755)
+          yield* storage.save(apiKey("x", "new"))
+        }))
+    )
+
+    it.effect("files that Hive left open to others are made private when rewritten", () =>
+      run(Effect.fnUntraced(function*(directory, storage) {
+        fs.chmodSync(enc(directory, "x"), 0o644)
+        assert.strictEqual(valueOf(yield* storage.load("x")), secret)
+        yield* storage.save(apiKey("x"))
+        assert.strictEqual(mode(enc(directory, "x")), "600")
+      })))
+
+    it.effect("a file where a folder should be is named", () =>
+      Effect.gen(function*() {
+        const parent = yield* temporaryDirectory
+        const directory = path.join(parent, "file")
+        fs.writeFileSync(directory, "mine")
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          for (const refused of [storage.load("x"), storage.save(apiKey("x")), storage.list]) {
+            assert.match((yield* Effect.flip(Effect.asVoid(refused))).message, /file: is not a directory/)
+          }
+        }))
+        assert.strictEqual(fs.readFileSync(directory, "utf8"), "mine")
+      }))
+  })
+
+  describe("when the disk fails", () => {
+    const steps = ["open", "writeAll", "sync", "rename"] as const
+
+    it.effect.each(steps)(
+      "full at %s: a typed error, the old file stays, nothing is left over",
+      (step) =>
+        Effect.gen(function*() {
+          const directory = yield* temporaryDirectory
+          yield* inDirectory(directory)((storage) => storage.save(apiKey("x", "old")))
+          const full = (file: string) => Effect.fail(systemError("ENOSPC", "no space left on device", file))
+          const storageOnFullDisk = withFileSystem(directory, (base) => ({
+            open: (file, options) =>
+              options?.flag !== "wx"
+                ? base.open(file, options)
+                : step === "open"
+                ? full(file)
+                : Effect.map(base.open(file, options), (handle) =>
+                  step === "rename" ? handle : new Proxy(handle, {
+                    get: (target, property) =>
+                      property === step
+                        ? step === "sync" ? full(file) : () => full(file)
+                        : Reflect.get(target, property, target)
+                  })),
+            ...(step === "rename" ? { rename: (_: string, file: string) => full(file) } : {})
+          }))
+          yield* storageOnFullDisk(Effect.fnUntraced(function*(storage) {
+            for (
+              const refused of [
+                storage.save(apiKey("x", "new")),
+                storage.save(apiKey("other")),
+                storage.saveState("x", CredentialState.initial)
+              ]
+            ) {
+              const error = yield* Effect.flip(refused)
+              assert.strictEqual(error._tag, "CredentialStorageError")
+              if (error._tag === "CredentialStorageError") {
+                assert.isTrue(error.isRetryable)
+                assert.strictEqual(error.reason._tag, "StorageIoFailed")
+                assert.include(error.message, "ENOSPC: no space left on device")
+              }
+              assert.notInclude(shown(error), secret)
+            }
+            const failures = yield* Effect.exit(storage.saveMany([apiKey("x", "new")]))
+            assert.isTrue(Exit.isFailure(failures) || failures.value.size === 1)
+            assert.strictEqual(valueOf(yield* storage.load("x")), "old")
+            assert.deepStrictEqual(yield* storage.list, ["x"])
+          }))
+          assert.deepStrictEqual(filesIn(directory).filter((file) => file.includes(".tmp")), [])
+        })
+    )
+
+    it.effect("read-only: reading goes on, writing and deleting say so", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.save(apiKey("x", "old")))
+        const readOnly = (file: string) => Effect.fail(systemError("EROFS", "read-only file system", file))
+        yield* withFileSystem(directory, (base) => ({
+          open: (file, options) => options?.flag === "wx" ? readOnly(file) : base.open(file, options),
+          rename: (_, file) => readOnly(file),
+          remove: readOnly,
+          makeDirectory: readOnly
+        }))(Effect.fnUntraced(function*(storage) {
+          assert.strictEqual(valueOf(yield* storage.load("x")), "old")
+          assert.deepStrictEqual(yield* storage.list, ["x"])
+          assert.match((yield* Effect.flip(storage.save(apiKey("x", "new")))).message, /EROFS: read-only file system/)
+          assert.match((yield* Effect.flip(storage.delete("x"))).message, /EROFS: read-only file system/)
+        }))
+      }))
+
+    it.effect("an error of the system on reading is typed, cleaned and names the place", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.save(apiKey("x")))
+        yield* withFileSystem(directory, () => ({
+          lstat: (file) => Effect.fail(systemError("EIO", "i/o \u001b[2Jerror", file))
+        }))(Effect.fnUntraced(function*(storage) {
+          const error = yield* Effect.flip(storage.load("x"))
+          assert.strictEqual(error.message, `Storage could not load "x": ${enc(directory, "x")}: EIO: i/o [2Jerror`)
+        }))
+      }))
+  })
+
+  describe("crashes and interruption", () => {
+    const usable = (directory: string, values: ReadonlyArray<string>) =>
+      inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+        const value = valueOf(yield* storage.load("x")) ?? "none"
+        assert.include(values, value)
+        assert.include([...yield* storage.list, ...(value === "none" ? ["x"] : [])], "x")
+        yield* storage.save(apiKey("x", "after"))
+        assert.strictEqual(valueOf(yield* storage.load("x")), "after")
+        assert.property(readIndex(directory).credentials, "x")
+      }))
+
+    it.effect.each([true, false])(
+      "a process that dies at any write step leaves the old or the new credential (old one: %s)",
+      (old) =>
+        Effect.gen(function*() {
+          let steps = 0
+          for (let last = 0; last <= steps; last++) {
+            const directory = yield* temporaryDirectory
+            if (old) yield* inDirectory(directory)((storage) => storage.save(apiKey("x", "old")))
+            let step = 0
+            // after this step nothing happens any more, not even the cleaning up of what failed
+            const guard = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+              Effect.suspend(() => step++ < last ? effect : Effect.die("killed"))
+            yield* Effect.exit(
+              withFileSystem(directory, (base) => ({
+                makeDirectory: (file, options) => guard(base.makeDirectory(file, options)),
+                rename: (from, to) => guard(base.rename(from, to)),
+                remove: (file, options) => guard(base.remove(file, options)),
+                open: (file, options) =>
+                  options?.flag !== "wx" ? base.open(file, options) : guard(Effect.map(
+                    base.open(file, options),
+                    (handle) =>
+                      new Proxy(handle, {
+                        get: (target, property) =>
+                          property === "writeAll"
+                            ? (bytes: Uint8Array) =>
+                              Effect.andThen(
+                                guard(target.writeAll(bytes.subarray(0, bytes.length / 2))),
+                                guard(target.writeAll(bytes.subarray(bytes.length / 2)))
+                              )
+                            : property === "sync"
+                            ? guard(target.sync)
+                            : Reflect.get(target, property, target)
+                      })
+                  ))
+              }))((storage) => storage.save(apiKey("x", "new")))
+            )
+            steps = Math.max(steps, step)
+            yield* usable(directory, [old ? "old" : "none", "new"])
+          }
+          assert.isAbove(steps, 15)
+        })
+    )
+
+    it.live("an interrupted save leaves the old or the new credential, and nothing beside", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          for (let round = 0; round < 60; round++) {
+            const before = valueOf(yield* storage.load("x")) ?? "none"
+            const writer = yield* storage.save(apiKey("x", `round ${round}`)).pipe(
+              Effect.forkChild({ startImmediately: true })
+            )
+            for (let turn = 0; turn < round; turn++) yield* Effect.promise(() => new Promise(setImmediate))
+            yield* Fiber.interrupt(writer)
+            const after = valueOf(yield* storage.load("x")) ?? "none"
+            assert.include([before, `round ${round}`], after)
+            assert.deepStrictEqual(filesIn(directory).filter((file) => file.includes(".tmp")), [])
+            if (after !== "none") assert.property(readIndex(directory).credentials, "x")
+          }
+        }))
+      }))
+
+    it.live("an interrupted saveMany leaves whole files, and an index of them", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          const many = Array.from({ length: 200 }, (_, index) => apiKey(`id_${index}`))
+          const writer = yield* storage.saveMany(many).pipe(Effect.forkChild({ startImmediately: true }))
+          yield* Effect.sleep("60 millis")
+          yield* Fiber.interrupt(writer)
+          const ids = yield* storage.list
+          assert.isAbove(ids.length, 0)
+          assert.isBelow(ids.length, 200)
+          for (const id of ids) assert.strictEqual(valueOf(yield* storage.load(id)), secret)
+          assert.sameMembers(Object.keys(readIndex(directory).credentials), [...ids])
+        }))
+      }))
+
+    it.live("temporary files of writers that died are removed when they are old, and others are left", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.save(apiKey("x")))
+        const leftover = (folder: string, digit: string) =>
+          path.join(directory, folder, `.aden-${digit.repeat(32)}.tmp`)
+        for (const folder of ["credentials", "metadata", "state"]) {
+          for (const digit of ["0", "1"]) fs.writeFileSync(leftover(folder, digit), "torn")
+          age(leftover(folder, "0"))
+        }
+        const foreign = path.join(directory, "credentials", "mine.tmp")
+        fs.writeFileSync(foreign, "mine")
+        age(foreign)
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          assert.deepStrictEqual(yield* storage.list, ["x"])
+          yield* storage.save(apiKey("x"))
+        }))
+        for (const folder of ["credentials", "metadata", "state"]) {
+          assert.isFalse(fs.existsSync(leftover(folder, "0")))
+          assert.isTrue(fs.existsSync(leftover(folder, "1")))
+        }
+        assert.isTrue(fs.existsSync(foreign))
+      }))
+
+    it.effect("two layers over one directory in one process do not lose one another's saves", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        const writer = (name: string) =>
+          inDirectory(directory)((storage) =>
+            Effect.forEach(
+              Array.from({ length: 25 }, (_, index) => `${name}_${index}`),
+              (id) => Effect.andThen(storage.save(apiKey(id)), storage.save(apiKey("shared", id))),
+              { concurrency: 5, discard: true }
+            )
+          )
+        yield* Effect.all([writer("a"), writer("b")], { concurrency: 2 })
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          assert.lengthOf(yield* storage.list, 51)
+          assert.lengthOf(Object.keys(readIndex(directory).credentials), 51)
+          assert.strictEqual((yield* storage.loadState("shared")).generation, 50)
+        }))
+      }))
+  })
+
+  describe("the index", () => {
+    it.effect("is current when save returns, and when delete does", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          yield* storage.save(apiKey("a/b"))
+          yield* storage.save(apiKey("a_b"))
+          yield* storage.save(Credential.fromAccessToken({ id: "__proto__", accessToken: Redacted.make(secret) }))
+          const entries = new Map(Object.entries(readIndex(directory).credentials))
+          assert.sameMembers([...entries.keys()], ["a/b", "a_b", "__proto__"])
+          assert.deepInclude(entries.get("__proto__"), { type: "oauth2" })
+          yield* storage.delete("a/b")
+          assert.sameMembers(Object.keys(readIndex(directory).credentials), ["a_b", "__proto__"])
+        }))
+        assert.notInclude(fs.readFileSync(indexOf(directory), "utf8"), secret)
+      }))
+
+    it.effect("is written once by saveMany, and each credential once", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        const cost = Effect.fnUntraced(function*(count: number) {
+          let operations = 0
+          const renamed: Array<string> = []
+          yield* withFileSystem(path.join(directory, String(count)), (base) => ({
+            open: (file, options) => {
+              operations++
+              return base.open(file, options)
+            },
+            lstat: (file) => {
+              operations++
+              return base.lstat(file)
+            },
+            readDirectory: (file, options) => {
+              operations++
+              return base.readDirectory(file, options)
+            },
+            rename: (from, to) => {
+              renamed.push(path.basename(to))
+              return base.rename(from, to)
+            }
+          }))((storage) => storage.saveMany(Array.from({ length: count }, (_, index) => apiKey(`id_${index}`))))
+          assert.lengthOf(renamed.filter((name) => name === "index.json"), 1)
+          assert.lengthOf(renamed, 2 * count + 1)
+          return operations / count
+        })
+        const few = yield* cost(20)
+        const many = yield* cost(200)
+        assert.isBelow(many, few + 1)
+      }))
+
+    it.effect("is made for many concurrent saves by fewer updates, and knows them all", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        let updates = 0
+        yield* withFileSystem(directory, (base) => ({
+          rename: (from, to) => {
+            if (to.endsWith("index.json")) updates++
+            return base.rename(from, to)
+          }
+        }))(Effect.fnUntraced(function*(storage) {
+          const ids = Array.from({ length: 60 }, (_, index) => `id_${index}`)
+          yield* Effect.forEach(ids, (id) => storage.save(apiKey(id)), { concurrency: 20, discard: true })
+          assert.sameMembers(Object.keys(readIndex(directory).credentials), ids)
+        }))
+        assert.isBelow(updates, 60)
+      }))
+
+    const entries = {
+      x: { updated_at: "2020-01-01T00:00:00Z", type: "api_key", note: 1 },
+      gone: { updated_at: "x", type: "y" }
+    }
+    it.effect("keeps unknown fields, of the index and of its entries, as the text they were", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          yield* storage.saveMany([apiKey("x"), apiKey("y")])
+          fs.writeFileSync(
+            indexOf(directory),
+            JSON.stringify({ version: "1.0", credentials: entries }).replace(
+              "{",
+              "{\"big\": 12345678901234567890, \"ratio\": 1.0, \"__proto__\": {\"a\": [1, 2]}, "
+            )
+          )
+          yield* storage.save(apiKey("x"))
+        }))
+        const text = fs.readFileSync(indexOf(directory), "utf8")
+        assert.include(text, "\"big\": 12345678901234567890, \"ratio\": 1.0, \"__proto__\": {\"a\": [1, 2]}")
+        const { credentials } = JSON.parse(text)
+        assert.sameMembers(Object.keys(credentials), ["x", "y"])
+        assert.strictEqual(credentials.x.note, 1)
+        assert.notStrictEqual(credentials.x.updated_at, entries.x.updated_at)
+        assert.strictEqual(credentials.y.type, "api_key")
+      }))
+
+    it.effect("list does not trust it: what has no file is not listed, and what it does not know is", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          yield* storage.saveMany([apiKey("google/work"), apiKey("brave_search"), apiKey("hubspot"), apiKey("~odd")])
+          const foreign = { google_work: {}, gone: {}, "google\\work": {} }
+          fs.writeFileSync(indexOf(directory), JSON.stringify({ credentials: foreign }))
+          const ids = ["google/work", "brave_search", "hubspot", "~odd"]
+          assert.sameMembers([...yield* storage.list], ids)
+          yield* storage.save(apiKey("hubspot"))
+          assert.sameMembers(Object.keys(readIndex(directory).credentials), ids)
+        }))
+      }))
+
+    it.effect("gives a name to what cannot be opened", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.saveMany([apiKey("google/work"), apiKey("google_work")]))
+        // with another key nothing opens, and the index is all there is
+        yield* inDirectory(directory, [otherKey])(Effect.fnUntraced(function*(storage) {
+          assert.sameMembers([...yield* storage.list], ["google/work", "google_work"])
+          const before = fs.readFileSync(indexOf(directory), "utf8")
+          yield* storage.save(apiKey("new"))
+          const { credentials } = readIndex(directory)
+          assert.sameMembers(Object.keys(credentials), ["google/work", "google_work", "new"])
+          assert.deepStrictEqual(credentials["google/work"], JSON.parse(before).credentials["google/work"])
+          fs.rmSync(indexOf(directory))
+          assert.sameMembers([...yield* storage.list], ["google_work", escapedName("google_work"), "new"])
+          const error = yield* Effect.flip(storage.load(escapedName("google_work")))
+          assert.strictEqual(error._tag, "CredentialDecryptionFailed")
+        }))
+      }))
+
+    it.effect("files that are no entries are not listed", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          yield* storage.save(apiKey("x"))
+          for (const name of ["notes.txt", ".enc", "a..b.enc", "y.enc.bak", `.aden-${"0".repeat(32)}.tmp`]) {
+            fs.writeFileSync(path.join(directory, "credentials", name), "mine")
+          }
+          assert.deepStrictEqual(yield* storage.list, ["x"])
+        }))
+      }))
+  })
+
+  describe("state", () => {
+    const stateFile = (directory: string) => path.join(directory, "state", "x.json")
+
+    it.effect.each(["", "{", "[]", "{\"generation\": \"many\"}", "\0\0\0", `${"[".repeat(60_000)}`])(
+      "that is no state counts as the initial one, and is replaced: case %#",
+      (text) =>
+        Effect.gen(function*() {
+          const directory = yield* temporaryDirectory
+          yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+            yield* storage.save(apiKey("x"))
+            fs.writeFileSync(stateFile(directory), text)
+            assert.deepStrictEqual(yield* storage.loadState("x"), CredentialState.initial)
+            yield* storage.save(apiKey("x"))
+            assert.deepStrictEqual(yield* storage.loadState("x"), new CredentialState({ generation: 1 }))
+            assert.strictEqual(JSON.parse(fs.readFileSync(stateFile(directory), "utf8")).generation, 1)
+          }))
+        })
+    )
+
+    it.effect("of another id is not taken for this one's", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          yield* storage.save(apiKey("y"))
+          fs.renameSync(path.join(directory, "state", "y.json"), stateFile(directory))
+          assert.deepStrictEqual(yield* storage.loadState("x"), CredentialState.initial)
+          yield* storage.save(apiKey("x"))
+          assert.strictEqual((yield* storage.loadState("x")).generation, 1)
+        }))
+      }))
+
+    it.effect("holds no secret", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.save(apiKey("x")))
+        assert.deepStrictEqual(JSON.parse(fs.readFileSync(stateFile(directory), "utf8")), { id: "x", generation: 1 })
+      }))
+
+    it.effect("is counted up before the new credential can be seen", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        const order: Array<string> = []
+        yield* withFileSystem(directory, (base) => ({
+          rename: (from, to) => {
+            order.push(path.relative(directory, to))
+            return base.rename(from, to)
+          }
+        }))((storage) => storage.save(apiKey("x")))
+        assert.deepStrictEqual(order, ["state/x.json", "credentials/x.enc", "metadata/index.json"])
+      }))
+  })
+
+  it.effect("an extra field that is not JSON, or a time that cannot be written, is refused before anything is", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryDirectory
+      yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+        const forged = new Credential({
+          ...apiKey("x"),
+          extra: new Map([["note", Redacted.make(`1, "id": "${secret}"`)]])
+        })
+        const late = Credential.fromAccessToken({
+          id: "x",
+          accessToken: Redacted.make(secret),
+          expiresAt: DateTime.makeUnsafe(8_000_000_000_000_000)
+        })
+        for (const credential of [forged, late]) {
+          const error = yield* Effect.flip(storage.save(credential))
+          assert.strictEqual(error._tag, "CredentialStorageError")
+          if (error._tag === "CredentialStorageError") assert.strictEqual(error.reason._tag, "StorageRefused")
+          assert.notInclude(shown(error), secret)
+        }
+        assert.deepStrictEqual(yield* storage.list, [])
+        assert.strictEqual((yield* storage.loadState("x")).generation, 0)
+      }))
+    }))
+})

@@ -103,15 +103,21 @@ export const suite = <E>(name: string, layer: Layer.Layer<CredentialStorage, E>)
           new Credential({
             ...apiKey("x", "first"),
             keys: new Map([
-              ["api_key", new CredentialKey({ name: "api_key", value: Redacted.make("first"), extra: new Map([["n", number]]) })]
+              [
+                "api_key",
+                new CredentialKey({ name: "api_key", value: Redacted.make("first"), extra: new Map([["n", number]]) })
+              ]
             ]),
             extra: new Map([["x_ratio", Redacted.make("1.0")], ["__proto__", Redacted.make("{\"a\": 1}")]])
           })
         )
-        yield* storage.save(new Credential({ ...apiKey("x", "second"), extra: new Map([["x_new", Redacted.make("true")]]) }))
+        yield* storage.save(
+          new Credential({ ...apiKey("x", "second"), extra: new Map([["x_new", Redacted.make("true")]]) })
+        )
         const loaded = Option.getOrThrow(yield* storage.load("x"))
         assert.strictEqual(valueOf(Option.some(loaded)), "second")
-        const unknown = (field: string) => Option.getOrUndefined(Option.map(Option.fromUndefinedOr(loaded.extra?.get(field)), Redacted.value))
+        const unknown = (field: string) =>
+          Option.getOrUndefined(Option.map(Option.fromUndefinedOr(loaded.extra?.get(field)), Redacted.value))
         assert.strictEqual(unknown("x_ratio"), "1.0")
         assert.strictEqual(unknown("__proto__"), "{\"a\": 1}")
         assert.strictEqual(unknown("x_new"), "true")
@@ -248,7 +254,10 @@ export const suite = <E>(name: string, layer: Layer.Layer<CredentialStorage, E>)
       it.effect("one that fails does not spoil the others", () =>
         withStorage(Effect.fnUntraced(function*(storage) {
           const failures = yield* storage.saveMany([apiKey("x", "1"), apiKey("", "2"), apiKey("y", "3")])
-          assert.deepStrictEqual(Array.from(failures, ([id, failure]) => [id, failure._tag]), [["", "CredentialStorageError"]])
+          assert.deepStrictEqual(Array.from(failures, ([id, failure]) => [id, failure._tag]), [[
+            "",
+            "CredentialStorageError"
+          ]])
           assert.sameMembers([...yield* storage.list], ["x", "y"])
         })))
     })
@@ -288,23 +297,28 @@ export const suite = <E>(name: string, layer: Layer.Layer<CredentialStorage, E>)
         { arbitrary: { runs: 40 } }
       )
 
-      it.effect.each(["", "\ud800", "a\udc00b"])("refuses %j as an id", (id) =>
-        withStorage(Effect.fnUntraced(function*(storage) {
-          const failures = yield* Effect.all([
-            Effect.flip(storage.load(id)),
-            Effect.flip(storage.save(apiKey(id, "x"))),
-            Effect.flip(storage.delete(id)),
-            Effect.flip(storage.exists(id)),
-            Effect.flip(storage.loadState(id)),
-            Effect.flip(storage.saveState(id, CredentialState.initial)),
-            Effect.flip(storage.withLock(id, Effect.void))
-          ])
-          for (const failure of failures) {
-            assert.strictEqual(failure._tag, "CredentialStorageError")
-            if (failure._tag === "CredentialStorageError") assert.strictEqual(failure.reason._tag, "InvalidCredentialId")
-          }
-          assert.deepStrictEqual(yield* storage.list, [])
-        })))
+      it.effect.each(["", "\ud800", "a\udc00b"])(
+        "refuses %j as an id",
+        (id) =>
+          withStorage(Effect.fnUntraced(function*(storage) {
+            const failures = yield* Effect.all([
+              Effect.flip(storage.load(id)),
+              Effect.flip(storage.save(apiKey(id, "x"))),
+              Effect.flip(storage.delete(id)),
+              Effect.flip(storage.exists(id)),
+              Effect.flip(storage.loadState(id)),
+              Effect.flip(storage.saveState(id, CredentialState.initial)),
+              Effect.flip(storage.withLock(id, Effect.void))
+            ])
+            for (const failure of failures) {
+              assert.strictEqual(failure._tag, "CredentialStorageError")
+              if (failure._tag === "CredentialStorageError") {
+                assert.strictEqual(failure.reason._tag, "InvalidCredentialId")
+              }
+            }
+            assert.deepStrictEqual(yield* storage.list, [])
+          }))
+      )
     })
 
     it.effect("tells of entries saved and deleted from now on", () =>
@@ -338,17 +352,22 @@ export const suite = <E>(name: string, layer: Layer.Layer<CredentialStorage, E>)
           yield* Effect.forEach(
             Array.from({ length: 20 }),
             () =>
-              storage.withLock("x", Effect.gen(function*() {
-                inside++
-                most = Math.max(most, inside)
-                yield* Effect.yieldNow
-                inside--
-              })),
+              storage.withLock(
+                "x",
+                Effect.gen(function*() {
+                  inside++
+                  most = Math.max(most, inside)
+                  yield* Effect.yieldNow
+                  inside--
+                })
+              ),
             { concurrency: "unbounded", discard: true }
           )
           assert.strictEqual(most, 1)
           const gate = yield* Deferred.make<void>()
-          const holder = yield* storage.withLock("x", Deferred.await(gate)).pipe(Effect.forkChild({ startImmediately: true }))
+          const holder = yield* storage.withLock("x", Deferred.await(gate)).pipe(
+            Effect.forkChild({ startImmediately: true })
+          )
           assert.strictEqual(yield* storage.withLock("y", Effect.succeed("not held")), "not held")
           assert.strictEqual(yield* storage.withLock("X", Effect.succeed("not held")), "not held")
           yield* Deferred.succeed(gate, undefined)
@@ -367,12 +386,15 @@ export const suite = <E>(name: string, layer: Layer.Layer<CredentialStorage, E>)
 
       it.effect("does not stand in the way of reading and writing", () =>
         withStorage(Effect.fnUntraced(function*(storage) {
-          yield* storage.withLock("x", Effect.gen(function*() {
-            yield* storage.save(apiKey("x", "1"))
-            yield* storage.saveState("x", CredentialState.initial)
-            assert.strictEqual(valueOf(yield* storage.load("x")), "1")
-            assert.deepStrictEqual(yield* storage.list, ["x"])
-          }))
+          yield* storage.withLock(
+            "x",
+            Effect.gen(function*() {
+              yield* storage.save(apiKey("x", "1"))
+              yield* storage.saveState("x", CredentialState.initial)
+              assert.strictEqual(valueOf(yield* storage.load("x")), "1")
+              assert.deepStrictEqual(yield* storage.list, ["x"])
+            })
+          )
         })))
     })
 
@@ -390,4 +412,3 @@ export const suite = <E>(name: string, layer: Layer.Layer<CredentialStorage, E>)
       })))
   })
 }
-

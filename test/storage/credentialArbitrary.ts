@@ -36,7 +36,10 @@ export const hostileId = Arbitrary.map(
 
 /** Texts, with everything that JSON has to escape. */
 export const anyText = Arbitrary.map(
-  Arbitrary.all([Arbitrary.schema(Schema.String), Arbitrary.schema(Schema.Literals(["", "\"", "\\", "\u2028", "\ud83d", "{", "\\\"", "\u0000"]))]),
+  Arbitrary.all([
+    Arbitrary.schema(Schema.String),
+    Arbitrary.schema(Schema.Literals(["", "\"", "\\", "\u2028", "\ud83d", "{", "\\\"", "\u0000"]))
+  ]),
   ([text, special]) => text + special
 )
 
@@ -52,19 +55,43 @@ const optional = <A>(arbitrary: Arbitrary.Arbitrary<A>) =>
   )
 
 const jsonText = Arbitrary.schema(
-  Schema.Literals(["1.0", "12345678901234567890", "-0", "1e400", "null", "true", "[]", "{}", "\"x\"", "\"\\u00e9\"", "[1, {\"a\": \"]}\\\"\"}]"])
+  Schema.Literals([
+    "1.0",
+    "12345678901234567890",
+    "-0",
+    "1e400",
+    "null",
+    "true",
+    "[]",
+    "{}",
+    "\"x\"",
+    "\"\\u00e9\"",
+    "[1, {\"a\": \"]}\\\"\"}]"
+  ])
 )
 
 const extra = Arbitrary.map(
   Arbitrary.array(
-    Arbitrary.all([Arbitrary.schema(Schema.Literals(["x", "__proto__", "constructor", "", "use_count", "x y"])), jsonText]),
+    Arbitrary.all([
+      Arbitrary.schema(Schema.Literals(["x", "__proto__", "constructor", "", "use_count", "x y"])),
+      jsonText
+    ]),
     { maxLength: 3 }
   ),
   (entries) => entries.length === 0 ? undefined : new Map(entries.map(([name, raw]) => [name, Redacted.make(raw)]))
 )
 
 const keyName = Arbitrary.schema(
-  Schema.Literals(["access_token", "refresh_token", "value", "api_key", "_alias", "__proto__", "", "\u043a\u043b\u044e\u0447"])
+  Schema.Literals([
+    "access_token",
+    "refresh_token",
+    "value",
+    "api_key",
+    "_alias",
+    "__proto__",
+    "",
+    "\u043a\u043b\u044e\u0447"
+  ])
 )
 
 const key = Arbitrary.map(

@@ -16,12 +16,13 @@ export const temporaryDirectory = Effect.flatMap(
 ).pipe(Effect.provide(NodeFiles))
 
 /** A storage in a directory, built for this effect alone. */
-export const inDirectory = (directory: string, keys: ReadonlyArray<Redacted.Redacted<string>> = [key]) =>
-<A, E>(use: (storage: CredentialStorage["Service"]) => Effect.Effect<A, E>) =>
-  CredentialStorage.use(use).pipe(
-    Effect.provide(Layer.fresh(EncryptedFileStorage.layer({ directory, keys }))),
-    Effect.provide(NodeFiles)
-  )
+export const inDirectory =
+  (directory: string, keys: ReadonlyArray<Redacted.Redacted<string>> = [key]) =>
+  <A, E>(use: (storage: CredentialStorage["Service"]) => Effect.Effect<A, E>) =>
+    CredentialStorage.use(use).pipe(
+      Effect.provide(Layer.fresh(EncryptedFileStorage.layer({ directory, keys }))),
+      Effect.provide(NodeFiles)
+    )
 
 /** A storage in a new directory that goes when the scope closes. */
 export const TemporaryStorage = Layer.unwrap(

@@ -109,6 +109,8 @@ export const IntegrationListEnvelope = Schema.Struct({
 })
 
 /**
+ * The list of integrations as a server answers it: every item as it should be.
+ *
  * @since 0.1.0
  * @category answers
  */

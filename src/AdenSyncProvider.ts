@@ -42,10 +42,13 @@ export interface AdenSnapshot {
  * @since 0.1.0
  * @category services
  */
-export class AdenSyncProvider extends Context.Service<AdenSyncProvider, CredentialProvider & {
-  /** Fetches every integration at once. Fails only when the list itself cannot be had. */
-  readonly syncAll: Effect.Effect<AdenSnapshot, AdenRequestFailure>
-}>()("aden-credentials/AdenSyncProvider") {
+export class AdenSyncProvider extends Context.Service<
+  AdenSyncProvider,
+  CredentialProvider & {
+    /** Fetches every integration at once. Fails only when the list itself cannot be had. */
+    readonly syncAll: Effect.Effect<AdenSnapshot, AdenRequestFailure>
+  }
+>()("aden-credentials/AdenSyncProvider") {
   /**
    * The provider over an `AdenClient`; it registers itself in `CredentialProviders`.
    *
@@ -101,7 +104,8 @@ const make = Effect.fnUntraced(function*(options: {
 
   const shouldRefresh = Effect.fnUntraced(function*(credential: Credential) {
     const offset = yield* client.clockOffset
-    return (yield* Clock.currentTimeMillis) >= dueAt(credential, { buffer: Duration.toMillis(refreshBuffer), jitter: 1, offset })
+    return (yield* Clock.currentTimeMillis) >=
+      dueAt(credential, { buffer: Duration.toMillis(refreshBuffer), jitter: 1, offset })
   })
 
   const provider: CredentialProvider = {

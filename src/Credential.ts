@@ -279,7 +279,9 @@ export const resolveRef = (ref: CredentialRef, accounts: Iterable<CredentialAcco
   const [first, second] = candidates
   if (first === undefined) return { _tag: "Missing" }
   if (second === undefined) return { _tag: "Found", id: first.id }
-  const refs = candidates.map((account) => account.alias === undefined ? account.id : `${account.provider}:${account.alias}`)
+  const refs = candidates.map((account) =>
+    account.alias === undefined ? account.id : `${account.provider}:${account.alias}`
+  )
   return {
     _tag: "Ambiguous",
     choices: candidates.map((account, index) =>

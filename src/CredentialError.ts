@@ -27,7 +27,9 @@ const optionalDuration = Schema.optional(Schema.Duration)
 
 const about = (id: string | undefined): string => id === undefined ? "" : ` for ${JSON.stringify(id)}`
 const wait = (duration: Duration.Duration | undefined): string =>
-  duration === undefined ? "" : ` (next try in ${Duration.format(Duration.seconds(Math.ceil(Duration.toSeconds(duration))))})`
+  duration === undefined
+    ? ""
+    : ` (next try in ${Duration.format(Duration.seconds(Math.ceil(Duration.toSeconds(duration))))})`
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Why Aden is unavailable
@@ -99,7 +101,12 @@ export class AdenCircuitOpen extends Schema.TaggedError<AdenCircuitOpen>()("Aden
  * @since 0.1.0
  * @category reasons
  */
-export const AdenUnavailableReason = Schema.Union([AdenConnectionFailed, AdenTimeout, AdenProtocolError, AdenCircuitOpen])
+export const AdenUnavailableReason = Schema.Union([
+  AdenConnectionFailed,
+  AdenTimeout,
+  AdenProtocolError,
+  AdenCircuitOpen
+])
 
 /**
  * @since 0.1.0
@@ -238,7 +245,9 @@ export class AdenForbidden extends Schema.TaggedError<AdenForbidden>()("AdenForb
   detail: optionalText
 }) implements Actionable {
   override get message(): string {
-    return `Aden does not allow this API key access${about(this.id)}${this.detail === undefined ? "" : `: ${this.detail}`}`
+    return `Aden does not allow this API key access${about(this.id)}${
+      this.detail === undefined ? "" : `: ${this.detail}`
+    }`
   }
   get isRetryable(): boolean {
     return false
@@ -280,7 +289,9 @@ export class AdenRejected extends Schema.TaggedError<AdenRejected>()("AdenReject
   detail: Schema.String
 }) implements Actionable {
   override get message(): string {
-    return `Aden refused the request${about(this.id)} (HTTP ${this.status})${this.detail === "" ? "" : `: ${this.detail}`}`
+    return `Aden refused the request${about(this.id)} (HTTP ${this.status})${
+      this.detail === "" ? "" : `: ${this.detail}`
+    }`
   }
   get isRetryable(): boolean {
     return false
@@ -472,7 +483,9 @@ export class CredentialStorageError extends Schema.TaggedError<CredentialStorage
   reason: StorageReason
 }) implements Actionable {
   override get message(): string {
-    return `Storage could not ${this.operation}${this.id === undefined ? "" : ` ${JSON.stringify(this.id)}`}: ${this.reason.message}`
+    return `Storage could not ${this.operation}${
+      this.id === undefined ? "" : ` ${JSON.stringify(this.id)}`
+    }: ${this.reason.message}`
   }
   get isRetryable(): boolean {
     switch (this.reason._tag) {
@@ -583,7 +596,9 @@ export class GenerationConflict extends Schema.TaggedError<GenerationConflict>()
   actual: Schema.Int
 }) implements Actionable {
   override get message(): string {
-    return `${JSON.stringify(this.id)} was saved by another writer (generation ${this.actual}, expected ${this.expected})`
+    return `${
+      JSON.stringify(this.id)
+    } was saved by another writer (generation ${this.actual}, expected ${this.expected})`
   }
   get isRetryable(): boolean {
     return true

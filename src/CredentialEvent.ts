@@ -4,7 +4,13 @@
  * @since 0.1.0
  */
 import type * as DateTime from "effect/DateTime"
-import type { AdenRequestFailure, CredentialStorageError, FetchFailure, NoProvider, StorageFailure } from "./CredentialError.ts"
+import type {
+  AdenRequestFailure,
+  CredentialStorageError,
+  FetchFailure,
+  NoProvider,
+  StorageFailure
+} from "./CredentialError.ts"
 
 /**
  * What happens to credentials, without secrets.

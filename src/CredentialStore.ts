@@ -16,7 +16,13 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
-import type { Credential, CredentialIdentity, CredentialRef, CredentialType, CredentialValidation } from "./Credential.ts"
+import type {
+  Credential,
+  CredentialIdentity,
+  CredentialRef,
+  CredentialType,
+  CredentialValidation
+} from "./Credential.ts"
 import { CredentialKeyNotFound, CredentialNotFound, NoProvider } from "./CredentialError.ts"
 import type {
   AdenConfigError,
@@ -286,17 +292,22 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
 
   const list = Effect.gen(function*() {
     const now = yield* DateTime.now
-    const summaries = yield* Effect.forEach(yield* storage.list, (id) => summaryOf(storage, id, now), { concurrency: 16 })
+    const summaries = yield* Effect.forEach(yield* storage.list, (id) => summaryOf(storage, id, now), {
+      concurrency: 16
+    })
     return withRefs(summaries)
   }).pipe(Effect.withSpan("CredentialStore.list"))
 
   const accounts = Effect.fn("CredentialStore.accounts")(function*(provider: string) {
     const summaries = yield* list
-    return yield* Effect.forEach(summaries.filter((summary) => summary.provider === provider), ({ alias, id, ref }) =>
-      Effect.map(
-        Effect.orElseSucceed(storage.load(id), () => Option.none<Credential>()),
-        Option.map((credential): StoredAccount => ({ ref, id, alias, identity: credential.identity }))
-      )).pipe(Effect.map(Arr.getSomes))
+    return yield* Effect.forEach(
+      summaries.filter((summary) => summary.provider === provider),
+      ({ alias, id, ref }) =>
+        Effect.map(
+          Effect.orElseSucceed(storage.load(id), () => Option.none<Credential>()),
+          Option.map((credential): StoredAccount => ({ ref, id, alias, identity: credential.identity }))
+        )
+    ).pipe(Effect.map(Arr.getSomes))
   })
 
   const refresh = Effect.fn("CredentialStore.refresh")(function*(ref: CredentialRef) {
@@ -422,7 +433,12 @@ const withRefs = (summaries: ReadonlyArray<CredentialSummary>): ReadonlyArray<Cr
 
 const explanationOf = (
   entry: CredentialEntry,
-  options: { readonly ref: CredentialRef; readonly isInMemory: boolean; readonly now: number; readonly cacheTtl: number }
+  options: {
+    readonly ref: CredentialRef
+    readonly isInMemory: boolean
+    readonly now: number
+    readonly cacheTtl: number
+  }
 ): CredentialExplanation => {
   const { isInMemory, now, ref } = options
   const freshness = entry.freshness(now, options.cacheTtl)

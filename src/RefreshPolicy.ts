@@ -21,6 +21,8 @@ export type RefreshOutcome =
   | { readonly _tag: "Blocked" }
 
 /**
+ * When Aden may be asked again about a credential: the delay of each step, until the next question.
+ *
  * @since 0.1.0
  * @category models
  */

@@ -57,11 +57,15 @@ const suite = (name: string, layer: Layer.Layer<AdenClient, unknown>) =>
 
 suite(
   "the emulator",
-  Layer.unwrap(Effect.map(AdenEmulator, (aden) =>
-    AdenClient.layer({ baseUrl: aden.url, apiKey: aden.apiKey, tenantId: aden.tenantId }))).pipe(
-      Layer.provide(FetchHttpClient.layer),
-      Layer.provide(AdenEmulator.layer())
+  Layer.unwrap(
+    Effect.map(
+      AdenEmulator,
+      (aden) => AdenClient.layer({ baseUrl: aden.url, apiKey: aden.apiKey, tenantId: aden.tenantId })
     )
+  ).pipe(
+    Layer.provide(FetchHttpClient.layer),
+    Layer.provide(AdenEmulator.layer())
+  )
 )
 
 const { ADEN_STAGING_API_KEY, ADEN_STAGING_URL } = process.env

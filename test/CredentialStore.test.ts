@@ -67,8 +67,7 @@ const eventually = <E, R>(condition: Effect.Effect<boolean, E, R>) =>
     Effect.retry({ times: 1_000, while: (error) => error === "not yet" })
   )
 
-const token = (ref: string) =>
-  Effect.flatMap(CredentialStore, (store) => Effect.map(store.token(ref), Redacted.value))
+const token = (ref: string) => Effect.flatMap(CredentialStore, (store) => Effect.map(store.token(ref), Redacted.value))
 
 describe("CredentialStore: what a read answers", () => {
   it.effect("none, Aden answers: the credential is fetched, saved and answered, and then served from memory", () =>
@@ -113,7 +112,9 @@ describe("CredentialStore: what a read answers", () => {
     Effect.gen(function*() {
       const first = yield* token("hubspot")
       yield* TestClock.adjust("56 minutes")
-      const all = yield* Effect.forEach(Array.from({ length: 50 }), () => token("hubspot"), { concurrency: "unbounded" })
+      const all = yield* Effect.forEach(Array.from({ length: 50 }), () => token("hubspot"), {
+        concurrency: "unbounded"
+      })
       assert.deepStrictEqual(new Set(all), new Set([first]))
       yield* eventually(Effect.map(token("hubspot"), (now) => now !== first))
       assert.strictEqual(yield* count("refresh"), 1)
@@ -123,7 +124,9 @@ describe("CredentialStore: what a read answers", () => {
     Effect.gen(function*() {
       const first = yield* token("hubspot")
       yield* TestClock.adjust("2 hours")
-      const all = yield* Effect.forEach(Array.from({ length: 10_000 }), () => token("hubspot"), { concurrency: "unbounded" })
+      const all = yield* Effect.forEach(Array.from({ length: 10_000 }), () => token("hubspot"), {
+        concurrency: "unbounded"
+      })
       assert.strictEqual(new Set(all).size, 1)
       assert.notStrictEqual(all[0], first)
       assert.strictEqual(yield* count("refresh"), 1)
@@ -223,7 +226,10 @@ describe("CredentialStore: what a read answers", () => {
       yield* token("hubspot")
       yield* TestClock.adjust("2 hours")
       yield* aden.setFault(
-        Fault.Status({ status: 400, body: `{"error":"refresh_failed","message":"try later","requires_reauthorization":false}` }),
+        Fault.Status({
+          status: 400,
+          body: `{"error":"refresh_failed","message":"try later","requires_reauthorization":false}`
+        }),
         { times: 1 }
       )
       const error = yield* Effect.flip(store.token("hubspot"))
@@ -257,7 +263,9 @@ describe("CredentialStore: what a read answers", () => {
         }
       }
       assert.strictEqual(yield* count("validate"), 0)
-      const afterRestart = yield* restarted(Effect.flip(Effect.flatMap(CredentialStore, (other) => other.token("hubspot"))))
+      const afterRestart = yield* restarted(
+        Effect.flip(Effect.flatMap(CredentialStore, (other) => other.token("hubspot")))
+      )
       assert.strictEqual(afterRestart._tag, "ReauthRequired")
       assert.strictEqual(yield* count("validate"), 0)
     }).pipe(Effect.provide(setup({ aden: oneHour }))))
@@ -271,7 +279,9 @@ describe("CredentialStore: what a read answers", () => {
       yield* Effect.flip(store.refresh("hubspot"))
       yield* TestClock.adjust("31 seconds")
       const before = yield* count("get")
-      yield* Effect.forEach(Array.from({ length: 1_000 }), () => Effect.flip(store.token("hubspot")), { concurrency: "unbounded" })
+      yield* Effect.forEach(Array.from({ length: 1_000 }), () => Effect.flip(store.token("hubspot")), {
+        concurrency: "unbounded"
+      })
       assert.strictEqual(yield* count("validate"), 1)
       assert.strictEqual(yield* count("get"), before)
       yield* aden.connect("hubspot")
@@ -339,7 +349,9 @@ describe("CredentialStore: what a read answers", () => {
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const store = yield* CredentialStore
-      for (let i = 0; i < 100; i++) assert.strictEqual((yield* Effect.flip(store.token("nothing")))._tag, "CredentialNotFound")
+      for (let i = 0; i < 100; i++) {
+        assert.strictEqual((yield* Effect.flip(store.token("nothing")))._tag, "CredentialNotFound")
+      }
       assert.strictEqual(yield* aden.countRequests(), 1)
       yield* aden.addIntegration({ id: "nothing", tokenLifetime: "1 hour" })
       yield* TestClock.adjust("31 seconds")
@@ -469,7 +481,9 @@ describe("CredentialStore: refresh and concurrency", () => {
       yield* token("hubspot")
       yield* TestClock.adjust("2 hours")
       yield* aden.setFault(Fault.Patch({ fields: { expires_at: "1970-01-01T00:00:01Z" } }))
-      for (let i = 0; i < 10; i++) assert.strictEqual((yield* Effect.flip(store.token("hubspot")))._tag, "RefreshFailed")
+      for (let i = 0; i < 10; i++) {
+        assert.strictEqual((yield* Effect.flip(store.token("hubspot")))._tag, "RefreshFailed")
+      }
       assert.strictEqual(yield* count("refresh"), 1)
     }).pipe(Effect.provide(setup({ aden: oneHour }))))
 
@@ -588,7 +602,9 @@ describe("CredentialStore: refs", () => {
       for (const _ of ["from the list", "from storage"]) {
         const error = yield* Effect.flip(store.get("google"))
         assert.strictEqual(error._tag, "AmbiguousCredential")
-        if (error._tag === "AmbiguousCredential") assert.deepStrictEqual(error.choices, ["google:Ada", "google:Timothy"])
+        if (error._tag === "AmbiguousCredential") {
+          assert.deepStrictEqual(error.choices, ["google:Ada", "google:Timothy"])
+        }
         yield* store.sync
       }
     }).pipe(Effect.provide(setup({ aden: accounts }))))
@@ -603,7 +619,10 @@ describe("CredentialStore: refs", () => {
         const other = yield* CredentialStore
         assert.strictEqual((yield* other.get("google:Ada")).id, "hash-2")
         assert.strictEqual((yield* other.get("hubspot")).id, "hash-3")
-        assert.deepStrictEqual((yield* other.accounts("google")).map((account) => account.ref), ["google:Ada", "google:Timothy"])
+        assert.deepStrictEqual((yield* other.accounts("google")).map((account) => account.ref), [
+          "google:Ada",
+          "google:Timothy"
+        ])
         assert.deepStrictEqual((yield* other.list).map((each) => each.ref), ["google:Ada", "google:Timothy", "hubspot"])
       }))
     }).pipe(Effect.provide(setup({ aden: accounts }))))
@@ -652,9 +671,12 @@ describe("CredentialStore: sync", () => {
       const store = yield* CredentialStore
       const report = yield* store.sync
       assert.deepStrictEqual(report.synced.map((each) => each.id).toSorted(), ["github", "hubspot"])
-      assert.deepStrictEqual(report.skipped.map(({ id, reason, reauthorizationUrl }) => ({ id, reason, reauthorizationUrl })), [
-        { id: "slack", reason: "ReauthRequired", reauthorizationUrl: `${aden.url}/integrations/slack/connect` }
-      ])
+      assert.deepStrictEqual(
+        report.skipped.map(({ id, reason, reauthorizationUrl }) => ({ id, reason, reauthorizationUrl })),
+        [
+          { id: "slack", reason: "ReauthRequired", reauthorizationUrl: `${aden.url}/integrations/slack/connect` }
+        ]
+      )
       assert.deepStrictEqual(report.failed, [])
       assert.deepStrictEqual(report.removed, [])
       const error = yield* Effect.flip(store.token("slack"))
@@ -705,7 +727,10 @@ describe("CredentialStore: sync", () => {
       const store = yield* CredentialStore
       const storage = yield* CredentialStorage
       yield* store.sync
-      yield* aden.setFault(Fault.ReplaceBody({ body: `{"integrations":[],"tenant_id":"tenant-123"}` }), { endpoint: "list", times: 1 })
+      yield* aden.setFault(Fault.ReplaceBody({ body: `{"integrations":[],"tenant_id":"tenant-123"}` }), {
+        endpoint: "list",
+        times: 1
+      })
       const empty = yield* store.sync
       assert.deepStrictEqual(empty.removed, [])
       assert.deepStrictEqual((yield* storage.list).toSorted(), ["github", "hubspot"])
@@ -759,7 +784,9 @@ describe("CredentialStore: sync", () => {
       assert.isAtLeast(maximum, 12)
       assert.isAtMost(maximum, 16)
     }).pipe(Effect.provide(setup({
-      aden: { integrations: Array.from({ length: 500 }, (_, i) => ({ id: `integration-${i}`, tokenLifetime: "1 hour" })) }
+      aden: {
+        integrations: Array.from({ length: 500 }, (_, i) => ({ id: `integration-${i}`, tokenLifetime: "1 hour" }))
+      }
     }))), 30_000)
 })
 
@@ -792,4 +819,3 @@ describe("CredentialStore: without a provider", () => {
       assert.strictEqual((yield* Effect.flip(store.token("old")))._tag, "RefreshFailed")
     }).pipe(Effect.provide(alone)))
 })
-

@@ -55,8 +55,9 @@ export class CredentialEntry {
   #firstSeenAt = -Infinity
   /** A token that a program found to be refused. */
   #rejected: Redacted.Redacted<string> | undefined = undefined
-  #backOff: ((now: number, outcome: RefreshOutcome) => Pull.Pull<[unknown, Duration.Duration], never, unknown>) | undefined =
-    undefined
+  #backOff:
+    | ((now: number, outcome: RefreshOutcome) => Pull.Pull<[unknown, Duration.Duration], never, unknown>)
+    | undefined = undefined
 
   constructor(id: string) {
     this.id = id
@@ -160,13 +161,15 @@ export class CredentialEntry {
   }
 
   /** Steps the policy for a failure: Aden is not asked in the background before its delay is over. */
-  readonly backOff = Effect.fnUntraced(function*(this: CredentialEntry, policy: RefreshPolicy, now: number, outcome: RefreshOutcome) {
-    this.#backOff ??= yield* Schedule.toStep(policy)
-    this.nextAttemptAt = yield* this.#backOff(now, outcome).pipe(
-      Effect.map(([, delay]) => now + Duration.toMillis(delay)),
-      Pull.catchDone(() => Effect.succeed(Infinity))
-    )
-  })
+  readonly backOff = Effect.fnUntraced(
+    function*(this: CredentialEntry, policy: RefreshPolicy, now: number, outcome: RefreshOutcome) {
+      this.#backOff ??= yield* Schedule.toStep(policy)
+      this.nextAttemptAt = yield* this.#backOff(now, outcome).pipe(
+        Effect.map(([, delay]) => now + Duration.toMillis(delay)),
+        Pull.catchDone(() => Effect.succeed(Infinity))
+      )
+    }
+  )
 
   /**
    * Starts the policy anew after a success. A token that is due even so (the provider answered the same one, or one that is
@@ -180,9 +183,12 @@ export class CredentialEntry {
 
   /** Until Aden may be asked again there is nothing to do for a read but serve what is at hand. */
   serveUntilNextAttempt(maxStale: number): void {
-    const next = Math.max(this.nextAttemptAt, this.state.coolDownUntil === undefined
-      ? -Infinity
-      : DateTime.toEpochMillis(this.state.coolDownUntil))
+    const next = Math.max(
+      this.nextAttemptAt,
+      this.state.coolDownUntil === undefined
+        ? -Infinity
+        : DateTime.toEpochMillis(this.state.coolDownUntil)
+    )
     if (this.state.blockedSince === undefined && !this.#isRejected && this.credential !== undefined) {
       this.freshUntil = Math.max(this.freshUntil, Math.min(next, this.servableUntil(maxStale)))
     }
@@ -194,6 +200,7 @@ export class CredentialEntry {
 
   get #isRejected(): boolean {
     const token = this.credential?.defaultKey?.value
-    return this.#rejected !== undefined && token !== undefined && Redacted.value(token) === Redacted.value(this.#rejected)
+    return this.#rejected !== undefined && token !== undefined &&
+      Redacted.value(token) === Redacted.value(this.#rejected)
   }
 }

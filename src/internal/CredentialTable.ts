@@ -164,7 +164,9 @@ export class CredentialTable {
       this.storage.load(id).pipe(
         Effect.map(Option.map((credential) => accounts.set(id, accountOf(credential)))),
         Effect.catchTag("CredentialDecryptionFailed", (error) =>
-          Effect.logWarning("A stored credential cannot be opened").pipe(Effect.annotateLogs({ reason: error.message })))
+          Effect.logWarning("A stored credential cannot be opened").pipe(
+            Effect.annotateLogs({ reason: error.message })
+          ))
       ), { concurrency: indexConcurrency, discard: true })
     this.#index = { at: now, accounts }
     this.#byRef.clear()
@@ -175,19 +177,21 @@ export class CredentialTable {
   tolerant<A, E>(self: Effect.Effect<A, E>, fallback: A) {
     return self.pipe(
       Effect.tap(() => Effect.sync(() => this.#isStorageWarned = false)),
-      Effect.catchIf((error: E): error is E & CredentialStorageError => error instanceof CredentialStorageError, (error) => {
-        const isFirst = !this.#isStorageWarned
-        this.#isStorageWarned = true
-        return Effect.as(
-          isFirst
-            ? Effect.logWarning("Credential storage fails; credentials are kept in memory").pipe(
-              Effect.annotateLogs({ reason: error.message })
-            )
-            : Effect.void,
-          fallback
-        )
-      })
+      Effect.catchIf(
+        (error: E): error is E & CredentialStorageError => error instanceof CredentialStorageError,
+        (error) => {
+          const isFirst = !this.#isStorageWarned
+          this.#isStorageWarned = true
+          return Effect.as(
+            isFirst
+              ? Effect.logWarning("Credential storage fails; credentials are kept in memory").pipe(
+                Effect.annotateLogs({ reason: error.message })
+              )
+              : Effect.void,
+            fallback
+          )
+        }
+      )
     )
   }
 }
-

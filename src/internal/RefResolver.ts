@@ -19,6 +19,11 @@ type ListedAccount = { readonly provider: CredentialProvider; readonly account: 
 /** Finds the entry that a ref means: in storage first, then in the providers' lists. */
 export class RefResolver {
   readonly #table: CredentialTable
+  readonly #searches = new SingleFlight<
+    CredentialRef,
+    CredentialEntry | undefined,
+    StorageFailure | AmbiguousCredential
+  >()
   readonly #listings = new SingleFlight<"list", ReadonlyArray<ListedAccount>, AdenRequestFailure>()
   readonly #missing = new Map<CredentialRef, number>()
   #listing: { readonly at: number; readonly accounts: ReadonlyArray<ListedAccount> } | undefined = undefined
@@ -28,15 +33,22 @@ export class RefResolver {
     this.#table = table
   }
 
-  /** The entry in storage that a ref names, or one that is known to be blocked without being stored. */
-  readonly findStored = Effect.fnUntraced(function*(
+  /**
+   * The entry in storage that a ref names, or one that is known to be blocked without being stored. Storage is read once for
+   * all who ask meanwhile.
+   */
+  findStored(ref: CredentialRef): Effect.Effect<CredentialEntry | undefined, StorageFailure | AmbiguousCredential> {
+    return Effect.suspend(() => {
+      const known = this.#table.known(ref)
+      return known !== undefined || ref === "" ? Effect.succeed(known) : this.#searches.run(ref, this.#search(ref))
+    })
+  }
+
+  readonly #search = Effect.fnUntraced(function*(
     this: RefResolver,
     ref: CredentialRef
   ): Effect.fn.Return<CredentialEntry | undefined, StorageFailure | AmbiguousCredential> {
-    if (ref === "") return undefined
     const table = this.#table
-    const known = table.known(ref)
-    if (known !== undefined) return known
     const exact = new CredentialEntry(ref)
     if ((yield* table.load(exact)) || exact.state.blockedSince !== undefined) return table.keep(exact)
     const resolution = resolveRef(ref, (yield* table.accounts(Duration.toMillis(missingTtl))).values())
@@ -82,8 +94,11 @@ export class RefResolver {
     return this.#listings.run(
       "list",
       Effect.flatMap(
-        Effect.forEach(this.#table.providers, (provider) =>
-          Effect.map(this.listOf(provider), ({ accounts }) => accounts.map((account) => ({ provider, account })))),
+        Effect.forEach(
+          this.#table.providers,
+          (provider) =>
+            Effect.map(this.listOf(provider), ({ accounts }) => accounts.map((account) => ({ provider, account })))
+        ),
         (lists) => this.#remember(lists.flat())
       )
     )
@@ -106,7 +121,7 @@ export class RefResolver {
   }
 
   shutdown(): Effect.Effect<void> {
-    return this.#listings.shutdown(0)
+    return Effect.andThen(this.#searches.shutdown(0), this.#listings.shutdown(0))
   }
 
   #remember(accounts: ReadonlyArray<ListedAccount>): Effect.Effect<ReadonlyArray<ListedAccount>> {

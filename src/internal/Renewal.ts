@@ -15,7 +15,13 @@ import {
   ReauthRequired,
   RefreshFailed
 } from "../CredentialError.ts"
-import type { AdenFailure, AdenRequestFailure, CredentialFailure, IntegrationNotFound, StorageFailure } from "../CredentialError.ts"
+import type {
+  AdenFailure,
+  AdenRequestFailure,
+  CredentialFailure,
+  IntegrationNotFound,
+  StorageFailure
+} from "../CredentialError.ts"
 import type { CredentialProvider } from "../CredentialProvider.ts"
 import { CredentialState } from "../CredentialStorage.ts"
 import type { RefreshPolicy } from "../RefreshPolicy.ts"
@@ -76,7 +82,9 @@ export class Renewal {
         return credential ?? (yield* this.#inForeground(entry))
       case "due":
       case "stale": {
-        if (credential === undefined || now >= entry.servableUntil(this.#maxStale)) return yield* this.#inForeground(entry)
+        if (credential === undefined || now >= entry.servableUntil(this.#maxStale)) {
+          return yield* this.#inForeground(entry)
+        }
         if (now >= entry.nextAttemptAt && entry.coolDownLeft(now) <= 0) yield* this.#startInBackground(entry)
         else entry.serveUntilNextAttempt(this.#maxStale)
         return credential
@@ -169,21 +177,16 @@ export class Renewal {
       }
     }
     yield* this.#gate(entry, now)
-    const { lastError } = entry
-    if (now < entry.nextAttemptAt && (lastError?._tag === "RefreshFailed" || lastError?._tag === "AdenRejected")) {
-      return yield* lastError._tag === "AdenRejected" ? lastError : new RefreshFailed({
-        id: lastError.id,
-        detail: lastError.detail,
-        retryAfter: Duration.millis(entry.nextAttemptAt - now)
-      })
-    }
+    const pause = this.#pauseOf(entry, now)
+    if (pause !== undefined) return yield* pause
     const flight = this.#flights.run(entry.id, this.#renewal(entry, false))
     return yield* flight.pipe(
       // It may have been under way for another reason, such as to confirm a token that has run out since.
       Effect.flatMap((credential) => this.#isUsable(entry, credential) ? Effect.succeed(credential) : flight),
       Effect.timeoutOrElse({
         duration: this.#deadline,
-        orElse: () => Effect.fail(new AdenUnavailable({ id: entry.id, reason: new AdenTimeout({ after: this.#deadline }) }))
+        orElse: () =>
+          Effect.fail(new AdenUnavailable({ id: entry.id, reason: new AdenTimeout({ after: this.#deadline }) }))
       })
     )
   })
@@ -213,12 +216,27 @@ export class Renewal {
       now - entry.checkedAt > Duration.toMillis(recheckBlocked)
     if (!mayAsk && !this.#flights.has(entry.id)) return yield* reauthRequired(entry)
     entry.checkedAt = now
-    return yield* Effect.catchIf(
-      this.#flights.run(entry.id, this.#renewal(entry, false)),
-      (error) => error._tag !== "CredentialNotFound",
-      () => Effect.fail(reauthRequired(entry))
+    return yield* this.#flights.run(entry.id, this.#renewal(entry, false)).pipe(
+      Effect.catchIf((error) => error._tag !== "CredentialNotFound", () => Effect.fail(reauthRequired(entry))),
+      Effect.timeoutOrElse({ duration: this.#deadline, orElse: () => Effect.fail(reauthRequired(entry)) })
     )
   })
+
+  /**
+   * What a caller is told while Aden is not asked again. Without a usable token an outage is no reason to wait: the next read
+   * may be the one that gets through, and the circuit protects Aden. A refusal is one.
+   */
+  #pauseOf(entry: CredentialEntry, now: number): CredentialFailure | undefined {
+    const { lastError } = entry
+    if (now >= entry.nextAttemptAt || lastError === undefined) return undefined
+    if (lastError._tag === "RefreshFailed") {
+      const retryAfter = Duration.millis(entry.nextAttemptAt - now)
+      return new RefreshFailed({ id: lastError.id, detail: lastError.detail, retryAfter })
+    }
+    const freshness = entry.freshness(now, this.#table.cacheTtl)
+    const isUnexpired = freshness === "due" || freshness === "stale"
+    return lastError._tag === "AdenRejected" || isUnexpired ? lastError : undefined
+  }
 
   /** While Aden limits the rate, nothing is asked for this credential. */
   #gate(entry: CredentialEntry, now: number): Effect.Effect<void, RateLimited> {
@@ -233,10 +251,9 @@ export class Renewal {
   /** Under the storage's lock, and with what others did meanwhile in view. */
   #renewal(entry: CredentialEntry, force: boolean): Effect.Effect<Credential, CredentialFailure> {
     const table = this.#table
-    const renewal = this
     return table.storage.withLock(
       entry.id,
-      Effect.gen(function*(): Effect.fn.Return<Credential, CredentialFailure> {
+      Effect.gen({ self: this }, function*(): Effect.fn.Return<Credential, CredentialFailure> {
         const held = entry.credential
         yield* table.tolerant(table.load(entry), false)
         const { credential, provider } = entry
@@ -245,21 +262,27 @@ export class Renewal {
         const isRenewedElsewhere = credential !== undefined && held?.holdsTokenOf(credential) !== true &&
           entry.freshness(now, table.cacheTtl) === "fresh"
         if (isRenewedElsewhere && !force) return credential
-        yield* renewal.#gate(entry, now)
+        yield* this.#gate(entry, now)
         const asked = askedOf(entry)
         return yield* Effect.tapError(
-          renewal.#ask(entry, provider, force, asked),
-          (error) => renewal.#noteFailure(entry, error, asked)
+          this.#ask(entry, provider, force, asked),
+          (error) => this.#noteFailure(entry, error, asked)
         )
       })
     ).pipe(
       // A lock that could not be had says nothing about the credential: whoever holds it may have renewed it.
-      Effect.catchTag("CredentialStorageError", (error) =>
-        Effect.flatMap(table.tolerant(table.load(entry), false), () =>
-          Effect.flatMap(Clock.currentTimeMillis, (now) =>
-            entry.credential !== undefined && entry.freshness(now, table.cacheTtl) === "fresh"
-              ? Effect.succeed(entry.credential)
-              : Effect.fail(error)))),
+      Effect.catchTag(
+        "CredentialStorageError",
+        (error) =>
+          Effect.flatMap(
+            table.tolerant(table.load(entry), false),
+            () =>
+              Effect.flatMap(Clock.currentTimeMillis, (now) =>
+                entry.credential !== undefined && entry.freshness(now, table.cacheTtl) === "fresh"
+                  ? Effect.succeed(entry.credential)
+                  : Effect.fail(error))
+          )
+      ),
       Effect.withSpan("CredentialStore.renew", { attributes: { "credential.id": entry.id } })
     )
   }

@@ -53,10 +53,12 @@ export class SingleFlight<K, A, E> {
   /** Starts a run in the background, unless one is under way. */
   start(key: K, effect: Effect.Effect<A, E>): Effect.Effect<void> {
     return Effect.suspend(() =>
-      this.#current.has(key) ? Effect.void : Effect.uninterruptible(this.#launch(key, effect, this.#current, (flight) => {
-        flight.waiters++
-        return Effect.void
-      }))
+      this.#current.has(key) ?
+        Effect.void :
+        Effect.uninterruptible(this.#launch(key, effect, this.#current, (flight) => {
+          flight.waiters++
+          return Effect.void
+        }))
     )
   }
 
@@ -64,10 +66,13 @@ export class SingleFlight<K, A, E> {
   shutdown(grace: Duration.Input): Effect.Effect<void> {
     return Effect.suspend(() => {
       const flights = [...this.#current.values(), ...this.#next.values()]
-      return Effect.forEach(flights, (flight) => Effect.exit(Deferred.await(flight.done)), { concurrency: "unbounded" }).pipe(
-        Effect.timeoutOption(grace),
-        Effect.andThen(Effect.forEach(flights, (flight) => flight.interrupt, { concurrency: "unbounded", discard: true }))
-      )
+      return Effect.forEach(flights, (flight) => Effect.exit(Deferred.await(flight.done)), { concurrency: "unbounded" })
+        .pipe(
+          Effect.timeoutOption(grace),
+          Effect.andThen(
+            Effect.forEach(flights, (flight) => flight.interrupt, { concurrency: "unbounded", discard: true })
+          )
+        )
     })
   }
 

@@ -1,21 +1,21 @@
 import type * as Arr from "effect/Array"
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import type { Credential, ProviderAccount } from "../Credential.ts"
 import { NoProvider, RateLimited } from "../CredentialError.ts"
-import * as Duration from "effect/Duration"
-import type { CredentialStorageError, FetchFailure, ReauthRequired, StorageFailure } from "../CredentialError.ts"
+import type { FetchFailure, ReauthRequired, StorageFailure } from "../CredentialError.ts"
 import type { SyncEvent, SyncFailure, SyncSkipped } from "../CredentialEvent.ts"
 import type { CredentialProvider } from "../CredentialProvider.ts"
 import { syncConcurrency, syncOne } from "../CredentialProvider.ts"
 import { CredentialState } from "../CredentialStorage.ts"
 import type { CredentialTable } from "./CredentialTable.ts"
-import type { Renewal } from "./Renewal.ts"
 import type { RefResolver } from "./RefResolver.ts"
+import type { Renewal } from "./Renewal.ts"
 
 /** A fetched integration that waits to be saved, with what it was asked on. */
 interface Unsaved {
@@ -48,38 +48,43 @@ export class Synchronization {
 
   #streamOf(provider: CredentialProvider): Stream.Stream<SyncEvent, SyncFailure> {
     return Stream.unwrap(
-      Effect.map(this.#resolver.listOf(provider), ({ accounts, malformed }) => {
-        this.#resolver.forgetMissing()
-        const listed = new Set<string>()
-        for (const account of accounts) listed.add(account.id)
-        const head: ReadonlyArray<SyncEvent> = [
-          { _tag: "Listed", total: accounts.length + malformed.length },
-          ...malformed.map(({ id, detail }) => skipped(id, "Malformed", detail))
-        ]
-        return Stream.fromIterable(head).pipe(
-          Stream.concat(this.#saved(Stream.mapEffect(
-            Stream.fromIterable(accounts),
-            (account) => this.#fetch(provider, account),
-            { concurrency: syncConcurrency, unordered: true }
-          ))),
-          Stream.concat(this.#saved(this.#unlisted(provider, listed)))
-        )
-      })
+      Effect.map(
+        Effect.zip(this.#resolver.listOf(provider), this.#table.storage.list),
+        ([{ accounts, malformed }, ids]) => {
+          this.#resolver.forgetMissing()
+          const stored = new Set(ids)
+          const listed = new Set<string>()
+          for (const account of accounts) listed.add(account.id)
+          const head: ReadonlyArray<SyncEvent> = [
+            { _tag: "Listed", total: accounts.length + malformed.length },
+            ...malformed.map(({ id, detail }) => skipped(id, "Malformed", detail))
+          ]
+          return Stream.fromIterable(head).pipe(
+            Stream.concat(this.#saved(Stream.mapEffect(
+              Stream.fromIterable(accounts),
+              (account) => this.#fetch(provider, account, stored.has(account.id)),
+              { concurrency: syncConcurrency, unordered: true }
+            ))),
+            Stream.concat(this.#saved(this.#unlisted(provider, ids.filter((id) => !listed.has(id)))))
+          )
+        }
+      )
     )
   }
 
   /** Asks for one listed integration, unless it belongs to somebody else or Aden limits its rate. */
   readonly #fetch = Effect.fnUntraced(
-    function*(this: Synchronization, provider: CredentialProvider, account: ProviderAccount) {
+    function*(this: Synchronization, provider: CredentialProvider, account: ProviderAccount, isStored: boolean) {
       const { id } = account
-      const stored = yield* Effect.result(this.#table.storage.load(id))
+      const { storage } = this.#table
+      const entry = this.#table.get(id)
+      const epoch = entry?.epoch ?? 0
+      const stored = isStored ? yield* Effect.result(storage.load(id)) : Result.succeed(Option.none<Credential>())
       if (Result.isFailure(stored)) return failed(id, stored.failure)
       if (Option.isSome(stored.success) && this.#table.providerOf(stored.success.value) !== provider) {
         return skipped(id, "OwnedElsewhere", "a credential of this id is stored that this provider did not write")
       }
-      const entry = this.#table.get(id)
-      const epoch = entry?.epoch ?? 0
-      const state = yield* this.#table.storage.loadState(id)
+      const state = isStored ? yield* storage.loadState(id) : entry?.state ?? CredentialState.initial
       const now = yield* Clock.currentTimeMillis
       const coolDown = state.coolDownUntil === undefined ? 0 : DateTime.toEpochMillis(state.coolDownUntil) - now
       if (coolDown > 0) return failed(id, new RateLimited({ id, retryAfter: Duration.millis(coolDown) }))
@@ -104,13 +109,9 @@ export class Synchronization {
       Effect.catchTag(effect, "CredentialStorageError", (error) => Effect.succeed(failed(account.id, error)))
   )
 
-  /** Stored entries of the provider that its list lacks. The list alone proves nothing: each is asked for before it goes. */
-  #unlisted(
-    provider: CredentialProvider,
-    listed: ReadonlySet<string>
-  ): Stream.Stream<SyncEvent | Unsaved, CredentialStorageError> {
-    return Stream.fromIterableEffect(this.#table.storage.list).pipe(
-      Stream.filter((id) => !listed.has(id)),
+  /** Stored entries that the list lacks. The list alone proves nothing: each of the provider's is asked for before it goes. */
+  #unlisted(provider: CredentialProvider, ids: ReadonlyArray<string>): Stream.Stream<SyncEvent | Unsaved> {
+    return Stream.fromIterable(ids).pipe(
       Stream.mapEffect((id) => this.#fetchUnlisted(provider, id), { concurrency: syncConcurrency, unordered: true }),
       Stream.filterMap(Result.fromOption(() => undefined))
     )
@@ -125,7 +126,11 @@ export class Synchronization {
     const present = Option.flatten(stored)
     if (Option.isNone(present) || this.#table.providerOf(present.value) !== provider) return Option.none()
     const entry = this.#table.entry(id)
-    const asked = { epoch: entry.epoch, generation: (yield* Effect.orElseSucceed(this.#table.storage.loadState(id), () => CredentialState.initial)).generation }
+    const asked = {
+      epoch: entry.epoch,
+      generation: (yield* Effect.orElseSucceed(this.#table.storage.loadState(id), () =>
+        CredentialState.initial)).generation
+    }
     const answer = yield* Effect.result(provider.fetch(id))
     if (Result.isFailure(answer)) {
       return Option.some(
@@ -171,24 +176,27 @@ export class Synchronization {
       expectedGenerations: new Map(current.map(({ credential, generation }) => [credential.id, generation])),
       state: new CredentialState({ generation: 0, lastConfirmed: now })
     }))
-    const events = yield* Effect.forEach(current, ({ credential, generation }) =>
-      Effect.gen({ self: this }, function*() {
-        const error = Result.isFailure(failures) ? failures.failure : failures.success.get(credential.id)
-        const entry = table.entry(credential.id)
-        if (error?._tag === "CredentialDecryptionFailed") return failed(credential.id, error)
-        if (error?._tag === "GenerationConflict") {
-          yield* Effect.ignore(table.load(entry))
-          return synced(entry.credential ?? credential)
-        }
-        const wasBlocked = entry.state.blockedSince !== undefined
-        const state = new CredentialState({ generation: generation + 1, lastConfirmed: now })
-        yield* table.remember(entry, { credential, state, source: "aden" })
-        entry.isUnsaved = error !== undefined
-        entry.listed = undefined
-        entry.succeed(DateTime.toEpochMillis(now))
-        yield* table.publish({ _tag: wasBlocked ? "Reconnected" : "Fetched", id: credential.id })
-        return error === undefined ? synced(credential) : failed(credential.id, error)
-      }))
+    const events = yield* Effect.forEach(
+      current,
+      ({ credential, generation }) =>
+        Effect.gen({ self: this }, function*() {
+          const error = Result.isFailure(failures) ? failures.failure : failures.success.get(credential.id)
+          const entry = table.entry(credential.id)
+          if (error?._tag === "CredentialDecryptionFailed") return failed(credential.id, error)
+          if (error?._tag === "GenerationConflict") {
+            yield* Effect.ignore(table.load(entry))
+            return synced(entry.credential ?? credential)
+          }
+          const wasBlocked = entry.state.blockedSince !== undefined
+          const state = new CredentialState({ generation: generation + 1, lastConfirmed: now })
+          yield* table.remember(entry, { credential, state, source: "aden" })
+          entry.isUnsaved = error !== undefined
+          entry.listed = undefined
+          entry.succeed(DateTime.toEpochMillis(now))
+          yield* table.publish({ _tag: wasBlocked ? "Reconnected" : "Fetched", id: credential.id })
+          return error === undefined ? synced(credential) : failed(credential.id, error)
+        })
+    )
     return [...done, ...events]
   })
 }

@@ -4,6 +4,13 @@ const resolution = 2_000
 const maximum = 300_000
 const remembered = 5
 
+/** One answer's times, all in ms: by the local clock, and by its own `Date`. */
+export interface ClockSample {
+  readonly sentAt: number
+  readonly receivedAt: number
+  readonly serverTime: number
+}
+
 /**
  * How far a server's clock is ahead of the local one, in ms: the median over the last five answers, each measured against
  * the middle of its request. Never stored.
@@ -11,8 +18,8 @@ const remembered = 5
 export class ClockOffset {
   readonly #samples: Array<number> = []
 
-  record(options: { readonly sentAt: number; readonly receivedAt: number; readonly serverTime: number }): void {
-    this.#samples.push(options.serverTime - (options.sentAt + options.receivedAt) / 2)
+  record({ receivedAt, sentAt, serverTime }: ClockSample): void {
+    this.#samples.push(serverTime - (sentAt + receivedAt) / 2)
     if (this.#samples.length > remembered) this.#samples.shift()
   }
 

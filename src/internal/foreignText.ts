@@ -12,9 +12,12 @@ const unprintable = new RegExp(
   "gu"
 )
 
+/** Removes control characters, and what hides or reorders text. */
+export const printable = (text: string): string => text.replace(unprintable, "").toWellFormed()
+
 /** Removes control characters and cuts at 500 code units, never inside a surrogate pair. */
 export const cleanText = (text: string): string => {
-  const clean = text.slice(0, maximumLength * 4).replace(unprintable, "").toWellFormed()
+  const clean = printable(text.slice(0, maximumLength * 4))
   if (clean.length <= maximumLength) return clean
   const last = clean.charCodeAt(maximumLength - 1)
   return clean.slice(0, last >= 0xd800 && last <= 0xdbff ? maximumLength - 1 : maximumLength)
@@ -31,6 +34,9 @@ export const cleanMessage = (text: string, secrets: ReadonlyArray<string> = []):
   let masked = text
   for (const secret of secrets) masked = masked.replaceAll(secret, "<redacted>")
   return cleanText(
-    masked.replace(/[A-Za-z0-9_\-.+=~]{24,}/g, (word) => /[0-9]/.test(word) && /[A-Za-z]/.test(word) ? "<redacted>" : word)
+    masked.replace(
+      /[A-Za-z0-9_\-.+=~]{24,}/g,
+      (word) => /[0-9]/.test(word) && /[A-Za-z]/.test(word) ? "<redacted>" : word
+    )
   )
 }

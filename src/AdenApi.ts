@@ -127,9 +127,9 @@ export const IntegrationListAnswer = Schema.Struct({
  */
 export const ValidationAnswer = Schema.Struct({
   valid: Schema.Boolean,
-  status: nullable(ForeignText),
-  reason: nullable(ForeignText),
-  error: nullable(ForeignText),
+  status: nullable(Schema.String),
+  reason: nullable(Schema.String),
+  error: nullable(Schema.String),
   expires_at: nullable(Timestamp),
   expires_in_seconds: nullable(Schema.Finite),
   requires_reauthorization: nullable(Schema.Boolean),
@@ -176,8 +176,8 @@ export const HealthAnswer = Schema.Struct({
  * @category errors
  */
 export const ErrorAnswer = Schema.Struct({
-  error: ForeignText,
-  message: nullable(ForeignText),
+  error: Schema.String,
+  message: nullable(Schema.String),
   requires_reauthorization: nullable(Schema.Boolean),
   reauthorization_url: nullable(Schema.String),
   retry_after: Schema.optional(Schema.Unknown)

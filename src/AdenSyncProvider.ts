@@ -20,7 +20,7 @@ import type { AdenConfigError, AdenRequestFailure, FetchFailure, ReauthRequired 
 import type { CredentialProvider } from "./CredentialProvider.ts"
 import { CredentialProviders, syncConcurrency, syncOne } from "./CredentialProvider.ts"
 import { durationSetting } from "./internal/durationSetting.ts"
-import { dueAt } from "./internal/freshness.ts"
+import { expiryOf, lifeOf, renewalLead } from "./internal/freshness.ts"
 
 /**
  * What Aden had when all of it was fetched: the credentials, and why the others are missing.
@@ -104,8 +104,8 @@ const make = Effect.fnUntraced(function*(options: {
 
   const shouldRefresh = Effect.fnUntraced(function*(credential: Credential) {
     const offset = yield* client.clockOffset
-    return (yield* Clock.currentTimeMillis) >=
-      dueAt(credential, { buffer: Duration.toMillis(refreshBuffer), jitter: 1, offset })
+    const lead = renewalLead({ buffer: Duration.toMillis(refreshBuffer), life: lifeOf(credential, offset), jitter: 1 })
+    return (yield* Clock.currentTimeMillis) >= expiryOf(credential, offset) - lead
   })
 
   const provider: CredentialProvider = {

@@ -15,6 +15,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
+import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import type {
   Credential,
@@ -40,8 +41,8 @@ import { durationSetting } from "./internal/durationSetting.ts"
 import { RefResolver } from "./internal/RefResolver.ts"
 import { Renewal } from "./internal/Renewal.ts"
 import { Synchronization } from "./internal/Synchronization.ts"
-import type { RefreshPolicy } from "./RefreshPolicy.ts"
-import { backOff } from "./RefreshPolicy.ts"
+import type { RefreshPolicies } from "./RefreshPolicy.ts"
+import { backOff, recheckBlocked, rememberMissing, renewInTime } from "./RefreshPolicy.ts"
 
 /**
  * Settings of the store.
@@ -54,8 +55,8 @@ export interface CredentialStoreOptions {
   readonly autoRefresh?: boolean | undefined
   /** How long a credential is used without Aden confirming it; 5 minutes. */
   readonly cacheTtl?: Duration.Input | undefined
-  /** When to ask Aden again after it failed; {@link backOff} by default. */
-  readonly policy?: RefreshPolicy | undefined
+  /** When to ask Aden again, for each kind of outcome; see {@link RefreshPolicies} for the defaults. */
+  readonly policy?: Partial<RefreshPolicies> | undefined
   /** How long a caller without a usable token waits, over all attempts; 30 seconds. */
   readonly deadline?: Duration.Input | undefined
   /** How long an unexpired credential is served after Aden last confirmed it; 24 hours, and 1 hour after a 401 or 403. */
@@ -195,6 +196,9 @@ export class CredentialStore extends Context.Service<CredentialStore, {
 
 // internal
 
+/** Without `autoRefresh` a token is renewed only once it has expired. */
+const renewNever = Schedule.recurs(0)
+
 const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
   const storage = yield* CredentialStorage
   const { all: providers } = yield* CredentialProviders
@@ -205,14 +209,19 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
   const table = yield* CredentialTable.make({
     storage,
     providers,
-    cacheTtl: Duration.toMillis(cacheTtl),
-    autoRefresh: options.autoRefresh ?? true
+    policies: {
+      renew: options.autoRefresh === false ? renewNever : renewInTime,
+      confirm: Schedule.spaced(cacheTtl),
+      backOff,
+      recheck: recheckBlocked,
+      missing: rememberMissing,
+      ...options.policy
+    }
   })
-  const resolver = new RefResolver(table)
+  const resolver = new RefResolver(table, Duration.toMillis(cacheTtl))
   const renewal = new Renewal({
     table,
     resolver,
-    policy: options.policy ?? backOff,
     deadline,
     maxStale: Duration.toMillis(maxStale)
   })
@@ -331,8 +340,8 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     const isInMemory = table.known(ref) !== undefined
     const entry = yield* resolver.findStored(ref)
     if (entry === undefined) return yield* new CredentialNotFound({ ref })
-    yield* entry.measure(table)
-    return explanationOf(entry, { ref, isInMemory, now: yield* Clock.currentTimeMillis, cacheTtl: table.cacheTtl })
+    yield* entry.measure()
+    return explanationOf(entry, { ref, isInMemory, now: yield* Clock.currentTimeMillis })
   })
 
   const syncStream = synchronization.stream
@@ -433,15 +442,10 @@ const withRefs = (summaries: ReadonlyArray<CredentialSummary>): ReadonlyArray<Cr
 
 const explanationOf = (
   entry: CredentialEntry,
-  options: {
-    readonly ref: CredentialRef
-    readonly isInMemory: boolean
-    readonly now: number
-    readonly cacheTtl: number
-  }
+  options: { readonly ref: CredentialRef; readonly isInMemory: boolean; readonly now: number }
 ): CredentialExplanation => {
   const { isInMemory, now, ref } = options
-  const freshness = entry.freshness(now, options.cacheTtl)
+  const freshness = entry.freshness(now)
   const coolDown = entry.coolDownLeft(now)
   const isServedStale = entry.lastError !== undefined && (freshness === "due" || freshness === "stale")
   const time = (millis: number) => Number.isFinite(millis) ? DateTime.makeUnsafe(millis) : undefined
@@ -455,7 +459,7 @@ const explanationOf = (
     age: Duration.millis(entry.credential === undefined ? 0 : Math.max(0, now - entry.confirmedAt)),
     expiresAt: entry.credential?.expiresAt,
     timeLeft: Number.isFinite(entry.expiresAt) ? Duration.millis(Math.max(0, entry.expiresAt - now)) : undefined,
-    renewalAt: entry.provider === undefined ? undefined : time(entry.dueAt),
+    renewalAt: entry.provider === undefined ? undefined : time(entry.renewAt),
     lastError: entry.lastError?._tag ?? entry.state.lastError,
     coolDownLeft: coolDown > 0 ? Duration.millis(coolDown) : undefined,
     reauthorizationUrl: entry.state.reauthorizationUrl

@@ -2,22 +2,20 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Pull from "effect/Pull"
-import * as Random from "effect/Random"
 import * as Redacted from "effect/Redacted"
-import * as Schedule from "effect/Schedule"
 import type { Credential, ProviderAccount } from "../Credential.ts"
 import type { CredentialFailure } from "../CredentialError.ts"
 import type { CredentialProvider } from "../CredentialProvider.ts"
 import { CredentialState } from "../CredentialStorage.ts"
-import type { RefreshOutcome, RefreshPolicy } from "../RefreshPolicy.ts"
-import { dueAt, expiryOf } from "./freshness.ts"
+import type { RefreshPolicies } from "../RefreshPolicy.ts"
+import { expiryOf, lifeOf } from "./freshness.ts"
+import { PolicyClock } from "./PolicyClock.ts"
 
 /** What a read finds, the first that holds: see docs/semantics.md. */
 export type Freshness = "blocked" | "missing" | "expired" | "due" | "stale" | "fresh"
 
 /** Where the credential at hand came from. */
-export type CredentialSource = "memory" | "storage" | "aden"
+export type CredentialSource = "storage" | "aden"
 
 /** For how long a token is served after Aden refused the API key, in ms: one hour. */
 const refusedLimit = 3_600_000
@@ -28,7 +26,7 @@ const refusedLimit = 3_600_000
  */
 export class CredentialEntry {
   readonly id: string
-  /** Nothing asks before this time, and until then reads do no work at all. */
+  /** Until then a read does no work at all. */
   freshUntil = -Infinity
   /** `token`'s answer while fresh. */
   token: Exit.Exit<Redacted.Redacted<string>> | undefined = undefined
@@ -36,31 +34,38 @@ export class CredentialEntry {
   state: CredentialState = CredentialState.initial
   provider: CredentialProvider | undefined = undefined
   source: CredentialSource = "storage"
-  /** When storage was last read or written. */
-  readAt = -Infinity
-  /** Aden is not asked in the background before this time. */
-  nextAttemptAt = -Infinity
-  lastError: CredentialFailure | undefined = undefined
   /** The disk failed when it was to be saved: what is in memory is newer than what storage holds. */
   isUnsaved = false
-  /** When a blocked credential was last checked. */
-  checkedAt = -Infinity
   /** How Aden lists it, where it is known from the list alone. */
   listed: ProviderAccount | undefined = undefined
+  lastError: CredentialFailure | undefined = undefined
+  /** Aden is not asked in the background before this time. */
+  nextAttemptAt = -Infinity
+  /** A blocked credential is not checked before this time. */
+  nextCheckAt = -Infinity
+  /** When Aden last answered for it. */
+  answeredAt = -Infinity
   /** Counts what happens to the entry from outside a renewal: an answer asked for before that must not undo it. */
   epoch = 0
   #expiresAt = Infinity
-  #dueAt = Infinity
-  #jitter = 1
+  #renewAt = Infinity
+  #staleAt = Infinity
   #firstSeenAt = -Infinity
+  /** The confirmation that `#staleAt` was worked out from. */
+  #steppedAt = NaN
   /** A token that a program found to be refused. */
   #rejected: Redacted.Redacted<string> | undefined = undefined
-  #backOff:
-    | ((now: number, outcome: RefreshOutcome) => Pull.Pull<[unknown, Duration.Duration], never, unknown>)
-    | undefined = undefined
+  readonly #renew: PolicyClock
+  readonly #confirm: PolicyClock
+  readonly #backOff: PolicyClock
+  readonly #recheck: PolicyClock
 
-  constructor(id: string) {
+  constructor(id: string, policies: RefreshPolicies) {
     this.id = id
+    this.#renew = new PolicyClock(policies.renew)
+    this.#confirm = new PolicyClock(policies.confirm)
+    this.#backOff = new PolicyClock(policies.backOff)
+    this.#recheck = new PolicyClock(policies.recheck)
   }
 
   /** Takes a credential over, with its state. */
@@ -71,48 +76,66 @@ export class CredentialEntry {
     readonly source: CredentialSource
     readonly now: number
   }) {
-    if (this.credential?.holdsTokenOf(options.credential) !== true) {
-      this.#jitter = 0.8 + 0.4 * (yield* Random.next)
-      this.#firstSeenAt = options.now
-    }
-    this.credential = options.credential
-    this.state = options.state
-    this.provider = options.provider
-    this.source = options.source
-    this.readAt = options.now
-    const key = options.credential.defaultKey
+    const { credential, now, provider, source, state } = options
+    const isNewToken = this.credential?.holdsTokenOf(credential) !== true
+    if (isNewToken) this.#firstSeenAt = now
+    const key = credential.defaultKey
     this.token = key === undefined ? undefined : Exit.succeed(key.value)
-    if (this.state.blockedSince !== undefined) {
-      this.checkedAt = Math.max(this.checkedAt, DateTime.toEpochMillis(this.state.blockedSince))
-    }
-  })
-
-  /** Works the thresholds out anew, by the provider's clock as it is known now. */
-  readonly measure = Effect.fnUntraced(function*(this: CredentialEntry, options: {
-    readonly cacheTtl: number
-    readonly autoRefresh: boolean
-  }) {
-    const { credential, provider } = this
-    if (credential === undefined || this.state.blockedSince !== undefined || this.#isRejected) {
-      this.freshUntil = -Infinity
+    this.credential = credential
+    this.provider = provider
+    this.source = source
+    yield* this.adoptState(state, now)
+    if (provider === undefined) {
+      this.#renewAt = Infinity
+      this.#staleAt = yield* this.#confirm.until(now, { _tag: "Confirmed" })
       return
     }
-    const offset = provider === undefined ? 0 : yield* provider.clockOffset
-    this.#expiresAt = expiryOf(credential, offset)
-    this.#dueAt = provider === undefined || !options.autoRefresh ? this.#expiresAt : dueAt(credential, {
-      buffer: Duration.toMillis(provider.refreshBuffer),
-      jitter: this.#jitter,
-      offset
+    if (this.confirmedAt !== this.#steppedAt) {
+      this.#steppedAt = this.confirmedAt
+      this.#staleAt = yield* this.#confirm.until(this.confirmedAt, { _tag: "Confirmed" })
+    }
+    if (!isNewToken) return
+    const offset = yield* provider.clockOffset
+    const life = lifeOf(credential, offset)
+    this.#renewAt = yield* this.#renew.until(now, {
+      _tag: "Fetched",
+      timeLeft: Duration.millis(expiryOf(credential, offset) - now),
+      life: life === undefined ? undefined : Duration.millis(life),
+      buffer: provider.refreshBuffer
     })
-    this.freshUntil = Math.min(this.#dueAt, this.#staleAt(options.cacheTtl))
   })
 
-  freshness(now: number, cacheTtl: number): Freshness {
+  /** Takes over what is remembered about the credential. */
+  readonly adoptState = Effect.fnUntraced(function*(this: CredentialEntry, state: CredentialState, now: number) {
+    const wasBlocked = this.state.blockedSince !== undefined
+    this.state = state
+    if (state.blockedSince === undefined) return
+    this.freshUntil = -Infinity
+    if (!wasBlocked) yield* this.checked(Math.min(now, DateTime.toEpochMillis(state.blockedSince)))
+  })
+
+  /** A blocked credential was checked at this time. */
+  readonly checked = Effect.fnUntraced(function*(this: CredentialEntry, at: number) {
+    this.nextCheckAt = yield* this.#recheck.until(at, { _tag: "Blocked" })
+  })
+
+  /** Works out anew until when the credential is fresh, by the provider's clock as it is known now. */
+  readonly measure = Effect.fnUntraced(function*(this: CredentialEntry) {
+    const { credential, provider } = this
+    this.freshUntil = -Infinity
+    if (credential === undefined) return
+    this.#expiresAt = expiryOf(credential, provider === undefined ? 0 : yield* provider.clockOffset)
+    if (this.state.blockedSince === undefined && !this.#isRejected) {
+      this.freshUntil = Math.min(this.#expiresAt, this.#renewAt, this.#staleAt)
+    }
+  })
+
+  freshness(now: number): Freshness {
     if (this.state.blockedSince !== undefined) return "blocked"
     if (this.credential === undefined) return "missing"
     if (now >= this.#expiresAt || this.#isRejected) return "expired"
-    if (now >= this.#dueAt) return "due"
-    return now >= this.#staleAt(cacheTtl) ? "stale" : "fresh"
+    if (now >= this.#renewAt) return "due"
+    return now >= this.#staleAt ? "stale" : "fresh"
   }
 
   /** Until when the credential may be served although Aden does not confirm it. */
@@ -135,8 +158,8 @@ export class CredentialEntry {
     return this.#expiresAt
   }
 
-  get dueAt(): number {
-    return this.#dueAt
+  get renewAt(): number {
+    return Math.min(this.#renewAt, this.#expiresAt)
   }
 
   /** Ms left until Aden may be asked after it limited the rate; 0 or less when it may be. */
@@ -157,45 +180,35 @@ export class CredentialEntry {
     this.token = undefined
     this.state = CredentialState.initial
     this.freshUntil = -Infinity
+    this.isUnsaved = false
     this.epoch++
   }
 
-  /** Steps the policy for a failure: Aden is not asked in the background before its delay is over. */
-  readonly backOff = Effect.fnUntraced(
-    function*(this: CredentialEntry, policy: RefreshPolicy, now: number, outcome: RefreshOutcome) {
-      this.#backOff ??= yield* Schedule.toStep(policy)
-      this.nextAttemptAt = yield* this.#backOff(now, outcome).pipe(
-        Effect.map(([, delay]) => now + Duration.toMillis(delay)),
-        Pull.catchDone(() => Effect.succeed(Infinity))
-      )
-    }
-  )
+  /** Aden failed: it is not asked in the background before the policy's delay is over. */
+  readonly failed = Effect.fnUntraced(function*(this: CredentialEntry, now: number, error: CredentialFailure) {
+    this.nextAttemptAt = yield* this.#backOff.until(now, { _tag: "Failed", error: error._tag })
+  })
 
   /**
-   * Starts the policy anew after a success. A token that is due even so (the provider answered the same one, or one that is
-   * about to expire) is asked about again after half of what is left of it.
+   * Aden answered. A token that is due even so (it answered the same one, or one that is about to expire) is asked about
+   * again after half of what is left of it.
    */
-  succeed(now: number): void {
-    this.#backOff = undefined
-    this.nextAttemptAt = now >= this.#dueAt ? now + Math.max(1_000, (this.#expiresAt - now) / 2) : -Infinity
+  succeeded(now: number): void {
+    this.answeredAt = now
+    this.#backOff.restart()
+    this.nextAttemptAt = now >= this.#renewAt ? now + Math.max(1_000, (this.#expiresAt - now) / 2) : -Infinity
     this.lastError = undefined
   }
 
   /** Until Aden may be asked again there is nothing to do for a read but serve what is at hand. */
   serveUntilNextAttempt(maxStale: number): void {
+    if (this.state.blockedSince !== undefined || this.#isRejected || this.credential === undefined) return
+    const coolDownUntil = this.state.coolDownUntil
     const next = Math.max(
       this.nextAttemptAt,
-      this.state.coolDownUntil === undefined
-        ? -Infinity
-        : DateTime.toEpochMillis(this.state.coolDownUntil)
+      coolDownUntil === undefined ? -Infinity : DateTime.toEpochMillis(coolDownUntil)
     )
-    if (this.state.blockedSince === undefined && !this.#isRejected && this.credential !== undefined) {
-      this.freshUntil = Math.max(this.freshUntil, Math.min(next, this.servableUntil(maxStale)))
-    }
-  }
-
-  #staleAt(cacheTtl: number): number {
-    return (this.provider === undefined ? this.readAt : this.confirmedAt) + cacheTtl
+    this.freshUntil = Math.max(this.freshUntil, Math.min(next, this.servableUntil(maxStale)))
   }
 
   get #isRejected(): boolean {

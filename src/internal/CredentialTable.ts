@@ -11,6 +11,7 @@ import type { CredentialEvent } from "../CredentialEvent.ts"
 import type { CredentialProvider } from "../CredentialProvider.ts"
 import { CredentialState } from "../CredentialStorage.ts"
 import type { CredentialStorage } from "../CredentialStorage.ts"
+import type { RefreshPolicies } from "../RefreshPolicy.ts"
 import type { CredentialSource } from "./CredentialEntry.ts"
 import { CredentialEntry } from "./CredentialEntry.ts"
 
@@ -24,9 +25,7 @@ const indexConcurrency = 16
 export class CredentialTable {
   readonly storage: CredentialStorage["Service"]
   readonly providers: ReadonlyArray<CredentialProvider>
-  /** In ms. */
-  readonly cacheTtl: number
-  readonly autoRefresh: boolean
+  readonly policies: RefreshPolicies
   readonly events: PubSub.PubSub<CredentialEvent>
   readonly #entries = new Map<string, CredentialEntry>()
   /** What refs that are no ids were found to mean; forgotten whenever an account comes, goes or changes its name. */
@@ -37,22 +36,19 @@ export class CredentialTable {
   constructor(options: {
     readonly storage: CredentialStorage["Service"]
     readonly providers: ReadonlyArray<CredentialProvider>
-    readonly cacheTtl: number
-    readonly autoRefresh: boolean
+    readonly policies: RefreshPolicies
     readonly events: PubSub.PubSub<CredentialEvent>
   }) {
     this.storage = options.storage
     this.providers = options.providers
-    this.cacheTtl = options.cacheTtl
-    this.autoRefresh = options.autoRefresh
+    this.policies = options.policies
     this.events = options.events
   }
 
   static make(options: {
     readonly storage: CredentialStorage["Service"]
     readonly providers: ReadonlyArray<CredentialProvider>
-    readonly cacheTtl: number
-    readonly autoRefresh: boolean
+    readonly policies: RefreshPolicies
   }): Effect.Effect<CredentialTable, never, Scope.Scope> {
     return Effect.map(
       Effect.acquireRelease(PubSub.sliding<CredentialEvent>(1_000), PubSub.shutdown),
@@ -75,7 +71,12 @@ export class CredentialTable {
 
   /** The entry of this id, an empty one if need be. */
   entry(id: string): CredentialEntry {
-    return this.keep(this.#entries.get(id) ?? new CredentialEntry(id))
+    return this.keep(this.#entries.get(id) ?? this.newEntry(id))
+  }
+
+  /** An empty entry that is not in memory yet. */
+  newEntry(id: string): CredentialEntry {
+    return new CredentialEntry(id, this.policies)
   }
 
   /** Takes an entry into memory. The first of an id wins; those who read it meanwhile use the same one. */
@@ -107,7 +108,7 @@ export class CredentialTable {
       provider: this.providerOf(options.credential),
       now: yield* Clock.currentTimeMillis
     })
-    yield* entry.measure(this)
+    yield* entry.measure()
     const account = accountOf(options.credential)
     this.#index?.accounts.set(entry.id, account)
     if (before?.provider !== account.provider || before?.alias !== account.alias) this.#byRef.clear()
@@ -124,7 +125,7 @@ export class CredentialTable {
     if (Option.isSome(stored)) yield* this.remember(entry, { credential: stored.value, state, source: "storage" })
     else {
       if (entry.credential !== undefined) entry.clear()
-      entry.state = state
+      yield* entry.adoptState(state, yield* Clock.currentTimeMillis)
     }
     return Option.isSome(stored)
   })

@@ -6,10 +6,13 @@ import type { CredentialRef, ProviderAccount } from "../Credential.ts"
 import { AmbiguousCredential, CredentialNotFound, RateLimited } from "../CredentialError.ts"
 import type { AdenRequestFailure, StorageFailure } from "../CredentialError.ts"
 import type { CredentialProvider } from "../CredentialProvider.ts"
-import { missingTtl } from "../RefreshPolicy.ts"
-import { CredentialEntry } from "./CredentialEntry.ts"
+import type { CredentialEntry } from "./CredentialEntry.ts"
 import type { CredentialTable } from "./CredentialTable.ts"
+import { PolicyClock } from "./PolicyClock.ts"
 import { SingleFlight } from "./SingleFlight.ts"
+
+/** How long the index of storage is used for a ref that it lacks before it is derived anew, in ms. */
+const indexTtl = 30_000
 
 /** How many refs are remembered as missing. */
 const maximumMissing = 1_000
@@ -19,6 +22,8 @@ type ListedAccount = { readonly provider: CredentialProvider; readonly account: 
 /** Finds the entry that a ref means: in storage first, then in the providers' lists. */
 export class RefResolver {
   readonly #table: CredentialTable
+  /** How long a list is remembered, in ms. */
+  readonly #listTtl: number
   readonly #searches = new SingleFlight<
     CredentialRef,
     CredentialEntry | undefined,
@@ -29,8 +34,9 @@ export class RefResolver {
   #listing: { readonly at: number; readonly accounts: ReadonlyArray<ListedAccount> } | undefined = undefined
   #coolDownUntil = -Infinity
 
-  constructor(table: CredentialTable) {
+  constructor(table: CredentialTable, listTtl: number) {
     this.#table = table
+    this.#listTtl = listTtl
   }
 
   /**
@@ -49,12 +55,12 @@ export class RefResolver {
     ref: CredentialRef
   ): Effect.fn.Return<CredentialEntry | undefined, StorageFailure | AmbiguousCredential> {
     const table = this.#table
-    const exact = new CredentialEntry(ref)
+    const exact = table.newEntry(ref)
     if ((yield* table.load(exact)) || exact.state.blockedSince !== undefined) return table.keep(exact)
-    const resolution = resolveRef(ref, (yield* table.accounts(Duration.toMillis(missingTtl))).values())
+    const resolution = resolveRef(ref, (yield* table.accounts(indexTtl)).values())
     if (resolution._tag === "Ambiguous") return yield* new AmbiguousCredential({ ref, choices: resolution.choices })
     if (resolution._tag === "Missing") return undefined
-    const entry = table.get(resolution.id) ?? new CredentialEntry(resolution.id)
+    const entry = table.get(resolution.id) ?? table.newEntry(resolution.id)
     if (entry.credential === undefined && !(yield* table.load(entry))) return undefined
     const kept = table.keep(entry)
     table.bind(ref, kept)
@@ -70,7 +76,7 @@ export class RefResolver {
     if (ref === "" || this.#table.providers.length === 0 || now < (this.#missing.get(ref) ?? -Infinity)) {
       return yield* new CredentialNotFound({ ref })
     }
-    const remembered = this.#listing !== undefined && now - this.#listing.at <= this.#table.cacheTtl
+    const remembered = this.#listing !== undefined && now - this.#listing.at <= this.#listTtl
       ? resolveListed(ref, this.#listing.accounts)
       : undefined
     const found = remembered === undefined || remembered._tag === "Missing"
@@ -79,7 +85,8 @@ export class RefResolver {
     if (found._tag === "Ambiguous") return yield* new AmbiguousCredential({ ref, choices: found.choices })
     if (found._tag === "Missing") {
       if (this.#missing.size >= maximumMissing) this.#missing.clear()
-      this.#missing.set(ref, (yield* Clock.currentTimeMillis) + Duration.toMillis(missingTtl))
+      const policy = new PolicyClock(this.#table.policies.missing)
+      this.#missing.set(ref, yield* policy.until(yield* Clock.currentTimeMillis, { _tag: "Missing" }))
       return yield* new CredentialNotFound({ ref })
     }
     const entry = this.#table.entry(found.account.id)

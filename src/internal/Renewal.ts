@@ -24,8 +24,6 @@ import type {
 } from "../CredentialError.ts"
 import type { CredentialProvider } from "../CredentialProvider.ts"
 import { CredentialState } from "../CredentialStorage.ts"
-import type { RefreshPolicy } from "../RefreshPolicy.ts"
-import { recheckBlocked } from "../RefreshPolicy.ts"
 import type { CredentialEntry } from "./CredentialEntry.ts"
 import type { CredentialTable } from "./CredentialTable.ts"
 import type { RefResolver } from "./RefResolver.ts"
@@ -50,7 +48,6 @@ interface Asked {
 export class Renewal {
   readonly #table: CredentialTable
   readonly #resolver: RefResolver
-  readonly #policy: RefreshPolicy
   readonly #deadline: Duration.Duration
   readonly #maxStale: number
   readonly #flights = new SingleFlight<string, Credential, CredentialFailure>()
@@ -58,13 +55,11 @@ export class Renewal {
   constructor(options: {
     readonly table: CredentialTable
     readonly resolver: RefResolver
-    readonly policy: RefreshPolicy
     readonly deadline: Duration.Duration
     readonly maxStale: number
   }) {
     this.#table = options.table
     this.#resolver = options.resolver
-    this.#policy = options.policy
     this.#deadline = options.deadline
     this.#maxStale = options.maxStale
   }
@@ -75,9 +70,9 @@ export class Renewal {
     entry: CredentialEntry
   ): Effect.fn.Return<Credential, CredentialFailure> {
     const now = yield* Clock.currentTimeMillis
-    yield* entry.measure(this.#table)
+    yield* entry.measure()
     const { credential } = entry
-    switch (entry.freshness(now, this.#table.cacheTtl)) {
+    switch (entry.freshness(now)) {
       case "fresh":
         return credential ?? (yield* this.#inForeground(entry))
       case "due":
@@ -115,8 +110,8 @@ export class Renewal {
     const { provider } = entry
     const now = yield* Clock.currentTimeMillis
     if (provider === undefined) {
-      yield* entry.measure(this.#table)
-      const valid = entry.freshness(now, this.#table.cacheTtl) !== "expired"
+      yield* entry.measure()
+      const valid = entry.freshness(now) !== "expired"
       return {
         valid,
         reason: valid ? undefined : "token_expired",
@@ -142,7 +137,7 @@ export class Renewal {
   readonly block = Effect.fnUntraced(function*(this: Renewal, entry: CredentialEntry, error: ReauthRequired) {
     const now = yield* DateTime.now
     const isNew = entry.state.blockedSince === undefined
-    entry.checkedAt = DateTime.toEpochMillis(now)
+    yield* entry.checked(DateTime.toEpochMillis(now))
     entry.freshUntil = -Infinity
     entry.lastError = error
     yield* this.#table.patchState(entry, {
@@ -172,7 +167,7 @@ export class Renewal {
     const now = yield* Clock.currentTimeMillis
     if (entry.provider === undefined) {
       if (entry.credential === undefined) return yield* new CredentialNotFound({ ref: entry.id })
-      if (entry.freshness(now, this.#table.cacheTtl) === "expired") {
+      if (entry.freshness(now) === "expired") {
         return yield* new RefreshFailed({ id: entry.id, detail: "it has expired, and no provider renews it" })
       }
     }
@@ -213,9 +208,9 @@ export class Renewal {
     now: number
   ): Effect.fn.Return<Credential, CredentialFailure> {
     const mayAsk = entry.provider !== undefined && entry.coolDownLeft(now) <= 0 &&
-      now - entry.checkedAt > Duration.toMillis(recheckBlocked)
+      now >= entry.nextCheckAt
     if (!mayAsk && !this.#flights.has(entry.id)) return yield* reauthRequired(entry)
-    entry.checkedAt = now
+    yield* entry.checked(now)
     return yield* this.#flights.run(entry.id, this.#renewal(entry, false)).pipe(
       Effect.catchIf((error) => error._tag !== "CredentialNotFound", () => Effect.fail(reauthRequired(entry))),
       Effect.timeoutOrElse({ duration: this.#deadline, orElse: () => Effect.fail(reauthRequired(entry)) })
@@ -233,7 +228,7 @@ export class Renewal {
       const retryAfter = Duration.millis(entry.nextAttemptAt - now)
       return new RefreshFailed({ id: lastError.id, detail: lastError.detail, retryAfter })
     }
-    const freshness = entry.freshness(now, this.#table.cacheTtl)
+    const freshness = entry.freshness(now)
     const isUnexpired = freshness === "due" || freshness === "stale"
     return lastError._tag === "AdenRejected" || isUnexpired ? lastError : undefined
   }
@@ -260,7 +255,7 @@ export class Renewal {
         if (provider === undefined) return credential ?? (yield* new CredentialNotFound({ ref: entry.id }))
         const now = yield* Clock.currentTimeMillis
         const isRenewedElsewhere = credential !== undefined && held?.holdsTokenOf(credential) !== true &&
-          entry.freshness(now, table.cacheTtl) === "fresh"
+          entry.freshness(now) === "fresh"
         if (isRenewedElsewhere && !force) return credential
         yield* this.#gate(entry, now)
         const asked = askedOf(entry)
@@ -278,7 +273,7 @@ export class Renewal {
             table.tolerant(table.load(entry), false),
             () =>
               Effect.flatMap(Clock.currentTimeMillis, (now) =>
-                entry.credential !== undefined && entry.freshness(now, table.cacheTtl) === "fresh"
+                entry.credential !== undefined && entry.freshness(now) === "fresh"
                   ? Effect.succeed(entry.credential)
                   : Effect.fail(error))
           )
@@ -295,7 +290,7 @@ export class Renewal {
     force: boolean,
     asked: Asked
   ): Effect.fn.Return<Credential, CredentialFailure> {
-    const freshness = entry.freshness(yield* Clock.currentTimeMillis, this.#table.cacheTtl)
+    const freshness = entry.freshness(yield* Clock.currentTimeMillis)
     const needsRenewal = force || freshness === "due" || freshness === "expired"
     if (needsRenewal) {
       return yield* provider.refresh(entry.credential ?? emptyCredential(entry.id, provider.id)).pipe(
@@ -340,7 +335,7 @@ export class Renewal {
     yield* table.remember(entry, { credential, state, source: "aden" })
     entry.isUnsaved = outcome === "unsaved"
     entry.listed = undefined
-    entry.succeed(yield* Clock.currentTimeMillis)
+    entry.succeeded(yield* Clock.currentTimeMillis)
     if (wasBlocked) yield* table.publish({ _tag: "Reconnected", id: entry.id })
     if (held === undefined) yield* table.publish({ _tag: "Fetched", id: entry.id })
     else if (!held.holdsTokenOf(credential)) yield* table.publish({ _tag: "Refreshed", id: entry.id })
@@ -387,7 +382,7 @@ export class Renewal {
       }
       return
     }
-    yield* entry.backOff(this.#policy, nowMillis, { _tag: "Failed", error: error._tag })
+    yield* entry.failed(nowMillis, error)
     const isRefused = error._tag === "AdenUnauthorized" || error._tag === "AdenForbidden"
     if (entry.state.lastError !== error._tag || (isRefused && entry.state.refusedSince === undefined)) {
       yield* this.#table.patchState(entry, {

@@ -192,7 +192,7 @@ export class Synchronization {
           yield* table.remember(entry, { credential, state, source: "aden" })
           entry.isUnsaved = error !== undefined
           entry.listed = undefined
-          entry.succeed(DateTime.toEpochMillis(now))
+          entry.succeeded(DateTime.toEpochMillis(now))
           yield* table.publish({ _tag: wasBlocked ? "Reconnected" : "Fetched", id: credential.id })
           return error === undefined ? synced(credential) : failed(credential.id, error)
         })

@@ -16,27 +16,35 @@ const unprintable = new RegExp(
 export const printable = (text: string): string => text.replace(unprintable, "").toWellFormed()
 
 /** Removes control characters and cuts at 500 code units, never inside a surrogate pair. */
-export const cleanText = (text: string): string => {
-  const clean = printable(text.slice(0, maximumLength * 4))
-  if (clean.length <= maximumLength) return clean
-  const last = clean.charCodeAt(maximumLength - 1)
-  return clean.slice(0, last >= 0xd800 && last <= 0xdbff ? maximumLength - 1 : maximumLength)
-}
+export const cleanText = (text: string): string => cut(printable(text.slice(0, maximumLength * 4)))
 
 /** Whether `text` holds a character that `cleanText` removes, or a lone surrogate. */
 export const isClean = (text: string): boolean => text.search(unprintable) === -1 && text.isWellFormed()
 
 /**
- * A server's message for a person: cleaned, without the secrets named, and without any word that looks like a token (24 or
- * more of the characters that tokens are made of, letters and digits mixed), in case the server repeats what it was sent.
+ * A server's message for a person: cleaned, without the secrets named and what begins like them, and without any word that
+ * looks like a token, in case the server repeats what it was sent. Masked before it is cut, so that no end of a secret is left.
  */
-export const cleanMessage = (text: string, secrets: ReadonlyArray<string> = []): string => {
-  let masked = text
-  for (const secret of secrets) masked = masked.replaceAll(secret, "<redacted>")
-  return cleanText(
-    masked.replace(
-      /[A-Za-z0-9_\-.+=~]{24,}/g,
-      (word) => /[0-9]/.test(word) && /[A-Za-z]/.test(word) ? "<redacted>" : word
-    )
+export const cleanMessage = (text: string, secrets: ReadonlyArray<string> = []): string =>
+  cut(
+    secrets.reduce(withoutSecret, printable(text)).replace(/[A-Za-z0-9_\-.+=~/]{24,}/g, (word) =>
+      word.split("/").some(looksLikeToken) ? mask : word)
   )
+
+const mask = "<redacted>"
+
+const cut = (text: string): string => {
+  if (text.length <= maximumLength) return text
+  const last = text.charCodeAt(maximumLength - 1)
+  return text.slice(0, last >= 0xd800 && last <= 0xdbff ? maximumLength - 1 : maximumLength)
 }
+
+/** Servers quote the beginning of a key to say which one they mean: 8 characters of it are taken for the key. */
+const withoutSecret = (text: string, secret: string): string => {
+  if (secret === "") return text
+  const [before = "", ...others] = text.replaceAll(secret, mask).split(secret.slice(0, 8))
+  return before + others.map((other) => other.replace(/^[A-Za-z0-9_\-.+=~/*]*/, mask)).join("")
+}
+
+/** 24 or more of the characters that tokens are made of, letters and digits mixed. */
+const looksLikeToken = (word: string): boolean => word.length >= 24 && /[0-9]/.test(word) && /[A-Za-z]/.test(word)

@@ -8,17 +8,21 @@ import type { Credential } from "../Credential.ts"
 export const expiryOf = (credential: Credential, offset: number): number =>
   credential.expiresAt === undefined ? Infinity : DateTime.toEpochMillis(credential.expiresAt) - offset
 
+/** From a token's first receipt to its expiry, in ms; `undefined` where its receipt is not known. */
+export const lifeOf = (credential: Credential, offset: number): number | undefined =>
+  credential.lastRefreshed === undefined
+    ? undefined
+    : Math.max(0, expiryOf(credential, offset) - DateTime.toEpochMillis(credential.lastRefreshed))
+
 /**
- * When a token is to be renewed, in ms since the epoch by the local clock: `buffer` (ms) times `jitter` before its expiry, and
- * never in the first half of its life, which runs from its first receipt. Where that is unknown the buffer alone counts.
- * `Infinity` for a token that does not expire.
+ * How long before its expiry a token is renewed, in ms: the buffer times the jitter, but never in the first half of its life.
+ * Where its life is not known the buffer alone counts.
  */
-export const dueAt = (
-  credential: Credential,
-  options: { readonly buffer: number; readonly jitter: number; readonly offset: number }
-): number => {
-  const expiry = expiryOf(credential, options.offset)
-  if (expiry === Infinity || credential.lastRefreshed === undefined) return expiry - options.buffer * options.jitter
-  const halfLife = Math.max(0, expiry - DateTime.toEpochMillis(credential.lastRefreshed)) / 2
-  return expiry - Math.min(Math.min(options.buffer, halfLife) * options.jitter, halfLife)
+export const renewalLead = (options: {
+  readonly buffer: number
+  readonly life: number | undefined
+  readonly jitter: number
+}): number => {
+  const halfLife = (options.life ?? Infinity) / 2
+  return Math.min(Math.min(options.buffer, halfLife) * options.jitter, halfLife)
 }

@@ -39,20 +39,20 @@ export const makeIndexFile = (files: PrivateFiles, file: string, credentials: Cr
     return claims
   }
 
-  /** Whose the files are: one id where the file tells it, else those that the index gives it to. */
-  const owners = Effect.fnUntraced(function*(index: StorageIndex, names: ReadonlyArray<string>) {
-    const identified = yield* Effect.forEach(
+  const identify = (names: ReadonlyArray<string>) =>
+    Effect.forEach(
       names,
-      (name) => Effect.map(credentials.identify(name), (id) => [name, id] as const),
+      (name) => Effect.map(credentials.identify(name), (id) => ({ name, id })),
       { concurrency: 16 }
     )
-    const known = new Set(identified.map(([, id]) => id))
-    const claims = claimants(index, identified.flatMap(([name, id]) => id === undefined ? [name] : []))
-    return identified.map(([name, id]) => ({
-      name,
-      ids: id === undefined ? (claims.get(name) ?? []).filter((claimant) => !known.has(claimant)) : [id]
-    }))
-  })
+
+  type Identified = Effect.Success<ReturnType<typeof identify>>
+
+  /** Whose the files are: one id where the file tells it, else those that the index gives it to. */
+  const owners = (identified: Identified, index: StorageIndex) => {
+    const claims = claimants(index, identified.flatMap(({ id, name }) => id === undefined ? [name] : []))
+    return identified.map(({ id, name }) => ({ name, ids: id === undefined ? claims.get(name) ?? [] : [id] }))
+  }
 
   /** Brings the index up to date; `saved` are the credentials whose entry is new. */
   const update = Effect.fnUntraced(function*(saved: ReadonlyMap<string, CredentialType>) {
@@ -60,7 +60,7 @@ export const makeIndexFile = (files: PrivateFiles, file: string, credentials: Cr
     const now = yield* DateTime.now
     const nowText = JSON.stringify(formatTimestamp(now))
     const entries = new Map<string, string>()
-    for (const { ids, name } of yield* owners(index, yield* credentials.names)) {
+    for (const { ids, name } of owners(yield* identify(yield* credentials.names), index)) {
       for (const id of ids) {
         const before = index.entries.get(id)
         const type = saved.get(id)
@@ -78,11 +78,14 @@ export const makeIndexFile = (files: PrivateFiles, file: string, credentials: Cr
 
   /** The ids of all files. One that neither it nor the index tells is listed by its name. */
   const ids = Effect.gen(function*() {
-    const names = yield* credentials.names
-    const owned = yield* owners(names.length === 0 ? emptyIndex : yield* read, names)
-    return Array.from(
-      new Set(owned.flatMap(({ ids, name }) => ids.length > 0 ? ids : canBePlain(name) ? [name] : []))
+    const identified = yield* identify(yield* credentials.names)
+    const index = identified.every(({ id }) => id !== undefined)
+      ? emptyIndex
+      : yield* Effect.orElseSucceed(read, () => emptyIndex)
+    const all = owners(identified, index).flatMap(({ ids, name }) =>
+      ids.length > 0 ? ids : canBePlain(name) ? [name] : []
     )
+    return Array.from(new Set(all))
   })
 
   return { update, ids } as const

@@ -3,6 +3,7 @@
  */
 import * as ByteSize from "effect/ByteSize"
 import * as Clock from "effect/Clock"
+import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
@@ -15,9 +16,7 @@ import { StorageInsecure, StorageIoFailed } from "../CredentialError.ts"
 import { cleanText } from "./foreignText.ts"
 
 /** A file that is larger than it may be: not read. */
-export class FileTooLarge {
-  readonly _tag = "FileTooLarge"
-}
+export class FileTooLarge extends Data.TaggedError("FileTooLarge") {}
 
 const groupAndOthersMayWrite = 0o022
 const recentMillis = 2_000
@@ -77,7 +76,7 @@ export const makePrivateFiles = Effect.gen(function*() {
       return yield* new StorageIoFailed({ location: cleanText(file), detail: `is a ${type.toLowerCase()}, not a file` })
     }
     const length = Number(ByteSize.toBigInt(size))
-    if (length > limit) return yield* Effect.fail(new FileTooLarge())
+    if (length > limit) return yield* new FileTooLarge()
     return yield* optional(readBytes(file, length)).pipe(Effect.mapError(failed(file)))
   })
 

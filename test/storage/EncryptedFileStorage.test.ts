@@ -560,6 +560,35 @@ describe("EncryptedFileStorage", () => {
         assert.isTrue(fs.lstatSync(enc(directory, "x")).isSymbolicLink())
       })))
 
+    it.effect("a symbolic link that takes the place of a credential between looking and opening is not followed", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.save(apiKey("x")))
+        const elsewhere = path.join(directory, "elsewhere")
+        fs.renameSync(enc(directory, "x"), elsewhere)
+        fs.symlinkSync(elsewhere, enc(directory, "x"))
+        yield* withFileSystem(directory, (base) => ({ lstat: base.stat }))(Effect.fnUntraced(function*(storage) {
+          assert.match((yield* Effect.flip(storage.load("x"))).message, /ELOOP/)
+        }))
+      }))
+
+    it.effect("where the system cannot refuse links on opening, files are read and written all the same", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* withFileSystem(directory, (base) => ({
+          open: (file, options) =>
+            options?.noFollow === true
+              ? Effect.fail(
+                PlatformError.badArgument({ module: "FileSystem", method: "open", description: "noFollow" })
+              )
+              : base.open(file, options)
+        }))(Effect.fnUntraced(function*(storage) {
+          yield* storage.save(apiKey("x"))
+          assert.strictEqual(valueOf(yield* storage.load("x")), secret)
+        }))
+        assert.strictEqual(mode(enc(directory, "x")), "600")
+      }))
+
     it.effect("a symbolic link in place of a state or of the index is not followed", () =>
       run(Effect.fnUntraced(function*(directory, storage) {
         const elsewhere = path.join(directory, "elsewhere")
@@ -570,7 +599,8 @@ describe("EncryptedFileStorage", () => {
         }
         assert.match((yield* Effect.flip(storage.loadState("x"))).message, /symbolic link/)
         assert.match((yield* Effect.flip(storage.saveState("x", CredentialState.initial))).message, /symbolic link/)
-        assert.match((yield* Effect.flip(storage.save(apiKey("new")))).message, /symbolic link/)
+        assert.match((yield* Effect.flip(storage.save(apiKey("new_one")))).message, /symbolic link/)
+        assert.sameMembers([...yield* storage.list], ["x", "y", "new_one"])
         assert.strictEqual(fs.readFileSync(elsewhere, "utf8"), "mine")
       })))
 
@@ -798,22 +828,25 @@ describe("EncryptedFileStorage", () => {
         })
     )
 
-    it.live("an interrupted save leaves the old or the new credential, and nothing beside", () =>
+    it.live("an interrupted save leaves the old or the new credential, an index that knows it, and nothing beside", () =>
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory
         yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
-          for (let round = 0; round < 60; round++) {
-            const before = valueOf(yield* storage.load("x")) ?? "none"
-            const writer = yield* storage.save(apiKey("x", `round ${round}`)).pipe(
-              Effect.forkChild({ startImmediately: true })
-            )
-            for (let turn = 0; turn < round; turn++) yield* Effect.promise(() => new Promise(setImmediate))
-            yield* Fiber.interrupt(writer)
-            const after = valueOf(yield* storage.load("x")) ?? "none"
-            assert.include([before, `round ${round}`], after)
-            assert.deepStrictEqual(filesIn(directory).filter((file) => file.includes(".tmp")), [])
-            if (after !== "none") assert.property(readIndex(directory).credentials, "x")
+          for (let round = 0; round < 80; round++) {
+            for (const id of ["x", `new ${round}`]) {
+              const before = valueOf(yield* storage.load(id)) ?? "none"
+              const writer = yield* storage.save(apiKey(id, `round ${round}`)).pipe(
+                Effect.forkChild({ startImmediately: true })
+              )
+              for (let turn = 0; turn < round; turn++) yield* Effect.promise(() => new Promise(setImmediate))
+              yield* Fiber.interrupt(writer)
+              const after = valueOf(yield* storage.load(id)) ?? "none"
+              assert.include([before, `round ${round}`], after)
+              assert.deepStrictEqual(filesIn(directory).filter((file) => file.includes(".tmp")), [])
+              if (after !== "none") assert.property(readIndex(directory).credentials, id)
+            }
           }
+          assert.isAbove((yield* storage.list).length, 1)
         }))
       }))
 

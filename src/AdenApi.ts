@@ -54,8 +54,7 @@ export const IntegrationId = Schema.String.check(
  * @category fields
  */
 export const AccessToken = Schema.RedactedFromValue(
-  Schema.String.check(Schema.isPattern(/^[\x21-\x7e]+$/, { expected: "visible ASCII" })),
-  { label: "access token" }
+  Schema.String.check(Schema.isPattern(/^[\x21-\x7e]+$/, { expected: "visible ASCII" }))
 )
 
 // ---------------------------------------------------------------------------------------------------------------------

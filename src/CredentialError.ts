@@ -662,18 +662,67 @@ export class AmbiguousCredential extends Schema.TaggedError<AmbiguousCredential>
 export class CredentialKeyNotFound extends Schema.TaggedError<CredentialKeyNotFound>()("CredentialKeyNotFound", {
   ref: Schema.String,
   /** The key asked for; `undefined` when it was the default key. */
-  name: optionalText
+  key: optionalText
 }) implements Actionable {
   override get message(): string {
-    return this.name === undefined
+    return this.key === undefined
       ? `Credential ${JSON.stringify(this.ref)} holds no token`
-      : `Credential ${JSON.stringify(this.ref)} has no key ${JSON.stringify(this.name)}`
+      : `Credential ${JSON.stringify(this.ref)} has no key ${JSON.stringify(this.key)}`
   }
   get isRetryable(): boolean {
     return false
   }
   get remedy(): string {
     return "Ask for a key that the credential has."
+  }
+}
+
+/**
+ * Aden was asked for a token that lasts longer, and the one it answered does not last as long as the caller needs.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class InsufficientTimeLeft extends Schema.TaggedError<InsufficientTimeLeft>()("InsufficientTimeLeft", {
+  ref: Schema.String,
+  minTimeLeft: Schema.Duration,
+  timeLeft: Schema.Duration
+}) implements Actionable {
+  override get message(): string {
+    return `The token of ${JSON.stringify(this.ref)} lasts ${Duration.format(this.timeLeft)}, and ${
+      Duration.format(this.minTimeLeft)
+    } are needed`
+  }
+  get isRetryable(): boolean {
+    return false
+  }
+  get remedy(): string {
+    return "Ask for less time, and get the token again when it is used."
+  }
+}
+
+/**
+ * Nobody authorized the integration again in the time that was waited.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ReauthorizationTimeout extends Schema.TaggedError<ReauthorizationTimeout>()("ReauthorizationTimeout", {
+  ref: Schema.String,
+  after: Schema.Duration,
+  reauthorizationUrl: optionalText
+}) implements Actionable {
+  override get message(): string {
+    const where = this.reauthorizationUrl === undefined ? "" : ` at ${this.reauthorizationUrl}`
+    return `${JSON.stringify(this.ref)} was not authorized again${where} within ${Duration.format(this.after)}`
+  }
+  get isRetryable(): boolean {
+    return false
+  }
+  get remedy(): string {
+    return this.reauthorizationUrl === undefined
+      ? "Reconnect the integration in Aden's dashboard."
+      : `Open ${this.reauthorizationUrl} in a browser and connect the integration again.`
   }
 }
 
@@ -733,3 +782,29 @@ export const CredentialFailure = Schema.Union([
  * @category errors
  */
 export type CredentialFailure = typeof CredentialFailure.Type
+
+/**
+ * Some of the credentials that a program needs cannot be used: all of them, each with its own error.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class RequiredCredentialsUnusable
+  extends Schema.TaggedError<RequiredCredentialsUnusable>()("RequiredCredentialsUnusable", {
+    problems: Schema.NonEmptyArray(Schema.Struct({
+      ref: Schema.String,
+      error: Schema.Union([...CredentialFailure.members, CredentialKeyNotFound])
+    }))
+  })
+  implements Actionable
+{
+  override get message(): string {
+    return `Credentials are missing or blocked: ${this.problems.map(({ error }) => error.message).join("; ")}`
+  }
+  get isRetryable(): boolean {
+    return this.problems.every(({ error }) => error.isRetryable)
+  }
+  get remedy(): string {
+    return Array.from(new Set(this.problems.map(({ error }) => error.remedy))).join(" ")
+  }
+}

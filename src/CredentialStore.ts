@@ -24,12 +24,19 @@ import type {
   CredentialType,
   CredentialValidation
 } from "./Credential.ts"
-import { CredentialKeyNotFound, CredentialNotFound, NoProvider } from "./CredentialError.ts"
+import {
+  CredentialKeyNotFound,
+  CredentialNotFound,
+  NoProvider,
+  RequiredCredentialsUnusable
+} from "./CredentialError.ts"
 import type {
   AdenConfigError,
   AmbiguousCredential,
   CredentialFailure,
   CredentialStorageError,
+  InsufficientTimeLeft,
+  ReauthorizationTimeout,
   StorageFailure
 } from "./CredentialError.ts"
 import type { CredentialEvent, SyncEvent, SyncFailure, SyncReport, SyncSkipped } from "./CredentialEvent.ts"
@@ -38,11 +45,14 @@ import { CredentialState, CredentialStorage } from "./CredentialStorage.ts"
 import type { CredentialEntry } from "./internal/CredentialEntry.ts"
 import { CredentialTable } from "./internal/CredentialTable.ts"
 import { durationSetting } from "./internal/durationSetting.ts"
+import { Following } from "./internal/Following.ts"
 import { RefResolver } from "./internal/RefResolver.ts"
 import { Renewal } from "./internal/Renewal.ts"
 import { Synchronization } from "./internal/Synchronization.ts"
 import type { RefreshPolicies } from "./RefreshPolicy.ts"
 import { backOff, recheckBlocked, rememberMissing, renewInTime } from "./RefreshPolicy.ts"
+import { MemoryStorage } from "./storage/MemoryStorage.ts"
+import { makeTestAden, TestCredentials } from "./TestCredentials.ts"
 
 /**
  * Settings of the store.
@@ -139,10 +149,23 @@ export class CredentialStore extends Context.Service<CredentialStore, {
     ref: CredentialRef,
     name: string
   ) => Effect.Effect<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound>
-  /** The token to send: the credential's default key. */
-  readonly token: (
+  /**
+   * The token to send: the credential's default key. With `minTimeLeft`, one that lasts at least that long from now, renewed
+   * for it if need be.
+   */
+  readonly token: {
+    (ref: CredentialRef): Effect.Effect<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound>
+    (
+      ref: CredentialRef,
+      options: { readonly minTimeLeft: Duration.Input }
+    ): Effect.Effect<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound | InsufficientTimeLeft>
+  }
+  /** The token now, and each new one when it comes. Whoever follows keeps it renewed; ends with the error of a read. */
+  readonly tokens: (
     ref: CredentialRef
-  ) => Effect.Effect<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound>
+  ) => Stream.Stream<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound>
+  /** The check before a run: every ref has a usable token, or the error names all that have not, with their URLs. */
+  readonly require: (refs: ReadonlyArray<CredentialRef>) => Effect.Effect<void, RequiredCredentialsUnusable>
   /** Keeps a credential of the program's own. Aden never overwrites it. */
   readonly save: (credential: Credential) => Effect.Effect<void, StorageFailure>
   /** Deletes the stored credential, here alone: Aden is not told. `false` when there was none. */
@@ -165,6 +188,14 @@ export class CredentialStore extends Context.Service<CredentialStore, {
   readonly explain: (
     ref: CredentialRef
   ) => Effect.Effect<CredentialExplanation, StorageFailure | CredentialNotFound | AmbiguousCredential>
+  /**
+   * Waits until a blocked integration is connected again; answers at once when it is. Aden is asked every `poll` (5 seconds),
+   * once for all who wait; fails after `timeout` (10 minutes), and when the integration is removed.
+   */
+  readonly awaitReauthorization: (
+    ref: CredentialRef,
+    options?: { readonly timeout?: Duration.Input | undefined; readonly poll?: Duration.Input | undefined }
+  ) => Effect.Effect<Credential, CredentialFailure | NoProvider | ReauthorizationTimeout>
   /** What happens to credentials from now on. */
   readonly changes: Stream.Stream<CredentialEvent>
 }>()("aden-credentials/CredentialStore") {
@@ -192,6 +223,39 @@ export class CredentialStore extends Context.Service<CredentialStore, {
     options: CredentialStoreOptions = {}
   ): Layer.Layer<CredentialStore, AdenConfigError, CredentialStorage | CredentialProviders> =>
     Layer.effect(CredentialStore, make(options))
+
+  /**
+   * A store for a program's own tests: these credentials, and an Aden in memory behind them that {@link TestCredentials}
+   * controls. No HTTP, no disk; time is Effect's `Clock`.
+   *
+   * @example
+   * ```ts
+   * import { Credential, CredentialStore, TestCredentials } from "aden-credentials"
+   * import { Effect, Redacted } from "effect"
+   *
+   * const program = Effect.gen(function*() {
+   *   const store = yield* CredentialStore
+   *   const test = yield* TestCredentials
+   *   yield* test.revoke("hubspot")
+   *   return yield* Effect.flip(store.token("hubspot")) // ReauthRequired
+   * }).pipe(Effect.provide(CredentialStore.layerTest([
+   *   Credential.fromAccessToken({ id: "hubspot", accessToken: Redacted.make("test-token") })
+   * ])))
+   * ```
+   */
+  static readonly layerTest = (
+    credentials: ReadonlyArray<Credential>,
+    options: CredentialStoreOptions = {}
+  ): Layer.Layer<CredentialStore | TestCredentials, AdenConfigError> =>
+    Layer.effectContext(Effect.gen(function*() {
+      const aden = yield* makeTestAden(credentials)
+      const store = yield* make(options).pipe(
+        Effect.provide(MemoryStorage.layer(), { local: true }),
+        Effect.provideService(CredentialProviders, { all: [aden.provider] })
+      )
+      for (const credential of aden.owned) yield* store.save(credential).pipe(Effect.orDie)
+      return Context.make(CredentialStore, store).pipe(Context.add(TestCredentials, aden.controlsOver(store)))
+    }))
 }
 
 // internal
@@ -227,6 +291,8 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
   })
   yield* Effect.addFinalizer(() => Effect.andThen(renewal.shutdown(), resolver.shutdown()))
   const synchronization = new Synchronization({ table, resolver, renewal })
+  const following = new Following({ table, renewal })
+  yield* Effect.addFinalizer(() => following.shutdown())
 
   /** The entry that a ref means, stored or listed by a provider. */
   const find = Effect.fnUntraced(function*(ref: CredentialRef) {
@@ -250,21 +316,61 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
       return entry?.credential === undefined ? findAndRead(ref) : Effect.succeed(entry.credential)
     })
 
-  const token = (
+  const keyOf = (ref: CredentialRef, credential: Credential) =>
+    credential.defaultKey === undefined
+      ? Effect.fail(new CredentialKeyNotFound({ ref }))
+      : Effect.succeed(credential.defaultKey.value)
+
+  const tokenFor = Effect.fn("CredentialStore.token")(function*(ref: CredentialRef, minTimeLeft: Duration.Duration) {
+    yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
+    return yield* keyOf(ref, yield* renewal.readFor(yield* find(ref), ref, Duration.toMillis(minTimeLeft)))
+  }, (effect, ref) => Effect.catchTag(effect, "CredentialNotFound", () => Effect.fail(new CredentialNotFound({ ref }))))
+
+  const currentToken = (
     ref: CredentialRef
   ): Effect.Effect<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound> =>
     Effect.withFiber((fiber) =>
       fresh(ref, fiber.getRef(Clock.Clock).currentTimeMillisUnsafe())?.token ??
-        Effect.flatMap(findAndRead(ref), (credential) =>
-          credential.defaultKey === undefined
-            ? Effect.fail(new CredentialKeyNotFound({ ref }))
-            : Effect.succeed(credential.defaultKey.value))
+        Effect.flatMap(findAndRead(ref), (credential) => keyOf(ref, credential))
     )
+
+  function token(
+    ref: CredentialRef
+  ): Effect.Effect<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound>
+  function token(
+    ref: CredentialRef,
+    options: { readonly minTimeLeft: Duration.Input }
+  ): Effect.Effect<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound | InsufficientTimeLeft>
+  function token(ref: CredentialRef, options?: { readonly minTimeLeft: Duration.Input }) {
+    return options === undefined ? currentToken(ref) : tokenFor(ref, Duration.fromInputUnsafe(options.minTimeLeft))
+  }
+
+  const require = Effect.fn("CredentialStore.require")(function*(refs: ReadonlyArray<CredentialRef>) {
+    const results = yield* Effect.forEach(refs, (ref) =>
+      Effect.match(currentToken(ref), {
+        onSuccess: () => undefined,
+        onFailure: (error) => ({ ref, error })
+      }), { concurrency: 16 })
+    const problems = results.filter((problem) => problem !== undefined)
+    if (Arr.isReadonlyArrayNonEmpty(problems)) return yield* new RequiredCredentialsUnusable({ problems })
+  })
+
+  const awaitReauthorization = Effect.fn("CredentialStore.awaitReauthorization")(function*(
+    ref: CredentialRef,
+    options?: { readonly timeout?: Duration.Input | undefined; readonly poll?: Duration.Input | undefined }
+  ) {
+    yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
+    return yield* following.reconnected(yield* find(ref), {
+      ref,
+      timeout: Duration.fromInputUnsafe(options?.timeout ?? "10 minutes"),
+      poll: Duration.fromInputUnsafe(options?.poll ?? "5 seconds")
+    })
+  })
 
   const getKey = (ref: CredentialRef, name: string) =>
     Effect.flatMap(get(ref), (credential) => {
       const key = credential.keys.get(name)
-      return key === undefined ? Effect.fail(new CredentialKeyNotFound({ ref, name })) : Effect.succeed(key.value)
+      return key === undefined ? Effect.fail(new CredentialKeyNotFound({ ref, key: name })) : Effect.succeed(key.value)
     })
 
   const getOption = (ref: CredentialRef) =>
@@ -369,6 +475,9 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     getOption,
     getKey,
     token,
+    tokens: (ref) => following.tokens(ref, find(ref)),
+    require,
+    awaitReauthorization,
     save,
     delete: remove,
     list,

@@ -43,8 +43,8 @@ export class CredentialEntry {
   nextAttemptAt = -Infinity
   /** A blocked credential is not checked before this time. */
   nextCheckAt = -Infinity
-  /** When Aden last answered for it. */
-  answeredAt = -Infinity
+  /** When Aden last renewed the token for this process. */
+  renewedAt = -Infinity
   /** Counts what happens to the entry from outside a renewal: an answer asked for before that must not undo it. */
   epoch = 0
   #expiresAt = Infinity
@@ -194,7 +194,6 @@ export class CredentialEntry {
    * again after half of what is left of it.
    */
   succeeded(now: number): void {
-    this.answeredAt = now
     this.#backOff.restart()
     this.nextAttemptAt = now >= this.#renewAt ? now + Math.max(1_000, (this.#expiresAt - now) / 2) : -Infinity
     this.lastError = undefined

@@ -126,6 +126,8 @@ export class CredentialTable {
     else {
       if (entry.credential !== undefined) entry.clear()
       yield* entry.adoptState(state, yield* Clock.currentTimeMillis)
+      // what is remembered of an integration that was never fetched does not say whose it is
+      if (state.blockedSince !== undefined && this.providers.length === 1) entry.provider ??= this.providers[0]
     }
     return Option.isSome(stored)
   })

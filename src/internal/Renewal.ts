@@ -10,6 +10,7 @@ import {
   AdenTimeout,
   AdenUnavailable,
   CredentialNotFound,
+  InsufficientTimeLeft,
   NoProvider,
   RateLimited,
   ReauthRequired,
@@ -28,6 +29,9 @@ import type { CredentialEntry } from "./CredentialEntry.ts"
 import type { CredentialTable } from "./CredentialTable.ts"
 import type { RefResolver } from "./RefResolver.ts"
 import { SingleFlight } from "./SingleFlight.ts"
+
+/** A token that was renewed less than this long ago, in ms, is not renewed again because it lasts too short. */
+const settled = 30_000
 
 /** A renewal that runs when the scope closes gets this long to end. */
 const grace = Duration.seconds(5)
@@ -100,6 +104,47 @@ export class Renewal {
   ): Effect.fn.Return<Credential, CredentialFailure | NoProvider> {
     if (entry.provider === undefined) return yield* new NoProvider({ ref })
     return yield* this.#flights.runAfresh(entry.id, this.#renewal(entry, true))
+  })
+
+  /**
+   * A credential that lasts at least `minTimeLeft` (ms) from now. Renews it once for all who ask meanwhile; a token that was
+   * renewed a moment ago and lasts too short still is not renewed again.
+   */
+  readonly readFor = Effect.fnUntraced(function*(
+    this: Renewal,
+    entry: CredentialEntry,
+    ref: string,
+    minTimeLeft: number
+  ): Effect.fn.Return<Credential, CredentialFailure | InsufficientTimeLeft> {
+    yield* entry.measure()
+    const asked = yield* Clock.currentTimeMillis
+    const freshness = entry.freshness(asked)
+    const isServable = freshness === "fresh" || freshness === "stale" || freshness === "due"
+    const isTooShort = entry.expiresAt - asked < minTimeLeft && asked - entry.renewedAt >= settled
+    const renewed = Effect.suspend(() => this.#flights.run(entry.id, this.#renewal(entry, true)))
+    const credential = yield* isServable && isTooShort && entry.provider !== undefined
+      ? renewed.pipe(
+        // It may have been a question of another kind, which renewed nothing.
+        Effect.flatMap((answer) => entry.renewedAt >= asked ? Effect.succeed(answer) : renewed),
+        this.#withDeadline(entry)
+      )
+      : this.read(entry)
+    const now = yield* Clock.currentTimeMillis
+    const timeLeft = entry.expiresAt - now
+    return timeLeft >= minTimeLeft ? credential : yield* new InsufficientTimeLeft({
+      ref,
+      minTimeLeft: Duration.millis(minTimeLeft),
+      timeLeft: Duration.millis(Math.max(0, timeLeft))
+    })
+  })
+
+  /** Checks a blocked credential now, once for all who ask meanwhile. */
+  readonly check = Effect.fnUntraced(function*(
+    this: Renewal,
+    entry: CredentialEntry
+  ): Effect.fn.Return<Credential, CredentialFailure> {
+    yield* entry.checked(yield* Clock.currentTimeMillis)
+    return yield* this.#flights.run(entry.id, this.#renewal(entry, false))
   })
 
   /** Asks the provider whether the token is good, and remembers what that says of the connection. */
@@ -178,13 +223,19 @@ export class Renewal {
     return yield* flight.pipe(
       // It may have been under way for another reason, such as to confirm a token that has run out since.
       Effect.flatMap((credential) => this.#isUsable(entry, credential) ? Effect.succeed(credential) : flight),
-      Effect.timeoutOrElse({
+      this.#withDeadline(entry)
+    )
+  })
+
+  /** Nobody waits longer than the deadline, over all attempts. */
+  #withDeadline(entry: CredentialEntry) {
+    return <A, E>(self: Effect.Effect<A, E>): Effect.Effect<A, E | AdenUnavailable> =>
+      Effect.timeoutOrElse(self, {
         duration: this.#deadline,
         orElse: () =>
           Effect.fail(new AdenUnavailable({ id: entry.id, reason: new AdenTimeout({ after: this.#deadline }) }))
       })
-    )
-  })
+  }
 
   /** Renews while the caller is served what is at hand. */
   #startInBackground(entry: CredentialEntry): Effect.Effect<void> {
@@ -294,6 +345,7 @@ export class Renewal {
     const needsRenewal = force || freshness === "due" || freshness === "expired"
     if (needsRenewal) {
       return yield* provider.refresh(entry.credential ?? emptyCredential(entry.id, provider.id)).pipe(
+        Effect.tap(() => Effect.map(Clock.currentTimeMillis, (now) => entry.renewedAt = now)),
         Effect.flatMap((answer) => this.accept(entry, answer, asked)),
         Effect.catchTag("IntegrationNotFound", () => this.#gone(entry, provider, asked))
       )

@@ -43,12 +43,12 @@ export const canBePlain = (name: string): boolean => name !== "" && name.isWellF
 export const namesItsId = (name: string): boolean => canBePlain(name) && !name.startsWith("~") && !name.includes("_")
 
 /**
- * The name under which an id gets its first file: the plain one, unless it is unsafe or a file that is there already could
- * be taken for it. `taken` are the folded names in use; the one chosen is added.
+ * The name under which an id gets its first file: the plain one, unless it is unsafe, taken, or could be mistaken for one
+ * that is. `inUse` are the folded names that were in use a while ago; the one chosen is added.
  */
-export const chooseName = (id: string, taken: Set<string>, windows: boolean): string => {
+export const chooseName = (id: string, plainIsTaken: boolean, inUse: Set<string>, windows: boolean): string => {
   const plain = plainName(id)
-  const name = canBeWritten(plain, windows) && !taken.has(foldName(plain)) ? plain : escapedName(id)
-  taken.add(foldName(name))
+  const name = !plainIsTaken && canBeWritten(plain, windows) && !inUse.has(foldName(plain)) ? plain : escapedName(id)
+  inUse.add(foldName(name))
   return name
 }

@@ -600,6 +600,7 @@ describe("EncryptedFileStorage", () => {
         assert.match((yield* Effect.flip(storage.loadState("x"))).message, /symbolic link/)
         assert.match((yield* Effect.flip(storage.saveState("x", CredentialState.initial))).message, /symbolic link/)
         assert.match((yield* Effect.flip(storage.save(apiKey("new_one")))).message, /symbolic link/)
+        fs.truncateSync(enc(directory, "new_one"), 10)
         assert.sameMembers([...yield* storage.list], ["x", "y", "new_one"])
         assert.strictEqual(fs.readFileSync(elsewhere, "utf8"), "mine")
       })))
@@ -975,6 +976,28 @@ describe("EncryptedFileStorage", () => {
           assert.sameMembers(Object.keys(readIndex(directory).credentials), ids)
         }))
         assert.isBelow(updates, 60)
+      }))
+
+    it.live("that cannot be written fails every save that waited for it, and is caught up with by the next", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        let broken = true
+        yield* withFileSystem(directory, (base) => ({
+          rename: (from, to) =>
+            broken && to.endsWith("index.json")
+              ? Effect.delay(Effect.fail(systemError("EIO", "i/o error", to)), "50 millis")
+              : base.rename(from, to)
+        }))(Effect.fnUntraced(function*(storage) {
+          const ids = ["a", "b", "c", "d", "e"]
+          const outcomes = yield* Effect.forEach(ids, (id) => Effect.exit(storage.save(apiKey(id))), {
+            concurrency: "unbounded"
+          })
+          assert.isTrue(outcomes.every(Exit.isFailure))
+          broken = false
+          assert.sameMembers([...yield* storage.list], ids)
+          yield* storage.save(apiKey("f"))
+          assert.sameMembers(Object.keys(readIndex(directory).credentials), [...ids, "f"])
+        }))
       }))
 
     const entries = {

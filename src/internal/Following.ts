@@ -1,0 +1,109 @@
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as PubSub from "effect/PubSub"
+import * as Redacted from "effect/Redacted"
+import * as Stream from "effect/Stream"
+import type { Credential, CredentialRef } from "../Credential.ts"
+import { CredentialKeyNotFound, NoProvider, ReauthorizationTimeout } from "../CredentialError.ts"
+import type { CredentialFailure } from "../CredentialError.ts"
+import type { CredentialEvent } from "../CredentialEvent.ts"
+import type { CredentialEntry } from "./CredentialEntry.ts"
+import type { CredentialTable } from "./CredentialTable.ts"
+import type { Renewal } from "./Renewal.ts"
+import { SingleFlight } from "./SingleFlight.ts"
+
+/** Timers reach no further than about 24 days; one that ends early only looks once more. */
+const longestSleep = Duration.toMillis("1 day")
+
+/** Stays with one credential over time: each new token of it, or the moment when it is connected again. */
+export class Following {
+  readonly #table: CredentialTable
+  readonly #renewal: Renewal
+  readonly #reconnections = new SingleFlight<string, Credential, CredentialFailure>()
+
+  constructor(options: { readonly table: CredentialTable; readonly renewal: Renewal }) {
+    this.#table = options.table
+    this.#renewal = options.renewal
+  }
+
+  /** The token, and each new one when it comes: whoever follows keeps it renewed. */
+  tokens(
+    ref: CredentialRef,
+    find: Effect.Effect<CredentialEntry, CredentialFailure>
+  ): Stream.Stream<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound> {
+    return Stream.unwrap(
+      Effect.map(
+        PubSub.subscribe(this.#table.events),
+        (events) =>
+          Stream.unfold(
+            undefined,
+            (last: Redacted.Redacted<string> | undefined) =>
+              Effect.map(this.#nextToken(ref, find, events, last), (token) => [token, token] as const)
+          )
+      )
+    )
+  }
+
+  readonly #nextToken = Effect.fnUntraced(function*(
+    this: Following,
+    ref: CredentialRef,
+    find: Effect.Effect<CredentialEntry, CredentialFailure>,
+    events: PubSub.Subscription<CredentialEvent>,
+    last: Redacted.Redacted<string> | undefined
+  ): Effect.fn.Return<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound> {
+    while (true) {
+      const entry = yield* find
+      const token = (yield* this.#renewal.read(entry)).defaultKey?.value
+      if (token === undefined) return yield* new CredentialKeyNotFound({ ref })
+      if (last === undefined || Redacted.value(last) !== Redacted.value(token)) return token
+      const wait = Math.max(1_000, entry.freshUntil - (yield* Clock.currentTimeMillis))
+      yield* Effect.raceFirst(Effect.sleep(Math.min(wait, longestSleep)), eventOf(events, entry.id))
+    }
+  })
+
+  /**
+   * Waits until the integration is connected again: asked about every `poll`, by one question for all who wait, and noticed at
+   * once when something else finds it connected. Fails when it is removed, or nobody connects it within `timeout`.
+   */
+  readonly reconnected = Effect.fnUntraced(function*(
+    this: Following,
+    entry: CredentialEntry,
+    options: { readonly ref: CredentialRef; readonly timeout: Duration.Duration; readonly poll: Duration.Duration }
+  ): Effect.fn.Return<Credential, CredentialFailure | NoProvider | ReauthorizationTimeout> {
+    const { poll, ref, timeout } = options
+    if (entry.provider === undefined) return yield* new NoProvider({ ref })
+    const read = this.#renewal.read(entry)
+    const watched = this.#reconnections.run(entry.id, Effect.scoped(this.#watch(entry, poll)))
+    return yield* Effect.catchTag(read, "ReauthRequired", () => watched).pipe(
+      Effect.timeoutOrElse({
+        duration: timeout,
+        orElse: () =>
+          Effect.fail(
+            new ReauthorizationTimeout({ ref, after: timeout, reauthorizationUrl: entry.state.reauthorizationUrl })
+          )
+      })
+    )
+  })
+
+  readonly #watch = Effect.fnUntraced(function*(this: Following, entry: CredentialEntry, poll: Duration.Duration) {
+    const events = yield* PubSub.subscribe(this.#table.events)
+    while (true) {
+      yield* Effect.raceFirst(Effect.sleep(poll), eventOf(events, entry.id))
+      if (entry.state.blockedSince === undefined) return yield* this.#renewal.read(entry)
+      const checked = yield* this.#renewal.check(entry).pipe(
+        // Whatever else happens, the person may still be about to connect it.
+        Effect.catchIf((error) => error._tag !== "CredentialNotFound", () => Effect.succeed(undefined))
+      )
+      if (checked !== undefined) return checked
+    }
+  })
+
+  shutdown(): Effect.Effect<void> {
+    return this.#reconnections.shutdown(0)
+  }
+}
+
+/** The next event of one credential. */
+const eventOf = (events: PubSub.Subscription<CredentialEvent>, id: string): Effect.Effect<CredentialEvent> =>
+  Effect.repeat(PubSub.take(events), { until: (event) => event.id === id })

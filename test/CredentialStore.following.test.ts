@@ -1,0 +1,222 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Credential, type CredentialEvent, CredentialStore, TestCredentials } from "aden-credentials"
+import { DateTime, Duration, Effect, Fiber, Layer, Option, Redacted, Stream } from "effect"
+import { TestClock } from "effect/testing"
+
+const hubspot = (lifetime?: Duration.Input) =>
+  Credential.fromAccessToken({
+    id: "hubspot",
+    accessToken: Redacted.make("token"),
+    expiresAt: lifetime === undefined ? undefined : DateTime.addDuration(DateTime.makeUnsafe(0), lifetime)
+  })
+
+const slack = Credential.fromAccessToken({ id: "slack", accessToken: Redacted.make("xoxb") })
+const brave = Credential.fromApiKey({ id: "brave", apiKey: Redacted.make("key") })
+
+const token = (ref: string) =>
+  Effect.flatMap(CredentialStore, (store) => Effect.map(store.token(ref), Redacted.value))
+
+const events = Effect.gen(function*() {
+  const store = yield* CredentialStore
+  const seen: Array<CredentialEvent> = []
+  yield* Effect.forkScoped(Stream.runForEach(store.changes, (event) => Effect.sync(() => seen.push(event))), {
+    startImmediately: true
+  })
+  return seen
+})
+
+describe("CredentialStore.token with minTimeLeft", () => {
+  it.effect("enough time left: the token at hand", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const test = yield* TestCredentials
+      assert.strictEqual(Redacted.value(yield* store.token("hubspot", { minTimeLeft: "20 minutes" })), "token")
+      assert.strictEqual(yield* test.requests("hubspot"), 0)
+    }).pipe(Effect.provide(CredentialStore.layerTest([hubspot("1 hour")]))))
+
+  it.effect("too little left: renewed once for all who ask", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const test = yield* TestCredentials
+      yield* TestClock.adjust("50 minutes")
+      const all = yield* Effect.forEach(
+        Array.from({ length: 100 }),
+        () => Effect.map(store.token("hubspot", { minTimeLeft: "20 minutes" }), Redacted.value),
+        { concurrency: "unbounded" }
+      )
+      assert.deepStrictEqual(new Set(all), new Set(["token.1"]))
+      assert.strictEqual(yield* test.requests("hubspot"), 1)
+    }).pipe(Effect.provide(CredentialStore.layerTest([hubspot("1 hour")]))))
+
+  it.effect("Aden answers again one that lasts too short: a typed error, no loop", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const test = yield* TestCredentials
+      for (let i = 0; i < 10; i++) {
+        const error = yield* Effect.flip(store.token("hubspot", { minTimeLeft: "20 minutes" }))
+        assert.strictEqual(error._tag, "InsufficientTimeLeft")
+      }
+      assert.strictEqual(yield* test.requests("hubspot"), 1)
+    }).pipe(Effect.provide(CredentialStore.layerTest([hubspot("10 minutes")]))))
+
+  it.effect("a token that does not expire lasts as long as anybody needs", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      assert.strictEqual(Redacted.value(yield* store.token("slack", { minTimeLeft: "1000 days" })), "xoxb")
+    }).pipe(Effect.provide(CredentialStore.layerTest([slack]))))
+})
+
+describe("CredentialStore.tokens", () => {
+  it.effect("emits the token now and each new one, renewed because it is followed", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const fiber = yield* Effect.forkChild(Stream.runCollect(Stream.take(store.tokens("hubspot"), 3)), {
+        startImmediately: true
+      })
+      for (let minute = 0; minute < 180; minute++) yield* TestClock.adjust("1 minute")
+      const tokens = yield* Fiber.join(fiber)
+      assert.deepStrictEqual(tokens.map(Redacted.value), ["token", "token.1", "token.2"])
+    }).pipe(Effect.provide(CredentialStore.layerTest([hubspot("1 hour")]))))
+
+  it.effect("what nobody reads or follows is left alone", () =>
+    Effect.gen(function*() {
+      const test = yield* TestCredentials
+      yield* TestClock.adjust("10 days")
+      assert.strictEqual(yield* test.requests("hubspot"), 0)
+    }).pipe(Effect.provide(CredentialStore.layerTest([hubspot("1 hour")]))))
+
+  it.effect("ends with the error of a read", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const error = yield* Effect.flip(Stream.runDrain(store.tokens("nothing")))
+      assert.strictEqual(error._tag, "CredentialNotFound")
+    }).pipe(Effect.provide(CredentialStore.layerTest([hubspot()]))))
+})
+
+describe("CredentialStore.require", () => {
+  it.effect("fails once with everything that is missing or blocked, and the URLs", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const test = yield* TestCredentials
+      yield* test.revoke("slack", { reauthorizationUrl: "https://aden.example.com/connect/slack" })
+      const error = yield* Effect.flip(store.require(["hubspot", "slack", "nothing", "brave"]))
+      assert.deepStrictEqual(error.problems.map((problem) => [problem.ref, problem.error._tag]), [
+        ["slack", "ReauthRequired"],
+        ["nothing", "CredentialNotFound"]
+      ])
+      assert.include(error.message, "https://aden.example.com/connect/slack")
+      assert.include(error.message, "nothing")
+    }).pipe(Effect.provide(CredentialStore.layerTest([hubspot(), slack, brave]))))
+
+  it.effect("passes when all can be used", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      yield* store.require(["hubspot", "slack", "brave"])
+      yield* store.require([])
+    }).pipe(Effect.provide(CredentialStore.layerTest([hubspot(), slack, brave]))))
+})
+
+describe("CredentialStore.awaitReauthorization", () => {
+  it.effect("ends when the integration is connected again; 50 waiters cause one poll and one event", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const test = yield* TestCredentials
+      const seen = yield* events
+      yield* test.revoke("slack", { reauthorizationUrl: "https://aden.example.com/connect/slack" })
+      const before = yield* test.requests("slack")
+      const waiters = yield* Effect.forEach(Array.from({ length: 50 }), () =>
+        Effect.forkChild(store.awaitReauthorization("slack", { poll: "5 seconds" }), { startImmediately: true }))
+      yield* TestClock.adjust("16 seconds")
+      assert.strictEqual(yield* test.requests("slack"), before + 3)
+      yield* test.reconnect("slack")
+      yield* TestClock.adjust("5 seconds")
+      for (const waiter of waiters) assert.strictEqual((yield* Fiber.join(waiter)).id, "slack")
+      assert.deepStrictEqual(seen.map(({ _tag }) => _tag), ["ReauthorizationRequired", "Reconnected"])
+      assert.strictEqual(yield* token("slack"), "xoxb")
+    }).pipe(Effect.provide(CredentialStore.layerTest([slack]))))
+
+  it.effect("ends at once when something else finds it connected", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const test = yield* TestCredentials
+      yield* test.revoke("slack")
+      const waiter = yield* Effect.forkChild(store.awaitReauthorization("slack", { poll: "1 hour", timeout: "1 day" }), {
+        startImmediately: true
+      })
+      yield* test.reconnect("slack")
+      yield* store.sync
+      assert.strictEqual((yield* Fiber.join(waiter)).id, "slack")
+    }).pipe(Effect.provide(CredentialStore.layerTest([slack]))))
+
+  it.effect("nobody connects it: a typed error at the timeout, with the URL", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const test = yield* TestCredentials
+      yield* test.revoke("slack", { reauthorizationUrl: "https://aden.example.com/connect/slack" })
+      const waiter = yield* Effect.forkChild(Effect.flip(store.awaitReauthorization("slack")), { startImmediately: true })
+      yield* TestClock.adjust("599 seconds")
+      assert.isTrue(Option.isNone(Option.fromUndefinedOr(waiter.pollUnsafe())))
+      yield* TestClock.adjust("1 second")
+      const error = yield* Fiber.join(waiter)
+      assert.strictEqual(error._tag, "ReauthorizationTimeout")
+      assert.include(error.message, "https://aden.example.com/connect/slack")
+    }).pipe(Effect.provide(CredentialStore.layerTest([slack]))))
+
+  it.effect("the integration is removed: CredentialNotFound", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const test = yield* TestCredentials
+      yield* test.revoke("slack")
+      const waiter = yield* Effect.forkChild(Effect.flip(store.awaitReauthorization("slack")), { startImmediately: true })
+      yield* test.remove("slack")
+      yield* TestClock.adjust("6 seconds")
+      assert.strictEqual((yield* Fiber.join(waiter))._tag, "CredentialNotFound")
+    }).pipe(Effect.provide(CredentialStore.layerTest([slack]))))
+
+  it.effect("what is not blocked is answered at once", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      assert.strictEqual((yield* store.awaitReauthorization("slack")).id, "slack")
+    }).pipe(Effect.provide(CredentialStore.layerTest([slack]))))
+})
+
+describe("CredentialStore.layerTest", () => {
+  const layer = CredentialStore.layerTest([hubspot("1 hour"), slack, brave])
+
+  it.effect("expire, revoke, reconnect, rateLimit, takeDown, bringUp, remove", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const test = yield* TestCredentials
+      assert.strictEqual(yield* token("hubspot"), "token")
+      yield* test.expire("hubspot")
+      assert.strictEqual(yield* token("hubspot"), "token.1")
+      yield* test.rateLimit("hubspot", "1 minute")
+      assert.strictEqual(yield* token("hubspot"), "token.1")
+      yield* test.expire("hubspot")
+      assert.strictEqual((yield* Effect.flip(store.token("hubspot")))._tag, "RateLimited")
+      yield* TestClock.adjust("61 seconds")
+      yield* test.takeDown()
+      assert.strictEqual((yield* Effect.flip(store.token("hubspot")))._tag, "AdenUnavailable")
+      yield* test.bringUp()
+      assert.strictEqual(yield* token("hubspot"), "token.2")
+      yield* test.takeDown("hubspot")
+      yield* test.expire("hubspot")
+      assert.strictEqual((yield* Effect.flip(store.token("hubspot")))._tag, "AdenUnavailable")
+      assert.strictEqual(yield* token("slack"), "xoxb")
+      yield* test.bringUp("hubspot")
+      yield* test.revoke("hubspot")
+      assert.strictEqual((yield* Effect.flip(store.token("hubspot")))._tag, "ReauthRequired")
+      yield* test.reconnect("hubspot")
+      yield* TestClock.adjust("31 seconds")
+      yield* token("hubspot")
+      yield* test.remove("hubspot")
+      yield* TestClock.adjust("2 hours")
+      assert.strictEqual((yield* Effect.flip(store.token("hubspot")))._tag, "CredentialNotFound")
+      assert.strictEqual((yield* Effect.flip(test.expire("hubspot")))._tag, "CredentialNotFound")
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("a layer value gives each test a world of its own", () =>
+    Effect.gen(function*() {
+      assert.strictEqual(yield* Effect.provide(token("hubspot"), Layer.fresh(layer)), "token")
+    }))
+})

@@ -808,3 +808,68 @@ export class RequiredCredentialsUnusable
     return Array.from(new Set(this.problems.map(({ error }) => error.remedy))).join(" ")
   }
 }
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Why a tenant has no store
+// ---------------------------------------------------------------------------------------------------------------------
+
+/**
+ * The id cannot name a tenant: it is empty, too long, not well-formed text, or holds characters that nobody sees.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
+export class InvalidTenantId extends Schema.TaggedError<InvalidTenantId>()("InvalidTenantId", {
+  detail: Schema.String
+}) {
+  override get message(): string {
+    return this.detail
+  }
+}
+
+/**
+ * The settings of a tenant could not be looked up: what a `lookup` of `TenantCredentials` fails with when a database or a
+ * vault does not answer, or does not know the tenant. `detail` is for a person, and holds no secret.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
+export class TenantLookupFailed extends Schema.TaggedError<TenantLookupFailed>()("TenantLookupFailed", {
+  detail: Schema.String,
+  /** Whether the same lookup can succeed later by itself. */
+  isTransient: Schema.Boolean
+}) {
+  override get message(): string {
+    return this.detail
+  }
+}
+
+/**
+ * There is no store for a tenant. `reason` says why.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class TenantError extends Schema.TaggedError<TenantError>()("TenantError", {
+  tenantId: Schema.String,
+  reason: Schema.Union([AdenConfigError, InvalidTenantId, TenantLookupFailed])
+}) implements Actionable {
+  override get message(): string {
+    return `Tenant ${JSON.stringify(this.tenantId)} has no credentials: ${this.reason.message}`
+  }
+  get isRetryable(): boolean {
+    return this.reason._tag === "TenantLookupFailed" && this.reason.isTransient
+  }
+  get remedy(): string {
+    switch (this.reason._tag) {
+      case "AdenConfigError":
+        return this.reason.remedy
+      case "InvalidTenantId":
+        return "Use a tenant id of 1 to 200 visible characters."
+      case "TenantLookupFailed":
+        return this.reason.isTransient
+          ? "Try again; if it goes on, check where the lookup reads the settings of tenants."
+          : "Check the tenant id, and that the lookup knows the tenant."
+    }
+  }
+}

@@ -3,8 +3,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { DateTime, Duration, Effect, Option, Redacted, Schedule } from "effect"
-import type { AdenClientOptions } from "../src/AdenClient.ts"
-import type { AdenClient } from "../src/AdenClient.ts"
+import type { AdenClient, AdenClientOptions } from "../src/AdenClient.ts"
 import type { AdenFailure } from "../src/CredentialError.ts"
 import { accessToken, connect, credentialBody, transports, transportsTested } from "./fixtures/adenClients.ts"
 import type { Transport } from "./fixtures/adenClients.ts"
@@ -14,7 +13,9 @@ import { drip, hang, html, redirect, reply, reset, scriptedServer, torn } from "
 type Client = AdenClient["Service"]
 
 /** The five calls that carry the API key; the last is outside the circuit. */
-const calls: ReadonlyArray<{ readonly name: string; readonly call: (client: Client) => Effect.Effect<unknown, AdenFailure> }> = [
+const calls: ReadonlyArray<
+  { readonly name: string; readonly call: (client: Client) => Effect.Effect<unknown, AdenFailure> }
+> = [
   { name: "getCredential", call: (client) => client.getCredential("hubspot") },
   { name: "requestRefresh", call: (client) => client.requestRefresh("hubspot") },
   { name: "validateToken", call: (client) => client.validateToken("hubspot") },
@@ -39,7 +40,10 @@ const start = Effect.fnUntraced(function*(transport: Transport, options: Partial
 
 const refresh = (client: Client) => client.requestRefresh("hubspot")
 
-const assertUnavailable = (error: AdenFailure, reason: "AdenConnectionFailed" | "AdenTimeout" | "AdenProtocolError") => {
+const assertUnavailable = (
+  error: AdenFailure,
+  reason: "AdenConnectionFailed" | "AdenTimeout" | "AdenProtocolError"
+) => {
   assert(error._tag === "AdenUnavailable", `${error._tag}: ${error.message}`)
   assert.strictEqual(error.reason._tag, reason, error.message)
   assert.isTrue(error.isRetryable)
@@ -137,7 +141,9 @@ describe(`what Aden's answers mean (${transportsTested})`, () => {
         Effect.gen(function*() {
           const { failing } = yield* start(transport)
           for (const { call, name } of calls) {
-            for (const answer of [html(status), reply(status, ""), reply(status, { error: "internal", message: "no" })]) {
+            for (
+              const answer of [html(status), reply(status, ""), reply(status, { error: "internal", message: "no" })]
+            ) {
               const { error, requests } = yield* failing(call, answer)
               assertUnavailable(error, "AdenProtocolError")
               assert.include(error.message, `HTTP ${status}`)
@@ -180,9 +186,13 @@ describe(`what Aden's answers mean (${transportsTested})`, () => {
         assert.isTrue(seconds >= 0 && seconds <= 3600, `${seconds} s`)
         return seconds
       })
-      const seedBody = { error: "rate_limited", message: "Too many refresh requests. Try again later.", retry_after: 25 }
+      const seedBody = {
+        error: "rate_limited",
+        message: "Too many refresh requests. Try again later.",
+        retry_after: 25
+      }
 
-      it.live.each([
+      it.live.each<readonly [string, number]>([
         ["120", 120],
         ["0", 0],
         [" 5 ", 5],
@@ -216,14 +226,18 @@ describe(`what Aden's answers mean (${transportsTested})`, () => {
         Effect.gen(function*() {
           const date = "Sun, 06 Nov 1994 08:49:37 GMT"
           for (
-            const text of ["Sun, 06 Nov 1994 08:50:07 GMT", "Sunday, 06-Nov-94 08:50:07 GMT", "Sun Nov  6 08:50:07 1994"]
+            const text of [
+              "Sun, 06 Nov 1994 08:50:07 GMT",
+              "Sunday, 06-Nov-94 08:50:07 GMT",
+              "Sun Nov  6 08:50:07 1994"
+            ]
           ) {
             assert.strictEqual(yield* limited({ date, "retry-after": text }, seedBody), 30)
           }
           assert.strictEqual(yield* limited({ date, "retry-after": "Sun, 06 Nov 1994 08:49:07 GMT" }, seedBody), 0)
         }))
 
-      it.live.each([
+      it.live.each<readonly [unknown, number]>([
         [60, 60],
         [1.5, 1.5],
         ["30", 30],
@@ -344,7 +358,10 @@ describe(`what Aden's answers mean (${transportsTested})`, () => {
       Effect.gen(function*() {
         const { failing } = yield* start(transport)
         for (const { call, name } of calls) {
-          const { error, requests } = yield* failing(call, reply(403, { error: "forbidden", message: "Not this tenant" }))
+          const { error, requests } = yield* failing(
+            call,
+            reply(403, { error: "forbidden", message: "Not this tenant" })
+          )
           assert(error._tag === "AdenForbidden", `${name}: ${error._tag}`)
           assert.strictEqual(error.detail, "Not this tenant")
           assert.strictEqual(requests, 1, name)
@@ -411,21 +428,24 @@ describe(`what Aden's answers mean (${transportsTested})`, () => {
         assertUnavailable(list.error, "AdenProtocolError")
       }))
 
-    it.live.each([400, 402, 405, 406, 409, 410, 413, 418, 422, 451])("%i: AdenRejected with status and message, not retried", (status) =>
-      Effect.gen(function*() {
-        const { failing } = yield* start(transport)
-        for (const { call, name } of calls) {
-          const { error, requests } = yield* failing(call, reply(status, { error: "odd", message: "Cannot do that" }))
-          assert(error._tag === "AdenRejected", `${name}: ${error._tag}`)
-          assert.strictEqual(error.status, status)
-          assert.strictEqual(error.detail, "Cannot do that")
-          assert.isFalse(error.isRetryable)
-          assert.strictEqual(requests, 1, name)
-        }
-        const bare = yield* failing(refresh, html(status))
-        assert(bare.error._tag === "AdenRejected", bare.error._tag)
-        assert.strictEqual(bare.error.detail, "")
-      }))
+    it.live.each([400, 402, 405, 406, 409, 410, 413, 418, 422, 451])(
+      "%i: AdenRejected with status and message, not retried",
+      (status) =>
+        Effect.gen(function*() {
+          const { failing } = yield* start(transport)
+          for (const { call, name } of calls) {
+            const { error, requests } = yield* failing(call, reply(status, { error: "odd", message: "Cannot do that" }))
+            assert(error._tag === "AdenRejected", `${name}: ${error._tag}`)
+            assert.strictEqual(error.status, status)
+            assert.strictEqual(error.detail, "Cannot do that")
+            assert.isFalse(error.isRetryable)
+            assert.strictEqual(requests, 1, name)
+          }
+          const bare = yield* failing(refresh, html(status))
+          assert(bare.error._tag === "AdenRejected", bare.error._tag)
+          assert.strictEqual(bare.error.detail, "")
+        })
+    )
 
     it.live("an error of Aden's whose body is too long to read is told by its status", () =>
       Effect.gen(function*() {

@@ -415,7 +415,9 @@ describe(`fields of Aden's answers (${transportsTested})`, () => {
         const { client, credential, server } = yield* start(transport, { circuitBreaker: { failures: 1000 } })
         const deep = "[".repeat(10_000) + "]".repeat(10_000)
         assert.strictEqual(
-          (yield* credential(`{"access_token":"${accessToken}","metadata":{"deep":${deep},"team":"T1"}}`)).metadata.get("team"),
+          (yield* credential(`{"access_token":"${accessToken}","metadata":{"deep":${deep},"team":"T1"}}`)).metadata.get(
+            "team"
+          ),
           "T1"
         )
         assertProtocolError(yield* Effect.flip(credential(deep)), /unexpected body/)
@@ -445,7 +447,11 @@ describe(`fields of Aden's answers (${transportsTested})`, () => {
           }
         })
         assert.deepStrictEqual(Array.from(answered.metadata), [["portal_id", "1"]])
-        const everything = JSON.stringify([answered, Array.from(answered.metadata), Redacted.value(answered.accessToken)])
+        const everything = JSON.stringify([
+          answered,
+          Array.from(answered.metadata),
+          Redacted.value(answered.accessToken)
+        ])
         assert.notInclude(everything, secret.slice(0, 8))
       }))
 

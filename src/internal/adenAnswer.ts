@@ -4,10 +4,10 @@
  */
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
+import * as Headers from "effect/http/Headers"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import * as Headers from "effect/http/Headers"
 import { ErrorAnswer } from "../AdenApi.ts"
 import {
   AdenForbidden,
@@ -21,10 +21,10 @@ import {
   RefreshFailed
 } from "../CredentialError.ts"
 import type { AdenFailure, AdenRequestFailure } from "../CredentialError.ts"
-import { cleanMessage, cleanText } from "./foreignText.ts"
+import { cleanMessage } from "./foreignText.ts"
 import { isLoopback } from "./loopback.ts"
 
-/** One answer, read completely. */
+/** One answer, read completely. `body` is text without a byte order mark. */
 export interface Answer {
   readonly status: number
   readonly headers: Headers.Headers
@@ -50,12 +50,16 @@ export const protocolError = (
 ): AdenUnavailable =>
   new AdenUnavailable({
     id,
-    reason: new AdenProtocolError({ detail: cleanText(detail), status: options.status, isTransient: options.isTransient })
+    reason: new AdenProtocolError({
+      detail: cleanMessage(detail),
+      status: options.status,
+      isTransient: options.isTransient
+    })
   })
 
-/** The JSON of a body, without a byte order mark. */
-const parseJson = (body: string): Option.Option<unknown> =>
-  Option.liftThrowable((text: string): unknown => JSON.parse(text))(body.startsWith("\ufeff") ? body.slice(1) : body)
+export const isSuccessful = (answer: Answer): boolean => answer.status >= 200 && answer.status < 300
+
+const parseJson = Option.liftThrowable((text: string): unknown => JSON.parse(text))
 
 /** Reads the body of a successful answer. */
 export const decodeAnswer = <A, I>(
@@ -132,23 +136,22 @@ export const reauthorizationUrl = (text: string | null | undefined): string | un
 
 /** The `Date` of an answer, in ms. */
 export const serverTime = (headers: Headers.Headers): Option.Option<number> =>
-  Option.flatMap(Headers.get(headers, "date"), (text) =>
-    Option.map(Result.getSuccess(Headers.parseHttpDate(text)), DateTime.toEpochMillis))
-
-const retryAfterOf = (answer: Answer, error: Option.Option<typeof ErrorAnswer.Type>): Duration.Duration =>
-  Option.match(
-    Option.orElse(
-      // RFC 9110, section 10.2.3: a date is read against the answer's own clock, which sent it.
-      Option.flatMap(Headers.get(answer.headers, "retry-after"), (text) =>
-        Option.map(Result.getSuccess(Headers.parseRetryAfter(text)), (hint) =>
-          Headers.retryAfterDelay(hint, Option.getOrElse(serverTime(answer.headers), () => answer.receivedAt)))),
-      () => Option.flatMap(error, (body) => secondsOf(body.retry_after))
-    ),
-    {
-      onNone: () => defaultRetryAfter,
-      onSome: (hint) => Duration.clamp(hint, { minimum: Duration.zero, maximum: maximumRetryAfter })
-    }
+  Option.flatMap(
+    Headers.get(headers, "date"),
+    (text) => Option.map(Result.getSuccess(Headers.parseHttpDate(text)), DateTime.toEpochMillis)
   )
+
+const retryAfterOf = (answer: Answer, error: Option.Option<typeof ErrorAnswer.Type>): Duration.Duration => {
+  // RFC 9110, section 10.2.3: a date is read against the clock that sent it, the answer's own.
+  const now = Option.getOrElse(serverTime(answer.headers), () => answer.receivedAt)
+  return Headers.get(answer.headers, "retry-after").pipe(
+    Option.flatMap((text) => Result.getSuccess(Headers.parseRetryAfter(text))),
+    Option.map((hint) => Headers.retryAfterDelay(hint, now)),
+    Option.orElse(() => Option.flatMap(error, (body) => secondsOf(body.retry_after))),
+    Option.getOrElse(() => defaultRetryAfter),
+    Duration.clamp({ minimum: Duration.zero, maximum: maximumRetryAfter })
+  )
+}
 
 /** `retry_after` in a body: seconds, as a number or as text. */
 const secondsOf = (value: unknown): Option.Option<Duration.Duration> => {

@@ -21,13 +21,14 @@ const tooLarge = "it is larger than 16 MiB"
 /** What a file holds, or what is wrong with it, without any of its content. */
 type Opened = Result.Result<StoredCredential, string>
 
-/** Where the credential of an id is. `Unreadable`: there is a file that is, or may be, its own. */
+/**
+ * Where the credential of an id is. `Absent`: nowhere; another one may have the plain name. `Unreadable`: there is a file that
+ * is, or may be, its own.
+ */
 export type Located =
-  | { readonly _tag: "Absent" }
+  | { readonly _tag: "Absent"; readonly plainIsTaken: boolean }
   | { readonly _tag: "Found"; readonly name: string; readonly stored: StoredCredential }
   | { readonly _tag: "Unreadable"; readonly name: string; readonly detail: string }
-
-const absent: Located = { _tag: "Absent" }
 
 const decodeUtf8 = (bytes: Uint8Array): Result.Result<string, string> =>
   Result.try({
@@ -71,11 +72,11 @@ export const makeCredentialFiles = (files: PrivateFiles, folder: string, keys: F
           ? { _tag: "Found", name: escaped, stored: second.value.success }
           : { _tag: "Unreadable", name: escaped, detail: "it holds another credential" }
       }
-      if (Option.isNone(first)) return absent
+      if (Option.isNone(first)) return { _tag: "Absent", plainIsTaken: false }
       if (Result.isFailure(first.value)) return { _tag: "Unreadable", name: plain, detail: first.value.failure }
       // another id that shares the plain name rests there by right; any other was put there
       return belongsTo(first.value.success.credential.id, plain)
-        ? absent
+        ? { _tag: "Absent", plainIsTaken: true }
         : { _tag: "Unreadable", name: plain, detail: "it holds another credential" }
     }
   )

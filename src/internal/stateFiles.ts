@@ -4,6 +4,7 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { Buffer } from "node:buffer"
+import type { StorageInsecure, StorageIoFailed } from "../CredentialError.ts"
 import { CredentialState } from "../CredentialStorage.ts"
 import { canBeRead, escapedName, plainName } from "./entryName.ts"
 import type { PrivateFiles } from "./privateFiles.ts"
@@ -11,6 +12,13 @@ import { decodeState, encodeState } from "./storedState.ts"
 
 const suffix = ".json"
 const maximumBytes = 64 * 1024
+
+/** A state with the name of its file, if there is one; else another id may have the plain name. */
+export interface LocatedState {
+  readonly name: string | undefined
+  readonly state: CredentialState
+  readonly plainIsTaken: boolean
+}
 
 export const makeStateFiles = (files: PrivateFiles, folder: string) => {
   const fileOf = (name: string): string => files.fileIn(folder, `${name}${suffix}`)
@@ -21,18 +29,22 @@ export const makeStateFiles = (files: PrivateFiles, folder: string) => {
       Effect.catchTag("FileTooLarge", () => Effect.succeedSome(""))
     )
 
-  /** The state of an id, with the name of its file if there is one. A file that is no state says nothing, and may be replaced. */
-  const locate = Effect.fnUntraced(function*(id: string) {
+  /** The state of an id. A file that is no state says nothing, and may be replaced. */
+  const locate = Effect.fnUntraced(function*(
+    id: string
+  ): Effect.fn.Return<LocatedState, StorageIoFailed | StorageInsecure> {
     const plain = plainName(id)
     let damaged: string | undefined
+    let plainIsTaken = false
     for (const name of canBeRead(plain) ? [plain, escapedName(id)] : [escapedName(id)]) {
       const text = yield* readText(name)
       if (Option.isNone(text)) continue
       const stored = decodeState(text.value)
       if (Option.isNone(stored)) damaged ??= name
-      else if ((stored.value.id ?? id) === id) return { name, state: stored.value.state }
+      else if ((stored.value.id ?? id) === id) return { name, state: stored.value.state, plainIsTaken }
+      else plainIsTaken ||= name === plain
     }
-    return { name: damaged, state: CredentialState.initial }
+    return { name: damaged, state: CredentialState.initial, plainIsTaken }
   })
 
   const write = (name: string, id: string, state: CredentialState) =>

@@ -21,6 +21,7 @@ import { CredentialState, CredentialStorage } from "../CredentialStorage.ts"
 import type { StorageChange } from "../CredentialStorage.ts"
 import type { FernetKeys } from "../Fernet.ts"
 import { makeCredentialFiles } from "../internal/credentialFiles.ts"
+import type { Located } from "../internal/credentialFiles.ts"
 import { checkCredentialId } from "../internal/credentialId.ts"
 import { configuredKeys, defaultDirectory, parseKeys } from "../internal/encryptionKeys.ts"
 import { chooseName, escapedName, foldName, plainName } from "../internal/entryName.ts"
@@ -28,6 +29,7 @@ import { makeIndexFile } from "../internal/indexFile.ts"
 import { makeKeyedLock } from "../internal/keyedLock.ts"
 import { makePrivateFiles } from "../internal/privateFiles.ts"
 import { makeStateFiles } from "../internal/stateFiles.ts"
+import type { LocatedState } from "../internal/stateFiles.ts"
 import { inOperation } from "../internal/storageFault.ts"
 import { encodeCredential } from "../internal/storedCredential.ts"
 
@@ -93,9 +95,17 @@ export class EncryptedFileStorage {
 
 // internal
 
+/** As of `CredentialStorage.save`. */
+interface SaveOptions {
+  readonly expectedGeneration?: number | undefined
+  readonly state?: CredentialState | undefined
+}
+
 /** Locks of this process, keyed by directory and what is locked in it: several layers may have one directory. */
 const writing = makeKeyedLock()
 const held = makeKeyedLock()
+
+const absent: Located = { _tag: "Absent", plainIsTaken: false }
 
 const make = Effect.fnUntraced(function*<E, R>(
   chosenDirectory: string | undefined,
@@ -138,7 +148,7 @@ const make = Effect.fnUntraced(function*<E, R>(
 
   const locate = Effect.fnUntraced(function*(id: string) {
     yield* checkCredentialId(id)
-    return (yield* canRead(folders.credentials)) ? yield* credentials.locate(id) : { _tag: "Absent" } as const
+    return (yield* canRead(folders.credentials)) ? yield* credentials.locate(id) : absent
   })
 
   const cannotOpen = (id: string, located: { readonly name: string; readonly detail: string }) =>
@@ -185,31 +195,41 @@ const make = Effect.fnUntraced(function*<E, R>(
 
   const writeState = Effect.fnUntraced(function*(
     id: string,
-    name: string | undefined,
+    before: LocatedState,
     state: CredentialState,
     inUse: NamesInUse
   ) {
-    yield* states.write(name ?? chooseName(id, yield* inUse.states, files.windows), id, state)
+    const name = before.name ?? chooseName(id, before.plainIsTaken, yield* inUse.states, files.windows)
+    yield* states.write(name, id, state)
   })
 
-  const put = Effect.fnUntraced(function*<E2>(
+  const put = Effect.fnUntraced(function*(
     credential: Credential,
     inUse: NamesInUse,
-    checkGeneration: (actual: number) => Effect.Effect<void, E2>
+    options: SaveOptions
   ) {
     const { id } = credential
     const located = yield* locate(id)
     if (located._tag === "Unreadable") return yield* cannotOpen(id, located)
-    const { name: stateName, state } = yield* states.locate(id)
-    yield* checkGeneration(state.generation)
+    const before = yield* states.locate(id)
+    const { generation } = before.state
+    const expected = options.expectedGeneration
+    if (expected !== undefined && expected !== generation) {
+      return yield* new GenerationConflict({ id, expected, actual: generation })
+    }
     const stored = located._tag === "Found" ? located.stored : undefined
     const document = encodeCredential(credential, yield* DateTime.now, stored)
     if (Result.isFailure(document)) return yield* new StorageRefused({ detail: document.failure })
     const name = located._tag === "Found"
       ? located.name
-      : chooseName(id, yield* inUse.credentials, files.windows)
+      : chooseName(id, located.plainIsTaken, yield* inUse.credentials, files.windows)
     // first the count: nobody can see the new credential under the old one
-    yield* writeState(id, stateName, new CredentialState({ ...state, generation: state.generation + 1 }), inUse)
+    yield* writeState(
+      id,
+      before,
+      new CredentialState({ ...(options.state ?? before.state), generation: generation + 1 }),
+      inUse
+    )
     yield* credentials.write(name, document.success)
     // Hive may have come to write the plain name since: two files of one credential would outlive one another
     if (name !== escapedName(id)) yield* credentials.remove(escapedName(id))
@@ -237,21 +257,16 @@ const make = Effect.fnUntraced(function*<E, R>(
     save: Effect.fn("EncryptedFileStorage.save")(
       function*(credential, options) {
         const { id } = credential
-        const expected = options?.expectedGeneration
         yield* checkCredentialId(id)
         yield* ensureFolders
         const inUse = yield* namesInUse
-        const checkGeneration = (actual: number) =>
-          expected === undefined || expected === actual
-            ? Effect.void
-            : Effect.fail(new GenerationConflict({ id, expected, actual }))
-        yield* writingEntry(id)(Effect.andThen(put(credential, inUse, checkGeneration), updateIndex))
+        yield* writingEntry(id)(Effect.andThen(put(credential, inUse, options ?? {}), updateIndex))
       },
       (effect, { id }) => inOperation("save", id)(effect)
     ),
     saveMany: Effect.fn("EncryptedFileStorage.saveMany")(
-      function*(many) {
-        const failures = new Map<string, StorageFailure>()
+      function*(many, options) {
+        const failures = new Map<string, StorageFailure | GenerationConflict>()
         if (many.length === 0) return failures
         yield* ensureFolders
         const inUse = yield* namesInUse
@@ -260,7 +275,12 @@ const make = Effect.fnUntraced(function*<E, R>(
           latest.values(),
           (credential) =>
             checkCredentialId(credential.id).pipe(
-              Effect.andThen(writingEntry(credential.id)(put(credential, inUse, () => Effect.void))),
+              Effect.andThen(
+                writingEntry(credential.id)(put(credential, inUse, {
+                  expectedGeneration: options?.expectedGenerations?.get(credential.id),
+                  state: options?.state
+                }))
+              ),
               inOperation("save", credential.id),
               Effect.catch((failure) => Effect.sync(() => failures.set(credential.id, failure)))
             ),
@@ -318,8 +338,9 @@ const make = Effect.fnUntraced(function*<E, R>(
         yield* ensureFolders
         const inUse = yield* namesInUse
         yield* writingEntry(id)(Effect.gen(function*() {
-          const { name, state: { generation } } = yield* states.locate(id)
-          yield* writeState(id, name, new CredentialState({ ...state, generation }), inUse)
+          const before = yield* states.locate(id)
+          const { generation } = before.state
+          yield* writeState(id, before, new CredentialState({ ...state, generation }), inUse)
         }))
       },
       (effect, id) => inOperation("saveState", id)(effect)

@@ -10,6 +10,7 @@ import * as PubSub from "effect/PubSub"
 import * as Stream from "effect/Stream"
 import { Credential, CredentialKey } from "../Credential.ts"
 import { GenerationConflict } from "../CredentialError.ts"
+import type { StorageFailure } from "../CredentialError.ts"
 import { CredentialState, CredentialStorage } from "../CredentialStorage.ts"
 import type { StorageChange } from "../CredentialStorage.ts"
 import { checkCredentialId } from "../internal/credentialId.ts"
@@ -74,33 +75,45 @@ const make = Effect.fnUntraced(function*(initial: Iterable<Credential>) {
     inOperation(operation, id)(Effect.map(checkCredentialId(id), use))
 
   // a write is one step of one fiber: nothing comes between the look at the generation and the change
-  const put = (credential: Credential): void => {
-    const { id } = credential
-    const stored = credentials.get(id)
-    const state = stateOf(id)
-    credentials.set(id, stored === undefined ? credential : keepUnknownFields(stored, credential))
-    states.set(id, new CredentialState({ ...state, generation: state.generation + 1 }))
-    publish({ _tag: "Saved", id })
-  }
+  const put = (credential: Credential, options: {
+    readonly expectedGeneration?: number | undefined
+    readonly state?: CredentialState | undefined
+  }): Effect.Effect<void, GenerationConflict> =>
+    Effect.suspend(() => {
+      const { id } = credential
+      const { expectedGeneration: expected, state = stateOf(id) } = options
+      const { generation: actual } = stateOf(id)
+      if (expected !== undefined && expected !== actual) {
+        return Effect.fail(new GenerationConflict({ id, expected, actual }))
+      }
+      const stored = credentials.get(id)
+      credentials.set(id, stored === undefined ? credential : keepUnknownFields(stored, credential))
+      states.set(id, new CredentialState({ ...state, generation: actual + 1 }))
+      publish({ _tag: "Saved", id })
+      return Effect.void
+    })
 
   return CredentialStorage.of({
     load: Effect.fn("MemoryStorage.load")((id) =>
       checked("load", id, () => Option.fromUndefinedOr(credentials.get(id)))
     ),
     save: Effect.fn("MemoryStorage.save")(function*(credential, options) {
-      const { id } = credential
-      yield* inOperation("save", id)(checkCredentialId(id))
-      const expected = options?.expectedGeneration
-      const actual = stateOf(id).generation
-      if (expected !== undefined && expected !== actual) return yield* new GenerationConflict({ id, expected, actual })
-      put(credential)
+      yield* inOperation("save", credential.id)(checkCredentialId(credential.id))
+      yield* put(credential, options ?? {})
     }),
-    saveMany: Effect.fn("MemoryStorage.saveMany")(function*(many) {
-      const [, failures] = yield* Effect.partition(
-        many,
-        (credential) => checked("save", credential.id, () => put(credential))
-      )
-      return new Map(failures.map((failure) => [failure.id ?? "", failure]))
+    saveMany: Effect.fn("MemoryStorage.saveMany")(function*(many, options) {
+      const failures = new Map<string, StorageFailure | GenerationConflict>()
+      for (const credential of many) {
+        const { id } = credential
+        yield* inOperation("save", id)(checkCredentialId(id)).pipe(
+          Effect.andThen(put(credential, {
+            expectedGeneration: options?.expectedGenerations?.get(id),
+            state: options?.state
+          })),
+          Effect.catch((failure) => Effect.sync(() => failures.set(id, failure)))
+        )
+      }
+      return failures
     }),
     delete: Effect.fn("MemoryStorage.delete")((id) =>
       checked("delete", id, () => {

@@ -228,6 +228,28 @@ describe("EncryptedFileStorage", () => {
         assert.sameMembers(fs.readdirSync(path.join(directory, "credentials")), before)
       }))
 
+    it.effect("a name that was taken while saveMany is at work is not taken again", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        let listings = 0
+        const others = Array.from({ length: 20 }, (_, index) => apiKey(`other ${index}`))
+        yield* withFileSystem(directory, (base) => ({
+          // the first listing looks for abandoned files; right after the second, of the names in use, another writer takes one
+          readDirectory: (folder) =>
+            Effect.tap(base.readDirectory(folder), () => {
+              if (path.basename(folder) !== "credentials" || ++listings !== 2) return Effect.void
+              return Effect.orDie(inDirectory(directory)((storage) => storage.save(apiKey("a/b", "slash"))))
+            })
+        }))((storage) => storage.saveMany([...others, apiKey("a_b", "underscore")]))
+        assert.isAtLeast(listings, 2)
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          assert.strictEqual(valueOf(yield* storage.load("a/b")), "slash")
+          assert.strictEqual(valueOf(yield* storage.load("a_b")), "underscore")
+          assert.strictEqual((yield* storage.loadState("a/b")).generation, 1)
+          assert.strictEqual((yield* storage.loadState("a_b")).generation, 1)
+        }))
+      }))
+
     it.effect("where Hive came to write the plain name later, its file counts and the escaped one goes with the next save", () =>
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory

@@ -213,6 +213,17 @@ export const suite = <E>(name: string, layer: Layer.Layer<CredentialStorage, E>)
           assert.deepStrictEqual(yield* storage.loadState("x"), new CredentialState({ generation: 2 }))
         })))
 
+      it.effect("given to a save, it is saved with the entry", () =>
+        withStorage(Effect.fnUntraced(function*(storage) {
+          const state = new CredentialState({ generation: 40, lastConfirmed: DateTime.makeUnsafe(5_000) })
+          yield* storage.saveState("x", new CredentialState({ generation: 0, lastError: "AdenUnavailable" }))
+          yield* storage.save(apiKey("x", "1"), { state })
+          assert.deepStrictEqual(yield* storage.loadState("x"), new CredentialState({ ...state, generation: 1 }))
+          yield* storage.saveMany([apiKey("x", "2"), apiKey("y", "1")], { state })
+          assert.deepStrictEqual(yield* storage.loadState("x"), new CredentialState({ ...state, generation: 2 }))
+          assert.deepStrictEqual(yield* storage.loadState("y"), new CredentialState({ ...state, generation: 1 }))
+        })))
+
       it.effect("goes with its entry, and without one too", () =>
         withStorage(Effect.fnUntraced(function*(storage) {
           yield* storage.save(apiKey("x", "1"))
@@ -249,6 +260,18 @@ export const suite = <E>(name: string, layer: Layer.Layer<CredentialStorage, E>)
         withStorage(Effect.fnUntraced(function*(storage) {
           yield* storage.saveMany([apiKey("x", "1"), apiKey("x", "2")])
           assert.strictEqual(valueOf(yield* storage.load("x")), "2")
+        })))
+
+      it.effect("one that expects another generation is not written, and the others are", () =>
+        withStorage(Effect.fnUntraced(function*(storage) {
+          yield* storage.saveMany([apiKey("x", "1"), apiKey("y", "1")])
+          const failures = yield* storage.saveMany([apiKey("x", "2"), apiKey("y", "2"), apiKey("z", "2")], {
+            expectedGenerations: new Map([["x", 0], ["y", 1]])
+          })
+          assert.deepStrictEqual(Array.from(failures, ([id, { _tag }]) => [id, _tag]), [["x", "GenerationConflict"]])
+          assert.strictEqual(valueOf(yield* storage.load("x")), "1")
+          assert.strictEqual(valueOf(yield* storage.load("y")), "2")
+          assert.strictEqual(valueOf(yield* storage.load("z")), "2")
         })))
 
       it.effect("one that fails does not spoil the others", () =>

@@ -35,7 +35,7 @@ const program = Effect.gen(function*() {
 
   const smithy = memoizeIdentityProvider(
     () => Promise.resolve({ token: accessToken, expiration: DateTime.toDate(expiresAt) }),
-    (identity) => identity.expiration.getTime() - Date.now() < 300_000,
+    (identity) => (identity.expiration?.getTime() ?? Infinity) - Date.now() < 300_000,
     () => true
   )
   if (smithy === undefined) return yield* Effect.die("smithy has no provider")

@@ -12,6 +12,7 @@ import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
@@ -304,18 +305,6 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     return yield* renewal.read(yield* find(ref))
   }, (effect, ref) => Effect.catchTag(effect, "CredentialNotFound", () => Effect.fail(new CredentialNotFound({ ref }))))
 
-  /** The entry of a ref while it is fresh: no I/O, no fiber and no span on this path. */
-  const fresh = (ref: CredentialRef, now: number): CredentialEntry | undefined => {
-    const entry = table.known(ref)
-    return entry !== undefined && now < entry.freshUntil ? entry : undefined
-  }
-
-  const get = (ref: CredentialRef): Effect.Effect<Credential, CredentialFailure> =>
-    Effect.withFiber((fiber) => {
-      const entry = fresh(ref, fiber.getRef(Clock.Clock).currentTimeMillisUnsafe())
-      return entry?.credential === undefined ? findAndRead(ref) : Effect.succeed(entry.credential)
-    })
-
   const keyOf = (ref: CredentialRef, credential: Credential) =>
     credential.defaultKey === undefined
       ? Effect.fail(new CredentialKeyNotFound({ ref }))
@@ -326,13 +315,49 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     return yield* keyOf(ref, yield* renewal.readFor(yield* find(ref), ref, Duration.toMillis(minTimeLeft)))
   }, (effect, ref) => Effect.catchTag(effect, "CredentialNotFound", () => Effect.fail(new CredentialNotFound({ ref }))))
 
-  const currentToken = (
-    ref: CredentialRef
-  ): Effect.Effect<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound> =>
-    Effect.withFiber((fiber) =>
-      fresh(ref, fiber.getRef(Clock.Clock).currentTimeMillisUnsafe())?.token ??
-        Effect.flatMap(findAndRead(ref), (credential) => keyOf(ref, credential))
-    )
+  /** The reads of one ref. While the credential is fresh they do no I/O, open no span and allocate nothing. */
+  const makeReads = (ref: CredentialRef) => {
+    let entry: CredentialEntry | undefined
+    let version = -1
+    // Looking the clock up costs as much as all the rest: a loop of reads does it once.
+    let context: Context.Context<never> | undefined
+    let clock: Clock.Clock
+    const fresh = (fiber: Fiber.Fiber<unknown, unknown>): CredentialEntry | undefined => {
+      if (version !== table.version) {
+        entry = table.known(ref)
+        version = table.version
+      }
+      if (context !== fiber.context) {
+        context = fiber.context
+        clock = fiber.getRef(Clock.Clock)
+      }
+      return entry !== undefined && clock.currentTimeMillisUnsafe() < entry.freshUntil ? entry : undefined
+    }
+    const read = findAndRead(ref)
+    const readKey = Effect.flatMap(read, (credential) => keyOf(ref, credential))
+    return {
+      credential: Effect.withFiber<Credential, CredentialFailure>((fiber) => {
+        const credential = fresh(fiber)?.credential
+        return credential === undefined ? read : Effect.succeed(credential)
+      }),
+      token: Effect.withFiber<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound>((fiber) =>
+        fresh(fiber)?.token ?? readKey
+      )
+    }
+  }
+
+  /** The reads of the refs that are known to name something. */
+  const reads = new Map<CredentialRef, ReturnType<typeof makeReads>>()
+
+  const readsOf = (ref: CredentialRef): ReturnType<typeof makeReads> => {
+    const present = reads.get(ref)
+    if (present !== undefined) return present
+    const made = makeReads(ref)
+    if (table.known(ref) !== undefined) reads.set(ref, made)
+    return made
+  }
+
+  const get = (ref: CredentialRef): Effect.Effect<Credential, CredentialFailure> => readsOf(ref).credential
 
   function token(
     ref: CredentialRef
@@ -342,12 +367,12 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     options: { readonly minTimeLeft: Duration.Input }
   ): Effect.Effect<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound | InsufficientTimeLeft>
   function token(ref: CredentialRef, options?: { readonly minTimeLeft: Duration.Input }) {
-    return options === undefined ? currentToken(ref) : tokenFor(ref, Duration.fromInputUnsafe(options.minTimeLeft))
+    return options === undefined ? readsOf(ref).token : tokenFor(ref, Duration.fromInputUnsafe(options.minTimeLeft))
   }
 
   const require = Effect.fn("CredentialStore.require")(function*(refs: ReadonlyArray<CredentialRef>) {
     const results = yield* Effect.forEach(refs, (ref) =>
-      Effect.match(currentToken(ref), {
+      Effect.match(readsOf(ref).token, {
         onSuccess: () => undefined,
         onFailure: (error) => ({ ref, error })
       }), { concurrency: 16 })

@@ -7,13 +7,20 @@ import { TestClock } from "effect/testing"
 
 // An integration that was blocked when it was first seen has a state record and no entry.
 
-const store = Layer.fresh(CredentialStore.layer().pipe(
-  Layer.provide(AdenSyncProvider.layer()),
-  Layer.provide(Layer.unwrap(Effect.map(AdenEmulator, (aden) =>
-    AdenClient.layer({ baseUrl: aden.url, apiKey: aden.apiKey, retry: Schedule.recurs(0) })
-  ))),
-  Layer.provide(FetchHttpClient.layer)
-))
+const store = Layer.fresh(
+  CredentialStore.layer().pipe(
+    Layer.provide(AdenSyncProvider.layer()),
+    Layer.provide(
+      Layer.unwrap(
+        Effect.map(
+          AdenEmulator,
+          (aden) => AdenClient.layer({ baseUrl: aden.url, apiKey: aden.apiKey, retry: Schedule.recurs(0) })
+        )
+      )
+    ),
+    Layer.provide(FetchHttpClient.layer)
+  )
+)
 
 const setup = Layer.merge(
   MemoryStorage.layer(),

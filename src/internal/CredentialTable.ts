@@ -32,6 +32,8 @@ export class CredentialTable {
   readonly #byRef = new Map<CredentialRef, CredentialEntry>()
   #index: { readonly at: number; readonly accounts: Map<string, CredentialAccount> } | undefined = undefined
   #isStorageWarned = false
+  /** Counts the changes to what refs mean: what was found under an older version has to be looked for again. */
+  version = 0
 
   constructor(options: {
     readonly storage: CredentialStorage["Service"]
@@ -82,12 +84,15 @@ export class CredentialTable {
   /** Takes an entry into memory. The first of an id wins; those who read it meanwhile use the same one. */
   keep(entry: CredentialEntry): CredentialEntry {
     const present = this.#entries.get(entry.id)
-    if (present === undefined) this.#entries.set(entry.id, entry)
-    return present ?? entry
+    if (present !== undefined) return present
+    this.#entries.set(entry.id, entry)
+    this.version++
+    return entry
   }
 
   bind(ref: CredentialRef, entry: CredentialEntry): void {
     this.#byRef.set(ref, entry)
+    this.version++
   }
 
   /** The provider that renews a credential. One marked as Aden's without naming its provider is taken by the only provider. */
@@ -111,7 +116,7 @@ export class CredentialTable {
     yield* entry.measure()
     const account = accountOf(options.credential)
     this.#index?.accounts.set(entry.id, account)
-    if (before?.provider !== account.provider || before?.alias !== account.alias) this.#byRef.clear()
+    if (before?.provider !== account.provider || before?.alias !== account.alias) this.#forgetRefs()
   })
 
   /** Reads the entry from storage into memory; false when there is none. What a failing disk did not take is left alone. */
@@ -152,7 +157,12 @@ export class CredentialTable {
     entry.clear()
     this.#entries.delete(entry.id)
     this.#index?.accounts.delete(entry.id)
+    this.#forgetRefs()
+  }
+
+  #forgetRefs(): void {
     this.#byRef.clear()
+    this.version++
   }
 
   /** The accounts in storage, read again when they were read longer ago than `maximumAge` ms. */
@@ -172,7 +182,7 @@ export class CredentialTable {
           ))
       ), { concurrency: indexConcurrency, discard: true })
     this.#index = { at: now, accounts }
-    this.#byRef.clear()
+    this.#forgetRefs()
     return accounts
   })
 

@@ -11,7 +11,7 @@ import { Fernet } from "../Fernet.ts"
 import type { FernetKeys } from "../Fernet.ts"
 import { belongsTo, canBeRead, escapedName, namesItsId, plainName } from "./entryName.ts"
 import type { PrivateFiles } from "./privateFiles.ts"
-import { decodeCredential } from "./storedCredential.ts"
+import { checkTenant, decodeCredential } from "./storedCredential.ts"
 import type { StoredCredential } from "./storedCredential.ts"
 
 const suffix = ".enc"
@@ -36,8 +36,16 @@ const decodeUtf8 = (bytes: Uint8Array): Result.Result<string, string> =>
     catch: () => "its content is not UTF-8 text"
   })
 
-export const makeCredentialFiles = (files: PrivateFiles, folder: string, keys: FernetKeys) => {
+export const makeCredentialFiles = (
+  files: PrivateFiles,
+  folder: string,
+  keys: FernetKeys,
+  tenantId: string | undefined
+) => {
   const fileOf = (name: string): string => files.fileIn(folder, `${name}${suffix}`)
+
+  const decode = (plaintext: Uint8Array): Opened =>
+    decodeUtf8(plaintext).pipe(Result.flatMap(decodeCredential), Result.flatMap(checkTenant(tenantId)))
 
   const openOnce = (name: string): Effect.Effect<Option.Option<Opened>, StorageIoFailed | StorageInsecure> =>
     files.read(fileOf(name), maximumBytes).pipe(
@@ -45,7 +53,7 @@ export const makeCredentialFiles = (files: PrivateFiles, folder: string, keys: F
         onNone: () => Effect.succeedNone,
         onSome: (bytes) =>
           Fernet.decrypt(keys, Buffer.from(bytes).toString("latin1")).pipe(
-            Effect.map((plaintext) => Result.flatMap(decodeUtf8(plaintext), decodeCredential)),
+            Effect.map(decode),
             Effect.catch((error) => Effect.succeed(Result.fail(error.message))),
             Effect.asSome
           )

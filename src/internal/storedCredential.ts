@@ -29,7 +29,8 @@ const modelled = new Set([
   "last_refreshed",
   "auto_refresh",
   "description",
-  "tags"
+  "tags",
+  "_tenant_id"
 ])
 const modelledInKey = new Set(["name", "value", "expires_at"])
 
@@ -104,6 +105,15 @@ export const decodeCredential = (document: string): Result.Result<StoredCredenti
     return { credential, members, keyTexts }
   })
 
+/** Refuses what another tenant wrote. A document that names no tenant, as Hive's, is anyone's. */
+export const checkTenant =
+  (tenantId: string | undefined) => (stored: StoredCredential): Result.Result<StoredCredential, string> => {
+    const owner = stored.members.get("_tenant_id")
+    return tenantId === undefined || owner === undefined || parseJson(owner) === tenantId
+      ? Result.succeed(stored)
+      : Result.fail("it belongs to another tenant")
+  }
+
 // ---------------------------------------------------------------------------------------------------------------------
 // Writing
 // ---------------------------------------------------------------------------------------------------------------------
@@ -170,12 +180,13 @@ const encodeKey = (
 
 /**
  * Writes a document over the one that is stored, if any. Fields of the stored one that the credential does not name are kept;
- * keys that it does not have are not.
+ * keys that it does not have are not. With a tenant, says whose it is.
  */
 export const encodeCredential = (
   credential: Credential,
   now: DateTime.Utc,
-  stored: StoredCredential | undefined
+  stored: StoredCredential | undefined,
+  tenantId?: string | undefined
 ): Result.Result<string, string> =>
   Result.gen(function*() {
     const members = new Map(stored?.members)
@@ -205,6 +216,7 @@ export const encodeCredential = (
     if (before === undefined || !sameTexts(before.tags, credential.tags)) {
       members.set("tags", JSON.stringify(credential.tags))
     }
+    if (tenantId !== undefined) members.set("_tenant_id", JSON.stringify(tenantId))
     yield* overlayExtra(members, credential.extra, modelled)
     addZone(members, "last_refreshed")
     for (const name of keptTimes) {

@@ -23,6 +23,7 @@ import type { FernetKeys } from "../Fernet.ts"
 import { makeCredentialFiles } from "../internal/credentialFiles.ts"
 import type { Located } from "../internal/credentialFiles.ts"
 import { checkCredentialId } from "../internal/credentialId.ts"
+import { CurrentTenant, tenantDirectory } from "../internal/currentTenant.ts"
 import { configuredKeys, defaultDirectory, parseKeys } from "../internal/encryptionKeys.ts"
 import { chooseName, escapedName, foldName, plainName } from "../internal/entryName.ts"
 import { makeIndexFile } from "../internal/indexFile.ts"
@@ -112,7 +113,8 @@ const make = Effect.fnUntraced(function*<E, R>(
   chosenKeys: Effect.Effect<FernetKeys, E, R>
 ) {
   const path = yield* Path.Path
-  const directory = path.resolve(chosenDirectory ?? (yield* defaultDirectory))
+  const tenantId = yield* CurrentTenant
+  const directory = tenantDirectory(path, path.resolve(chosenDirectory ?? (yield* defaultDirectory)), tenantId)
   const keys = yield* chosenKeys
   const files = yield* makePrivateFiles
   const folders = {
@@ -120,7 +122,7 @@ const make = Effect.fnUntraced(function*<E, R>(
     metadata: path.join(directory, "metadata"),
     state: path.join(directory, "state")
   }
-  const credentials = makeCredentialFiles(files, folders.credentials, keys)
+  const credentials = makeCredentialFiles(files, folders.credentials, keys, tenantId)
   const states = makeStateFiles(files, folders.state)
   const index = makeIndexFile(files, path.join(folders.metadata, "index.json"), credentials)
   const changes = yield* Effect.acquireRelease(PubSub.unbounded<StorageChange>(), PubSub.shutdown)
@@ -218,7 +220,7 @@ const make = Effect.fnUntraced(function*<E, R>(
       return yield* new GenerationConflict({ id, expected, actual: generation })
     }
     const stored = located._tag === "Found" ? located.stored : undefined
-    const document = encodeCredential(credential, yield* DateTime.now, stored)
+    const document = encodeCredential(credential, yield* DateTime.now, stored, tenantId)
     if (Result.isFailure(document)) return yield* new StorageRefused({ detail: document.failure })
     const name = located._tag === "Found"
       ? located.name

@@ -6,6 +6,7 @@
  */
 import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
+import { cleanText } from "./internal/foreignText.ts"
 
 /**
  * What every error of this package answers besides its own fields.
@@ -855,7 +856,7 @@ export class TenantError extends Schema.TaggedError<TenantError>()("TenantError"
   reason: Schema.Union([AdenConfigError, InvalidTenantId, TenantLookupFailed])
 }) implements Actionable {
   override get message(): string {
-    return `Tenant ${JSON.stringify(this.tenantId)} has no credentials: ${this.reason.message}`
+    return `Tenant ${JSON.stringify(cleanText(this.tenantId))} has no credentials: ${this.reason.message}`
   }
   get isRetryable(): boolean {
     return this.reason._tag === "TenantLookupFailed" && this.reason.isTransient

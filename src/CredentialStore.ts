@@ -300,10 +300,20 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     return (yield* resolver.findStored(ref)) ?? (yield* resolver.findListed(ref))
   })
 
+  /** Whoever waits for the credential of a ref waits no longer than the deadline, and is told of what it asked for. */
+  const answering = <A, E>(effect: Effect.Effect<A, E | CredentialNotFound>, ref: CredentialRef) =>
+    effect.pipe(
+      Effect.catchIf(
+        (error) => error instanceof CredentialNotFound,
+        () => Effect.fail(new CredentialNotFound({ ref }))
+      ),
+      renewal.withinDeadline(ref)
+    )
+
   const findAndRead = Effect.fn("CredentialStore.get")(function*(ref: CredentialRef) {
     yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
     return yield* renewal.read(yield* find(ref))
-  }, (effect, ref) => Effect.catchTag(effect, "CredentialNotFound", () => Effect.fail(new CredentialNotFound({ ref }))))
+  }, answering)
 
   const keyOf = (ref: CredentialRef, credential: Credential) =>
     credential.defaultKey === undefined
@@ -313,7 +323,7 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
   const tokenFor = Effect.fn("CredentialStore.token")(function*(ref: CredentialRef, minTimeLeft: Duration.Duration) {
     yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
     return yield* keyOf(ref, yield* renewal.readFor(yield* find(ref), ref, Duration.toMillis(minTimeLeft)))
-  }, (effect, ref) => Effect.catchTag(effect, "CredentialNotFound", () => Effect.fail(new CredentialNotFound({ ref }))))
+  }, answering)
 
   /** The reads of one ref. While the credential is fresh they do no I/O, open no span and allocate nothing. */
   const makeReads = (ref: CredentialRef) => {
@@ -410,7 +420,7 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     entry.clear()
     entry.isUnsaved = false
     yield* table.load(entry)
-    resolver.forgetMissing()
+    resolver.forgetList()
   })
 
   /** The id of what is stored under a ref, even if it cannot be opened. */
@@ -500,7 +510,7 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     getOption,
     getKey,
     token,
-    tokens: (ref) => following.tokens(ref, find(ref)),
+    tokens: (ref) => following.tokens(ref, findAndRead(ref)),
     require,
     awaitReauthorization,
     save,

@@ -359,6 +359,13 @@ describe("CredentialStore: what a read answers", () => {
       assert.strictEqual(yield* count("list"), 2)
     }).pipe(Effect.provide(setup({ aden: oneHour }))))
 
+  it.effect("many unknown refs: one list answers them all", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      for (let i = 0; i < 100; i++) yield* Effect.flip(store.token(`nothing-${i % 10}`))
+      assert.strictEqual(yield* count("list"), 1)
+    }).pipe(Effect.provide(setup({ aden: oneHour }))))
+
   it.effect("an empty ref: CredentialNotFound, no request", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
@@ -382,6 +389,28 @@ describe("CredentialStore: what a read answers", () => {
       yield* Effect.flip(store.token("hubspot"))
       assert.strictEqual(yield* count("refresh"), 2)
     }).pipe(Effect.provide(setup({ aden: oneHour }))))
+
+  it.effect("a GET that answers an expired token: it is not served, but renewed", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      yield* aden.expire("hubspot")
+      yield* TestClock.adjust("2 hours")
+      const store = yield* CredentialStore
+      const credential = yield* store.get("hubspot")
+      assert.isTrue(DateTime.isGreaterThan(credential.expiresAt!, yield* DateTime.now))
+      assert.strictEqual(yield* count("refresh"), 1)
+    }).pipe(Effect.provide(setup({ aden: { ...oneHour, refreshOnGet: false } }))))
+
+  it.effect("the deadline covers the search in Aden's list", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const store = yield* CredentialStore
+      yield* aden.setFault(Fault.Hang())
+      const fiber = yield* Effect.forkChild(Effect.flip(store.token("nothing")))
+      yield* eventually(Effect.map(count("list"), (n) => n === 1))
+      yield* TestClock.adjust("10 seconds")
+      assert.strictEqual((yield* Fiber.join(fiber))._tag, "AdenUnavailable")
+    }).pipe(Effect.provide(setup({ aden: oneHour, store: { deadline: "10 seconds" } }))))
 
   it.effect("a caller without a usable token waits at most the deadline, then AdenUnavailable", () =>
     Effect.gen(function*() {
@@ -550,6 +579,18 @@ describe("CredentialStore: refresh and concurrency", () => {
       assert.strictEqual(Redacted.value(stored.keys.get("access_token")!.value), "my-own-token")
     }).pipe(Effect.provide(setup({ aden: oneHour }))))
 
+  it.effect("what another process confirmed a moment ago is not asked for again", () =>
+    Effect.gen(function*() {
+      yield* token("github")
+      yield* TestClock.adjust("6 minutes")
+      yield* restarted(Effect.andThen(token("github"), eventually(Effect.map(count("get"), (n) => n === 2))))
+      const before = yield* count("get")
+      yield* token("github")
+      yield* TestClock.adjust("1 second")
+      yield* token("github")
+      assert.strictEqual(yield* count("get"), before)
+    }).pipe(Effect.provide(setup({ aden: forever }))))
+
   it.effect("invalidate: the token at hand is not served again", () =>
     Effect.gen(function*() {
       const store = yield* CredentialStore
@@ -691,6 +732,33 @@ describe("CredentialStore: sync", () => {
       const report = yield* store.sync
       assert.deepStrictEqual(report.synced.map((each) => each.id), ["github"])
       assert.deepStrictEqual(report.failed.map((each) => [each.id, each.error._tag]), [["hubspot", "AdenUnavailable"]])
+    }).pipe(Effect.provide(setup())))
+
+  it.effect("what is blocked and was never fetched can be validated, refreshed and re-checked", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const store = yield* CredentialStore
+      yield* store.sync
+      const validation = yield* store.validate("slack")
+      assert.isFalse(validation.valid)
+      assert.strictEqual((yield* Effect.flip(store.refresh("slack")))._tag, "ReauthRequired")
+      yield* aden.connect("slack")
+      yield* TestClock.adjust("31 seconds")
+      yield* token("slack")
+    }).pipe(Effect.provide(setup())))
+
+  it.effect("a rate limit during a sync is remembered for the credential", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const store = yield* CredentialStore
+      yield* aden.setFault(Fault.RateLimited({ retryAfter: 60 }), { endpoint: "get", integrationId: "hubspot" })
+      const first = yield* store.sync
+      assert.deepStrictEqual(first.failed.map(({ error, id }) => [id, error._tag]), [["hubspot", "RateLimited"]])
+      const before = yield* aden.countRequests({ integrationId: "hubspot" })
+      const second = yield* store.sync
+      assert.deepStrictEqual(second.failed.map(({ error, id }) => [id, error._tag]), [["hubspot", "RateLimited"]])
+      assert.strictEqual((yield* Effect.flip(store.token("hubspot")))._tag, "RateLimited")
+      assert.strictEqual(yield* aden.countRequests({ integrationId: "hubspot" }), before)
     }).pipe(Effect.provide(setup())))
 
   it.effect("a bad item in the list is skipped as Malformed", () =>

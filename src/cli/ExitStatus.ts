@@ -1,29 +1,40 @@
 /**
  * What the command ends with, for scripts to tell failures apart without reading text.
  */
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import * as MutableRef from "effect/MutableRef"
+import type { StorageReason } from "../CredentialError.ts"
 import type { CommandFailure } from "./CommandFailure.ts"
 
 /**
  * The exit statuses of `aden-creds`.
+ *
+ * - `done`: 0
+ * - `unexpected`: 1, a defect, or an output that cannot be written
+ * - `usage`: 2, wrong usage, or a setting that is missing or makes no sense
+ * - `reauthorizationRequired`: 3, a person has to authorize the integration again; the URL is on stderr
+ * - `adenUnavailable`: 4
+ * - `rateLimited`: 5
+ * - `notFound`: 6, the ref names nothing, or several accounts
+ * - `unauthorized`: 7, Aden does not accept the API key, or the key may not do this
+ * - `storage`: 8, the directory or a file cannot be read, written or decrypted
+ * - `refused`: 9, Aden could not refresh the token, rejected the request, or finds the token invalid
+ * - `interrupted`: 130
  *
  * @since 0.1.0
  * @category models
  */
 export const ExitStatus = {
   done: 0,
-  /** A defect, or an output that cannot be written. */
   unexpected: 1,
-  /** Wrong usage, or a setting that is missing or makes no sense. */
   usage: 2,
   reauthorizationRequired: 3,
   adenUnavailable: 4,
   rateLimited: 5,
-  /** The ref names nothing, or more than one account. */
   notFound: 6,
-  /** The API key is not accepted, or may not do this. */
   unauthorized: 7,
   storage: 8,
-  /** Aden refused: it could not refresh the token, rejected the request, or finds the token invalid. */
   refused: 9,
   interrupted: 130
 } as const
@@ -36,9 +47,22 @@ export const ExitStatus = {
  */
 export type ExitStatus = typeof ExitStatus[keyof typeof ExitStatus]
 
+/** What the running command ends with; `undefined` while nothing is decided. */
+export class Outcome extends Context.Service<Outcome, MutableRef.MutableRef<ExitStatus | undefined>>()(
+  "aden-credentials/cli/Outcome"
+) {}
+
+/** Decides what the command ends with, even if it is interrupted from now on. */
+export const endWith = (status: ExitStatus): Effect.Effect<void, never, Outcome> =>
+  Outcome.useSync((outcome) => {
+    MutableRef.set(outcome, status)
+  })
+
 /** The status that a failure ends the command with. */
 export const exitStatusOf = (error: CommandFailure): ExitStatus => {
   switch (error._tag) {
+    case "OutputFailed":
+      return ExitStatus.unexpected
     case "AdenConfigError":
     case "NoProvider":
       return ExitStatus.usage
@@ -57,10 +81,9 @@ export const exitStatusOf = (error: CommandFailure): ExitStatus => {
     case "AdenUnauthorized":
       return ExitStatus.unauthorized
     case "CredentialDecryptionFailed":
-    case "GenerationConflict":
       return ExitStatus.storage
     case "CredentialStorageError":
-      return statusOfStorageReason(error.reason)
+      return statusOfStorage(error.reason)
     case "AdenRejected":
     case "RefreshFailed":
       return ExitStatus.refused
@@ -68,9 +91,7 @@ export const exitStatusOf = (error: CommandFailure): ExitStatus => {
 }
 
 /** A storage that asks Aden itself fails with what Aden said. */
-const statusOfStorageReason = (
-  reason: Extract<CommandFailure, { readonly _tag: "CredentialStorageError" }>["reason"]
-): ExitStatus => {
+const statusOfStorage = (reason: StorageReason): ExitStatus => {
   switch (reason._tag) {
     case "InvalidCredentialId":
     case "LockTimeout":
@@ -85,7 +106,6 @@ const statusOfStorageReason = (
 
 /** From what passes by itself to what somebody has to mend. */
 const bySeverity: ReadonlyArray<ExitStatus> = [
-  ExitStatus.done,
   ExitStatus.rateLimited,
   ExitStatus.adenUnavailable,
   ExitStatus.notFound,
@@ -100,8 +120,5 @@ const bySeverity: ReadonlyArray<ExitStatus> = [
 /** The failure that weighs most; the first of several that weigh the same. */
 export const worstOf = <E extends CommandFailure>(errors: ReadonlyArray<E>): E | undefined => {
   const severityOf = (error: E) => bySeverity.indexOf(exitStatusOf(error))
-  return errors.reduce<E | undefined>(
-    (worst, error) => worst === undefined || severityOf(error) > severityOf(worst) ? error : worst,
-    undefined
-  )
+  return errors.toSorted((a, b) => severityOf(b) - severityOf(a))[0]
 }

@@ -30,7 +30,7 @@ export class Following {
   /** The token, and each new one when it comes: whoever follows keeps it renewed. */
   tokens(
     ref: CredentialRef,
-    find: Effect.Effect<CredentialEntry, CredentialFailure>
+    read: Effect.Effect<Credential, CredentialFailure>
   ): Stream.Stream<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound> {
     return Stream.unwrap(
       Effect.map(
@@ -39,7 +39,7 @@ export class Following {
           Stream.unfold(
             undefined,
             (last: Redacted.Redacted<string> | undefined) =>
-              Effect.map(this.#nextToken(ref, find, events, last), (token) => [token, token] as const)
+              Effect.map(this.#nextToken(ref, read, events, last), (token) => [token, token] as const)
           )
       )
     )
@@ -48,17 +48,18 @@ export class Following {
   readonly #nextToken = Effect.fnUntraced(function*(
     this: Following,
     ref: CredentialRef,
-    find: Effect.Effect<CredentialEntry, CredentialFailure>,
+    read: Effect.Effect<Credential, CredentialFailure>,
     events: PubSub.Subscription<CredentialEvent>,
     last: Redacted.Redacted<string> | undefined
   ): Effect.fn.Return<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound> {
     while (true) {
-      const entry = yield* find
-      const token = (yield* this.#renewal.read(entry)).defaultKey?.value
+      const { defaultKey, id } = yield* read
+      const token = defaultKey?.value
       if (token === undefined) return yield* new CredentialKeyNotFound({ ref })
       if (last === undefined || Redacted.value(last) !== Redacted.value(token)) return token
-      const wait = Math.max(1_000, entry.freshUntil - (yield* Clock.currentTimeMillis))
-      yield* Effect.raceFirst(Effect.sleep(Math.min(wait, longestSleep)), eventOf(events, entry.id))
+      const freshUntil = this.#table.get(id)?.freshUntil ?? -Infinity
+      const wait = Math.max(1_000, freshUntil - (yield* Clock.currentTimeMillis))
+      yield* Effect.raceFirst(Effect.sleep(Math.min(wait, longestSleep)), eventOf(events, id))
     }
   })
 

@@ -14,10 +14,14 @@ import { SingleFlight } from "./SingleFlight.ts"
 /** How long the index of storage is used for a ref that it lacks before it is derived anew, in ms. */
 const indexTtl = 30_000
 
-/** How many refs are remembered as missing. */
-const maximumMissing = 1_000
-
 type ListedAccount = { readonly provider: CredentialProvider; readonly account: ProviderAccount }
+
+/** The providers' lists, as answered `at` this time; what they lack counts as missing until `missingUntil`. */
+interface Listing {
+  readonly at: number
+  readonly missingUntil: number
+  readonly accounts: ReadonlyArray<ListedAccount>
+}
 
 /** Finds the entry that a ref means: in storage first, then in the providers' lists. */
 export class RefResolver {
@@ -30,13 +34,14 @@ export class RefResolver {
     StorageFailure | AmbiguousCredential
   >()
   readonly #listings = new SingleFlight<"list", ReadonlyArray<ListedAccount>, AdenRequestFailure>()
-  readonly #missing = new Map<CredentialRef, number>()
-  #listing: { readonly at: number; readonly accounts: ReadonlyArray<ListedAccount> } | undefined = undefined
-  #coolDownUntil = -Infinity
+  readonly #coolDownUntil = new Map<CredentialProvider, number>()
+  readonly #missing: PolicyClock
+  #listing: Listing | undefined = undefined
 
   constructor(table: CredentialTable, listTtl: number) {
     this.#table = table
     this.#listTtl = listTtl
+    this.#missing = new PolicyClock(table.policies.missing)
   }
 
   /**
@@ -72,23 +77,17 @@ export class RefResolver {
     this: RefResolver,
     ref: CredentialRef
   ): Effect.fn.Return<CredentialEntry, AdenRequestFailure | CredentialNotFound | AmbiguousCredential> {
+    if (ref === "" || this.#table.providers.length === 0) return yield* new CredentialNotFound({ ref })
     const now = yield* Clock.currentTimeMillis
-    if (ref === "" || this.#table.providers.length === 0 || now < (this.#missing.get(ref) ?? -Infinity)) {
-      return yield* new CredentialNotFound({ ref })
-    }
     const remembered = this.#listing !== undefined && now - this.#listing.at <= this.#listTtl
-      ? resolveListed(ref, this.#listing.accounts)
+      ? this.#listing
       : undefined
-    const found = remembered === undefined || remembered._tag === "Missing"
-      ? resolveListed(ref, yield* this.list)
-      : remembered
-    if (found._tag === "Ambiguous") return yield* new AmbiguousCredential({ ref, choices: found.choices })
-    if (found._tag === "Missing") {
-      if (this.#missing.size >= maximumMissing) this.#missing.clear()
-      const policy = new PolicyClock(this.#table.policies.missing)
-      this.#missing.set(ref, yield* policy.until(yield* Clock.currentTimeMillis, { _tag: "Missing" }))
-      return yield* new CredentialNotFound({ ref })
+    let found = resolveListed(ref, remembered?.accounts ?? [])
+    if (found._tag === "Missing" && (remembered === undefined || now >= remembered.missingUntil)) {
+      found = resolveListed(ref, yield* this.list)
     }
+    if (found._tag === "Ambiguous") return yield* new AmbiguousCredential({ ref, choices: found.choices })
+    if (found._tag === "Missing") return yield* new CredentialNotFound({ ref })
     const entry = this.#table.entry(found.account.id)
     entry.provider ??= found.provider
     entry.listed = found.account
@@ -113,31 +112,36 @@ export class RefResolver {
 
   /** Asks one provider for its list, unless it asked not to be asked. */
   listOf(provider: CredentialProvider): CredentialProvider["list"] {
-    return Effect.flatMap(Clock.currentTimeMillis, (now) =>
-      now < this.#coolDownUntil
-        ? Effect.fail(new RateLimited({ retryAfter: Duration.millis(this.#coolDownUntil - now) }))
-        : Effect.tapErrorTag(provider.list, "RateLimited", (error) =>
-          Effect.map(Clock.currentTimeMillis, (now) => {
-            this.#coolDownUntil = now + Duration.toMillis(error.retryAfter)
-          })))
+    return Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      const left = (this.#coolDownUntil.get(provider) ?? -Infinity) - now
+      return left > 0
+        ? Effect.fail(new RateLimited({ retryAfter: Duration.millis(left) }))
+        : Effect.tapErrorTag(
+          provider.list,
+          "RateLimited",
+          (error) =>
+            Effect.map(
+              Clock.currentTimeMillis,
+              (now) => this.#coolDownUntil.set(provider, now + Duration.toMillis(error.retryAfter))
+            )
+        )
+    })
   }
 
-  /** Accounts came or went: a ref that was missing may mean something now. */
-  forgetMissing(): void {
-    this.#missing.clear()
+  /** Accounts came or went: the next ref that storage lacks is looked for in a new list. */
+  forgetList(): void {
+    this.#listing = undefined
   }
 
   shutdown(): Effect.Effect<void> {
     return Effect.andThen(this.#searches.shutdown(0), this.#listings.shutdown(0))
   }
 
-  #remember(accounts: ReadonlyArray<ListedAccount>): Effect.Effect<ReadonlyArray<ListedAccount>> {
-    return Effect.map(Clock.currentTimeMillis, (at) => {
-      this.#listing = { at, accounts }
-      this.#missing.clear()
-      return accounts
-    })
-  }
+  readonly #remember = Effect.fnUntraced(function*(this: RefResolver, accounts: ReadonlyArray<ListedAccount>) {
+    const at = yield* Clock.currentTimeMillis
+    this.#listing = { at, accounts, missingUntil: yield* this.#missing.until(at, { _tag: "Missing" }) }
+    return accounts
+  })
 }
 
 const resolveListed = (ref: CredentialRef, listed: ReadonlyArray<ListedAccount>) => {

@@ -4,7 +4,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { Credential } from "../Credential.ts"
-import type { CredentialValidation } from "../Credential.ts"
+import type { CredentialRef, CredentialValidation } from "../Credential.ts"
 import {
   AdenProtocolError,
   AdenTimeout,
@@ -16,17 +16,12 @@ import {
   ReauthRequired,
   RefreshFailed
 } from "../CredentialError.ts"
-import type {
-  AdenFailure,
-  AdenRequestFailure,
-  CredentialFailure,
-  IntegrationNotFound,
-  StorageFailure
-} from "../CredentialError.ts"
+import type { AdenRequestFailure, CredentialFailure, FetchFailure, StorageFailure } from "../CredentialError.ts"
 import type { CredentialProvider } from "../CredentialProvider.ts"
 import { CredentialState } from "../CredentialStorage.ts"
 import type { CredentialEntry } from "./CredentialEntry.ts"
 import type { CredentialTable } from "./CredentialTable.ts"
+import { expiryOf } from "./freshness.ts"
 import type { RefResolver } from "./RefResolver.ts"
 import { SingleFlight } from "./SingleFlight.ts"
 
@@ -125,8 +120,7 @@ export class Renewal {
     const credential = yield* isServable && isTooShort && entry.provider !== undefined
       ? renewed.pipe(
         // It may have been a question of another kind, which renewed nothing.
-        Effect.flatMap((answer) => entry.renewedAt >= asked ? Effect.succeed(answer) : renewed),
-        this.#withDeadline(entry)
+        Effect.flatMap((answer) => entry.renewedAt >= asked ? Effect.succeed(answer) : renewed)
       )
       : this.read(entry)
     const now = yield* Clock.currentTimeMillis
@@ -169,7 +163,7 @@ export class Renewal {
     const asked = askedOf(entry)
     const validation = yield* provider.validate(entry).pipe(
       Effect.catchTag("IntegrationNotFound", () => this.#gone(entry, provider, asked)),
-      Effect.tapError((error) => this.#noteFailure(entry, error, asked))
+      Effect.tapError((error) => this.noteFailure(entry, error, asked))
     )
     if (validation.requiresReauthorization) yield* this.block(entry, reauthRequired(entry, validation))
     else if (validation.valid && entry.state.blockedSince !== undefined) {
@@ -220,20 +214,36 @@ export class Renewal {
     const pause = this.#pauseOf(entry, now)
     if (pause !== undefined) return yield* pause
     const flight = this.#flights.run(entry.id, this.#renewal(entry, false))
-    return yield* flight.pipe(
-      // It may have been under way for another reason, such as to confirm a token that has run out since.
-      Effect.flatMap((credential) => this.#isUsable(entry, credential) ? Effect.succeed(credential) : flight),
-      this.#withDeadline(entry)
-    )
+    const first = yield* flight
+    if (yield* this.#isServable(entry, first)) return first
+    // It was under way for another reason, or a question that renews nothing was answered with a token that has run out.
+    const second = yield* flight
+    if (yield* this.#isServable(entry, second)) return second
+    return yield* new RefreshFailed({ id: entry.id, detail: "Aden answers a token that has expired already" })
   })
 
-  /** Nobody waits longer than the deadline, over all attempts. */
-  #withDeadline(entry: CredentialEntry) {
-    return <A, E>(self: Effect.Effect<A, E>): Effect.Effect<A, E | AdenUnavailable> =>
+  readonly #isServable = Effect.fnUntraced(function*(this: Renewal, entry: CredentialEntry, credential: Credential) {
+    const now = yield* Clock.currentTimeMillis
+    yield* entry.measure()
+    return entry.credential === credential ? entry.freshness(now) !== "expired" : now < expiryOf(credential, 0)
+  })
+
+  /**
+   * Nobody waits longer than the deadline, over all attempts and all that is asked on the way. What is known to be blocked
+   * is blocked, whatever the wait was for.
+   */
+  withinDeadline(ref: CredentialRef) {
+    return <A, E>(self: Effect.Effect<A, E>): Effect.Effect<A, E | AdenUnavailable | ReauthRequired> =>
       Effect.timeoutOrElse(self, {
         duration: this.#deadline,
-        orElse: () =>
-          Effect.fail(new AdenUnavailable({ id: entry.id, reason: new AdenTimeout({ after: this.#deadline }) }))
+        orElse: () => {
+          const entry = this.#table.known(ref)
+          return Effect.fail(
+            entry?.state.blockedSince === undefined
+              ? new AdenUnavailable({ id: entry?.id ?? ref, reason: new AdenTimeout({ after: this.#deadline }) })
+              : reauthRequired(entry)
+          )
+        }
       })
   }
 
@@ -263,8 +273,7 @@ export class Renewal {
     if (!mayAsk && !this.#flights.has(entry.id)) return yield* reauthRequired(entry)
     yield* entry.checked(now)
     return yield* this.#flights.run(entry.id, this.#renewal(entry, false)).pipe(
-      Effect.catchIf((error) => error._tag !== "CredentialNotFound", () => Effect.fail(reauthRequired(entry))),
-      Effect.timeoutOrElse({ duration: this.#deadline, orElse: () => Effect.fail(reauthRequired(entry)) })
+      Effect.catchIf((error) => error._tag !== "CredentialNotFound", () => Effect.fail(reauthRequired(entry)))
     )
   })
 
@@ -300,19 +309,17 @@ export class Renewal {
     return table.storage.withLock(
       entry.id,
       Effect.gen({ self: this }, function*(): Effect.fn.Return<Credential, CredentialFailure> {
-        const held = entry.credential
         yield* table.tolerant(table.load(entry), false)
         const { credential, provider } = entry
         if (provider === undefined) return credential ?? (yield* new CredentialNotFound({ ref: entry.id }))
         const now = yield* Clock.currentTimeMillis
-        const isRenewedElsewhere = credential !== undefined && held?.holdsTokenOf(credential) !== true &&
-          entry.freshness(now) === "fresh"
-        if (isRenewedElsewhere && !force) return credential
+        // Somebody else renewed or confirmed it.
+        if (credential !== undefined && entry.freshness(now) === "fresh" && !force) return credential
         yield* this.#gate(entry, now)
         const asked = askedOf(entry)
         return yield* Effect.tapError(
           this.#ask(entry, provider, force, asked),
-          (error) => this.#noteFailure(entry, error, asked)
+          (error) => this.noteFailure(entry, error, asked)
         )
       })
     ).pipe(
@@ -413,11 +420,11 @@ export class Renewal {
   })
 
   /** Remembers what came of asking, so that the next question comes in due time. */
-  readonly #noteFailure = Effect.fnUntraced(function*(
+  readonly noteFailure = Effect.fnUntraced(function*(
     this: Renewal,
     entry: CredentialEntry,
-    error: CredentialFailure | Exclude<AdenFailure, IntegrationNotFound>,
-    asked: Asked
+    error: CredentialFailure | FetchFailure,
+    asked: Asked = askedOf(entry)
   ) {
     if (entry.epoch !== asked.epoch || error._tag === "CredentialNotFound") return
     const now = yield* DateTime.now
@@ -443,10 +450,6 @@ export class Renewal {
       })
     }
   })
-
-  #isUsable(entry: CredentialEntry, credential: Credential): boolean {
-    return entry.credential !== credential || entry.freshUntil !== -Infinity
-  }
 }
 
 const askedOf = (entry: CredentialEntry): Asked => ({ epoch: entry.epoch, generation: entry.state.generation })

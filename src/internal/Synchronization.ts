@@ -8,7 +8,7 @@ import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import type { Credential, ProviderAccount } from "../Credential.ts"
 import { NoProvider, RateLimited } from "../CredentialError.ts"
-import type { FetchFailure, ReauthRequired, StorageFailure } from "../CredentialError.ts"
+import type { FetchFailure, StorageFailure } from "../CredentialError.ts"
 import type { SyncEvent, SyncFailure, SyncSkipped } from "../CredentialEvent.ts"
 import type { CredentialProvider } from "../CredentialProvider.ts"
 import { syncConcurrency, syncOne } from "../CredentialProvider.ts"
@@ -51,7 +51,7 @@ export class Synchronization {
       Effect.map(
         Effect.zip(this.#resolver.listOf(provider), this.#table.storage.list),
         ([{ accounts, malformed }, ids]) => {
-          this.#resolver.forgetMissing()
+          this.#resolver.forgetList()
           const stored = new Set(ids)
           const listed = new Set<string>()
           for (const account of accounts) listed.add(account.id)
@@ -98,9 +98,9 @@ export class Synchronization {
           return { _tag: "Unsaved", credential, generation: state.generation, epoch } satisfies Unsaved
         }
         case "Blocked":
-          return yield* this.#blocked(id, event.error)
+          return yield* this.#refused(provider, id, event.error)
         case "Failed":
-          return failed(id, event.error)
+          return yield* this.#refused(provider, id, event.error)
         default:
           return skipped(id, "NotFound", "Aden lists it and does not have it")
       }
@@ -133,9 +133,7 @@ export class Synchronization {
     }
     const answer = yield* Effect.result(provider.fetch(id))
     if (Result.isFailure(answer)) {
-      return Option.some(
-        answer.failure._tag === "ReauthRequired" ? yield* this.#blocked(id, answer.failure) : failed(id, answer.failure)
-      )
+      return Option.some(yield* this.#refused(provider, id, answer.failure))
     }
     if (Option.isSome(answer.success)) {
       return Option.some({ _tag: "Unsaved", credential: present.value.renewedBy(answer.success.value), ...asked })
@@ -145,11 +143,20 @@ export class Synchronization {
     return Option.some({ _tag: "Removed", id })
   })
 
-  readonly #blocked = Effect.fnUntraced(function*(this: Synchronization, id: string, error: ReauthRequired) {
+  /** Aden answered with an error: what it means for later questions is remembered. */
+  readonly #refused = Effect.fnUntraced(function*(
+    this: Synchronization,
+    provider: CredentialProvider,
+    id: string,
+    error: FetchFailure
+  ) {
     const entry = this.#table.entry(id)
     if (entry.credential === undefined) yield* Effect.ignore(this.#table.load(entry))
-    yield* this.#renewal.block(entry, error)
-    return skipped(id, "ReauthRequired", error.message, entry.state.reauthorizationUrl)
+    entry.provider ??= provider
+    yield* this.#renewal.noteFailure(entry, error)
+    return error._tag === "ReauthRequired"
+      ? skipped(id, "ReauthRequired", error.message, entry.state.reauthorizationUrl)
+      : failed(id, error)
   })
 
   #saved<E>(events: Stream.Stream<SyncEvent | Unsaved, E>): Stream.Stream<SyncEvent, E> {

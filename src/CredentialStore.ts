@@ -50,10 +50,11 @@ import { Following } from "./internal/Following.ts"
 import { RefResolver } from "./internal/RefResolver.ts"
 import { Renewal } from "./internal/Renewal.ts"
 import { Synchronization } from "./internal/Synchronization.ts"
+import { makeTestAden } from "./internal/testAden.ts"
 import type { RefreshPolicies } from "./RefreshPolicy.ts"
 import { backOff, recheckBlocked, rememberMissing, renewInTime } from "./RefreshPolicy.ts"
 import { MemoryStorage } from "./storage/MemoryStorage.ts"
-import { makeTestAden, TestCredentials } from "./TestCredentials.ts"
+import { TestCredentials } from "./TestCredentials.ts"
 
 /**
  * Settings of the store.

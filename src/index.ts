@@ -4,19 +4,99 @@
  *
  * @since 0.1.0
  */
-export * from "./AdenApi.ts"
-export * from "./AdenClient.ts"
-export * from "./AdenSyncProvider.ts"
-export * from "./Credential.ts"
-export * from "./CredentialError.ts"
-export * from "./CredentialEvent.ts"
-export * from "./CredentialProvider.ts"
-export * from "./CredentialStorage.ts"
-export * from "./CredentialStore.ts"
-export * from "./Fernet.ts"
-export * from "./RefreshPolicy.ts"
-export * from "./storage/AdenCachedStorage.ts"
-export * from "./storage/EncryptedFileStorage.ts"
-export * from "./storage/MemoryStorage.ts"
-export * from "./TenantCredentials.ts"
-export * from "./TestCredentials.ts"
+export {
+  AccessToken,
+  AdenApi,
+  AgentAuthorization,
+  AgentTenant,
+  CredentialAnswer,
+  CredentialsGroup,
+  ErrorAnswer,
+  ForbiddenAnswer,
+  HealthAnswer,
+  HealthGroup,
+  IntegrationId,
+  IntegrationItem,
+  IntegrationListAnswer,
+  IntegrationListEnvelope,
+  IntegrationNotFoundAnswer,
+  RateLimitedAnswer,
+  RefreshFailedAnswer,
+  UnauthorizedAnswer,
+  UsageAnswer,
+  UsagePayload,
+  ValidationAnswer
+} from "./AdenApi.ts"
+export { AdenClient } from "./AdenClient.ts"
+export type { AdenClientOptions, AdenCredential, AdenHealth, AdenIntegrations, AdenUsageReport } from "./AdenClient.ts"
+export { AdenSyncProvider } from "./AdenSyncProvider.ts"
+export type { AdenSnapshot } from "./AdenSyncProvider.ts"
+export { accountOf, Credential, CredentialIdentity, CredentialKey, CredentialType, resolveRef } from "./Credential.ts"
+export type {
+  CredentialAccount,
+  CredentialRef,
+  CredentialResolution,
+  CredentialValidation,
+  ProviderAccount
+} from "./Credential.ts"
+export {
+  AdenCircuitOpen,
+  AdenConfigError,
+  AdenConnectionFailed,
+  AdenFailure,
+  AdenForbidden,
+  AdenProtocolError,
+  AdenRejected,
+  AdenTimeout,
+  AdenUnauthorized,
+  AdenUnavailable,
+  AdenUnavailableReason,
+  AmbiguousCredential,
+  CredentialDecryptionFailed,
+  CredentialFailure,
+  CredentialKeyNotFound,
+  CredentialNotFound,
+  CredentialStorageError,
+  FernetTokenInvalid,
+  GenerationConflict,
+  InsufficientTimeLeft,
+  IntegrationNotFound,
+  InvalidCredentialId,
+  InvalidTenantId,
+  LockTimeout,
+  NoProvider,
+  RateLimited,
+  ReauthorizationTimeout,
+  ReauthRequired,
+  RefreshFailed,
+  RequiredCredentialsUnusable,
+  StorageInsecure,
+  StorageIoFailed,
+  StorageReason,
+  StorageRefused,
+  TenantError,
+  TenantLookupFailed
+} from "./CredentialError.ts"
+export type { Actionable, AdenRequestFailure, FetchFailure, StorageFailure } from "./CredentialError.ts"
+export type { CredentialEvent, SyncEvent, SyncFailure, SyncReport, SyncSkipped } from "./CredentialEvent.ts"
+export { CredentialProviders, syncConcurrency, syncOne } from "./CredentialProvider.ts"
+export type { CredentialProvider, ProviderSyncEvent } from "./CredentialProvider.ts"
+export { CredentialState, CredentialStorage } from "./CredentialStorage.ts"
+export type { StorageChange } from "./CredentialStorage.ts"
+export { CredentialStore } from "./CredentialStore.ts"
+export type {
+  CredentialExplanation,
+  CredentialStoreOptions,
+  CredentialSummary,
+  StoredAccount
+} from "./CredentialStore.ts"
+export { Fernet } from "./Fernet.ts"
+export type { FernetKey, FernetKeys } from "./Fernet.ts"
+export { backOff, recheckBlocked, rememberMissing, renewInTime } from "./RefreshPolicy.ts"
+export type { RefreshOutcome, RefreshPolicies, RefreshPolicy } from "./RefreshPolicy.ts"
+export { AdenCachedStorage } from "./storage/AdenCachedStorage.ts"
+export { EncryptedFileStorage } from "./storage/EncryptedFileStorage.ts"
+export { MemoryStorage } from "./storage/MemoryStorage.ts"
+export { TenantCredentials } from "./TenantCredentials.ts"
+export type { TenantLookup, TenantSettings } from "./TenantCredentials.ts"
+export { TestCredentials } from "./TestCredentials.ts"

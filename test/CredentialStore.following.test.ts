@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Credential, type CredentialEvent, CredentialStore, TestCredentials } from "aden-credentials"
-import { DateTime, Duration, Effect, Fiber, Layer, Option, Redacted, Stream } from "effect"
+import { DateTime, type Duration, Effect, Fiber, Layer, Option, Redacted, Stream } from "effect"
 import { TestClock } from "effect/testing"
 
 const hubspot = (lifetime?: Duration.Input) =>

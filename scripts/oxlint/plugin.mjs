@@ -31,7 +31,7 @@ const layers = [
       "src/RefreshPolicy.ts"
     ]
   },
-  { name: "store", members: ["src/CredentialStore.ts"] },
+  { name: "store", members: ["src/CredentialStore.ts", "src/TestCredentials.ts"] },
   {
     name: "above the store",
     members: ["src/TenantCredentials.ts", "src/CredentialHttpClient.ts", "src/UsageReporter.ts"]

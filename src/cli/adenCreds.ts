@@ -1,0 +1,149 @@
+/**
+ * The whole of `aden-creds`: its commands, and how a run of one ends.
+ */
+import * as CliConfig from "effect/cli/CliConfig"
+import type * as CliError from "effect/cli/CliError"
+import * as CliOutput from "effect/cli/CliOutput"
+import * as Command from "effect/cli/Command"
+import * as GlobalFlag from "effect/cli/GlobalFlag"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as HttpClient from "effect/http/HttpClient"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as MutableRef from "effect/MutableRef"
+import * as References from "effect/References"
+import { printable } from "../internal/foreignText.ts"
+import type { OutputStream } from "./CommandOutput.ts"
+import { CommandOutput } from "./CommandOutput.ts"
+import { deleteCommand } from "./commands/delete.ts"
+import { emulatorCommand } from "./commands/emulator.ts"
+import { explainCommand } from "./commands/explain.ts"
+import { healthCommand } from "./commands/health.ts"
+import { keysCommand } from "./commands/keys.ts"
+import { listCommand } from "./commands/list.ts"
+import { refreshCommand } from "./commands/refresh.ts"
+import { syncCommand } from "./commands/sync.ts"
+import { tokenCommand } from "./commands/token.ts"
+import { validateCommand } from "./commands/validate.ts"
+import { endWith, ExitStatus, Outcome } from "./ExitStatus.ts"
+import { report, reportCause } from "./failureReport.ts"
+import { rootCommand } from "./rootCommand.ts"
+import { version } from "./version.ts"
+
+/**
+ * What a run needs: the services of a platform (`NodeServices.layer`) and an HTTP client.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export type AdenCredsEnvironment = Command.Environment | HttpClient.HttpClient
+
+const command = rootCommand.pipe(Command.withSubcommands([
+  syncCommand,
+  listCommand,
+  tokenCommand,
+  refreshCommand,
+  validateCommand,
+  deleteCommand,
+  explainCommand,
+  healthCommand,
+  keysCommand,
+  emulatorCommand
+]))
+
+/**
+ * Runs `aden-creds` with these arguments. Everything is reported on stdout and stderr; the answer is the status to exit with.
+ *
+ * Settings come from the `ConfigProvider`, `ADEN_API_URL`, `ADEN_API_KEY`, `ADEN_TENANT_ID` and `HIVE_CREDENTIAL_KEY`.
+ *
+ * @example
+ * ```ts
+ * import * as NodeServices from "@effect/platform-node/NodeServices"
+ * import { runAdenCreds } from "aden-credentials/cli"
+ * import { Effect } from "effect"
+ * import { FetchHttpClient } from "effect/http"
+ *
+ * const program = Effect.gen(function*() {
+ *   const status = yield* runAdenCreds(["list", "--json"])
+ *   return status === 0
+ * }).pipe(Effect.provide([NodeServices.layer, FetchHttpClient.layer]))
+ * ```
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const runAdenCreds = (args: ReadonlyArray<string>): Effect.Effect<ExitStatus, never, AdenCredsEnvironment> =>
+  Effect.suspend(() => {
+    const outcome: MutableRef.MutableRef<ExitStatus | undefined> = MutableRef.make(undefined)
+    return Command.runWith(command, { version })(args).pipe(
+      Effect.catch((error) => reportUsage(error, args)),
+      Effect.catchCause((cause) => reportCause(cause, { json: asksForJson(args) })),
+      Effect.provide(presentation),
+      Effect.provideService(Outcome, outcome),
+      // the status is known even if the run is interrupted and what called it is not
+      Effect.interruptible,
+      Effect.exit,
+      Effect.map((exit) => MutableRef.get(outcome) ?? (Exit.isSuccess(exit) ? ExitStatus.done : ExitStatus.interrupted))
+    )
+  })
+
+// internal
+
+const asksForJson = (args: ReadonlyArray<string>): boolean => args.includes("--json")
+
+/** Wrong usage, help that nobody asked for included. */
+const reportUsage = Effect.fnUntraced(function*(error: CliError.CliError, args: ReadonlyArray<string>) {
+  yield* endWith(ExitStatus.usage)
+  const path = error._tag === "ShowHelp" ? error.commandPath : [rootCommand.name]
+  const [first] = error._tag === "ShowHelp" ? error.errors : [error]
+  const suggestion = first !== undefined && "suggestions" in first ? first.suggestions[0] : undefined
+  yield* report({
+    tag: first?._tag ?? "MissingSubcommand",
+    message: printable(first?.message.split("\n", 1)[0] ?? `${path.join(" ")} needs a command`),
+    remedy: (suggestion === undefined ? "" : `Did you mean ${suggestion}? `) + `See: ${path.join(" ")} --help`,
+    exitCode: ExitStatus.usage,
+    isRetryable: false
+  }, { json: asksForJson(args) })
+})
+
+const presenter: Effect.Effect<CliOutput.Presenter, never, CommandOutput> = CommandOutput.useSync(
+  ({ stderr, stdout }) => {
+    const formatterOf = ({ canColor }: OutputStream) => CliOutput.defaultFormatter({ colors: canColor })
+    return {
+      present: (event) => {
+        switch (event._tag) {
+          case "Version":
+            return Effect.ignore(stdout.write(`${formatterOf(stdout).formatVersion(event.name, event.version)}\n`))
+          case "Help":
+            return event.reason === "Requested"
+              ? Effect.ignore(stdout.write(`${formatterOf(stdout).formatHelpDoc(event.helpDoc)}\n`))
+              : Effect.ignore(stderr.write(`${formatterOf(stderr).formatHelpDoc(event.helpDoc)}\n\n`))
+          case "InvalidInvocation":
+            return Effect.void // reported with the status, see reportUsage
+        }
+      }
+    }
+  }
+)
+
+/** One line per message on stderr: `warning: Serving a cached credential that Aden did not confirm (credential=github)`. */
+const logger = Logger.withConsoleError(
+  Logger.map(Logger.formatStructured, ({ annotations, level, message }) => {
+    const details = Object.entries(annotations).map(([name, value]) => `${name}=${String(value)}`)
+    const text = typeof message === "string" ? message : JSON.stringify(message)
+    return printable(
+      `${level === "WARN" ? "warning" : level.toLowerCase()}: ${text}${
+        details.length === 0 ? "" : ` (${details.join(", ")})`
+      }`
+    )
+  })
+)
+
+const presentation = Layer.mergeAll(
+  Layer.effect(CliOutput.Presenter, presenter),
+  // --wizard asks questions, which has no place where scripts and people use the same commands
+  CliConfig.layer({ builtIns: GlobalFlag.BuiltIns.filter((flag) => flag !== GlobalFlag.Wizard) }),
+  Logger.layer([logger]),
+  Layer.succeed(References.MinimumLogLevel, "Warn")
+).pipe(Layer.provideMerge(CommandOutput.layer))

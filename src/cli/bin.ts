@@ -1,0 +1,30 @@
+#!/usr/bin/env node
+/**
+ * The executable: settings from the environment, arguments from the command line, the exit status to the system.
+ */
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import * as Effect from "effect/Effect"
+import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import * as Stdio from "effect/Stdio"
+import process from "node:process"
+import { runAdenCreds } from "./adenCreds.ts"
+import { ExitStatus } from "./ExitStatus.ts"
+
+// a reader that went away (`| head -1`) is told by the write that failed; without a listener it would end the process
+for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined)
+
+process.exitCode = ExitStatus.unexpected
+
+Stdio.Stdio.use(({ args }) => Effect.flatMap(args, runAdenCreds)).pipe(
+  Effect.provide([NodeServices.layer, FetchHttpClient.layer]),
+  Effect.map((status) => {
+    process.exitCode = status
+  }),
+  // an interrupted run has a status too: `runAdenCreds` itself can be interrupted, what follows it cannot
+  Effect.uninterruptible,
+  NodeRuntime.runMain({
+    disableErrorReporting: true,
+    teardown: (_exit, onExit) => onExit(Number(process.exitCode))
+  })
+)

@@ -1,0 +1,68 @@
+import * as Command from "effect/cli/Command"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import { CredentialStore } from "../../CredentialStore.ts"
+import type { CredentialExplanation } from "../../CredentialStore.ts"
+import { printable } from "../../internal/foreignText.ts"
+import type { Style } from "../CommandOutput.ts"
+import { expiryOf, ExplainDocument } from "../documents.ts"
+import { reportingFailures } from "../failureReport.ts"
+import { storeOffline } from "../layers.ts"
+import { ref } from "../refArgument.ts"
+import { answer } from "../rootCommand.ts"
+import { paintStatus } from "../table.ts"
+import { durationText, expiryText, timeText } from "../timeText.ts"
+
+export const explainCommand = Command.make(
+  "explain",
+  { ref },
+  Effect.fnUntraced(
+    function*({ ref }) {
+      const store = yield* CredentialStore
+      const explanation = yield* store.explain(ref)
+      const now = yield* DateTime.now
+      yield* answer(
+        ExplainDocument,
+        {
+          ...explanation,
+          ...expiryOf(explanation.expiresAt, now),
+          ageMs: explanation.age,
+          coolDownLeftMs: explanation.coolDownLeft
+        },
+        ({ style }) => textOf(explanation, now, style)
+      )
+    },
+    Effect.provide(storeOffline),
+    reportingFailures
+  )
+).pipe(Command.withDescription("Show where a cached credential stands and why. Asks nobody"))
+
+const textOf = (explanation: CredentialExplanation, now: DateTime.Utc, style: Style): string => {
+  const {
+    age,
+    alias,
+    coolDownLeft,
+    expiresAt,
+    id,
+    lastError,
+    provider,
+    reauthorizationUrl,
+    renewalAt,
+    source,
+    status
+  } = explanation
+  const lines: ReadonlyArray<readonly [label: string, value: string | undefined]> = [
+    ["id", printable(id)],
+    ["provider", provider === undefined ? undefined : printable(provider)],
+    ["alias", alias === undefined ? undefined : printable(alias)],
+    ["status", paintStatus(status, style)(status)],
+    ["read from", source],
+    ["age", durationText(age)],
+    ["expires", expiryText(expiresAt, now)],
+    ["renewed from", renewalAt === undefined ? undefined : timeText(renewalAt, now)],
+    ["last error", lastError],
+    ["Aden not asked for", coolDownLeft === undefined ? undefined : durationText(coolDownLeft)],
+    ["authorize again at", reauthorizationUrl]
+  ]
+  return lines.map(([label, value]) => value === undefined ? "" : `${`${label}:`.padEnd(20)} ${value}\n`).join("")
+}

@@ -1,0 +1,29 @@
+import * as Command from "effect/cli/Command"
+import * as Effect from "effect/Effect"
+import { AdenClient } from "../../AdenClient.ts"
+import { printable } from "../../internal/foreignText.ts"
+import { HealthDocument } from "../documents.ts"
+import { reportingFailures } from "../failureReport.ts"
+import { answer } from "../rootCommand.ts"
+import { latencyText } from "../timeText.ts"
+
+export const healthCommand = Command.make(
+  "health",
+  {},
+  Effect.fnUntraced(
+    function*() {
+      const client = yield* AdenClient
+      const health = yield* client.healthCheck
+      yield* answer(
+        HealthDocument,
+        { ...health, latencyMs: health.latency },
+        () =>
+          `Aden is ${printable(health.status)}` +
+          (health.version === undefined ? "" : `, version ${printable(health.version)}`) +
+          `; it answered in ${latencyText(health.latency)}\n`
+      )
+    },
+    Effect.provide(AdenClient.layerConfig),
+    reportingFailures
+  )
+).pipe(Command.withDescription("Ask Aden how it is"))

@@ -1,0 +1,73 @@
+import * as Command from "effect/cli/Command"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import { CredentialStore } from "../../CredentialStore.ts"
+import type { CredentialSummary } from "../../CredentialStore.ts"
+import { formatTimestamp } from "../../internal/timestamp.ts"
+import { CommandOutput } from "../CommandOutput.ts"
+import { expiryOf, ListDocument } from "../documents.ts"
+import { endWith, ExitStatus } from "../ExitStatus.ts"
+import { complain, reportingFailures } from "../failureReport.ts"
+import { storeAlone } from "../layers.ts"
+import { answer } from "../rootCommand.ts"
+import type { Column } from "../table.ts"
+import { paintStatus, table } from "../table.ts"
+import { expiryText } from "../timeText.ts"
+
+export const listCommand = Command.make(
+  "list",
+  {},
+  Effect.fnUntraced(
+    function*() {
+      const store = yield* CredentialStore
+      const { stderr } = yield* CommandOutput
+      const summaries = yield* store.list
+      const now = yield* DateTime.now
+      yield* answer(
+        ListDocument,
+        summaries.map((summary) => ({ ...summary, ...expiryOf(summary.expiresAt, now) })),
+        (stdout) => summaries.length === 0 ? "" : table(stdout, columns(stdout.isTerminal, now), summaries)
+      )
+      if (summaries.length === 0) {
+        yield* stderr.write("No credentials are cached. Fetch them with: aden-creds sync\n")
+      }
+      yield* complainOfUnreadable(summaries)
+    },
+    Effect.provide(storeAlone),
+    reportingFailures
+  )
+).pipe(Command.withDescription("Show what is cached, without secrets"))
+
+const columns = (isTerminal: boolean, now: DateTime.Utc): ReadonlyArray<Column<CredentialSummary>> => [
+  { title: "REF", cell: ({ ref }) => ref },
+  { title: "PROVIDER", cell: ({ provider }) => provider ?? "-" },
+  { title: "ALIAS", cell: ({ alias }) => alias ?? "-" },
+  { title: "STATUS", cell: ({ status }) => status, paint: ({ status }, style) => paintStatus(status, style) },
+  {
+    title: "EXPIRES",
+    cell: ({ expiresAt, status }) =>
+      status === "unreadable"
+        ? "-"
+        : expiresAt === undefined || isTerminal
+        ? expiryText(expiresAt, now)
+        : formatTimestamp(expiresAt)
+  }
+]
+
+/** A single file that cannot be opened is one of those listed; a key that opens none of them is a failure. */
+const complainOfUnreadable = Effect.fnUntraced(function*(summaries: ReadonlyArray<CredentialSummary>) {
+  const unreadable = summaries.filter(({ status }) => status === "unreadable")
+  const [first] = unreadable
+  if (first === undefined) return
+  if (unreadable.length < summaries.length) {
+    return yield* complain(
+      `${unreadable.length} of ${summaries.length} credentials cannot be opened`,
+      `See why with: aden-creds explain ${JSON.stringify(first.ref)}`
+    )
+  }
+  yield* complain(
+    `The key opens none of the ${summaries.length} credentials in this directory`,
+    "Set HIVE_CREDENTIAL_KEY to the key that they were written with, or name another --directory."
+  )
+  yield* endWith(ExitStatus.storage)
+})

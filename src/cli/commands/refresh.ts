@@ -1,0 +1,35 @@
+import * as Command from "effect/cli/Command"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import { CredentialStore } from "../../CredentialStore.ts"
+import { expiryOf, RefreshDocument } from "../documents.ts"
+import { reportingFailures } from "../failureReport.ts"
+import { storeWithAden } from "../layers.ts"
+import { ref } from "../refArgument.ts"
+import { answer } from "../rootCommand.ts"
+import { expirySentence } from "../timeText.ts"
+
+export const refreshCommand = Command.make(
+  "refresh",
+  { ref },
+  Effect.fnUntraced(
+    function*({ ref }) {
+      const store = yield* CredentialStore
+      const credential = yield* store.refresh(ref)
+      const now = yield* DateTime.now
+      yield* answer(
+        RefreshDocument,
+        {
+          ref,
+          id: credential.id,
+          provider: credential.integrationType,
+          alias: credential.alias,
+          ...expiryOf(credential.expiresAt, now)
+        },
+        () => `${ref} is refreshed: the new token ${expirySentence(credential.expiresAt, now)}\n`
+      )
+    },
+    Effect.provide(storeWithAden),
+    reportingFailures
+  )
+).pipe(Command.withDescription("Have Aden renew a token now, whatever its age"))

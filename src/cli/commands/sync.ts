@@ -1,0 +1,104 @@
+import * as Command from "effect/cli/Command"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import type { SyncEvent, SyncSkipped } from "../../CredentialEvent.ts"
+import { CredentialStore } from "../../CredentialStore.ts"
+import type { OutputStream } from "../CommandOutput.ts"
+import { expiryOf, SyncDocument } from "../documents.ts"
+import { endWith, exitStatusOf, worstOf } from "../ExitStatus.ts"
+import { complain, detailsOf, reportingFailures } from "../failureReport.ts"
+import { storeWithAden } from "../layers.ts"
+import * as ProgressBar from "../ProgressBar.ts"
+import { answer } from "../rootCommand.ts"
+import type { Column } from "../table.ts"
+import { paintStatus, table } from "../table.ts"
+import { expirySentence } from "../timeText.ts"
+
+export const syncCommand = Command.make(
+  "sync",
+  {},
+  Effect.fnUntraced(
+    function*() {
+      const outcome = grouped(yield* syncWithProgress)
+      const now = yield* DateTime.now
+      yield* answer(
+        SyncDocument,
+        {
+          synced: outcome.synced.map((event) => ({ ...event, ...expiryOf(event.expiresAt, now) })),
+          skipped: outcome.skipped,
+          failed: outcome.failed.map(({ error, id }) => ({ id, error: detailsOf(error) })),
+          removed: outcome.removed.map(({ id }) => id)
+        },
+        (stdout) => textOf(outcome, stdout, now)
+      )
+      const worst = worstOf(outcome.failed.map(({ error }) => error))
+      if (worst === undefined) return
+      const { message, remedy } = detailsOf(worst)
+      const others = outcome.failed.length - 1
+      yield* complain(others === 0 ? message : `${message}; ${others} more failed`, remedy)
+      yield* endWith(exitStatusOf(worst))
+    },
+    Effect.provide(storeWithAden),
+    reportingFailures
+  )
+).pipe(Command.withDescription("Fetch every integration that Aden lists into the local cache"))
+
+const syncWithProgress = Effect.scoped(Effect.gen(function*() {
+  const store = yield* CredentialStore
+  const progress = yield* ProgressBar.make("Syncing")
+  return yield* store.syncStream.pipe(
+    Stream.tap((event) => event._tag === "Listed" ? progress.expect(event.total) : progress.step),
+    Stream.runCollect
+  )
+}))
+
+type Outcome = ReturnType<typeof grouped>
+
+const grouped = (events: ReadonlyArray<SyncEvent>) => ({
+  synced: events.filter((event) => event._tag === "Synced"),
+  skipped: events.filter((event) => event._tag === "Skipped"),
+  failed: events.filter((event) => event._tag === "Failed"),
+  removed: events.filter((event) => event._tag === "Removed")
+})
+
+interface Row {
+  readonly integration: string
+  readonly outcome: "synced" | "skipped" | "failed" | "removed"
+  readonly detail: string
+}
+
+const columns: ReadonlyArray<Column<Row>> = [
+  { title: "INTEGRATION", cell: ({ integration }) => integration },
+  { title: "OUTCOME", cell: ({ outcome }) => outcome, paint: ({ outcome }, style) => paintStatus(outcome, style) },
+  { title: "DETAIL", cell: ({ detail }) => detail }
+]
+
+/** What became of each, then the counts. */
+const textOf = ({ failed, removed, skipped, synced }: Outcome, stdout: OutputStream, now: DateTime.Utc): string => {
+  const rows: ReadonlyArray<Row> = [
+    ...synced.map(({ alias, expiresAt, id, provider }): Row => ({
+      integration: provider === undefined ? id : alias === undefined ? provider : `${provider}:${alias}`,
+      outcome: "synced",
+      detail: expirySentence(expiresAt, now)
+    })),
+    ...skipped.map((event): Row => ({ integration: event.id ?? "-", outcome: "skipped", detail: reasonOf(event) })),
+    ...failed.map(({ error, id }): Row => ({ integration: id, outcome: "failed", detail: error.message })),
+    ...removed.map(({ id }): Row => ({ integration: id, outcome: "removed", detail: "Aden no longer has it" }))
+  ]
+  const counts =
+    `${synced.length} synced, ${skipped.length} skipped, ${failed.length} failed, ${removed.length} removed\n`
+  return rows.length === 0 ? counts : table(stdout, columns, rows) + (stdout.isTerminal ? "\n" : "") + counts
+}
+
+const reasonOf = ({ detail, reason, reauthorizationUrl }: SyncSkipped): string => {
+  switch (reason) {
+    case "ReauthRequired":
+      return `needs re-authorization${reauthorizationUrl === undefined ? "" : `: ${reauthorizationUrl}`}`
+    case "Malformed":
+      return `Aden's list has an item that cannot be read: ${detail}`
+    case "OwnedElsewhere":
+    case "NotFound":
+      return detail
+  }
+}

@@ -1,0 +1,43 @@
+import * as Command from "effect/cli/Command"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import { CredentialKeyNotFound } from "../../CredentialError.ts"
+import { CredentialStore } from "../../CredentialStore.ts"
+import { expiryOf, TokenDocument } from "../documents.ts"
+import { reportingFailures } from "../failureReport.ts"
+import { storeWithAden } from "../layers.ts"
+import { ref } from "../refArgument.ts"
+import { answer } from "../rootCommand.ts"
+
+export const tokenCommand = Command.make(
+  "token",
+  { ref },
+  Effect.fnUntraced(
+    function*({ ref }) {
+      const store = yield* CredentialStore
+      // not `store.token`: the document has the token and its expiry from one credential
+      const credential = yield* store.get(ref)
+      const key = credential.defaultKey
+      if (key === undefined) return yield* new CredentialKeyNotFound({ ref })
+      const token = Redacted.value(key.value)
+      const now = yield* DateTime.now
+      yield* answer(
+        TokenDocument,
+        { ref, id: credential.id, token, ...expiryOf(key.expiresAt, now) },
+        () => `${token}\n`
+      )
+    },
+    Effect.provide(storeWithAden),
+    reportingFailures
+  )
+).pipe(
+  Command.withDescription("Print a valid access token, alone on stdout"),
+  Command.withExamples([
+    { command: "aden-creds token hubspot", description: "The token of the only HubSpot account" },
+    {
+      command: "curl -H \"Authorization: Bearer $(aden-creds token github)\" https://api.github.com/user",
+      description: "Use a token where it is needed"
+    }
+  ])
+)

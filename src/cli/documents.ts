@@ -1,0 +1,205 @@
+/**
+ * What `--json` prints: one document per command, and one for failures. Times are ISO 8601 in UTC, durations are ms, and what
+ * there is none of is `null`.
+ */
+import * as DateTime from "effect/DateTime"
+import * as Schema from "effect/Schema"
+import * as SchemaGetter from "effect/SchemaGetter"
+import { Timestamp } from "../internal/timestamp.ts"
+
+/** `undefined` here, `null` in the document: a script finds every key. */
+const orNull = <S extends Schema.Top>(schema: S) =>
+  Schema.NullOr(schema).pipe(
+    Schema.decodeTo(Schema.UndefinedOr(Schema.toType(schema)), {
+      decode: SchemaGetter.transform((value: S["Type"] | null) => value ?? undefined),
+      encode: SchemaGetter.transform((value: S["Type"] | undefined) => value ?? null)
+    })
+  )
+
+const Text = orNull(Schema.String)
+const Time = orNull(Timestamp)
+
+/** When a token expires; both `null` when it does not. `expiresInMs` is negative after that. */
+const expiry = { expiresAt: Time, expiresInMs: orNull(Schema.Finite) }
+
+/** The expiry of a token as documents hold it. */
+export const expiryOf = (expiresAt: DateTime.Utc | undefined, now: DateTime.Utc) => ({
+  expiresAt,
+  expiresInMs: expiresAt === undefined ? undefined : DateTime.toEpochMillis(expiresAt) - DateTime.toEpochMillis(now)
+})
+
+/**
+ * What went wrong. `tag` is the tag of the library's error (such as `ReauthRequired`), of the usage error (such as
+ * `MissingArgument`), or `UnexpectedError`; the optional fields are there when the error has them.
+ *
+ * @since 0.1.0
+ * @category documents
+ */
+export const ErrorDetails = Schema.Struct({
+  tag: Schema.String,
+  message: Schema.String,
+  /** One sentence on what to do about it. */
+  remedy: Schema.String,
+  exitCode: Schema.Int,
+  /** Whether the same command can succeed later without anybody changing anything. */
+  isRetryable: Schema.Boolean,
+  /** How long to wait before trying again, where that is known. */
+  retryAfterMs: Schema.optionalKey(Schema.DurationFromMillis),
+  id: Schema.optionalKey(Schema.String),
+  ref: Schema.optionalKey(Schema.String),
+  setting: Schema.optionalKey(Schema.String),
+  choices: Schema.optionalKey(Schema.Array(Schema.String)),
+  reauthorizationUrl: Schema.optionalKey(Schema.String)
+})
+
+/**
+ * @since 0.1.0
+ * @category documents
+ */
+export type ErrorDetails = typeof ErrorDetails.Type
+
+/**
+ * What any command prints instead of its own document when it failed.
+ *
+ * @since 0.1.0
+ * @category documents
+ */
+export const ErrorDocument = Schema.Struct({ error: ErrorDetails })
+
+/**
+ * `sync`: what became of each integration.
+ *
+ * @since 0.1.0
+ * @category documents
+ */
+export const SyncDocument = Schema.Struct({
+  synced: Schema.Array(Schema.Struct({ id: Schema.String, provider: Text, alias: Text, ...expiry })),
+  skipped: Schema.Array(Schema.Struct({
+    id: Text,
+    reason: Schema.Literals(["ReauthRequired", "OwnedElsewhere", "NotFound", "Malformed"]),
+    detail: Schema.String,
+    reauthorizationUrl: Text
+  })),
+  failed: Schema.Array(Schema.Struct({ id: Schema.String, error: ErrorDetails })),
+  /** The ids of stored credentials that Aden no longer has. */
+  removed: Schema.Array(Schema.String)
+})
+
+/**
+ * `list`: the stored credentials.
+ *
+ * @since 0.1.0
+ * @category documents
+ */
+export const ListDocument = Schema.Array(Schema.Struct({
+  ref: Schema.String,
+  id: Schema.String,
+  type: Text,
+  provider: Text,
+  alias: Text,
+  status: Schema.Literals(["active", "expired", "requires_reauth", "unreadable"]),
+  ...expiry
+}))
+
+/**
+ * `token`: the secret itself.
+ *
+ * @since 0.1.0
+ * @category documents
+ */
+export const TokenDocument = Schema.Struct({ ref: Schema.String, id: Schema.String, token: Schema.String, ...expiry })
+
+/**
+ * `refresh`: the renewed credential, without its token.
+ *
+ * @since 0.1.0
+ * @category documents
+ */
+export const RefreshDocument = Schema.Struct({
+  ref: Schema.String,
+  id: Schema.String,
+  provider: Text,
+  alias: Text,
+  ...expiry
+})
+
+/**
+ * `validate`: what Aden says of the token.
+ *
+ * @since 0.1.0
+ * @category documents
+ */
+export const ValidateDocument = Schema.Struct({
+  ref: Schema.String,
+  valid: Schema.Boolean,
+  reason: Text,
+  requiresReauthorization: Schema.Boolean,
+  reauthorizationUrl: Text,
+  ...expiry
+})
+
+/**
+ * `delete`: what was deleted.
+ *
+ * @since 0.1.0
+ * @category documents
+ */
+export const DeleteDocument = Schema.Struct({ ref: Schema.String, deleted: Schema.Literal(true) })
+
+/**
+ * `health`: what Aden says of itself.
+ *
+ * @since 0.1.0
+ * @category documents
+ */
+export const HealthDocument = Schema.Struct({
+  status: Schema.String,
+  version: Text,
+  timestamp: Time,
+  latencyMs: Schema.DurationFromMillis
+})
+
+/**
+ * `explain`: where a stored credential stands.
+ *
+ * @since 0.1.0
+ * @category documents
+ */
+export const ExplainDocument = Schema.Struct({
+  ref: Schema.String,
+  id: Schema.String,
+  provider: Text,
+  alias: Text,
+  status: Schema.Literals(["fresh", "stale", "due", "expired", "requires_reauth"]),
+  source: Schema.Literals(["memory", "disk", "aden", "served stale"]),
+  /** Since Aden last confirmed it. */
+  ageMs: Schema.DurationFromMillis,
+  ...expiry,
+  /** From when a read renews it. */
+  renewalAt: Time,
+  lastError: Text,
+  /** For how long Aden must not be asked for it. */
+  coolDownLeftMs: orNull(Schema.DurationFromMillis),
+  reauthorizationUrl: Text
+})
+
+/**
+ * `keys generate`: the secret itself.
+ *
+ * @since 0.1.0
+ * @category documents
+ */
+export const KeyDocument = Schema.Struct({ key: Schema.String })
+
+/**
+ * `emulator`: how to reach it, printed once it listens.
+ *
+ * @since 0.1.0
+ * @category documents
+ */
+export const EmulatorDocument = Schema.Struct({
+  url: Schema.String,
+  tenantId: Schema.String,
+  apiKey: Schema.String,
+  integrations: Schema.Array(Schema.Struct({ id: Schema.String, status: Schema.String }))
+})

@@ -1,0 +1,113 @@
+/**
+ * What is said when a command fails: one line on what is wrong and one on how to mend it. Never a stack trace, unless asked for,
+ * and never a secret.
+ */
+import * as Cause from "effect/Cause"
+import * as Config from "effect/Config"
+import * as Effect from "effect/Effect"
+import * as LogLevel from "effect/LogLevel"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as References from "effect/References"
+import type { Actionable } from "../CredentialError.ts"
+import { cleanMessage, printable } from "../internal/foreignText.ts"
+import type { CommandFailure } from "./CommandFailure.ts"
+import { CommandOutput } from "./CommandOutput.ts"
+import { ErrorDocument } from "./documents.ts"
+import type { ErrorDetails } from "./documents.ts"
+import { endWith, ExitStatus, exitStatusOf } from "./ExitStatus.ts"
+import { documentText, rootCommand } from "./rootCommand.ts"
+
+/** A failure as `--json` shows it. */
+export const detailsOf = (error: CommandFailure): ErrorDetails => {
+  const { retryAfter }: Actionable = error
+  return {
+    tag: error._tag,
+    message: printable(messageOf(error)),
+    remedy: printable(remedyOf(error)),
+    exitCode: exitStatusOf(error),
+    isRetryable: error.isRetryable,
+    ...(retryAfter === undefined ? {} : { retryAfterMs: retryAfter }),
+    ...("id" in error && error.id !== undefined ? { id: error.id } : {}),
+    ...("ref" in error && error.ref !== undefined ? { ref: error.ref } : {}),
+    ...("setting" in error ? { setting: error.setting } : {}),
+    ...("choices" in error ? { choices: error.choices } : {}),
+    ...("reauthorizationUrl" in error && error.reauthorizationUrl !== undefined
+      ? { reauthorizationUrl: error.reauthorizationUrl }
+      : {})
+  }
+}
+
+// the message of a setting error ends in its remedy, which has a line of its own here
+const messageOf = (error: CommandFailure): string =>
+  error._tag === "AdenConfigError" ? `${error.setting} ${error.detail}` : error.message
+
+// what the library says of layers is of no use at a prompt
+const remedyOf = (error: CommandFailure): string =>
+  error._tag === "NoProvider"
+    ? "Only credentials that come from Aden can be refreshed; save a new value for your own."
+    : error.remedy
+
+/** Writes two lines to stderr: what is wrong, and how to mend it. */
+export const complain = Effect.fnUntraced(function*(message: string, remedy: string) {
+  const { stderr } = yield* CommandOutput
+  const { bold, red } = stderr.style
+  yield* Effect.ignore(stderr.write(`${bold(red("error:"))} ${message}\n  ${remedy}\n`))
+})
+
+/** Reports a failure, on stdout too with `--json`. */
+export const report = Effect.fnUntraced(function*(details: ErrorDetails, options: { readonly json: boolean }) {
+  const { stdout } = yield* CommandOutput
+  yield* complain(details.message, details.remedy)
+  if (options.json) yield* Effect.ignore(stdout.write(documentText(ErrorDocument, { error: details })))
+})
+
+/** Reports why a command failed, and decides what it ends with. An interruption is not a failure. */
+export const reportCause = Effect.fnUntraced(function*<E extends CommandFailure>(
+  cause: Cause.Cause<E>,
+  options: { readonly json: boolean }
+) {
+  if (Cause.hasInterruptsOnly(cause)) return yield* Effect.interrupt
+  const error = Cause.findErrorOption(cause)
+  yield* endWith(Option.match(error, { onNone: () => ExitStatus.unexpected, onSome: exitStatusOf }))
+  yield* report(Option.match(error, { onNone: () => unexpected, onSome: detailsOf }), options)
+  if (yield* isDebugging) yield* printDetails(cause)
+})
+
+/** Has a command report its failure instead of failing. */
+export const reportingFailures = <A, E extends CommandFailure, R>(command: Effect.Effect<A, E, R>) =>
+  Effect.catchCause(command, (cause) => Effect.flatMap(rootCommand, ({ json }) => reportCause(cause, { json })))
+
+/** A defect, of which no more is said than that it is one. */
+const unexpected: ErrorDetails = {
+  tag: "UnexpectedError",
+  message: "Something went wrong that should not have",
+  remedy: "Run it again with ADEN_CREDS_DEBUG=1 to see what, and report it.",
+  exitCode: ExitStatus.unexpected,
+  isRetryable: false
+}
+
+const isDebugging = Effect.gen(function*() {
+  const level = yield* References.MinimumLogLevel
+  const setting = yield* Effect.orElseSucceed(Config.String("ADEN_CREDS_DEBUG"), () => "")
+  return setting !== "" || LogLevel.isLessThanOrEqualTo(level, "Debug")
+})
+
+/** The cause with its stack traces, line by line without secrets. */
+const printDetails = Effect.fnUntraced(function*(cause: Cause.Cause<unknown>) {
+  const { stderr } = yield* CommandOutput
+  const secrets = yield* settingsNeverShown
+  const lines = Cause.pretty(cause).split("\n").map((line) => `  ${cleanMessage(line, secrets)}\n`)
+  yield* Effect.ignore(stderr.write(lines.join("")))
+})
+
+const settingsNeverShown = Effect.map(
+  Effect.forEach(
+    ["ADEN_API_KEY", "HIVE_CREDENTIAL_KEY"],
+    (name) => Effect.option(Effect.suspend(() => Config.Redacted(name)))
+  ),
+  (values) =>
+    values.flatMap((value) =>
+      Option.isSome(value) ? Redacted.value(value.value).split(",").filter((secret) => secret !== "") : []
+    )
+)

@@ -1,0 +1,21 @@
+/**
+ * The `aden-creds` command, for Node: to run in a program, and to read what it prints with `--json`.
+ *
+ * @since 0.1.0
+ */
+export { type AdenCredsEnvironment, runAdenCreds } from "./adenCreds.ts"
+export {
+  DeleteDocument,
+  EmulatorDocument,
+  ErrorDetails,
+  ErrorDocument,
+  ExplainDocument,
+  HealthDocument,
+  KeyDocument,
+  ListDocument,
+  RefreshDocument,
+  SyncDocument,
+  TokenDocument,
+  ValidateDocument
+} from "./documents.ts"
+export { ExitStatus } from "./ExitStatus.ts"

@@ -1,0 +1,40 @@
+/**
+ * The flags that every command takes, and how each answers.
+ */
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import type { OutputStream } from "./CommandOutput.ts"
+import { CommandOutput } from "./CommandOutput.ts"
+
+export const rootCommand = Command.make("aden-creds").pipe(
+  Command.withSharedFlags({
+    directory: Flag.String("directory").pipe(
+      Flag.filter((path) => path !== "", () => "Expected the path of a directory"),
+      Flag.withMetavar("<path>"),
+      Flag.withDescription("Where the credentials are kept, in place of ~/.hive/credentials"),
+      Flag.optional
+    ),
+    json: Flag.Boolean("json").pipe(
+      Flag.withDescription("Print one JSON document on stdout, also for errors"),
+      Flag.withDefault(false)
+    )
+  }),
+  Command.withDescription("Valid OAuth tokens for agents, from an Aden server through a local encrypted cache.")
+)
+
+/** Prints what the command was asked for: as a document with `--json`, else as text. */
+export const answer = Effect.fnUntraced(function*<A, I>(
+  schema: Schema.Codec<A, I>,
+  value: A,
+  text: (stdout: OutputStream) => string
+) {
+  const { json } = yield* rootCommand
+  const { stdout } = yield* CommandOutput
+  yield* stdout.write(json ? documentText(schema, value) : text(stdout))
+})
+
+/** A document on one line. */
+export const documentText = <A, I>(schema: Schema.Codec<A, I>, value: A): string =>
+  `${JSON.stringify(Schema.encodeSync(schema)(value))}\n`

@@ -1,0 +1,38 @@
+/**
+ * Times and durations for people. Machines get ISO 8601 and ms, see documents.ts.
+ */
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+
+const units: ReadonlyArray<readonly [name: string, ms: number]> = [
+  ["d", 86_400_000],
+  ["h", 3_600_000],
+  ["min", 60_000]
+]
+
+/** In the largest unit that fits, rounded down: `4 min`. */
+export const durationText = (duration: Duration.Duration): string => {
+  const ms = Duration.toMillis(duration)
+  const [name, size] = units.find(([, size]) => ms >= size) ?? ["s", 1_000]
+  return `${Math.floor(ms / size)} ${name}`
+}
+
+/** Short waits matter: `120 ms` below a second. */
+export const latencyText = (duration: Duration.Duration): string =>
+  Duration.toMillis(duration) < 1_000 ? `${Math.round(Duration.toMillis(duration))} ms` : durationText(duration)
+
+/** When something is, seen from now: `in 4 min`, `2 h ago`. */
+export const timeText = (time: DateTime.Utc, now: DateTime.Utc): string =>
+  DateTime.isLessThanOrEqualTo(time, now)
+    ? `${durationText(DateTime.distance(time, now))} ago`
+    : `in ${durationText(DateTime.distance(now, time))}`
+
+/** When a token expires, where `undefined` says that it does not. */
+export const expiryText = (expiresAt: DateTime.Utc | undefined, now: DateTime.Utc): string =>
+  expiresAt === undefined ? "never" : timeText(expiresAt, now)
+
+/** The same within a sentence. */
+export const expirySentence = (expiresAt: DateTime.Utc | undefined, now: DateTime.Utc): string =>
+  expiresAt === undefined
+    ? "does not expire"
+    : `${DateTime.isLessThanOrEqualTo(expiresAt, now) ? "expired" : "expires"} ${timeText(expiresAt, now)}`

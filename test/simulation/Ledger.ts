@@ -1,0 +1,852 @@
+/**
+ * What happened in a run, and whether it was allowed to: every question a store asks its provider, every write to storage, every
+ * operation of the program. Each is checked when it happens; the first thing that is wrong is kept.
+ */
+import type { CredentialEvent } from "../../src/CredentialEvent.ts"
+import type { Outcome, Reading, View, Word } from "./Model.ts"
+import * as Model from "./Model.ts"
+import type { Config, Seat } from "./Program.ts"
+import type { Exchange, Issued } from "./ScriptedAden.ts"
+
+/** What is wrong, by the name of the rule that is broken. */
+export interface Violation {
+  readonly rule: string
+  readonly detail: string
+  readonly step: number
+}
+
+export type OperationKind =
+  | "read"
+  | "refresh"
+  | "validate"
+  | "explain"
+  | "invalidate"
+  | "save"
+  | "delete"
+  | "sync"
+
+/** Something that the program asked a store to do. `sequence` orders it among all that happens; `timer` is time that only timers see. */
+export interface Operation {
+  readonly number: number
+  readonly kind: OperationKind
+  readonly seat: number
+  readonly ref: string
+  readonly step: number
+  readonly sequence: number
+  readonly timer: number
+  readonly now: number
+  readonly clockOffset: number
+  isPending: boolean
+  isInterrupted: boolean
+}
+
+export type CallKind = "fetch" | "refresh" | "validate" | "list"
+
+/** A question that a store asks its provider. It may take several requests. */
+export interface Call {
+  readonly seat: number
+  readonly kind: CallKind
+  readonly id: string | undefined
+  readonly operation: Operation | undefined
+  readonly sequence: number
+  readonly isBackground: boolean
+  /** Another question about the same credential was under way at the same time. */
+  isOverlapped: boolean
+  /** The program changed the credential meanwhile. */
+  isOvertaken: boolean
+  readonly exchanges: Array<Exchange>
+}
+
+/** What a question was answered. */
+export type CallResult =
+  | { readonly _tag: "Token"; readonly value: string; readonly expiresAt: number | undefined }
+  | { readonly _tag: "Nothing" }
+  | { readonly _tag: "Validity"; readonly isValid: boolean; readonly isBlocked: boolean }
+  | { readonly _tag: "List"; readonly ids: ReadonlyArray<string> }
+  | { readonly _tag: "Failure"; readonly tag: string; readonly retryAfter: number | undefined }
+  | { readonly _tag: "Interrupted" }
+  | { readonly _tag: "Defect"; readonly message: string }
+
+interface Heard {
+  readonly seat: number
+  readonly call: Call
+  readonly word: Word
+  readonly endSequence: number
+  readonly now: number
+}
+
+interface ViewRecord {
+  readonly step: number
+  readonly sequence: number
+  readonly view: View
+  /** What made it so was that the entry went away. */
+  readonly isRemoval: boolean
+}
+
+interface ListRecord {
+  readonly now: number
+  readonly sequence: number
+  readonly ids: ReadonlySet<string>
+}
+
+interface Failed {
+  readonly seat: number
+  readonly id: string | undefined
+  readonly tag: string
+  readonly sequence: number
+}
+
+class SeatRecord {
+  readonly calls = new Set<Call>()
+  readonly views = new Map<string, Array<ViewRecord>>()
+  /** The newest token answered to the program, by id. */
+  readonly newest = new Map<string, number>()
+  /** In which step a token was last answered to the program, by id. */
+  readonly answered = new Map<string, number>()
+  readonly invalidated = new Map<string, { readonly value: string; readonly sequence: number }>()
+  samples: Array<number> = []
+  lists: Array<ListRecord> = []
+  listCoolDownUntil = -Infinity
+  /** When a blocked credential was last checked by this store. */
+  readonly rechecked = new Map<string, number>()
+  /** Blocked credentials of which the program was told. */
+  readonly announced = new Set<string>()
+  /** Ids that Aden did not know, with the view from before. */
+  readonly doubted = new Map<string, View>()
+}
+
+export class Ledger {
+  violation: Violation | undefined = undefined
+  step = 0
+  readonly trace: Array<string> | undefined
+  readonly pending = new Set<Operation>()
+  readonly #config: Config
+  readonly #time: { readonly now: () => number; readonly timer: () => number }
+  readonly #issued: ReadonlyMap<string, Issued>
+  readonly #seats: ReadonlyArray<SeatRecord>
+  /** What each storage holds, by storage and id. */
+  readonly #stored = new Map<string, Issued>()
+  readonly #own = new Map<string, Issued>()
+  readonly #heard = new Map<string, Array<Heard>>()
+  readonly #failed: Array<Failed> = []
+  #sequence = 0
+  #operations = 0
+
+  constructor(options: {
+    readonly config: Config
+    readonly issued: ReadonlyMap<string, Issued>
+    readonly now: () => number
+    readonly timer: () => number
+    readonly isTraced: boolean
+  }) {
+    this.#config = options.config
+    this.#issued = options.issued
+    this.#time = options
+    this.#seats = options.config.seats.map(() => new SeatRecord())
+    this.trace = options.isTraced ? [] : undefined
+  }
+
+  note(line: () => string): void {
+    this.trace?.push(`  ${formatTime(this.#time.now())} ${line()}`)
+  }
+
+  violate(rule: string, detail: string): void {
+    this.note(() => `!! ${rule}: ${detail}`)
+    this.violation ??= { rule, detail, step: this.step }
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // What a store can know
+  // -------------------------------------------------------------------------------------------------------------------
+
+  #seat(index: number): SeatRecord {
+    const seat = this.#seats[index]
+    if (seat === undefined) throw new Error(`no seat ${index}`)
+    return seat
+  }
+
+  #place(index: number): Seat {
+    const seat = this.#config.seats[index]
+    if (seat === undefined) throw new Error(`no seat ${index}`)
+    return seat
+  }
+
+  #key(seat: number, id: string): string {
+    return `${this.#place(seat).storage}/${id}`
+  }
+
+  /** Whether another store works on the same storage. */
+  #isShared(seat: number): boolean {
+    const { storage } = this.#place(seat)
+    return this.#config.seats.filter((other) => other.storage === storage).length > 1
+  }
+
+  viewOf(seat: number, id: string): View {
+    return this.#seat(seat).views.get(id)?.at(-1)?.view ?? this.#firstView(seat)
+  }
+
+  #firstView(seat: number): View {
+    return this.#isShared(seat) ? { ...Model.unknown, isCertain: false } : Model.unknown
+  }
+
+  #setView(seat: number, id: string, view: View, isRemoval = false): void {
+    const views = this.#seat(seat).views
+    const records = views.get(id) ?? []
+    views.set(id, records)
+    const isCertain = view.isCertain && !this.#isShared(seat)
+    records.push({ step: this.step, sequence: ++this.#sequence, view: { ...view, isCertain }, isRemoval })
+  }
+
+  /** The views since a step began: the one that it found settled, and those of since then. */
+  #viewsSince(seat: number, id: string, step: number): readonly [View, ...Array<View>] {
+    const records = this.#seat(seat).views.get(id) ?? []
+    let first = records.length
+    while (first > 0 && (records[first - 1]?.step ?? -1) >= step) first--
+    return [records[first - 1]?.view ?? this.#firstView(seat), ...records.slice(first).map(({ view }) => view)]
+  }
+
+  moment(seat: number): Model.Moment {
+    return { now: this.#time.now(), clockOffset: this.clockOffset(seat), maxStale: this.#config.maxStale }
+  }
+
+  clockOffset(seat: number): number {
+    return Model.clockOffsetOf(this.#seat(seat).samples)
+  }
+
+  /** The ids that a ref may mean. */
+  candidates(ref: string): ReadonlyArray<string> {
+    if (ref === "brave") return [ref]
+    return this.#config.integrations.filter(({ alias, id, provider }) =>
+      id === ref || provider === ref || (alias !== undefined && `${provider}:${alias}` === ref)
+    ).map(({ id }) => id)
+  }
+
+  restarted(seat: number): void {
+    const record = this.#seat(seat)
+    for (const [id, records] of record.views) {
+      const last = records.at(-1)
+      if (last !== undefined) this.#setView(seat, id, Model.restarted(last.view))
+    }
+    record.samples = []
+    record.lists = []
+    record.listCoolDownUntil = -Infinity
+    record.newest.clear()
+    record.invalidated.clear()
+    record.rechecked.clear()
+    record.doubted.clear()
+    record.announced.clear()
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Requests
+  // -------------------------------------------------------------------------------------------------------------------
+
+  requestStarted(seat: number, call: Call | undefined, exchange: Exchange): void {
+    const { tenant } = this.#place(seat)
+    this.note(() => `seat ${seat} -> ${exchange.endpoint} ${exchange.id ?? ""}`)
+    call?.exchanges.push(exchange)
+    if (exchange.tenant !== tenant) {
+      this.violate("never another tenant's", `a request for ${tenant} went out with the key of ${exchange.tenant}`)
+    }
+  }
+
+  answered(seat: number, exchange: Exchange): void {
+    const now = this.#time.now()
+    if (exchange.date !== undefined) {
+      this.#seat(seat).samples.push(exchange.date - (exchange.startedAt + now) / 2)
+    }
+    this.note(() => `seat ${seat} <- ${exchange.endpoint} ${exchange.id ?? ""}: ${JSON.stringify(exchange.said)}`)
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Questions to the provider
+  // -------------------------------------------------------------------------------------------------------------------
+
+  callStarted(seat: number, kind: CallKind, id: string | undefined, operation: Operation | undefined): Call {
+    const record = this.#seat(seat)
+    const now = this.#time.now()
+    const isRead = operation?.kind === "read"
+    const view = id === undefined ? undefined : this.viewOf(seat, id)
+    const finding = view === undefined ? undefined : Model.find(view, this.moment(seat))
+    const call: Call = {
+      seat,
+      kind,
+      id,
+      operation,
+      sequence: ++this.#sequence,
+      isBackground: isRead && (finding === "servable" || view?.isCertain !== true),
+      isOverlapped: false,
+      isOvertaken: false,
+      exchanges: []
+    }
+    this.note(() => `seat ${seat} asks ${kind} ${id ?? ""} (${operation?.kind ?? "?"} ${operation?.number ?? ""})`)
+    if (kind === "list" && now < record.listCoolDownUntil) {
+      this.violate("nothing before a rate limit's end", `the list, ${record.listCoolDownUntil - now} ms too early`)
+    }
+    if (operation !== undefined && ["explain", "invalidate", "save", "delete"].includes(operation.kind)) {
+      this.violate("some operations ask nobody", `${operation.kind} asks ${kind} ${id ?? ""}`)
+    }
+    if (id !== undefined && view !== undefined) this.#checkCall(call, id, view)
+    for (const other of record.calls) {
+      if (other.id !== id || id === undefined) continue
+      other.isOverlapped = true
+      call.isOverlapped = true
+    }
+    record.calls.add(call)
+    return call
+  }
+
+  #checkCall(call: Call, id: string, view: View): void {
+    const { kind, operation, seat } = call
+    const record = this.#seat(seat)
+    const now = this.#time.now()
+    const moment = this.moment(seat)
+    const others = Array.from(this.#seats).flatMap((other, index) =>
+      index === seat || (this.#config.hasSharedLock && this.#key(index, id) === this.#key(seat, id))
+        ? Array.from(other.calls)
+        : []
+    )
+    for (const other of others) {
+      if (other.id === id && isRenewal(other) && isRenewal(call)) {
+        this.violate("one request in flight per credential", `${kind} ${id} during ${other.kind} ${id}`)
+      }
+      if (other.id === id && other.seat === seat && operation?.kind === "sync" && other.operation === operation) {
+        this.violate("one request in flight per credential", `${kind} ${id} twice at a time in one sync`)
+      }
+    }
+    if (now < view.coolDownUntil) {
+      this.violate("nothing before a rate limit's end", `${kind} ${id}, ${view.coolDownUntil - now} ms too early`)
+    }
+    if (operation?.kind !== "read") return
+    if (kind === "validate" && view.isBlocked) {
+      const last = record.rechecked.get(id) ?? -Infinity
+      if (now - last < Model.recheckInterval) {
+        this.violate("a blocked one is checked once per 30 s", `${id} was checked ${now - last} ms ago`)
+      }
+      record.rechecked.set(id, now)
+    }
+    if (!view.isCertain || kind === "validate") return
+    const { cacheTtl, refreshBuffer } = this.#config
+    if (Model.isFresh(view, { ...moment, cacheTtl, refreshBuffer: this.#config.autoRefresh ? refreshBuffer : 0 })) {
+      this.violate("a fresh one is not asked for", `${kind} ${id}`)
+    }
+    const finding = Model.find(view, moment)
+    const isRefusal = view.lastFailure?.tag === "RefreshFailed" || view.lastFailure?.tag === "AdenRejected"
+    if (
+      (finding === "servable" || (isRefusal && finding !== "blocked")) &&
+      Math.ceil(now) < Math.floor(Model.backgroundFrom(view))
+    ) {
+      this.violate(
+        "no more often than the back-off",
+        `${kind} ${id} ${now - (view.lastFailure?.at ?? 0)} ms after failure ${view.failures}`
+      )
+    }
+  }
+
+  callEnded(call: Call, result: CallResult): void {
+    const { id, kind, seat } = call
+    const record = this.#seat(seat)
+    const now = this.#time.now()
+    record.calls.delete(call)
+    const endSequence = ++this.#sequence
+    this.note(() => `seat ${seat} was told ${kind} ${id ?? ""}: ${JSON.stringify(result)}`)
+    if (result._tag === "Interrupted") return
+    if (result._tag === "Defect") return this.violate("no defects", result.message)
+    if (result._tag === "Failure") {
+      this.#failed.push({ seat, id, tag: result.tag, sequence: endSequence })
+      if (id === undefined && result.tag === "RateLimited") {
+        record.listCoolDownUntil = now + (result.retryAfter ?? 0)
+      }
+    }
+    if (id === undefined) return this.#listed(seat, result, endSequence, now)
+    const word = this.#wordOf(call, result)
+    if (word === undefined) return
+    const heard = this.#heard.get(this.#key(seat, id)) ?? []
+    this.#heard.set(this.#key(seat, id), heard)
+    heard.push({ seat, call, word, endSequence, now })
+    const view = this.viewOf(seat, id)
+    if (word._tag === "NotFound" && !record.doubted.has(id)) record.doubted.set(id, view)
+    else if (word._tag === "Token" || word._tag === "Blocked") record.doubted.delete(id)
+    if (word._tag === "Blocked") record.rechecked.set(id, now)
+    const isClean = !call.isOverlapped && !call.isOvertaken
+    this.#setView(seat, id, Model.heard(view, word, { now, isClean }))
+    if (word._tag === "Token" && this.#isShared(seat)) this.#endCoolDowns(seat, id)
+  }
+
+  /** A success that one store had clears the rate limit for all on its storage. */
+  #endCoolDowns(seat: number, id: string): void {
+    for (const [other] of this.#seats.entries()) {
+      if (other !== seat && this.#key(other, id) === this.#key(seat, id)) {
+        this.#setView(other, id, { ...this.viewOf(other, id), coolDownUntil: -Infinity })
+      }
+    }
+  }
+
+  /** What an answer says of the credential, checked against what Aden said in it. */
+  #wordOf({ exchanges, id, kind, operation, seat }: Call, result: CallResult): Word | undefined {
+    // a sync validates only what the list says is blocked: the question is where to connect it again
+    const isOfBlocked = operation?.kind === "sync" && kind === "validate"
+    const said = (tag: string) => exchanges.some((exchange) => exchange.said?._tag === tag)
+    switch (result._tag) {
+      case "Token": {
+        const token = this.#issued.get(result.value)
+        if (token === undefined) {
+          this.violate("never a token nobody issued", `${kind} ${id} answered ${result.value}`)
+          return undefined
+        }
+        if (token.id !== id || token.tenant !== this.#place(seat).tenant) {
+          this.violate("never another's token", `${kind} ${id} answered ${result.value}`)
+        }
+        if (token.expiresAt !== result.expiresAt) {
+          this.violate("a token with its own expiry", `${result.value} with ${result.expiresAt}`)
+        }
+        return { _tag: "Token", token }
+      }
+      case "Nothing":
+        if (!said("NotFound")) this.violate("an outage is no answer", `${kind} ${id} was taken for not found`)
+        return { _tag: "NotFound" }
+      case "Validity":
+        return result.isBlocked || (isOfBlocked && !result.isValid) ? { _tag: "Blocked" } : { _tag: "Validity" }
+      case "Failure":
+        switch (result.tag) {
+          case "ReauthRequired":
+            if (!said("Blocked")) this.violate("an outage is no answer", `${kind} ${id} was taken for blocked`)
+            return { _tag: "Blocked" }
+          case "IntegrationNotFound":
+            if (!said("NotFound")) this.violate("an outage is no answer", `${kind} ${id} was taken for not found`)
+            return { _tag: "NotFound" }
+          case "RateLimited":
+            if (isOfBlocked) return { _tag: "Blocked" }
+            return { _tag: "RateLimited", retryAfter: result.retryAfter ?? 0 }
+          default:
+            return isOfBlocked ? { _tag: "Blocked" } : { _tag: "Failed", tag: result.tag }
+        }
+      default:
+        return undefined
+    }
+  }
+
+  #listed(seat: number, result: CallResult, sequence: number, now: number): void {
+    const record = this.#seat(seat)
+    if (result._tag === "List") record.lists.push({ now, sequence, ids: new Set(result.ids) })
+    for (const [id, view] of record.doubted) {
+      if (result._tag === "List" && !result.ids.includes(id)) continue
+      record.doubted.delete(id)
+      this.#setView(seat, id, view)
+    }
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Writes to storage
+  // -------------------------------------------------------------------------------------------------------------------
+
+  storedToken({ expiresAt, id, operation, seat, value }: {
+    readonly seat: number
+    readonly id: string
+    readonly value: string
+    readonly expiresAt: number | undefined
+    readonly operation: Operation | undefined
+  }): void {
+    const key = this.#key(seat, id)
+    const token = this.#issued.get(value) ?? this.#own.get(value)
+    this.note(() => `seat ${seat} saves ${id}: ${value}`)
+    if (token === undefined) return this.violate("never a token nobody issued", `${value} was saved as ${id}`)
+    if (token.id !== id || token.tenant !== this.#place(seat).tenant) {
+      return this.violate("never another's token", `${value} was saved as ${id}`)
+    }
+    if (token.expiresAt !== expiresAt) {
+      this.violate("a token with its own expiry", `${value} was saved with ${expiresAt}`)
+    }
+    if (token.isOwn) {
+      this.#stored.set(key, token)
+      this.#overtake(seat, id)
+      return this.#setView(seat, id, Model.saved(token, this.#time.now()))
+    }
+    const stored = this.#stored.get(key)
+    if (stored?.isOwn === true) {
+      this.violate("the program's own is never overwritten", `${value} over ${stored.value}`)
+    } else if (stored !== undefined && stored.number > token.number) {
+      this.violate("an old answer never wins", `${value} was saved over ${stored.value}`)
+    }
+    const changedAt = this.#changedAt.get(`${seat}/${id}`) ?? -Infinity
+    const isAskedSince = this.#heard.get(key)?.some(({ call, word }) =>
+      word._tag === "Token" && word.token === token && call.sequence > changedAt
+    )
+    if (isAskedSince !== true && operation?.kind !== "save") {
+      this.violate("an old answer never wins", `${value} was saved, asked for before the program changed ${id}`)
+    }
+    this.#stored.set(key, token)
+  }
+
+  /** When the program of a seat last saved, deleted or invalidated a credential. */
+  readonly #changedAt = new Map<string, number>()
+
+  #overtake(seat: number, id: string): void {
+    this.#changedAt.set(`${seat}/${id}`, ++this.#sequence)
+    const record = this.#seat(seat)
+    record.newest.delete(id)
+    record.doubted.delete(id)
+    record.announced.delete(id)
+    for (const call of record.calls) if (call.id === id) call.isOvertaken = true
+  }
+
+  deleted(seat: number, id: string, operation: Operation | undefined): void {
+    const key = this.#key(seat, id)
+    const stored = this.#stored.get(key)
+    this.#stored.delete(key)
+    this.note(() => `seat ${seat} deletes ${id}`)
+    if (operation?.kind === "delete") {
+      this.#overtake(seat, id)
+      return this.#setView(seat, id, Model.removed, true)
+    }
+    const record = this.#seat(seat)
+    const answers = this.#heard.get(key)?.filter((heard) => heard.seat === seat) ?? []
+    const missed = answers.findLast(({ word }) => word._tag === "NotFound")
+    const lastToken = answers.findLast(({ word }) => word._tag === "Token")
+    const isUnlisted = record.lists.some(({ ids, sequence }) =>
+      sequence > (lastToken?.call.sequence ?? -1) && !ids.has(id)
+    )
+    if (stored?.isOwn === true) this.violate("the program's own is never removed", id)
+    else if (missed === undefined || !isUnlisted) {
+      this.violate("an outage removes nothing", `${id} was removed without Aden's word`)
+    }
+    this.#setView(seat, id, Model.removed, true)
+    record.newest.delete(id)
+    record.doubted.delete(id)
+  }
+
+  storedState(seat: number, id: string, isBlocked: boolean): void {
+    if (isBlocked && this.#stored.get(this.#key(seat, id))?.isOwn === true) {
+      this.violate("the program's own is never blocked", id)
+    }
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Events
+  // -------------------------------------------------------------------------------------------------------------------
+
+  event(seat: number, event: CredentialEvent): void {
+    const { announced } = this.#seat(seat)
+    this.note(() => `seat ${seat} tells ${event._tag} ${event.id}`)
+    if (this.#isShared(seat)) return
+    if (event._tag === "ReauthorizationRequired") {
+      if (announced.has(event.id)) this.violate("one event when it becomes blocked", event.id)
+      announced.add(event.id)
+    } else if (event._tag === "Reconnected" || event._tag === "Removed") announced.delete(event.id)
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Operations of the program
+  // -------------------------------------------------------------------------------------------------------------------
+
+  get operations(): number {
+    return this.#operations
+  }
+
+  started(kind: OperationKind, seat: number, ref: string): Operation {
+    const operation: Operation = {
+      number: ++this.#operations,
+      kind,
+      seat,
+      ref,
+      step: this.step,
+      sequence: ++this.#sequence,
+      timer: this.#time.timer(),
+      now: this.#time.now(),
+      clockOffset: this.clockOffset(seat),
+      isPending: true,
+      isInterrupted: false
+    }
+    this.pending.add(operation)
+    return operation
+  }
+
+  /** The program makes a credential of its own. */
+  makeOwn(seat: number, id: string, lifetime: number | undefined): Issued {
+    const now = this.#time.now()
+    const token: Issued = {
+      value: `own-${this.#own.size + 1}-${id}`,
+      tenant: this.#place(seat).tenant,
+      id,
+      number: 0,
+      expiresAt: lifetime === undefined ? undefined : now + lifetime,
+      isOwn: true
+    }
+    this.#own.set(token.value, token)
+    return token
+  }
+
+  invalidatedBy(operation: Operation): void {
+    const { ref: id, seat } = operation
+    const view = this.viewOf(seat, id)
+    this.#overtake(seat, id)
+    if (view.token !== undefined) {
+      this.#seat(seat).invalidated.set(id, { value: view.token.value, sequence: ++this.#sequence })
+    }
+    this.#setView(seat, id, Model.invalidated(view))
+  }
+
+  ended(operation: Operation, result: OperationResult): void {
+    this.pending.delete(operation)
+    operation.isPending = false
+    this.note(() => `seat ${operation.seat} ${operation.kind} ${operation.number} ${operation.ref}: ${JSON.stringify(result)}`)
+    if (result._tag === "Defect") return this.violate("no defects", `${operation.kind}: ${result.message}`)
+    if (result._tag === "Interrupted") {
+      if (!operation.isInterrupted) this.violate("nobody else's interruption is felt", `${operation.kind} ${operation.ref}`)
+      return
+    }
+    switch (operation.kind) {
+      case "read":
+        return this.#checkRead(operation, result)
+      case "refresh":
+        return this.#checkRefresh(operation, result)
+      case "validate":
+      case "sync":
+        return this.#checkExplicit(operation, result)
+      case "explain":
+      case "invalidate":
+      case "save":
+      case "delete":
+        if (result._tag === "Failure" && !["CredentialNotFound", "AmbiguousCredential"].includes(result.tag)) {
+          this.violate("every error is explained", `${operation.kind} ${operation.ref}: ${result.tag}`)
+        }
+    }
+  }
+
+  #checkRead(operation: Operation, result: OperationResult): void {
+    const { ref, seat } = operation
+    const candidates = this.candidates(ref)
+    if (result._tag === "Token") {
+      const token = this.#checkToken(operation, result)
+      if (token === undefined) return
+      this.#seat(seat).newest.set(token.id, token.number)
+      this.#seat(seat).answered.set(token.id, this.step)
+      if (token.id === ref) this.#judge(operation, ref, { _tag: "Success", token })
+      return this.#checkWait(operation)
+    }
+    if (result._tag !== "Failure") return
+    if (result.tag === "CredentialKeyNotFound" && this.#isExplained(operation, result)) return
+    if (candidates.length === 1 && candidates[0] === ref) {
+      return this.#judge(operation, ref, { _tag: "Failure", tag: result.tag }, result.retryAfter)
+    }
+    this.#checkWait(operation)
+    if (!this.#isExplained(operation, result)) {
+      this.violate("every error is explained", `${ref}: ${result.tag}`)
+    }
+  }
+
+  #judge(operation: Operation, id: string, outcome: Outcome, retryAfter?: number | undefined): void {
+    const reading = this.#reading(operation, id)
+    const complaint = Model.judge(outcome, reading)
+    if (complaint !== undefined) return this.violate("what a read answers", `${operation.ref}: ${complaint}`)
+    if (outcome._tag === "Failure" && outcome.tag === "RateLimited" && !reading.failures.has("RateLimited")) {
+      const expected = [...reading.views.map((view) => view.coolDownUntil), reading.listCoolDownUntil].map((until) =>
+        until - operation.now
+      )
+      if (reading.views.every((view) => view.isCertain) && !expected.includes(retryAfter ?? NaN)) {
+        this.violate("RateLimited with the time left", `${operation.ref}: ${retryAfter} and not ${expected.join(" or ")}`)
+      }
+    }
+  }
+
+  #reading(operation: Operation, id: string): Reading {
+    const { seat, sequence, step } = operation
+    const record = this.#seat(seat)
+    const records = record.views.get(id) ?? []
+    return {
+      views: this.#viewsSince(seat, id, step),
+      start: { now: operation.now, clockOffset: operation.clockOffset, maxStale: this.#config.maxStale },
+      end: this.moment(seat),
+      waited: this.#time.timer() - operation.timer,
+      deadline: this.#config.deadline,
+      failures: this.#failuresSince(seat, sequence, [id]),
+      isUnlisted: this.#isUnlisted(operation, [id]) ||
+        records.some((item) => item.isRemoval && item.step >= step),
+      listCoolDownUntil: record.listCoolDownUntil
+    }
+  }
+
+  #failuresSince(seat: number, sequence: number, ids: ReadonlyArray<string>): ReadonlySet<string> {
+    return new Set(
+      this.#failed.filter((item) =>
+        item.seat === seat && item.sequence > sequence && (item.id === undefined || ids.includes(item.id))
+      ).map(({ tag }) => tag)
+    )
+  }
+
+  /** Whether a list that this store received not longer ago than a missing ref is remembered lacks all of these. */
+  #isUnlisted({ now, seat, sequence }: Operation, ids: ReadonlyArray<string>): boolean {
+    return this.#seat(seat).lists.some((list) =>
+      (list.sequence > sequence || now - list.now <= 30_000) && ids.every((id) => !list.ids.has(id))
+    )
+  }
+
+  #isExplained(operation: Operation, result: Extract<OperationResult, { readonly _tag: "Failure" }>): boolean {
+    const { ref, seat, sequence } = operation
+    const ids = this.candidates(ref)
+    switch (result.tag) {
+      case "CredentialNotFound":
+        return this.#isUnlisted(operation, ids) || ids.some((id) => this.#reading(operation, id).isUnlisted)
+      case "AmbiguousCredential":
+        return ids.length > 1
+      case "NoProvider":
+      case "CredentialKeyNotFound":
+        return ids.some((id) => this.#viewsSince(seat, id, operation.step).some((view) => view.token?.isOwn === true))
+      case "AdenUnavailable":
+        if (operation.kind === "read" && this.#time.timer() - operation.timer >= this.#config.deadline) return true
+        break
+      case "RateLimited":
+        if (operation.now < this.#seat(seat).listCoolDownUntil) return true
+    }
+    return this.#failuresSince(seat, sequence, ids).has(result.tag) || ids.some((id) =>
+      Model.explains(result.tag, { ...this.#reading(operation, id), deadline: Infinity })
+    )
+  }
+
+  #checkWait(operation: Operation): void {
+    const waited = this.#time.timer() - operation.timer
+    if (waited > this.#config.deadline) {
+      this.violate("every wait ends", `${operation.ref} took ${waited} ms`)
+    }
+  }
+
+  /** What holds for a token whatever happened before. */
+  #checkToken(operation: Operation, result: Extract<OperationResult, { readonly _tag: "Token" }>): Issued | undefined {
+    const { ref, seat, sequence } = operation
+    const record = this.#seat(seat)
+    const token = this.#issued.get(result.value) ?? this.#own.get(result.value)
+    if (token === undefined) {
+      this.violate("never a token nobody issued", `${ref} got ${result.value}`)
+      return undefined
+    }
+    const { id } = token
+    const key = this.#key(seat, id)
+    const said = `${ref} got ${token.value}`
+    if (token.tenant !== this.#place(seat).tenant) this.violate("never another tenant's", said)
+    if (!this.candidates(ref).includes(id)) this.violate("never another's token", said)
+    if (result.expiresAt !== "unknown" && result.expiresAt !== token.expiresAt) {
+      this.violate("a token with its own expiry", said)
+    }
+    const moment = this.moment(seat)
+    if (Model.isExpired(token, moment)) {
+      this.violate("never an expired token", `${said}, expired ${moment.now + moment.clockOffset - (token.expiresAt ?? 0)} ms ago`)
+    }
+    const invalidated = record.invalidated.get(id)
+    const answers = this.#heard.get(key) ?? []
+    if (token.isOwn) return token
+    if (
+      invalidated?.value === token.value && invalidated.sequence < sequence &&
+      !answers.some(({ call, seat: by, word }) =>
+        by === seat && word._tag === "Token" && word.token === token && call.sequence > invalidated.sequence
+      )
+    ) this.violate("never an invalidated token", said)
+    const newest = record.newest.get(id) ?? -1
+    if (token.number < newest) this.violate("an old answer never wins", `${said} after token ${newest}`)
+    const blocked = answers.findLast((answer) =>
+      answer.seat === seat && answer.word._tag === "Blocked" && !answer.call.isOvertaken &&
+      answer.endSequence < sequence
+    )
+    const confirmed = answers.findLast(({ word }) => word._tag === "Token")
+    const heard = answers.findLast(({ word }) => word._tag === "Token" && word.token === token)
+    if (heard === undefined) this.violate("never a token nobody issued", `${said}, which was never answered`)
+    if (blocked !== undefined && (heard?.endSequence ?? -1) < blocked.call.sequence) {
+      this.violate("never a blocked credential's token", said)
+    }
+    const refused = answers.find(({ call, endSequence, seat: by, word }) =>
+      by === seat && word._tag === "Failed" && ["AdenUnauthorized", "AdenForbidden"].includes(word.tag) &&
+      !call.isOvertaken && endSequence > (confirmed?.endSequence ?? -1)
+    )
+    if (Model.isTooOld({ confirmedAt: confirmed?.now ?? -Infinity, refusedSince: refused?.now }, moment)) {
+      this.violate("nothing older than maxStale", said)
+    }
+    const rivals = this.candidates(ref).filter((other) => this.#stored.has(this.#key(seat, other)))
+    if (id !== ref && rivals.length > 1 && !this.#isShared(seat) && rivals.every((other) => this.#isSettled(seat, other))) {
+      this.violate("never a silent pick", `${said} of ${rivals.join(", ")}`)
+    }
+    return token
+  }
+
+  /** Whether nothing happened to a credential in this step. */
+  #isSettled(seat: number, id: string): boolean {
+    return this.#viewsSince(seat, id, this.step).length === 1
+  }
+
+  #checkRefresh(operation: Operation, result: OperationResult): void {
+    if (result._tag === "Failure") return this.#checkExplicit(operation, result)
+    if (result._tag !== "Token") return
+    const token = this.#checkToken(operation, result)
+    if (token === undefined) return
+    const { seat, sequence } = operation
+    this.#seat(seat).newest.set(token.id, token.number)
+    const isAsked = this.#heard.get(this.#key(seat, token.id))?.some(({ call, word }) =>
+      call.kind === "refresh" && call.sequence > sequence && word._tag === "Token" && word.token === token
+    )
+    if (isAsked !== true && !token.isOwn && !this.#isShared(seat)) {
+      this.violate("a forced refresh is asked for after its call", `${operation.ref} got ${token.value}`)
+    }
+  }
+
+  #checkExplicit(operation: Operation, result: OperationResult): void {
+    if (result._tag !== "Failure") return
+    const ids = operation.kind === "sync" ? [] : this.candidates(operation.ref)
+    const isKnown = this.#failuresSince(operation.seat, operation.sequence, ids).has(result.tag)
+    if (!isKnown && !this.#isExplained(operation, result)) {
+      this.violate("every error is explained", `${operation.kind} ${operation.ref}: ${result.tag}`)
+    }
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // At rest
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /** Explicit calls have no deadline but what the client's attempts, limits and retries add up to. */
+  static readonly explicitLimit = 600_000
+
+  /** What holds whenever nothing can go on without time passing. */
+  checkAtRest(): void {
+    const timer = this.#time.timer()
+    for (const operation of this.pending) {
+      const waited = timer - operation.timer
+      if (operation.isInterrupted) {
+        this.violate("every wait ends", `${operation.kind} ${operation.ref} goes on after it was interrupted`)
+      }
+      if (waited > (operation.kind === "read" ? this.#config.deadline : Ledger.explicitLimit)) {
+        this.violate("every wait ends", `${operation.kind} ${operation.ref} has been going on for ${waited} ms`)
+      }
+    }
+    for (const [seat, { calls }] of this.#seats.entries()) {
+      for (const call of calls) {
+        if (call.id === undefined || call.isBackground || call.operation?.kind === "sync") continue
+        if (this.#isShared(seat) || this.#isAwaited(seat, call.id)) continue
+        this.violate("what nobody waits for is not asked", `${call.kind} ${call.id}`)
+      }
+    }
+  }
+
+  /** Once Aden has been well for long enough, a connected integration answers a token. */
+  checkRecovered(seat: number, id: string): void {
+    const record = this.#seat(seat)
+    if (this.#stored.get(this.#key(seat, id))?.isOwn === true) return
+    if (record.answered.get(id) !== this.step) this.violate("a healed Aden answers again", id)
+  }
+
+  #isAwaited(seat: number, id: string): boolean {
+    for (const operation of this.pending) {
+      if (operation.seat === seat && operation.kind !== "sync" && this.candidates(operation.ref).includes(id)) return true
+    }
+    return false
+  }
+}
+
+export type OperationResult =
+  | { readonly _tag: "Token"; readonly value: string; readonly expiresAt: number | undefined | "unknown" }
+  | { readonly _tag: "Done" }
+  | { readonly _tag: "Failure"; readonly tag: string; readonly retryAfter: number | undefined }
+  | { readonly _tag: "Interrupted" }
+  | { readonly _tag: "Defect"; readonly message: string }
+
+/** Everything but what a sync or an explicit `validate` asks belongs to a renewal, of which there is one at a time. */
+const isRenewal = ({ kind, operation }: Call): boolean =>
+  operation?.kind !== "sync" && !(kind === "validate" && operation?.kind === "validate")
+
+const formatTime = (time: number): string => new Date(time).toISOString().slice(5, -1)

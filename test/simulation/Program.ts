@@ -1,0 +1,308 @@
+/**
+ * What the simulator runs: a world and the steps taken in it, as plain data, drawn from one integer seed.
+ */
+import { Prng } from "./Prng.ts"
+
+/** The place of a store: its tenant, and the storage it works on. A restart puts a new store into the same seat. */
+export interface Seat {
+  readonly tenant: string
+  readonly storage: number
+}
+
+export interface IntegrationConfig {
+  readonly id: string
+  readonly provider: string
+  readonly alias: string | undefined
+  /** How long its tokens live, in ms; `undefined`: they do not expire. */
+  readonly lifetime: number | undefined
+}
+
+/** All durations in ms. */
+export interface Config {
+  readonly seats: ReadonlyArray<Seat>
+  /** What Aden has for every tenant at the start. */
+  readonly integrations: ReadonlyArray<IntegrationConfig>
+  /** Whether the stores on one storage share its lock, as fibers do and processes with one lock file will. */
+  readonly hasSharedLock: boolean
+  /** Whether Aden renews an expired token before it answers a `GET`. */
+  readonly renewsOnGet: boolean
+  /** How far Aden's clock is ahead. */
+  readonly clockSkew: number
+  /** How long an answer takes; 0: it is there at once. */
+  readonly latency: number
+  readonly autoRefresh: boolean
+  readonly cacheTtl: number
+  readonly deadline: number
+  readonly maxStale: number
+  readonly refreshBuffer: number
+  readonly reportsUsage: boolean
+}
+
+/** What goes wrong with a request. Whether Aden carries it out nevertheless is in the name: `Lost` and all from there on. */
+export type FaultKind =
+  | { readonly _tag: "Status"; readonly status: number; readonly isHtml: boolean }
+  | { readonly _tag: "RateLimited"; readonly retryAfter: string | number | undefined; readonly inBody: boolean }
+  | { readonly _tag: "RefreshFailed" }
+  | { readonly _tag: "Ghost" }
+  | { readonly _tag: "Hang" }
+  | { readonly _tag: "Refused" }
+  | { readonly _tag: "EmptyList" }
+  | { readonly _tag: "OtherTenant" }
+  | { readonly _tag: "OtherIntegration" }
+  | { readonly _tag: "SameToken" }
+  | { readonly _tag: "ExpiredToken" }
+  | { readonly _tag: "ShortToken"; readonly lifetime: number }
+  | { readonly _tag: "Lost" }
+  | { readonly _tag: "Torn" }
+  | { readonly _tag: "Malformed"; readonly variant: "text" | "no token" | "bad expiry" | "line break" }
+  | { readonly _tag: "NoDate" }
+  | { readonly _tag: "Slow"; readonly duration: number; readonly isComputedLate: boolean }
+
+export type Endpoint = "get" | "refresh" | "validate" | "list"
+
+export interface FaultRule {
+  readonly endpoint: Endpoint | "any"
+  /** The integration it is for; `undefined`: all. */
+  readonly id: string | undefined
+  /** How many requests it spoils. */
+  readonly times: number
+  readonly kind: FaultKind
+}
+
+export type ReadMethod = "get" | "token" | "getKey" | "getOption"
+
+export type Step =
+  | {
+    readonly _tag: "Read"
+    readonly seat: number
+    readonly reads: ReadonlyArray<{ readonly ref: string; readonly method: ReadMethod }>
+  }
+  | { readonly _tag: "Refresh"; readonly seat: number; readonly ref: string }
+  | { readonly _tag: "Validate"; readonly seat: number; readonly ref: string }
+  | { readonly _tag: "Explain"; readonly seat: number; readonly ref: string }
+  | { readonly _tag: "Invalidate"; readonly seat: number; readonly id: string }
+  | {
+    readonly _tag: "Save"
+    readonly seat: number
+    readonly id: string
+    readonly lifetime: number | undefined
+    readonly isApiKey: boolean
+  }
+  | { readonly _tag: "Delete"; readonly seat: number; readonly id: string }
+  | { readonly _tag: "Sync"; readonly seat: number }
+  | { readonly _tag: "Interrupt"; readonly share: number; readonly salt: number }
+  | { readonly _tag: "Advance"; readonly duration: number }
+  /** The machine sleeps: the time of day goes on, timers do not. */
+  | { readonly _tag: "Suspend"; readonly duration: number }
+  | { readonly _tag: "Restart"; readonly seat: number }
+  | { readonly _tag: "Fault"; readonly rule: FaultRule }
+  | { readonly _tag: "Heal" }
+  | { readonly _tag: "Revoke"; readonly tenant: string; readonly id: string }
+  | { readonly _tag: "Connect"; readonly tenant: string; readonly id: string }
+  | { readonly _tag: "Remove"; readonly tenant: string; readonly id: string }
+  | {
+    readonly _tag: "Lifetime"
+    readonly tenant: string
+    readonly id: string
+    readonly lifetime: number | undefined
+  }
+  | { readonly _tag: "ClockSkew"; readonly duration: number }
+
+export interface Program {
+  readonly seed: number
+  readonly config: Config
+  readonly steps: ReadonlyArray<Step>
+}
+
+const second = 1_000
+const minute = 60 * second
+const hour = 60 * minute
+const day = 24 * hour
+
+/** Ids that are no provider's name, an id that is one, an id with a colon, and two accounts of one provider. */
+const catalogue: readonly [IntegrationConfig, ...Array<IntegrationConfig>] = [
+  { id: "hubspot", provider: "hubspot", alias: undefined, lifetime: hour },
+  { id: "gmail-1", provider: "google", alias: "Timothy", lifetime: hour },
+  { id: "gmail-2", provider: "google", alias: "Ada", lifetime: 10 * minute },
+  { id: "github", provider: "github", alias: undefined, lifetime: undefined },
+  { id: "slack:ops", provider: "slack", alias: "ops", lifetime: 12 * hour }
+]
+
+const lifetimes: readonly [number | undefined, ...Array<number | undefined>] = [
+  hour,
+  hour,
+  undefined,
+  10 * minute,
+  2 * minute,
+  20 * second,
+  2 * second
+]
+
+/** The program of a seed: always the same one. */
+export const generate = (seed: number): Program => {
+  const random = new Prng(seed)
+  const config = drawConfig(random.split())
+  return { seed, config, steps: drawSteps(random.split(), config) }
+}
+
+const drawConfig = (random: Prng): Config => {
+  const seats: Array<Seat> = [{ tenant: "acme", storage: 0 }]
+  if (random.chance(0.35)) seats.push({ tenant: "acme", storage: 0 })
+  if (random.chance(0.25)) seats.push({ tenant: "globex", storage: 1 })
+  const count = random.weighted([[3, 1], [3, 2], [1, 3], [1, 5]])
+  const first = random.below(catalogue.length)
+  const integrations = Array.from({ length: count }, (_, i) => {
+    const integration = catalogue[(first + i) % catalogue.length] ?? catalogue[0]
+    return random.chance(0.5) ? integration : { ...integration, lifetime: random.pick(lifetimes) }
+  })
+  return {
+    seats,
+    integrations,
+    hasSharedLock: random.chance(0.5),
+    renewsOnGet: random.chance(0.8),
+    clockSkew: random.chance(0.6) ? 0 : random.pick([-20 * minute, -4 * minute, -3 * second, minute, 4 * minute]),
+    latency: random.weighted([[1, 0], [6, 40], [2, 1_500], [1, 7_000]]),
+    autoRefresh: random.chance(0.9),
+    cacheTtl: random.weighted([[5, 5 * minute], [1, 30 * second], [1, hour]]),
+    deadline: random.weighted([[4, 30 * second], [1, 5 * second]]),
+    maxStale: random.weighted([[3, day], [1, 2 * hour]]),
+    refreshBuffer: random.weighted([[4, 5 * minute], [1, minute]]),
+    reportsUsage: random.chance(0.1)
+  }
+}
+
+const drawSteps = (random: Prng, config: Config): ReadonlyArray<Step> => {
+  const ids = config.integrations.map(({ id }) => id)
+  const anId = () => ids[random.below(ids.length)] ?? "hubspot"
+  const aSeat = () => random.below(config.seats.length)
+  const aTenant = () => config.seats[aSeat()]?.tenant ?? "acme"
+  // Mostly one credential, so that things happen to it at the same time.
+  const favourite = anId()
+  const theId = () => random.chance(0.7) ? favourite : anId()
+  const aRef = () => random.weighted([[10, theId()], [1, refOf(random, config)], [0.5, "nothing"]])
+
+  const read = (): Step => {
+    const count = random.weighted([[6, 1], [2, 2], [2, 5], [1, 20]])
+    return {
+      _tag: "Read",
+      seat: aSeat(),
+      reads: Array.from({ length: count }, () => ({
+        ref: aRef(),
+        method: random.weighted<ReadMethod>([[6, "token"], [3, "get"], [1, "getKey"], [1, "getOption"]])
+      }))
+    }
+  }
+  const step = (): Step =>
+    random.weighted<() => Step>([
+      [30, read],
+      [25, () => ({ _tag: "Advance", duration: drawAdvance(random) })],
+      [4, () => ({ _tag: "Refresh", seat: aSeat(), ref: aRef() })],
+      [2, () => ({ _tag: "Validate", seat: aSeat(), ref: aRef() })],
+      [1, () => ({ _tag: "Explain", seat: aSeat(), ref: aRef() })],
+      [3, () => ({ _tag: "Invalidate", seat: aSeat(), id: theId() })],
+      [
+        1,
+        () => ({
+          _tag: "Save",
+          seat: aSeat(),
+          id: random.chance(0.5) ? theId() : "brave",
+          lifetime: random.chance(0.5) ? undefined : random.pick([minute, hour]),
+          isApiKey: random.chance(0.5)
+        })
+      ],
+      [1, () => ({ _tag: "Delete", seat: aSeat(), id: random.chance(0.8) ? theId() : "brave" })],
+      [3, () => ({ _tag: "Sync", seat: aSeat() })],
+      [
+        2,
+        () => ({ _tag: "Interrupt", share: random.weighted([[1, 1], [1, 0.5], [1, 0.1]]), salt: random.below(1_000) })
+      ],
+      [1, () => ({ _tag: "Suspend", duration: drawAdvance(random) })],
+      [2, () => ({ _tag: "Restart", seat: aSeat() })],
+      [10, () => ({ _tag: "Fault", rule: drawRule(random, theId) })],
+      [4, () => ({ _tag: "Heal" })],
+      [3, () => ({ _tag: "Revoke", tenant: aTenant(), id: theId() })],
+      [3, () => ({ _tag: "Connect", tenant: aTenant(), id: theId() })],
+      [1, () => ({ _tag: "Remove", tenant: aTenant(), id: theId() })],
+      [1, () => ({ _tag: "Lifetime", tenant: aTenant(), id: theId(), lifetime: random.pick(lifetimes) })],
+      [1, () => ({ _tag: "ClockSkew", duration: random.pick([0, 0, -3 * minute, 2 * minute, 10 * minute]) })]
+    ])()
+
+  // Most programs begin with something in hand.
+  const steps: Array<Step> = random.chance(0.7)
+    ? [
+      { _tag: "Read", seat: 0, reads: [{ ref: favourite, method: "token" }] },
+      { _tag: "Advance", duration: 10 * second }
+    ]
+    : []
+  const count = random.between(4, 32)
+  for (let i = 0; i < count; i++) steps.push(step())
+  return steps
+}
+
+const refOf = (random: Prng, config: Config): string => {
+  const { alias, provider } = config.integrations[random.below(config.integrations.length)] ?? catalogue[0]
+  return alias === undefined || random.chance(0.5) ? provider : `${provider}:${alias}`
+}
+
+/** Around the times that matter: a round trip, a retry, a back-off, a re-check, the cache, an expiry, a day. */
+const drawAdvance = (random: Prng): number =>
+  random.weighted([
+    [4, random.between(1, 200)],
+    [4, random.between(200, 4_000)],
+    [3, random.between(4_000, 35_000)],
+    [2, random.between(30 * second, 4 * minute)],
+    [2, random.between(4 * minute, 12 * minute)],
+    [3, random.between(50 * minute, 65 * minute)],
+    [1, random.between(hour, 23 * hour)],
+    [1, random.between(23 * hour, 3 * day)]
+  ])
+
+const drawRule = (random: Prng, id: () => string): FaultRule => ({
+  endpoint: random.weighted<FaultRule["endpoint"]>([[5, "any"], [3, "refresh"], [2, "get"], [1, "validate"], [
+    2,
+    "list"
+  ]]),
+  id: random.chance(0.6) ? undefined : id(),
+  times: random.weighted([[3, 1], [1, 3], [3, 1_000]]),
+  kind: drawFault(random)
+})
+
+const drawFault = (random: Prng): FaultKind =>
+  random.weighted<() => FaultKind>([
+    [5, () => ({ _tag: "Status", status: random.pick([500, 502, 503, 504, 408]), isHtml: random.chance(0.5) })],
+    [2, () => ({ _tag: "Status", status: random.pick([401, 403]), isHtml: random.chance(0.3) })],
+    [1, () => ({ _tag: "Status", status: random.pick([400, 404, 409, 422]), isHtml: random.chance(0.5) })],
+    [
+      4,
+      () => ({
+        _tag: "RateLimited",
+        retryAfter: random.pick<string | number | undefined>([5, 20, 120, 1_800, undefined, "soon", "date", -3]),
+        inBody: random.chance(0.3)
+      })
+    ],
+    [2, () => ({ _tag: "RefreshFailed" })],
+    [1, () => ({ _tag: "Ghost" })],
+    [2, () => ({ _tag: "Hang" })],
+    [2, () => ({ _tag: "Refused" })],
+    [1, () => ({ _tag: "EmptyList" })],
+    [0.5, () => ({ _tag: "OtherTenant" })],
+    [1, () => ({ _tag: "OtherIntegration" })],
+    [1, () => ({ _tag: "SameToken" })],
+    [1, () => ({ _tag: "ExpiredToken" })],
+    [1, () => ({ _tag: "ShortToken", lifetime: random.pick([500, 3 * second, minute]) })],
+    [1, () => ({ _tag: "Lost" })],
+    [0.5, () => ({ _tag: "Torn" })],
+    [1, () => ({ _tag: "Malformed", variant: random.pick(["text", "no token", "bad expiry", "line break"]) })],
+    [0.5, () => ({ _tag: "NoDate" })],
+    [
+      5,
+      () => ({
+        _tag: "Slow",
+        duration: random.pick([2 * second, 8 * second, 25 * second]),
+        isComputedLate: random.chance(0.3)
+      })
+    ]
+  ])()
+
+/** A step in one line. */
+export const describe = ({ _tag, ...step }: Step): string => `${_tag} ${JSON.stringify(step)}`

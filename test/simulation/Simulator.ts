@@ -1,0 +1,638 @@
+/**
+ * Runs a program against the real store, provider and client, on virtual time, with the scripted Aden in the place of the
+ * network. Everything is deterministic: the same program takes the same course.
+ */
+import {
+  Cause,
+  Clock,
+  Context,
+  DateTime,
+  Duration,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Metric,
+  Option,
+  Predicate,
+  Random,
+  Redacted,
+  References,
+  Scheduler,
+  Scope,
+  Stream
+} from "effect"
+import { HttpClient } from "effect/http"
+import { TestClock } from "effect/testing"
+import { AdenClient } from "../../src/AdenClient.ts"
+import { AdenSyncProvider } from "../../src/AdenSyncProvider.ts"
+import { Credential } from "../../src/Credential.ts"
+import type { CredentialProvider } from "../../src/CredentialProvider.ts"
+import { CredentialProviders } from "../../src/CredentialProvider.ts"
+import { CredentialStorage } from "../../src/CredentialStorage.ts"
+import { CredentialStore } from "../../src/CredentialStore.ts"
+import { makeKeyedLock } from "../../src/internal/keyedLock.ts"
+import { MemoryStorage } from "../../src/storage/MemoryStorage.ts"
+import type { Call, CallKind, CallResult, Operation, OperationResult, Violation } from "./Ledger.ts"
+import { Ledger } from "./Ledger.ts"
+import { Prng } from "./Prng.ts"
+import type { Config, Program, Step } from "./Program.ts"
+import { describe } from "./Program.ts"
+import { apiKeyOf, ScriptedAden } from "./ScriptedAden.ts"
+
+export interface Run {
+  readonly violation: Violation | undefined
+  readonly requests: number
+  readonly operations: number
+  /** What happened, line by line, when it was asked for. */
+  readonly trace: ReadonlyArray<string>
+}
+
+/** Runs a program to its end, or to the first thing that is wrong. */
+export const run = (program: Program, options: { readonly isTraced?: boolean | undefined } = {}): Effect.Effect<Run> =>
+  Effect.suspend(() => {
+    const scheduler = new CountingScheduler()
+    return Effect.scoped(
+      Effect.flatMap(
+        Layer.build(TestClock.layer()),
+        (context) => Effect.provideContext(simulate(program, scheduler, options.isTraced === true), context)
+      )
+    ).pipe(
+      Effect.provideService(Scheduler.Scheduler, scheduler),
+      Effect.provideService(References.MinimumLogLevel, "None"),
+      Effect.provideService(References.TracerEnabled, false),
+      Random.withSeed(program.seed)
+    )
+  })
+
+// ---------------------------------------------------------------------------------------------------------------------
+// The course of a run
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** When every run begins, in ms. */
+const epoch = Date.UTC(2026, 0, 1)
+
+const simulate = Effect.fnUntraced(function*(program: Program, scheduler: CountingScheduler, isTraced: boolean) {
+  const { config, seed, steps } = program
+  const timers = yield* TestClock.testClockWith(Effect.succeed)
+  yield* timers.setTime(epoch)
+  const clock = new SuspendableClock(timers)
+  const fibers = new FiberCount()
+  const aden = new ScriptedAden({ ...config, tenants: ["acme", "globex"], seed })
+  const ledger = new Ledger({
+    config,
+    issued: aden.issued,
+    now: () => clock.currentTimeMillisUnsafe(),
+    timer: () => timers.currentTimeMillisUnsafe() - epoch,
+    isTraced
+  })
+  const world = new World({ config, aden, ledger, timers, scheduler, clock })
+  yield* Effect.gen(function*() {
+    yield* world.open
+    for (const [index, step] of steps.entries()) {
+      ledger.step = index + 1
+      ledger.trace?.push(`${index + 1}. ${describe(step)}`)
+      yield* world.take(step)
+      yield* world.settle
+      ledger.checkAtRest()
+      if (ledger.violation !== undefined) break
+    }
+    if (ledger.violation === undefined) {
+      ledger.trace?.push("Aden is well again")
+      yield* world.recover
+    }
+    ledger.trace?.push("the end")
+    yield* world.close
+    if (ledger.violation === undefined && (fibers.live !== 0 || clock.sleeps !== 0 || aden.inFlight.size !== 0)) {
+      ledger.violate(
+        "nothing is left behind",
+        `${fibers.live} fibers, ${clock.sleeps} sleeps, ${aden.inFlight.size} requests`
+      )
+    }
+  }).pipe(
+    Effect.provideService(Clock.Clock, clock),
+    Effect.provideService(Metric.FiberRuntimeMetrics, fibers)
+  )
+  const result: Run = {
+    violation: ledger.violation,
+    requests: aden.exchanges,
+    operations: ledger.operations,
+    trace: ledger.trace ?? []
+  }
+  return result
+})
+
+interface Process {
+  readonly store: CredentialStore["Service"]
+  readonly scope: Scope.Closeable
+}
+
+class World {
+  readonly #config: Config
+  readonly #aden: ScriptedAden
+  readonly #ledger: Ledger
+  readonly #timers: TestClock.TestClock
+  readonly #clock: SuspendableClock
+  readonly #scheduler: CountingScheduler
+  readonly #scope = Scope.makeUnsafe()
+  readonly #storages: Array<CredentialStorage["Service"]> = []
+  readonly #processes: Array<Process> = []
+  readonly #fibers = new Map<Operation, Fiber.Fiber<unknown, unknown>>()
+
+  constructor(options: {
+    readonly config: Config
+    readonly aden: ScriptedAden
+    readonly ledger: Ledger
+    readonly timers: TestClock.TestClock
+    readonly clock: SuspendableClock
+    readonly scheduler: CountingScheduler
+  }) {
+    this.#config = options.config
+    this.#aden = options.aden
+    this.#ledger = options.ledger
+    this.#timers = options.timers
+    this.#clock = options.clock
+    this.#scheduler = options.scheduler
+  }
+
+  get open(): Effect.Effect<void> {
+    return Effect.gen({ self: this }, function*() {
+      for (const { storage } of this.#config.seats) {
+        this.#storages[storage] ??= Context.get(
+          yield* Layer.buildWithScope(MemoryStorage.layer(), this.#scope),
+          CredentialStorage
+        )
+      }
+      for (const seat of this.#config.seats.keys()) this.#processes[seat] = yield* this.#start(seat)
+      yield* this.settle
+    })
+  }
+
+  /** Lets everything go on that can without time passing. */
+  get settle(): Effect.Effect<void> {
+    return Effect.gen({ self: this }, function*() {
+      for (let turns = 0; turns === 0 || this.#scheduler.pending > 0; turns++) {
+        if (turns > 20_000) return this.#ledger.violate("no endless loops", "it never comes to rest")
+        yield* Effect.yieldNow
+      }
+    })
+  }
+
+  #advance(duration: number): Effect.Effect<void> {
+    return this.settle.pipe(Effect.andThen(this.#timers.adjust(duration)), Effect.andThen(this.settle))
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Steps
+  // -------------------------------------------------------------------------------------------------------------------
+
+  take(step: Step): Effect.Effect<void> {
+    return Effect.gen({ self: this }, function*() {
+      const aden = this.#aden
+      switch (step._tag) {
+        case "Read":
+          for (const { method, ref } of step.reads) {
+            yield* this.#begin("read", step.seat, ref, (store) => read(store, ref, method))
+          }
+          return
+        case "Refresh":
+          return yield* this.#begin(
+            "refresh",
+            step.seat,
+            step.ref,
+            (store) => Effect.map(store.refresh(step.ref), tokenOf)
+          )
+        case "Validate":
+          return yield* this.#begin("validate", step.seat, step.ref, (store) => done(store.validate(step.ref)))
+        case "Explain":
+          return yield* this.#begin("explain", step.seat, step.ref, (store) => done(store.explain(step.ref)))
+        case "Invalidate":
+          return yield* this.#begin(
+            "invalidate",
+            step.seat,
+            step.id,
+            (store, operation) =>
+              done(Effect.tap(
+                store.invalidate(step.id),
+                () => Effect.sync(() => this.#ledger.invalidatedBy(operation))
+              ))
+          )
+        case "Save": {
+          const own = this.#ledger.makeOwn(step.seat, step.id, step.isApiKey ? undefined : step.lifetime)
+          const value = Redacted.make(own.value)
+          const credential = step.isApiKey
+            ? Credential.fromApiKey({ id: step.id, apiKey: value })
+            : Credential.fromAccessToken({
+              id: step.id,
+              accessToken: value,
+              expiresAt: own.expiresAt === undefined ? undefined : DateTime.makeUnsafe(own.expiresAt)
+            })
+          return yield* this.#begin("save", step.seat, step.id, (store) => done(store.save(credential)))
+        }
+        case "Delete":
+          return yield* this.#begin("delete", step.seat, step.id, (store) => done(store.delete(step.id)))
+        case "Sync":
+          return yield* this.#begin("sync", step.seat, "", (store) => done(store.sync))
+        case "Interrupt": {
+          const random = new Prng(step.salt)
+          return yield* this.#interrupt(() => random.chance(step.share))
+        }
+        case "Advance":
+          return yield* this.#advance(step.duration)
+        case "Suspend":
+          this.#clock.suspended += step.duration
+          return
+        case "Restart":
+          yield* this.#stop(step.seat)
+          this.#ledger.restarted(step.seat)
+          this.#processes[step.seat] = yield* this.#start(step.seat)
+          return
+        case "Fault":
+          return aden.addFault(step.rule)
+        case "Heal":
+          return aden.heal()
+        case "Revoke":
+          return aden.revoke(step.tenant, step.id)
+        case "Connect":
+          return this.#connect(step.tenant, step.id)
+        case "Remove":
+          return aden.remove(step.tenant, step.id)
+        case "Lifetime":
+          return aden.setLifetime(step.tenant, step.id, step.lifetime)
+        case "ClockSkew":
+          aden.clockSkew = step.duration
+      }
+    })
+  }
+
+  #connect(tenant: string, id: string): void {
+    const integration = this.#config.integrations.find((item) => item.id === id)
+    if (integration !== undefined) this.#aden.connect(tenant, integration)
+  }
+
+  /** Starts an operation of the program in a fiber of its own. */
+  #begin<E>(
+    kind: Operation["kind"],
+    seat: number,
+    ref: string,
+    use: (store: CredentialStore["Service"], operation: Operation) => Effect.Effect<OperationResult, E>
+  ): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const operation = this.#ledger.started(kind, seat, ref)
+      const { store } = this.#process(seat)
+      return use(store, operation).pipe(
+        Effect.onExit((exit) =>
+          Effect.sync(() => {
+            this.#fibers.delete(operation)
+            this.#ledger.ended(operation, resultOf(exit))
+          })
+        ),
+        Effect.provideService(CurrentOperation, operation),
+        Effect.forkDetach,
+        Effect.map((fiber) => {
+          this.#fibers.set(operation, fiber)
+        })
+      )
+    })
+  }
+
+  #interrupt(isChosen: (operation: Operation) => boolean): Effect.Effect<void> {
+    return Effect.gen({ self: this }, function*() {
+      for (const [operation, fiber] of Array.from(this.#fibers)) {
+        if (!isChosen(operation)) continue
+        operation.isInterrupted = true
+        yield* Effect.forkDetach(Fiber.interrupt(fiber))
+      }
+      yield* this.settle
+    })
+  }
+
+  /** Heals everything; then each connected integration has to answer a token again, whatever happened before. */
+  get recover(): Effect.Effect<void> {
+    return Effect.gen({ self: this }, function*() {
+      const aden = this.#aden
+      aden.heal()
+      aden.clockSkew = 0
+      aden.latency = Math.min(this.#config.latency, 40)
+      for (const { tenant } of this.#config.seats) {
+        for (const { id } of this.#config.integrations) {
+          this.#connect(tenant, id)
+          aden.setLifetime(tenant, id, 3_600_000)
+        }
+      }
+      for (let round = 0; round < 3; round++) {
+        this.#ledger.step++
+        yield* this.#advance(45 * 60_000)
+        for (const seat of this.#config.seats.keys()) {
+          for (const { id } of this.#config.integrations) {
+            yield* this.#begin("read", seat, id, (store) => read(store, id, "token"))
+          }
+        }
+        yield* this.#advance(40_000)
+        this.#ledger.checkAtRest()
+        if (this.#ledger.violation !== undefined) return
+      }
+      for (const seat of this.#config.seats.keys()) {
+        for (const { id } of this.#config.integrations) this.#ledger.checkRecovered(seat, id)
+      }
+    })
+  }
+
+  get close(): Effect.Effect<void> {
+    return Effect.gen({ self: this }, function*() {
+      for (const seat of this.#config.seats.keys()) yield* this.#stop(seat)
+      yield* Scope.close(this.#scope, Exit.void)
+      yield* this.settle
+    })
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Processes
+  // -------------------------------------------------------------------------------------------------------------------
+
+  #process(seat: number): Process {
+    const process = this.#processes[seat]
+    if (process === undefined) throw new Error(`no store in seat ${seat}`)
+    return process
+  }
+
+  /** A new store, provider and client over the storage of the seat. */
+  #start(seat: number): Effect.Effect<Process> {
+    return Effect.gen({ self: this }, function*() {
+      const { autoRefresh, cacheTtl, deadline, maxStale, refreshBuffer, reportsUsage, seats } = this.#config
+      const place = seats[seat]
+      const storage = place === undefined ? undefined : this.#storages[place.storage]
+      if (place === undefined || storage === undefined) throw new Error(`no seat ${seat}`)
+      const http = this.#aden.client({
+        started: (exchange) =>
+          Effect.withFiber((fiber) =>
+            Effect.sync(() => this.#ledger.requestStarted(seat, fiber.getRef(CurrentCall), exchange))
+          ),
+        answered: (exchange) => this.#ledger.answered(seat, exchange)
+      })
+      const provider = AdenSyncProvider.layer({ refreshBuffer, reportUsage: reportsUsage }).pipe(
+        Layer.provide(AdenClient.layer({
+          baseUrl: "https://aden.test",
+          apiKey: Redacted.make(apiKeyOf(place.tenant)),
+          tenantId: place.tenant
+        })),
+        Layer.provide(Layer.succeed(HttpClient.HttpClient, http))
+      )
+      const observed = Layer.effect(
+        CredentialProviders,
+        Effect.map(CredentialProviders, ({ all }) => ({
+          all: all.map((item) => observedProvider(item, seat, this.#ledger))
+        }))
+      )
+      const layer = CredentialStore.layer({ autoRefresh, cacheTtl, deadline, maxStale }).pipe(
+        Layer.provide(Layer.provide(observed, provider)),
+        Layer.provide(
+          Layer.succeed(
+            CredentialStorage,
+            observedStorage(storage, seat, this.#ledger, { hasOwnLock: !this.#config.hasSharedLock })
+          )
+        )
+      )
+      const scope = Scope.makeUnsafe()
+      const store = Context.get(yield* Effect.orDie(Layer.buildWithScope(layer, scope)), CredentialStore)
+      yield* Stream.runForEach(store.changes, (event) => Effect.sync(() => this.#ledger.event(seat, event))).pipe(
+        Effect.forkIn(scope, { startImmediately: true })
+      )
+      return { store, scope }
+    })
+  }
+
+  /** Ends a store as a program ends: its operations are interrupted, then its scope closes. */
+  #stop(seat: number): Effect.Effect<void> {
+    return Effect.gen({ self: this }, function*() {
+      yield* this.#interrupt((operation) => operation.seat === seat)
+      const closing = yield* Effect.forkDetach(Scope.close(this.#process(seat).scope, Exit.void))
+      yield* this.settle
+      if (closing.pollUnsafe() === undefined) yield* this.#advance(5_000)
+      if (closing.pollUnsafe() === undefined) {
+        this.#ledger.violate("a store ends within 5 s", "its scope is still closing")
+        yield* Fiber.interrupt(closing)
+      }
+    })
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// What is watched
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** What the program asked for when a fiber was started; a renewal runs on behalf of whoever started it. */
+const CurrentOperation = Context.Reference<Operation | undefined>("simulation/CurrentOperation", {
+  defaultValue: () => undefined
+})
+
+/** The question to the provider that a request belongs to. */
+const CurrentCall = Context.Reference<Call | undefined>("simulation/CurrentCall", { defaultValue: () => undefined })
+
+const observedProvider = (provider: CredentialProvider, seat: number, ledger: Ledger): CredentialProvider => {
+  const observed = <A, E>(
+    kind: CallKind,
+    id: string | undefined,
+    self: Effect.Effect<A, E>,
+    answerOf: (answer: A) => CallResult
+  ): Effect.Effect<A, E> =>
+    Effect.withFiber((fiber) => {
+      const call = ledger.callStarted(seat, kind, id, fiber.getRef(CurrentOperation))
+      return self.pipe(
+        Effect.provideService(CurrentCall, call),
+        Effect.onExit((exit) =>
+          Effect.sync(() => {
+            const result = Exit.isSuccess(exit) ? answerOf(exit.value) : failureOf(exit.cause)
+            ledger.callEnded(call, result)
+          })
+        )
+      )
+    })
+  const credentialOf = (credential: Credential) => ({ ...valueOf(credential), _tag: "Token" as const })
+  return {
+    ...provider,
+    fetch: (id) =>
+      observed("fetch", id, provider.fetch(id), Option.match({
+        onNone: (): CallResult => ({ _tag: "Nothing" }),
+        onSome: credentialOf
+      })),
+    refresh: (credential) => observed("refresh", credential.id, provider.refresh(credential), credentialOf),
+    validate: (credential) =>
+      observed("validate", credential.id, provider.validate(credential), ({ requiresReauthorization, valid }) => ({
+        _tag: "Validity",
+        isValid: valid,
+        isBlocked: requiresReauthorization
+      })),
+    list: observed("list", undefined, provider.list, ({ accounts }) => ({
+      _tag: "List",
+      ids: accounts.map(({ id }) => id)
+    }))
+  }
+}
+
+const observedStorage = (
+  storage: CredentialStorage["Service"],
+  seat: number,
+  ledger: Ledger,
+  options: { readonly hasOwnLock: boolean }
+): CredentialStorage["Service"] => {
+  const lock = makeKeyedLock()
+  const saved = (credential: Credential) =>
+    Effect.map(CurrentOperation, (operation) => {
+      const { expiresAt, value } = valueOf(credential)
+      ledger.storedToken({ id: credential.id, value, expiresAt, seat, operation })
+    })
+  return {
+    ...storage,
+    save: (credential, saveOptions) => Effect.tap(storage.save(credential, saveOptions), () => saved(credential)),
+    saveMany: (credentials, saveOptions) =>
+      Effect.tap(storage.saveMany(credentials, saveOptions), (failures) =>
+        Effect.forEach(credentials.filter(({ id }) => !failures.has(id)), saved, { discard: true })),
+    delete: (id) =>
+      Effect.tap(storage.delete(id), (isDeleted) =>
+        Effect.map(CurrentOperation, (operation) => {
+          if (isDeleted || operation?.kind === "delete") ledger.deleted(seat, id, operation)
+        })),
+    saveState: (id, state) =>
+      Effect.tap(storage.saveState(id, state), () =>
+        Effect.sync(() => ledger.storedState(seat, id, state.blockedSince !== undefined))),
+    withLock: options.hasOwnLock ? (id, effect) => lock(id)(effect) : storage.withLock
+  }
+}
+
+/** Counts the tasks that wait for their turn, so that it can be seen when nothing can go on. Turns follow one another at once. */
+class CountingScheduler implements Scheduler.Scheduler {
+  readonly executionMode = "async"
+  pending = 0
+  readonly #inner = new Scheduler.MixedScheduler("async", (task) => {
+    queueMicrotask(task)
+    return () => {}
+  })
+
+  shouldYield(fiber: Fiber.Fiber<unknown, unknown>): boolean {
+    return this.#inner.shouldYield(fiber)
+  }
+
+  makeDispatcher(): Scheduler.SchedulerDispatcher {
+    const dispatcher = this.#inner.makeDispatcher()
+    return {
+      scheduleTask: (task, priority) => {
+        this.pending++
+        dispatcher.scheduleTask(() => {
+          this.pending--
+          task()
+        }, priority)
+      },
+      flush: () => dispatcher.flush()
+    }
+  }
+}
+
+class FiberCount implements Metric.FiberRuntimeMetricsService {
+  live = 0
+
+  recordFiberStart(): void {
+    this.live++
+  }
+
+  recordFiberEnd(): void {
+    this.live--
+  }
+}
+
+/** The test clock in whole ms, and how long the machine has slept: that passes for the time of day, and not for timers. */
+class SuspendableClock implements Clock.Clock {
+  suspended = 0
+  sleeps = 0
+  readonly #timers: Clock.Clock
+
+  constructor(timers: Clock.Clock) {
+    this.#timers = timers
+  }
+
+  currentTimeMillisUnsafe(): number {
+    // jittered delays end between two of them
+    return Math.floor(this.#timers.currentTimeMillisUnsafe()) + this.suspended
+  }
+
+  currentTimeNanosUnsafe(): bigint {
+    return this.#timers.currentTimeNanosUnsafe() + BigInt(this.suspended) * 1_000_000n
+  }
+
+  monotonicTimeNanosUnsafe(): bigint {
+    return this.#timers.monotonicTimeNanosUnsafe()
+  }
+
+  readonly currentTimeMillis = Effect.sync(() => this.currentTimeMillisUnsafe())
+  readonly currentTimeNanos = Effect.sync(() => this.currentTimeNanosUnsafe())
+  readonly monotonicTimeNanos = Effect.sync(() => this.monotonicTimeNanosUnsafe())
+
+  sleep(duration: Duration.Duration): Effect.Effect<void> {
+    return Effect.acquireUseRelease(
+      Effect.sync(() => void this.sleeps++),
+      () => this.#timers.sleep(duration),
+      () => Effect.sync(() => void this.sleeps--)
+    )
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Results
+// ---------------------------------------------------------------------------------------------------------------------
+
+const valueOf = (credential: Credential): { readonly value: string; readonly expiresAt: number | undefined } => {
+  const { defaultKey, expiresAt } = credential
+  return {
+    value: defaultKey === undefined ? "nothing" : Redacted.value(defaultKey.value),
+    expiresAt: expiresAt === undefined ? undefined : DateTime.toEpochMillis(expiresAt)
+  }
+}
+
+const tokenOf = (credential: Credential): OperationResult => ({ _tag: "Token", ...valueOf(credential) })
+
+const done = <A, E>(self: Effect.Effect<A, E>): Effect.Effect<OperationResult, E> => Effect.as(self, { _tag: "Done" })
+
+const read = (store: CredentialStore["Service"], ref: string, method: "get" | "token" | "getKey" | "getOption") => {
+  const bare = (value: Redacted.Redacted<string>): OperationResult => ({
+    _tag: "Token",
+    value: Redacted.value(value),
+    expiresAt: "unknown"
+  })
+  switch (method) {
+    case "get":
+      return Effect.map(store.get(ref), tokenOf)
+    case "getOption":
+      return Effect.map(
+        store.getOption(ref),
+        Option.match({
+          onNone: (): OperationResult => ({ _tag: "Failure", tag: "CredentialNotFound", retryAfter: undefined }),
+          onSome: tokenOf
+        })
+      )
+    case "token":
+      return Effect.map(store.token(ref), bare)
+    case "getKey":
+      return Effect.map(store.getKey(ref, "access_token"), bare)
+  }
+}
+
+const failureOf = <E>(cause: Cause.Cause<E>) => {
+  const error: unknown = Option.getOrUndefined(Cause.findErrorOption(cause))
+  if (error !== undefined) {
+    return { _tag: "Failure" as const, tag: tagOf(error), retryAfter: retryAfterOf(error) }
+  }
+  return Cause.hasInterruptsOnly(cause)
+    ? { _tag: "Interrupted" as const }
+    : { _tag: "Defect" as const, message: Cause.pretty(cause) }
+}
+
+const resultOf = <E>(exit: Exit.Exit<OperationResult, E>): OperationResult =>
+  Exit.isSuccess(exit) ? exit.value : failureOf(exit.cause)
+
+const tagOf = (error: unknown): string =>
+  Predicate.hasProperty(error, "_tag") && typeof error._tag === "string" ? error._tag : String(error)
+
+const retryAfterOf = (error: unknown): number | undefined =>
+  Predicate.hasProperty(error, "retryAfter") && Duration.isDuration(error.retryAfter)
+    ? Duration.toMillis(error.retryAfter)
+    : undefined

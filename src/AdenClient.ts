@@ -10,7 +10,6 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as HttpApiClient from "effect/http-api/HttpApiClient"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientError from "effect/http/HttpClientError"
@@ -23,14 +22,7 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import {
-  AdenApi,
-  CredentialAnswer,
-  HealthAnswer,
-  IntegrationListEnvelope,
-  UsageAnswer,
-  ValidationAnswer
-} from "./AdenApi.ts"
+import { CredentialAnswer, HealthAnswer, IntegrationListEnvelope, UsageAnswer, ValidationAnswer } from "./AdenApi.ts"
 import type { CredentialValidation, ProviderAccount } from "./Credential.ts"
 import {
   AdenCircuitOpen,
@@ -50,6 +42,7 @@ import type {
 import type { Answer, Question } from "./internal/adenAnswer.ts"
 import { decodeAnswer, failureOf, isSuccessful, requestFailureOf, serverTime } from "./internal/adenAnswer.ts"
 import { credentialOf, fitsPath, healthOf, integrationsOf, validationOf } from "./internal/adenBody.ts"
+import { adenEndpoints, AdenTransport } from "./internal/adenEndpoints.ts"
 import * as environment from "./internal/adenEnvironment.ts"
 import { connectionFailed, readBody, withSameOriginRedirects } from "./internal/adenExchange.ts"
 import { apiKeySetting, failuresSetting, serverUrlSetting, tenantIdSetting } from "./internal/adenSettings.ts"
@@ -257,11 +250,8 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
   const client = withSameOriginRedirects(http).pipe(
     HttpClient.mapRequest((request) => HttpClientRequest.acceptJson(HttpClientRequest.prependUrl(request, root)))
   )
-  const health = yield* HttpApiClient.group(AdenApi, { group: "health", httpClient: client })
-  const credentials = yield* HttpApiClient.group(AdenApi, {
-    group: "credentials",
-    httpClient: HttpClient.mapRequest(client, (request) => HttpClientRequest.bearerToken(request, apiKey))
-  })
+  const authorized = HttpClient.mapRequest(client, (request) => HttpClientRequest.bearerToken(request, apiKey))
+  const { credentials, health } = yield* adenEndpoints
   // fetch follows redirects by itself and takes the headers along, unless it is told to hand them back
   const requestInit: RequestInit = {
     ...Option.getOrUndefined(yield* Effect.serviceOption(FetchHttpClient.RequestInit)),
@@ -276,15 +266,16 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
       return clockOffset.isClamped && !wasClamped ? Effect.logWarning(clockWarning(clockOffset.measured)) : Effect.void
     })
 
-  /** One attempt: a request and its whole answer. */
+  /** One attempt: a request, with the API key unless it is sent by another client, and its whole answer. */
   const attempt = (
     request: PendingRequest,
     id: string | undefined,
-    limit: number
+    limit: number,
+    by = authorized
   ): Effect.Effect<Answer, AdenUnavailable> =>
     Effect.gen(function*() {
       const sentAt = yield* Clock.currentTimeMillis
-      const response = yield* request
+      const response = yield* Effect.provideService(request, AdenTransport, by)
       const receivedAt = yield* Clock.currentTimeMillis
       const date = serverTime(response.headers)
       if (Option.isSome(date)) yield* noteServerTime({ sentAt, receivedAt, serverTime: date.value })
@@ -456,7 +447,7 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
   })
 
   const healthCheck = retrying(Effect.gen(function*() {
-    const [latency, answer] = yield* Effect.timed(attempt(health.check({ responseMode }), undefined, bodyLimit))
+    const [latency, answer] = yield* Effect.timed(attempt(health.check({ responseMode }), undefined, bodyLimit, client))
     const question = { id: undefined, secrets: [Redacted.value(apiKey)] }
     if (!isSuccessful(answer)) return yield* Effect.fail(requestFailureOf(answer, question))
     const body = yield* Effect.fromResult(decodeAnswer(HealthAnswer, answer, question))
@@ -477,7 +468,7 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
 /** Answers are read here and not by the derived client: which error one is, the status and the body tell together. */
 const responseMode = "response-only"
 
-type PendingRequest = Effect.Effect<HttpClientResponse.HttpClientResponse, unknown>
+type PendingRequest = Effect.Effect<HttpClientResponse.HttpClientResponse, unknown, AdenTransport>
 
 const clockWarning = (offset: number): string => {
   const apart = Duration.format(Duration.seconds(Math.round(Math.abs(offset) / 1000)))

@@ -47,6 +47,8 @@ export class CredentialEntry {
   renewedAt = -Infinity
   /** Counts what happens to the entry from outside a renewal: an answer asked for before that must not undo it. */
   epoch = 0
+  /** What this process saved last: under which generation, and what the question's place among all questions was. */
+  saved = { generation: 0, order: 0 }
   #expiresAt = Infinity
   #renewAt = Infinity
   #staleAt = Infinity
@@ -138,6 +140,12 @@ export class CredentialEntry {
     return now >= this.#staleAt ? "stale" : "fresh"
   }
 
+  /** Whether a credential, at hand or just answered, may be served: its token has not run out and was not found refused. */
+  readonly isServable = Effect.fnUntraced(function*(this: CredentialEntry, credential: Credential, now: number) {
+    const offset = this.provider === undefined ? 0 : yield* this.provider.clockOffset
+    return now < expiryOf(credential, offset) && !this.#rejects(credential)
+  })
+
   /** Until when the credential may be served although Aden does not confirm it. */
   servableUntil(maxStale: number): number {
     const refusedSince = this.state.refusedSince
@@ -211,7 +219,11 @@ export class CredentialEntry {
   }
 
   get #isRejected(): boolean {
-    const token = this.credential?.defaultKey?.value
+    return this.credential !== undefined && this.#rejects(this.credential)
+  }
+
+  #rejects(credential: Credential): boolean {
+    const token = credential.defaultKey?.value
     return this.#rejected !== undefined && token !== undefined &&
       Redacted.value(token) === Redacted.value(this.#rejected)
   }

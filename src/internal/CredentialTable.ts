@@ -32,6 +32,7 @@ export class CredentialTable {
   readonly #byRef = new Map<CredentialRef, CredentialEntry>()
   #index: { readonly at: number; readonly accounts: Map<string, CredentialAccount> } | undefined = undefined
   #isStorageWarned = false
+  #questions = 0
   /** Counts the changes to what refs mean: what was found under an older version has to be looked for again. */
   version = 0
 
@@ -60,6 +61,11 @@ export class CredentialTable {
 
   publish(event: CredentialEvent): Effect.Effect<void> {
     return PubSub.publish(this.events, event)
+  }
+
+  /** The place of a new question among all that this process asks: a later one has a higher place. */
+  nextQuestion(): number {
+    return ++this.#questions
   }
 
   /** The entry that a ref is known to mean, without any I/O. */

@@ -21,7 +21,6 @@ import type { CredentialProvider } from "../CredentialProvider.ts"
 import { CredentialState } from "../CredentialStorage.ts"
 import type { CredentialEntry } from "./CredentialEntry.ts"
 import type { CredentialTable } from "./CredentialTable.ts"
-import { expiryOf } from "./freshness.ts"
 import type { RefResolver } from "./RefResolver.ts"
 import { SingleFlight } from "./SingleFlight.ts"
 
@@ -35,9 +34,11 @@ const grace = Duration.seconds(5)
  * What a question was asked on: an answer is taken over only while this still holds. Otherwise the program changed the entry
  * meanwhile (`epoch`), or another process saved it (`generation`).
  */
-interface Asked {
+export interface Asked {
   readonly epoch: number
   readonly generation: number
+  /** Its place among all questions of this process. */
+  readonly order: number
 }
 
 /**
@@ -160,11 +161,12 @@ export class Renewal {
       }
     }
     yield* this.#gate(entry, now)
-    const asked = askedOf(entry)
+    const asked = this.#asking(entry)
     const validation = yield* provider.validate(entry).pipe(
       Effect.catchTag("IntegrationNotFound", () => this.#gone(entry, provider, asked)),
       Effect.tapError((error) => this.noteFailure(entry, error, asked))
     )
+    if (entry.epoch !== asked.epoch) return validation
     if (validation.requiresReauthorization) yield* this.block(entry, reauthRequired(entry, validation))
     else if (validation.valid && entry.state.blockedSince !== undefined) {
       yield* Effect.ignore(this.#flights.run(entry.id, this.#renewal(entry, false)))
@@ -207,25 +209,26 @@ export class Renewal {
     if (entry.provider === undefined) {
       if (entry.credential === undefined) return yield* new CredentialNotFound({ ref: entry.id })
       if (entry.freshness(now) === "expired") {
-        return yield* new RefreshFailed({ id: entry.id, detail: "it has expired, and no provider renews it" })
+        return yield* unservable(entry)
       }
     }
     yield* this.#gate(entry, now)
     const pause = this.#pauseOf(entry, now)
     if (pause !== undefined) return yield* pause
-    const flight = this.#flights.run(entry.id, this.#renewal(entry, false))
-    const first = yield* flight
-    if (yield* this.#isServable(entry, first)) return first
-    // It was under way for another reason, or a question that renews nothing was answered with a token that has run out.
-    const second = yield* flight
-    if (yield* this.#isServable(entry, second)) return second
-    return yield* new RefreshFailed({ id: entry.id, detail: "Aden answers a token that has expired already" })
+    return yield* this.#renewed(entry)
   })
 
-  readonly #isServable = Effect.fnUntraced(function*(this: Renewal, entry: CredentialEntry, credential: Credential) {
-    const now = yield* Clock.currentTimeMillis
-    yield* entry.measure()
-    return entry.credential === credential ? entry.freshness(now) !== "expired" : now < expiryOf(credential, 0)
+  /** Joins or starts a renewal. What it answers may be of no use to who joined it late: then there is one more. */
+  readonly #renewed = Effect.fnUntraced(function*(
+    this: Renewal,
+    entry: CredentialEntry
+  ): Effect.fn.Return<Credential, CredentialFailure> {
+    const flight = this.#flights.run(entry.id, this.#renewal(entry, false))
+    const first = yield* flight
+    if (yield* entry.isServable(first, yield* Clock.currentTimeMillis)) return first
+    const second = yield* flight
+    if (yield* entry.isServable(second, yield* Clock.currentTimeMillis)) return second
+    return yield* unservable(entry)
   })
 
   /**
@@ -272,8 +275,10 @@ export class Renewal {
       now >= entry.nextCheckAt
     if (!mayAsk && !this.#flights.has(entry.id)) return yield* reauthRequired(entry)
     yield* entry.checked(now)
-    return yield* this.#flights.run(entry.id, this.#renewal(entry, false)).pipe(
-      Effect.catchIf((error) => error._tag !== "CredentialNotFound", () => Effect.fail(reauthRequired(entry)))
+    return yield* Effect.catchIf(
+      this.#renewed(entry),
+      (error) => error._tag !== "CredentialNotFound" && entry.state.blockedSince !== undefined,
+      () => Effect.fail(reauthRequired(entry))
     )
   })
 
@@ -291,6 +296,10 @@ export class Renewal {
     const freshness = entry.freshness(now)
     const isUnexpired = freshness === "due" || freshness === "stale"
     return lastError._tag === "AdenRejected" || isUnexpired ? lastError : undefined
+  }
+
+  #asking(entry: CredentialEntry): Asked {
+    return { epoch: entry.epoch, generation: entry.state.generation, order: this.#table.nextQuestion() }
   }
 
   /** While Aden limits the rate, nothing is asked for this credential. */
@@ -316,7 +325,7 @@ export class Renewal {
         // Somebody else renewed or confirmed it.
         if (credential !== undefined && entry.freshness(now) === "fresh" && !force) return credential
         yield* this.#gate(entry, now)
-        const asked = askedOf(entry)
+        const asked = this.#asking(entry)
         return yield* Effect.tapError(
           this.#ask(entry, provider, force, asked),
           (error) => this.noteFailure(entry, error, asked)
@@ -349,13 +358,8 @@ export class Renewal {
     asked: Asked
   ): Effect.fn.Return<Credential, CredentialFailure> {
     const freshness = entry.freshness(yield* Clock.currentTimeMillis)
-    const needsRenewal = force || freshness === "due" || freshness === "expired"
-    if (needsRenewal) {
-      return yield* provider.refresh(entry.credential ?? emptyCredential(entry.id, provider.id)).pipe(
-        Effect.tap(() => Effect.map(Clock.currentTimeMillis, (now) => entry.renewedAt = now)),
-        Effect.flatMap((answer) => this.accept(entry, answer, asked)),
-        Effect.catchTag("IntegrationNotFound", () => this.#gone(entry, provider, asked))
-      )
+    if (force || freshness === "due" || freshness === "expired") {
+      return yield* this.#askForNew(entry, provider, asked)
     }
     if (freshness === "blocked" || entry.listed?.status === "requires_reauth") {
       const validation = yield* provider.validate(entry).pipe(
@@ -364,9 +368,29 @@ export class Renewal {
       if (validation.requiresReauthorization) return yield* reauthRequired(entry, validation)
     }
     const answer = yield* provider.fetch(entry.id)
-    return yield* Option.isSome(answer)
-      ? this.accept(entry, answer.value, asked)
-      : this.#gone(entry, provider, asked)
+    if (Option.isNone(answer)) return yield* this.#gone(entry, provider, asked)
+    const credential = yield* this.accept(entry, answer.value, asked)
+    if (entry.epoch !== asked.epoch || (yield* entry.isServable(credential, yield* Clock.currentTimeMillis))) {
+      return credential
+    }
+    // This question renews nothing, and the token has run out.
+    return yield* this.#askForNew(entry, provider, this.#asking(entry))
+  })
+
+  readonly #askForNew = Effect.fnUntraced(function*(
+    this: Renewal,
+    entry: CredentialEntry,
+    provider: CredentialProvider,
+    asked: Asked
+  ): Effect.fn.Return<Credential, CredentialFailure> {
+    const credential = yield* provider.refresh(entry.credential ?? emptyCredential(entry.id, provider.id)).pipe(
+      Effect.tap(() => Effect.map(Clock.currentTimeMillis, (now) => entry.renewedAt = now)),
+      Effect.flatMap((answer) => this.accept(entry, answer, asked)),
+      Effect.catchTag("IntegrationNotFound", () => this.#gone(entry, provider, asked))
+    )
+    return entry.epoch !== asked.epoch || (yield* entry.isServable(credential, yield* Clock.currentTimeMillis))
+      ? credential
+      : yield* unservable(entry)
   })
 
   /** Takes over what the provider answered, unless the entry has changed since it was asked. */
@@ -380,9 +404,13 @@ export class Renewal {
     const held = entry.credential
     const credential = held === undefined ? answer : held.renewedBy(answer)
     if (entry.epoch !== asked.epoch) return credential
-    const state = new CredentialState({ generation: asked.generation + 1, lastConfirmed: yield* DateTime.now })
+    // What this process saved meanwhile, asked for before, is older than this answer.
+    const generation = entry.saved.order < asked.order
+      ? Math.max(asked.generation, entry.saved.generation)
+      : asked.generation
+    const state = new CredentialState({ generation: generation + 1, lastConfirmed: yield* DateTime.now })
     const outcome = yield* table.tolerant(
-      table.storage.save(credential, { expectedGeneration: asked.generation, state }).pipe(
+      table.storage.save(credential, { expectedGeneration: generation, state }).pipe(
         Effect.as("saved" as const),
         Effect.catchTag("GenerationConflict", () => Effect.succeed("outdated" as const))
       ),
@@ -393,6 +421,7 @@ export class Renewal {
     const wasBlocked = entry.state.blockedSince !== undefined
     yield* table.remember(entry, { credential, state, source: "aden" })
     entry.isUnsaved = outcome === "unsaved"
+    entry.saved = { generation: state.generation, order: asked.order }
     entry.listed = undefined
     entry.succeeded(yield* Clock.currentTimeMillis)
     if (wasBlocked) yield* table.publish({ _tag: "Reconnected", id: entry.id })
@@ -424,7 +453,7 @@ export class Renewal {
     this: Renewal,
     entry: CredentialEntry,
     error: CredentialFailure | FetchFailure,
-    asked: Asked = askedOf(entry)
+    asked: Pick<Asked, "epoch">
   ) {
     if (entry.epoch !== asked.epoch || error._tag === "CredentialNotFound") return
     const now = yield* DateTime.now
@@ -452,7 +481,14 @@ export class Renewal {
   })
 }
 
-const askedOf = (entry: CredentialEntry): Asked => ({ epoch: entry.epoch, generation: entry.state.generation })
+/** What an entry fails with when all that is answered for it cannot be served. */
+const unservable = ({ id, provider }: CredentialEntry): RefreshFailed =>
+  new RefreshFailed({
+    id,
+    detail: provider === undefined
+      ? "it has expired, and no provider renews it"
+      : "Aden answers a token that has expired already, or that the program found refused"
+  })
 
 /** What a blocked credential fails with: what the last check said, else what is remembered. */
 const reauthRequired = (entry: CredentialEntry, validation?: CredentialValidation): ReauthRequired =>

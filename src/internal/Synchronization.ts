@@ -15,14 +15,12 @@ import { syncConcurrency, syncOne } from "../CredentialProvider.ts"
 import { CredentialState } from "../CredentialStorage.ts"
 import type { CredentialTable } from "./CredentialTable.ts"
 import type { RefResolver } from "./RefResolver.ts"
-import type { Renewal } from "./Renewal.ts"
+import type { Asked, Renewal } from "./Renewal.ts"
 
 /** A fetched integration that waits to be saved, with what it was asked on. */
-interface Unsaved {
+interface Unsaved extends Asked {
   readonly _tag: "Unsaved"
   readonly credential: Credential
-  readonly generation: number
-  readonly epoch: number
 }
 
 /**
@@ -88,6 +86,7 @@ export class Synchronization {
       const now = yield* Clock.currentTimeMillis
       const coolDown = state.coolDownUntil === undefined ? 0 : DateTime.toEpochMillis(state.coolDownUntil) - now
       if (coolDown > 0) return failed(id, new RateLimited({ id, retryAfter: Duration.millis(coolDown) }))
+      const asked: Asked = { epoch, generation: state.generation, order: this.#table.nextQuestion() }
       const event = yield* syncOne(provider, account)
       switch (event._tag) {
         case "Fetched": {
@@ -95,12 +94,11 @@ export class Synchronization {
             onNone: () => event.credential,
             onSome: (present) => present.renewedBy(event.credential)
           })
-          return { _tag: "Unsaved", credential, generation: state.generation, epoch } satisfies Unsaved
+          return { _tag: "Unsaved", credential, ...asked } satisfies Unsaved
         }
         case "Blocked":
-          return yield* this.#refused(provider, id, event.error)
         case "Failed":
-          return yield* this.#refused(provider, id, event.error)
+          return yield* this.#refused(provider, id, event.error, asked)
         default:
           return skipped(id, "NotFound", "Aden lists it and does not have it")
       }
@@ -126,14 +124,15 @@ export class Synchronization {
     const present = Option.flatten(stored)
     if (Option.isNone(present) || this.#table.providerOf(present.value) !== provider) return Option.none()
     const entry = this.#table.entry(id)
-    const asked = {
+    const asked: Asked = {
       epoch: entry.epoch,
       generation: (yield* Effect.orElseSucceed(this.#table.storage.loadState(id), () =>
-        CredentialState.initial)).generation
+        CredentialState.initial)).generation,
+      order: this.#table.nextQuestion()
     }
     const answer = yield* Effect.result(provider.fetch(id))
     if (Result.isFailure(answer)) {
-      return Option.some(yield* this.#refused(provider, id, answer.failure))
+      return Option.some(yield* this.#refused(provider, id, answer.failure, asked))
     }
     if (Option.isSome(answer.success)) {
       return Option.some({ _tag: "Unsaved", credential: present.value.renewedBy(answer.success.value), ...asked })
@@ -148,12 +147,15 @@ export class Synchronization {
     this: Synchronization,
     provider: CredentialProvider,
     id: string,
-    error: FetchFailure
+    error: FetchFailure,
+    asked: Asked
   ) {
     const entry = this.#table.entry(id)
-    if (entry.credential === undefined) yield* Effect.ignore(this.#table.load(entry))
-    entry.provider ??= provider
-    yield* this.#renewal.noteFailure(entry, error)
+    if (entry.epoch === asked.epoch) {
+      if (entry.credential === undefined) yield* Effect.ignore(this.#table.load(entry))
+      entry.provider ??= provider
+      yield* this.#renewal.noteFailure(entry, error, asked)
+    }
     return error._tag === "ReauthRequired"
       ? skipped(id, "ReauthRequired", error.message, entry.state.reauthorizationUrl)
       : failed(id, error)
@@ -185,7 +187,7 @@ export class Synchronization {
     }))
     const events = yield* Effect.forEach(
       current,
-      ({ credential, generation }) =>
+      ({ credential, generation, order }) =>
         Effect.gen({ self: this }, function*() {
           const error = Result.isFailure(failures) ? failures.failure : failures.success.get(credential.id)
           const entry = table.entry(credential.id)
@@ -198,6 +200,7 @@ export class Synchronization {
           const state = new CredentialState({ generation: generation + 1, lastConfirmed: now })
           yield* table.remember(entry, { credential, state, source: "aden" })
           entry.isUnsaved = error !== undefined
+          entry.saved = { generation: state.generation, order }
           entry.listed = undefined
           entry.succeeded(DateTime.toEpochMillis(now))
           yield* table.publish({ _tag: wasBlocked ? "Reconnected" : "Fetched", id: credential.id })

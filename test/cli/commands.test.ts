@@ -274,7 +274,7 @@ describe("aden-creds token", () => {
       const { aden, aden_creds } = yield* setup
       yield* aden_creds("sync")
       yield* aden.clearRequests
-      yield* Effect.sleep("2500 millis") // its life is 4 s: it is due 1.6 to 2 s before it ends
+      yield* Effect.sleep("4 seconds") // its life is 6 s: it is due 2.4 to 3 s before it ends
       const first = yield* aden_creds("token", "hubspot")
       assert.match(first.stdout, /^aden-emulator\.\w+\.1\./)
       assert.strictEqual(yield* aden.countRequests({ endpoint: "refresh" }), 1)
@@ -288,7 +288,7 @@ describe("aden-creds token", () => {
       Effect.gen(function*() {
         const { aden, aden_creds } = yield* setup
         yield* aden_creds("sync")
-        yield* Effect.sleep("4500 millis") // more than half of its life of 8 s
+        yield* Effect.sleep("5 seconds") // it is due from 4.8 s of its life of 8 s on, at the latest
         yield* aden.stop
         const ran = yield* aden_creds("token", "hubspot")
         assert.strictEqual(ran.status, ExitStatus.done)

@@ -70,13 +70,13 @@ describe("aden-creds as a process", () => {
       const directory = yield* temporaryDirectory
       const token = runProcess(["token", "hubspot", "--directory", directory], environment)
       yield* token
-      yield* Effect.sleep("6500 millis") // more than half of its life of 12 s
+      yield* Effect.sleep("9500 millis") // it is due from 9 s of its life of 15 s on, at the latest
       yield* aden.setFault(Fault.Latency({ duration: "1 second" }), { endpoint: "refresh" })
       const first = yield* token
       assert.match(first.stdout, /^aden-emulator\.\w+\.1\./)
       assert.strictEqual(yield* aden.countRequests({ endpoint: "refresh" }), 1)
       assert.match((yield* token).stdout, /^aden-emulator\.\w+\.2\./)
-    }).pipe(Effect.provide(AdenEmulator.layer({ integrations: [{ id: "hubspot", tokenLifetime: "12 seconds" }] }))))
+    }).pipe(Effect.provide(AdenEmulator.layer({ integrations: [{ id: "hubspot", tokenLifetime: "15 seconds" }] }))))
 
   it.live(
     "a renewal that hangs holds the process for 5 s, not longer",
@@ -87,13 +87,13 @@ describe("aden-creds as a process", () => {
         const directory = yield* temporaryDirectory
         const token = runProcess(["token", "hubspot", "--directory", directory], environment)
         yield* token
-        yield* Effect.sleep("6500 millis")
+        yield* Effect.sleep("9500 millis")
         yield* aden.setFault(Fault.Hang(), { endpoint: "refresh" })
         const { ms, result } = yield* timed(token)
         assert.strictEqual(result.status, ExitStatus.done)
         assert.match(result.stdout, /^aden-emulator\.\w+\.1\./)
         assert.isBelow(ms, 9_000)
-      }).pipe(Effect.provide(AdenEmulator.layer({ integrations: [{ id: "hubspot", tokenLifetime: "12 seconds" }] }))),
+      }).pipe(Effect.provide(AdenEmulator.layer({ integrations: [{ id: "hubspot", tokenLifetime: "15 seconds" }] }))),
     40_000
   )
 

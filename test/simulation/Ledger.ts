@@ -105,6 +105,8 @@ class SeatRecord {
   readonly answered = new Map<string, number>()
   readonly invalidated = new Map<string, { readonly value: string; readonly sequence: number }>()
   samples: Array<number> = []
+  /** When what is known of Aden's clock last changed. */
+  clockChangedAt = -Infinity
   lists: Array<ListRecord> = []
   listCoolDownUntil = -Infinity
   /** When a blocked credential was last checked by this store. */
@@ -227,6 +229,7 @@ export class Ledger {
       const last = records.at(-1)
       if (last !== undefined) this.#setView(seat, id, Model.restarted(last.view))
     }
+    if (this.clockOffset(seat) !== 0) record.clockChangedAt = this.#time.now()
     record.samples = []
     record.lists = []
     record.listCoolDownUntil = -Infinity
@@ -253,7 +256,10 @@ export class Ledger {
   answered(seat: number, exchange: Exchange): void {
     const now = this.#time.now()
     if (exchange.date !== undefined) {
-      this.#seat(seat).samples.push(exchange.date - (exchange.startedAt + now) / 2)
+      const record = this.#seat(seat)
+      const before = this.clockOffset(seat)
+      record.samples.push(exchange.date - (exchange.startedAt + now) / 2)
+      if (this.clockOffset(seat) !== before) record.clockChangedAt = now
     }
     this.note(() => `seat ${seat} <- ${exchange.endpoint} ${exchange.id ?? ""}: ${JSON.stringify(exchange.said)}`)
   }
@@ -327,7 +333,9 @@ export class Ledger {
     }
     if (!view.isCertain || kind === "validate") return
     const { cacheTtl, refreshBuffer } = this.#config
-    if (Model.isFresh(view, { ...moment, cacheTtl, refreshBuffer: this.#config.autoRefresh ? refreshBuffer : 0 })) {
+    // when a token is due was worked out by the clock as it was known when it came
+    const isClockSteady = record.clockChangedAt < view.receivedAt
+    if (isClockSteady && Model.isFresh(view, { ...moment, cacheTtl, refreshBuffer: this.#config.autoRefresh ? refreshBuffer : 0 })) {
       this.violate("a fresh one is not asked for", `${kind} ${id}`)
     }
     const finding = Model.find(view, moment)
@@ -659,11 +667,23 @@ export class Ledger {
       end: this.moment(seat),
       waited: this.#time.timer() - operation.timer,
       deadline: this.#config.deadline,
+      answers: this.#answersSince(operation, id),
       failures: this.#failuresSince(seat, sequence, [id]),
       isUnlisted: this.#isUnlisted(operation, [id]) ||
         records.some((item) => item.isRemoval && item.step >= step),
       listCoolDownUntil: record.listCoolDownUntil
     }
+  }
+
+  #answersSince({ seat, sequence }: Operation, id: string): ReadonlySet<string> {
+    const isChangedBefore = (this.#changedAt.get(`${seat}/${id}`) ?? -Infinity) < sequence
+    return new Set(
+      (this.#heard.get(this.#key(seat, id)) ?? []).flatMap(({ call, endSequence, seat: by, word }) =>
+        by === seat && endSequence > sequence && word._tag === "Token" && !(call.isOvertaken && isChangedBefore)
+          ? [word.token.value]
+          : []
+      )
+    )
   }
 
   #failuresSince(seat: number, sequence: number, ids: ReadonlyArray<string>): ReadonlySet<string> {

@@ -208,6 +208,8 @@ export interface Reading {
   /** How long the caller waited, by the timer, in ms. */
   readonly waited: number
   readonly deadline: number
+  /** Tokens that Aden answered meanwhile to questions that nothing the program did before the read has overtaken. */
+  readonly answers: ReadonlySet<string>
   /** What failed meanwhile, when this credential or the list was asked for: tags. */
   readonly failures: ReadonlySet<string>
   /** Whether Aden's list, received not long ago, lacks the credential; or it was removed meanwhile. */
@@ -227,7 +229,7 @@ export const judge = (outcome: Outcome, reading: Reading): string | undefined =>
     if (waited > 0) return `it waited ${waited} ms, although an unexpired token is at hand`
   }
   if (outcome._tag === "Success") {
-    if (!isCertain) return undefined
+    if (!isCertain || reading.answers.has(outcome.token.value)) return undefined
     return views.some((view) =>
         view.token?.value === outcome.token.value && ["servable", "expired"].includes(find(view, end))
       )

@@ -472,6 +472,15 @@ export const StorageReason = Schema.Union([
  */
 export type StorageReason = typeof StorageReason.Type
 
+/** The storage methods whose names are no words. */
+const storageOperations: Readonly<Record<string, string>> = {
+  exists: "look for",
+  loadState: "load the state of",
+  saveMany: "save credentials",
+  saveState: "save the state of",
+  withLock: "lock"
+}
+
 /**
  * A credential could not be read from or written to where it rests. `operation` is the storage method.
  *
@@ -484,7 +493,7 @@ export class CredentialStorageError extends Schema.TaggedError<CredentialStorage
   reason: StorageReason
 }) implements Actionable {
   override get message(): string {
-    return `Storage could not ${this.operation}${
+    return `Storage could not ${storageOperations[this.operation] ?? this.operation}${
       this.id === undefined ? "" : ` ${JSON.stringify(this.id)}`
     }: ${this.reason.message}`
   }

@@ -49,6 +49,8 @@ import { durationSetting } from "./internal/durationSetting.ts"
 import { Following } from "./internal/Following.ts"
 import { RefResolver } from "./internal/RefResolver.ts"
 import { Renewal } from "./internal/Renewal.ts"
+import { atRest } from "./internal/storageDecorator.ts"
+import { StricterStorage, unwrapReason } from "./internal/StricterStorage.ts"
 import { Synchronization } from "./internal/Synchronization.ts"
 import { makeTestAden } from "./internal/testAden.ts"
 import type { RefreshPolicies } from "./RefreshPolicy.ts"
@@ -266,7 +268,8 @@ export class CredentialStore extends Context.Service<CredentialStore, {
 const renewNever = Schedule.recurs(0)
 
 const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
-  const storage = yield* CredentialStorage
+  const original = yield* CredentialStorage
+  const storage = atRest(original)
   const { all: providers } = yield* CredentialProviders
   const cacheTtl = yield* durationSetting("cacheTtl", options.cacheTtl ?? "5 minutes")
   const deadline = yield* durationSetting("deadline", options.deadline ?? "30 seconds")
@@ -294,12 +297,17 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
   yield* Effect.addFinalizer(() => Effect.andThen(renewal.shutdown(), resolver.shutdown()))
   const synchronization = new Synchronization({ table, resolver, renewal })
   const following = new Following({ table, renewal })
-  yield* Effect.addFinalizer(() => following.shutdown())
+  const stricter = new StricterStorage(original, table)
+  yield* Effect.addFinalizer(() => Effect.andThen(following.shutdown(), stricter.shutdown()))
 
   /** The entry that a ref means, stored or listed by a provider. */
-  const find = Effect.fnUntraced(function*(ref: CredentialRef) {
-    return (yield* resolver.findStored(ref)) ?? (yield* resolver.findListed(ref))
-  })
+  const find = Effect.fnUntraced(
+    function*(ref: CredentialRef) {
+      const stored = yield* resolver.findStored(ref)
+      return stored !== undefined && (yield* stricter.hear(stored)) ? stored : yield* resolver.findListed(ref)
+    },
+    (effect, ref) => Effect.catchTag(effect, "CredentialStorageError", (error) => Effect.fail(unwrapReason(error, ref)))
+  )
 
   /** Whoever waits for the credential of a ref waits no longer than the deadline, and is told of what it asked for. */
   const answering = <A, E>(effect: Effect.Effect<A, E | CredentialNotFound>, ref: CredentialRef) =>

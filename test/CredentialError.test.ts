@@ -101,7 +101,20 @@ const errors: ReadonlyArray<readonly [Extract<AnyError, Errors.Actionable>, bool
     false,
     /ECONNREFUSED; .*"slack"/
   ],
-  [new Errors.NoProvider({ ref: "hubspot" }), false, /"hubspot"/]
+  [new Errors.NoProvider({ ref: "hubspot" }), false, /"hubspot"/],
+  [
+    new Errors.TenantError({ tenantId: "..", reason: new Errors.InvalidTenantId({ detail: "it is a path" }) }),
+    false,
+    /".." has no credentials: it is a path/
+  ],
+  [
+    new Errors.TenantError({
+      tenantId: "acme",
+      reason: new Errors.TenantLookupFailed({ detail: "the vault does not answer", isTransient: true })
+    }),
+    true,
+    /"acme".*vault/
+  ]
 ]
 
 type AnyError = InstanceType<Extract<typeof Errors[keyof typeof Errors], abstract new(...args: never) => Error>>

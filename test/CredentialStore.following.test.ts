@@ -13,8 +13,7 @@ const hubspot = (lifetime?: Duration.Input) =>
 const slack = Credential.fromAccessToken({ id: "slack", accessToken: Redacted.make("xoxb") })
 const brave = Credential.fromApiKey({ id: "brave", apiKey: Redacted.make("key") })
 
-const token = (ref: string) =>
-  Effect.flatMap(CredentialStore, (store) => Effect.map(store.token(ref), Redacted.value))
+const token = (ref: string) => Effect.flatMap(CredentialStore, (store) => Effect.map(store.token(ref), Redacted.value))
 
 const events = Effect.gen(function*() {
   const store = yield* CredentialStore
@@ -124,8 +123,10 @@ describe("CredentialStore.awaitReauthorization", () => {
       const seen = yield* events
       yield* test.revoke("slack", { reauthorizationUrl: "https://aden.example.com/connect/slack" })
       const before = yield* test.requests("slack")
-      const waiters = yield* Effect.forEach(Array.from({ length: 50 }), () =>
-        Effect.forkChild(store.awaitReauthorization("slack", { poll: "5 seconds" }), { startImmediately: true }))
+      const waiters = yield* Effect.forEach(
+        Array.from({ length: 50 }),
+        () => Effect.forkChild(store.awaitReauthorization("slack", { poll: "5 seconds" }), { startImmediately: true })
+      )
       yield* TestClock.adjust("16 seconds")
       assert.strictEqual(yield* test.requests("slack"), before + 3)
       yield* test.reconnect("slack")
@@ -140,9 +141,12 @@ describe("CredentialStore.awaitReauthorization", () => {
       const store = yield* CredentialStore
       const test = yield* TestCredentials
       yield* test.revoke("slack")
-      const waiter = yield* Effect.forkChild(store.awaitReauthorization("slack", { poll: "1 hour", timeout: "1 day" }), {
-        startImmediately: true
-      })
+      const waiter = yield* Effect.forkChild(
+        store.awaitReauthorization("slack", { poll: "1 hour", timeout: "1 day" }),
+        {
+          startImmediately: true
+        }
+      )
       yield* test.reconnect("slack")
       yield* store.sync
       assert.strictEqual((yield* Fiber.join(waiter)).id, "slack")
@@ -153,7 +157,9 @@ describe("CredentialStore.awaitReauthorization", () => {
       const store = yield* CredentialStore
       const test = yield* TestCredentials
       yield* test.revoke("slack", { reauthorizationUrl: "https://aden.example.com/connect/slack" })
-      const waiter = yield* Effect.forkChild(Effect.flip(store.awaitReauthorization("slack")), { startImmediately: true })
+      const waiter = yield* Effect.forkChild(Effect.flip(store.awaitReauthorization("slack")), {
+        startImmediately: true
+      })
       yield* TestClock.adjust("599 seconds")
       assert.isTrue(Option.isNone(Option.fromUndefinedOr(waiter.pollUnsafe())))
       yield* TestClock.adjust("1 second")
@@ -167,7 +173,9 @@ describe("CredentialStore.awaitReauthorization", () => {
       const store = yield* CredentialStore
       const test = yield* TestCredentials
       yield* test.revoke("slack")
-      const waiter = yield* Effect.forkChild(Effect.flip(store.awaitReauthorization("slack")), { startImmediately: true })
+      const waiter = yield* Effect.forkChild(Effect.flip(store.awaitReauthorization("slack")), {
+        startImmediately: true
+      })
       yield* test.remove("slack")
       yield* TestClock.adjust("6 seconds")
       assert.strictEqual((yield* Fiber.join(waiter))._tag, "CredentialNotFound")

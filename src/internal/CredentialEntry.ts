@@ -47,8 +47,8 @@ export class CredentialEntry {
   renewedAt = -Infinity
   /** Counts what happens to the entry from outside a renewal: an answer asked for before that must not undo it. */
   epoch = 0
-  /** What this process saved last: under which generation, and what the question's place among all questions was. */
-  saved = { generation: 0, order: 0 }
+  /** What this process saved last: its generation, and the place among all questions of the one that it answers. */
+  saved = { generation: -1, order: -1 }
   #expiresAt = Infinity
   #renewAt = Infinity
   #staleAt = Infinity
@@ -86,7 +86,8 @@ export class CredentialEntry {
     this.credential = credential
     this.provider = provider
     this.source = source
-    yield* this.adoptState(state, now)
+    // What Aden said of the integration of that id does not concern the program's own.
+    yield* this.adoptState(provider === undefined ? new CredentialState({ generation: state.generation }) : state, now)
     if (provider === undefined) {
       this.#renewAt = Infinity
       this.#staleAt = yield* this.#confirm.until(now, { _tag: "Confirmed" })

@@ -15,6 +15,9 @@ import type { RefreshPolicies } from "../RefreshPolicy.ts"
 import type { CredentialSource } from "./CredentialEntry.ts"
 import { CredentialEntry } from "./CredentialEntry.ts"
 
+/** A smaller change of a provider's clock, in ms, is not told apart: `Date` counts in seconds. */
+const clockResolution = 1_000
+
 /** How many stored credentials are read at a time to derive the index. */
 const indexConcurrency = 16
 
@@ -43,7 +46,7 @@ export class CredentialTable {
     readonly events: PubSub.PubSub<CredentialEvent>
   }) {
     this.storage = options.storage
-    this.providers = options.providers
+    this.providers = options.providers.map((provider) => this.#watchingClock(provider))
     this.policies = options.policies
     this.events = options.events
   }
@@ -108,6 +111,36 @@ export class CredentialTable {
     )
   }
 
+  /**
+   * The provider, after each answer of which all its entries are measured anew if it has another idea of its clock: a token
+   * may have run out by what was learnt from an answer about another.
+   */
+  #watchingClock(provider: CredentialProvider): CredentialProvider {
+    let known = 0
+    const noteClock = Effect.gen({ self: this }, function*() {
+      const offset = yield* provider.clockOffset
+      if (Math.abs(offset - known) < clockResolution) return
+      known = offset
+      for (const entry of this.#entries.values()) {
+        if (entry.provider?.id === provider.id) yield* entry.measure()
+      }
+    })
+    const noting = <A, E>(answer: Effect.Effect<A, E>) => Effect.onExit(answer, () => noteClock)
+    return {
+      id: provider.id,
+      supportedTypes: provider.supportedTypes,
+      refreshBuffer: provider.refreshBuffer,
+      clockOffset: provider.clockOffset,
+      canHandle: (credential) => provider.canHandle(credential),
+      shouldRefresh: (credential) => provider.shouldRefresh(credential),
+      refresh: (credential) => noting(provider.refresh(credential)),
+      validate: (credential) => noting(provider.validate(credential)),
+      fetch: (id) => noting(provider.fetch(id)),
+      list: noting(provider.list),
+      syncStream: provider.syncStream
+    }
+  }
+
   readonly remember = Effect.fnUntraced(function*(this: CredentialTable, entry: CredentialEntry, options: {
     readonly credential: Credential
     readonly state: CredentialState
@@ -135,8 +168,11 @@ export class CredentialTable {
     const state = yield* this.storage.loadState(entry.id)
     if (Option.isSome(stored)) yield* this.remember(entry, { credential: stored.value, state, source: "storage" })
     else {
+      const wasOwn = entry.credential !== undefined && entry.provider === undefined
       if (entry.credential !== undefined) entry.clear()
       yield* entry.adoptState(state, yield* Clock.currentTimeMillis)
+      // another process deleted the program's own: what its ref means now is to be found anew
+      if (wasOwn) this.forget(entry)
       // what is remembered of an integration that was never fetched does not say whose it is
       if (state.blockedSince !== undefined && this.providers.length === 1) entry.provider ??= this.providers[0]
     }

@@ -89,8 +89,11 @@ export class RefResolver {
     if (found._tag === "Ambiguous") return yield* new AmbiguousCredential({ ref, choices: found.choices })
     if (found._tag === "Missing") return yield* new CredentialNotFound({ ref })
     const entry = this.#table.entry(found.account.id)
-    entry.provider ??= found.provider
-    entry.listed = found.account
+    // Somebody may have stored a credential of that id meanwhile, which need not be the provider's.
+    if (entry.credential === undefined) {
+      entry.provider ??= found.provider
+      entry.listed = found.account
+    }
     this.#table.bind(ref, entry)
     return entry
   })

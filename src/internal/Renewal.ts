@@ -39,6 +39,7 @@ export interface Asked {
   readonly generation: number
   /** Its place among all questions of this process. */
   readonly order: number
+  readonly held: Credential | undefined
 }
 
 /**
@@ -299,7 +300,12 @@ export class Renewal {
   }
 
   #asking(entry: CredentialEntry): Asked {
-    return { epoch: entry.epoch, generation: entry.state.generation, order: this.#table.nextQuestion() }
+    return {
+      epoch: entry.epoch,
+      generation: entry.state.generation,
+      order: this.#table.nextQuestion(),
+      held: entry.credential
+    }
   }
 
   /** While Aden limits the rate, nothing is asked for this credential. */
@@ -315,22 +321,8 @@ export class Renewal {
   /** Under the storage's lock, and with what others did meanwhile in view. */
   #renewal(entry: CredentialEntry, force: boolean): Effect.Effect<Credential, CredentialFailure> {
     const table = this.#table
-    return table.storage.withLock(
-      entry.id,
-      Effect.gen({ self: this }, function*(): Effect.fn.Return<Credential, CredentialFailure> {
-        yield* table.tolerant(table.load(entry), false)
-        const { credential, provider } = entry
-        if (provider === undefined) return credential ?? (yield* new CredentialNotFound({ ref: entry.id }))
-        const now = yield* Clock.currentTimeMillis
-        // Somebody else renewed or confirmed it.
-        if (credential !== undefined && entry.freshness(now) === "fresh" && !force) return credential
-        yield* this.#gate(entry, now)
-        const asked = this.#asking(entry)
-        return yield* Effect.tapError(
-          this.#ask(entry, provider, force, asked),
-          (error) => this.noteFailure(entry, error, asked)
-        )
-      })
+    return Effect.suspend(() =>
+      table.storage.withLock(entry.id, this.#renew(entry, force, entry.state.blockedSince !== undefined))
     ).pipe(
       // A lock that could not be had says nothing about the credential: whoever holds it may have renewed it.
       Effect.catchTag(
@@ -348,6 +340,30 @@ export class Renewal {
       Effect.withSpan("CredentialStore.renew", { attributes: { "credential.id": entry.id } })
     )
   }
+
+  readonly #renew = Effect.fnUntraced(function*(
+    this: Renewal,
+    entry: CredentialEntry,
+    force: boolean,
+    wasBlocked: boolean
+  ): Effect.fn.Return<Credential, CredentialFailure> {
+    const table = this.#table
+    yield* table.tolerant(table.load(entry), false)
+    const { credential, provider } = entry
+    if (provider === undefined) return credential ?? (yield* new CredentialNotFound({ ref: entry.id }))
+    const now = yield* Clock.currentTimeMillis
+    // Somebody else renewed or confirmed it, or found it blocked.
+    if (credential !== undefined && entry.freshness(now) === "fresh" && !force) return credential
+    if (!force && !wasBlocked && entry.state.blockedSince !== undefined && now < entry.nextCheckAt) {
+      return yield* reauthRequired(entry)
+    }
+    yield* this.#gate(entry, now)
+    const asked = this.#asking(entry)
+    return yield* Effect.tapError(
+      this.#ask(entry, provider, force, asked),
+      (error) => this.noteFailure(entry, error, asked)
+    )
+  })
 
   /** Asks the provider for what the entry needs now, and takes the answer over. */
   readonly #ask = Effect.fnUntraced(function*(
@@ -404,10 +420,10 @@ export class Renewal {
     const held = entry.credential
     const credential = held === undefined ? answer : held.renewedBy(answer)
     if (entry.epoch !== asked.epoch) return credential
-    // What this process saved meanwhile, asked for before, is older than this answer.
-    const generation = entry.saved.order < asked.order
-      ? Math.max(asked.generation, entry.saved.generation)
-      : asked.generation
+    // What a sync saved meanwhile does not stand in the way when it is older than this answer.
+    const isOlder = entry.saved.generation === entry.state.generation &&
+      (entry.saved.order < asked.order || (asked.held !== undefined && held?.holdsTokenOf(asked.held) === true))
+    const generation = isOlder ? entry.saved.generation : asked.generation
     const state = new CredentialState({ generation: generation + 1, lastConfirmed: yield* DateTime.now })
     const outcome = yield* table.tolerant(
       table.storage.save(credential, { expectedGeneration: generation, state }).pipe(
@@ -455,9 +471,11 @@ export class Renewal {
     error: CredentialFailure | FetchFailure,
     asked: Pick<Asked, "epoch">
   ) {
-    if (entry.epoch !== asked.epoch || error._tag === "CredentialNotFound") return
+    if (error._tag === "CredentialNotFound") return
     const now = yield* DateTime.now
     const nowMillis = DateTime.toEpochMillis(now)
+    // A rate limit holds whatever the program did meanwhile.
+    if (entry.epoch !== asked.epoch && error._tag !== "RateLimited") return
     entry.lastError = error
     if (error._tag === "ReauthRequired") return yield* this.block(entry, error)
     if (error._tag === "RateLimited") {

@@ -83,10 +83,14 @@ export class Synchronization {
         return skipped(id, "OwnedElsewhere", "a credential of this id is stored that this provider did not write")
       }
       const state = isStored ? yield* storage.loadState(id) : entry?.state ?? CredentialState.initial
-      const now = yield* Clock.currentTimeMillis
-      const coolDown = state.coolDownUntil === undefined ? 0 : DateTime.toEpochMillis(state.coolDownUntil) - now
-      if (coolDown > 0) return failed(id, new RateLimited({ id, retryAfter: Duration.millis(coolDown) }))
-      const asked: Asked = { epoch, generation: state.generation, order: this.#table.nextQuestion() }
+      const limited = rateLimitOf(id, state, yield* Clock.currentTimeMillis)
+      if (limited !== undefined) return limited
+      const asked: Asked = {
+        epoch,
+        generation: state.generation,
+        order: this.#table.nextQuestion(),
+        held: entry?.credential
+      }
       const event = yield* syncOne(provider, account)
       switch (event._tag) {
         case "Fetched": {
@@ -124,11 +128,14 @@ export class Synchronization {
     const present = Option.flatten(stored)
     if (Option.isNone(present) || this.#table.providerOf(present.value) !== provider) return Option.none()
     const entry = this.#table.entry(id)
+    const state = yield* Effect.orElseSucceed(this.#table.storage.loadState(id), () => CredentialState.initial)
+    const limited = rateLimitOf(id, state, yield* Clock.currentTimeMillis)
+    if (limited !== undefined) return Option.some(limited)
     const asked: Asked = {
       epoch: entry.epoch,
-      generation: (yield* Effect.orElseSucceed(this.#table.storage.loadState(id), () =>
-        CredentialState.initial)).generation,
-      order: this.#table.nextQuestion()
+      generation: state.generation,
+      order: this.#table.nextQuestion(),
+      held: entry.credential
     }
     const answer = yield* Effect.result(provider.fetch(id))
     if (Result.isFailure(answer)) {
@@ -151,10 +158,10 @@ export class Synchronization {
     asked: Asked
   ) {
     const entry = this.#table.entry(id)
-    if (entry.epoch === asked.epoch) {
+    if (entry.epoch === asked.epoch || error._tag === "RateLimited") {
       if (entry.credential === undefined) yield* Effect.ignore(this.#table.load(entry))
-      entry.provider ??= provider
-      yield* this.#renewal.noteFailure(entry, error, asked)
+      if (entry.credential === undefined) entry.provider ??= provider
+      if (entry.provider !== undefined) yield* this.#renewal.noteFailure(entry, error, asked)
     }
     return error._tag === "ReauthRequired"
       ? skipped(id, "ReauthRequired", error.message, entry.state.reauthorizationUrl)
@@ -218,6 +225,12 @@ const synced = (credential: Credential): SyncEvent => ({
   alias: credential.alias,
   expiresAt: credential.expiresAt
 })
+
+/** What a credential that Aden must not be asked for yet is reported as. */
+const rateLimitOf = (id: string, { coolDownUntil }: CredentialState, now: number): SyncEvent | undefined => {
+  const left = coolDownUntil === undefined ? 0 : DateTime.toEpochMillis(coolDownUntil) - now
+  return left > 0 ? failed(id, new RateLimited({ id, retryAfter: Duration.millis(left) })) : undefined
+}
 
 const failed = (id: string, error: FetchFailure | StorageFailure): SyncEvent => ({ _tag: "Failed", id, error })
 

@@ -334,8 +334,12 @@ export class Ledger {
     if (!view.isCertain || kind === "validate") return
     const { cacheTtl, refreshBuffer } = this.#config
     // when a token is due was worked out by the clock as it was known when it came
+    if (this.#isOlderThanChange(call, id)) return
     const isClockSteady = record.clockChangedAt < view.receivedAt
-    if (isClockSteady && Model.isFresh(view, { ...moment, cacheTtl, refreshBuffer: this.#config.autoRefresh ? refreshBuffer : 0 })) {
+    if (
+      isClockSteady &&
+      Model.isFresh(view, { ...moment, cacheTtl, refreshBuffer: this.#config.autoRefresh ? refreshBuffer : 0 })
+    ) {
       this.violate("a fresh one is not asked for", `${kind} ${id}`)
     }
     const finding = Model.find(view, moment)
@@ -375,8 +379,16 @@ export class Ledger {
     const view = this.viewOf(seat, id)
     if (word._tag === "NotFound" && !record.doubted.has(id)) record.doubted.set(id, view)
     else if (word._tag === "Token" || word._tag === "Blocked") record.doubted.delete(id)
+    // what contradicts the list is no answer
+    if (word._tag === "NotFound") this.#failed.push({ seat, id, tag: "AdenUnavailable", sequence: endSequence })
+    if (call.isOvertaken) {
+      if (word._tag === "RateLimited") {
+        this.#setView(seat, id, Model.heard(view, word, { now, isClean: view.isCertain }))
+      }
+      return
+    }
     if (word._tag === "Blocked") record.rechecked.set(id, now)
-    const isClean = !call.isOverlapped && !call.isOvertaken
+    const isClean = !call.isOverlapped && !this.#isOlderThanChange(call, id)
     this.#setView(seat, id, Model.heard(view, word, { now, isClean }))
     if (word._tag === "Token" && this.#isShared(seat)) this.#endCoolDowns(seat, id)
   }
@@ -408,7 +420,7 @@ export class Ledger {
         if (token.expiresAt !== result.expiresAt) {
           this.violate("a token with its own expiry", `${result.value} with ${result.expiresAt}`)
         }
-        return { _tag: "Token", token }
+        return { _tag: "Token", token, isRenewal: kind === "refresh" }
       }
       case "Nothing":
         if (!said("NotFound")) this.violate("an outage is no answer", `${kind} ${id} was taken for not found`)
@@ -489,12 +501,19 @@ export class Ledger {
   /** When the program of a seat last saved, deleted or invalidated a credential. */
   readonly #changedAt = new Map<string, number>()
 
+  /** Whether what a question belongs to may have begun before the program changed the credential. */
+  #isOlderThanChange({ operation, seat }: Call, id: string): boolean {
+    return (operation?.sequence ?? 0) < (this.#changedAt.get(`${seat}/${id}`) ?? -Infinity)
+  }
+
   #overtake(seat: number, id: string): void {
     this.#changedAt.set(`${seat}/${id}`, ++this.#sequence)
     const record = this.#seat(seat)
     record.newest.delete(id)
     record.doubted.delete(id)
     record.announced.delete(id)
+    record.rechecked.delete(id)
+    record.invalidated.delete(id)
     for (const call of record.calls) if (call.id === id) call.isOvertaken = true
   }
 
@@ -524,7 +543,7 @@ export class Ledger {
   }
 
   storedState(seat: number, id: string, isBlocked: boolean): void {
-    if (isBlocked && this.#stored.get(this.#key(seat, id))?.isOwn === true) {
+    if (isBlocked && this.viewOf(seat, id).token?.isOwn === true) {
       this.violate("the program's own is never blocked", id)
     }
   }
@@ -597,10 +616,14 @@ export class Ledger {
   ended(operation: Operation, result: OperationResult): void {
     this.pending.delete(operation)
     operation.isPending = false
-    this.note(() => `seat ${operation.seat} ${operation.kind} ${operation.number} ${operation.ref}: ${JSON.stringify(result)}`)
+    this.note(() =>
+      `seat ${operation.seat} ${operation.kind} ${operation.number} ${operation.ref}: ${JSON.stringify(result)}`
+    )
     if (result._tag === "Defect") return this.violate("no defects", `${operation.kind}: ${result.message}`)
     if (result._tag === "Interrupted") {
-      if (!operation.isInterrupted) this.violate("nobody else's interruption is felt", `${operation.kind} ${operation.ref}`)
+      if (!operation.isInterrupted) {
+        this.violate("nobody else's interruption is felt", `${operation.kind} ${operation.ref}`)
+      }
       return
     }
     switch (operation.kind) {
@@ -627,7 +650,7 @@ export class Ledger {
     if (result._tag === "Token") {
       const token = this.#checkToken(operation, result)
       if (token === undefined) return
-      this.#seat(seat).newest.set(token.id, token.number)
+      this.#noteNewest(seat, token)
       this.#seat(seat).answered.set(token.id, this.step)
       if (token.id === ref) this.#judge(operation, ref, { _tag: "Success", token })
       return this.#checkWait(operation)
@@ -652,7 +675,10 @@ export class Ledger {
         until - operation.now
       )
       if (reading.views.every((view) => view.isCertain) && !expected.includes(retryAfter ?? NaN)) {
-        this.violate("RateLimited with the time left", `${operation.ref}: ${retryAfter} and not ${expected.join(" or ")}`)
+        this.violate(
+          "RateLimited with the time left",
+          `${operation.ref}: ${retryAfter} and not ${expected.join(" or ")}`
+        )
       }
     }
   }
@@ -670,18 +696,16 @@ export class Ledger {
       answers: this.#answersSince(operation, id),
       failures: this.#failuresSince(seat, sequence, [id]),
       isUnlisted: this.#isUnlisted(operation, [id]) ||
-        records.some((item) => item.isRemoval && item.step >= step),
+        records.some((item) => item.isRemoval && item.step >= step) ||
+        (this.#isShared(seat) && !this.#stored.has(this.#key(seat, id))),
       listCoolDownUntil: record.listCoolDownUntil
     }
   }
 
   #answersSince({ seat, sequence }: Operation, id: string): ReadonlySet<string> {
-    const isChangedBefore = (this.#changedAt.get(`${seat}/${id}`) ?? -Infinity) < sequence
     return new Set(
-      (this.#heard.get(this.#key(seat, id)) ?? []).flatMap(({ call, endSequence, seat: by, word }) =>
-        by === seat && endSequence > sequence && word._tag === "Token" && !(call.isOvertaken && isChangedBefore)
-          ? [word.token.value]
-          : []
+      (this.#heard.get(this.#key(seat, id)) ?? []).flatMap(({ endSequence, seat: by, word }) =>
+        by === seat && endSequence > sequence && word._tag === "Token" ? [word.token.value] : []
       )
     )
   }
@@ -711,6 +735,7 @@ export class Ledger {
         return ids.length > 1
       case "NoProvider":
       case "CredentialKeyNotFound":
+        if (this.#isShared(seat)) return true
         return ids.some((id) => this.#viewsSince(seat, id, operation.step).some((view) => view.token?.isOwn === true))
       case "AdenUnavailable":
         if (operation.kind === "read" && this.#time.timer() - operation.timer >= this.#config.deadline) return true
@@ -718,9 +743,8 @@ export class Ledger {
       case "RateLimited":
         if (operation.now < this.#seat(seat).listCoolDownUntil) return true
     }
-    return this.#failuresSince(seat, sequence, ids).has(result.tag) || ids.some((id) =>
-      Model.explains(result.tag, { ...this.#reading(operation, id), deadline: Infinity })
-    )
+    return this.#failuresSince(seat, sequence, ids).has(result.tag) ||
+      ids.some((id) => Model.explains(result.tag, { ...this.#reading(operation, id), deadline: Infinity }))
   }
 
   #checkWait(operation: Operation): void {
@@ -748,8 +772,13 @@ export class Ledger {
       this.violate("a token with its own expiry", said)
     }
     const moment = this.moment(seat)
-    if (Model.isExpired(token, moment)) {
-      this.violate("never an expired token", `${said}, expired ${moment.now + moment.clockOffset - (token.expiresAt ?? 0)} ms ago`)
+    // what is known of Aden's clock has a resolution of one second
+    const tolerance = moment.clockOffset === 0 ? 0 : 1_000
+    if (Model.isExpired(token, { ...moment, now: moment.now - tolerance })) {
+      this.violate(
+        "never an expired token",
+        `${said}, expired ${moment.now + moment.clockOffset - (token.expiresAt ?? 0)} ms ago`
+      )
     }
     const invalidated = record.invalidated.get(id)
     const answers = this.#heard.get(key) ?? []
@@ -779,11 +808,18 @@ export class Ledger {
     if (Model.isTooOld({ confirmedAt: confirmed?.now ?? -Infinity, refusedSince: refused?.now }, moment)) {
       this.violate("nothing older than maxStale", said)
     }
-    const rivals = this.candidates(ref).filter((other) => this.#stored.has(this.#key(seat, other)))
-    if (id !== ref && rivals.length > 1 && !this.#isShared(seat) && rivals.every((other) => this.#isSettled(seat, other))) {
+    const rivals = this.candidates(ref).filter((other) => this.#stored.get(this.#key(seat, other))?.isOwn === false)
+    if (
+      id !== ref && rivals.length > 1 && !this.#isShared(seat) && rivals.every((other) => this.#isSettled(seat, other))
+    ) {
       this.violate("never a silent pick", `${said} of ${rivals.join(", ")}`)
     }
     return token
+  }
+
+  /** A token that was not kept, because the program changed the credential meanwhile, sets no mark. */
+  #noteNewest(seat: number, token: Issued): void {
+    if (this.#stored.get(this.#key(seat, token.id)) === token) this.#seat(seat).newest.set(token.id, token.number)
   }
 
   /** Whether nothing happened to a credential in this step. */
@@ -797,9 +833,9 @@ export class Ledger {
     const token = this.#checkToken(operation, result)
     if (token === undefined) return
     const { seat, sequence } = operation
-    this.#seat(seat).newest.set(token.id, token.number)
+    this.#noteNewest(seat, token)
     const isAsked = this.#heard.get(this.#key(seat, token.id))?.some(({ call, word }) =>
-      call.kind === "refresh" && call.sequence > sequence && word._tag === "Token" && word.token === token
+      call.sequence > sequence && word._tag === "Token" && word.token === token
     )
     if (isAsked !== true && !token.isOwn && !this.#isShared(seat)) {
       this.violate("a forced refresh is asked for after its call", `${operation.ref} got ${token.value}`)
@@ -852,7 +888,9 @@ export class Ledger {
 
   #isAwaited(seat: number, id: string): boolean {
     for (const operation of this.pending) {
-      if (operation.seat === seat && operation.kind !== "sync" && this.candidates(operation.ref).includes(id)) return true
+      if (operation.seat === seat && operation.kind !== "sync" && this.candidates(operation.ref).includes(id)) {
+        return true
+      }
     }
     return false
   }

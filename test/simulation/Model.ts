@@ -42,7 +42,7 @@ export const unknown: View = {
 
 /** What Aden said of a credential. */
 export type Word =
-  | { readonly _tag: "Token"; readonly token: Issued }
+  | { readonly _tag: "Token"; readonly token: Issued; readonly isRenewal: boolean }
   | { readonly _tag: "Blocked" }
   | { readonly _tag: "NotFound" }
   | { readonly _tag: "RateLimited"; readonly retryAfter: number }
@@ -67,12 +67,16 @@ export const heard = (
   switch (word._tag) {
     case "Token": {
       const isSame = view.token?.value === word.token.value
+      // the very token that the program found refused: a renewal that failed
+      const isUseless = word.isRenewal && view.rejected?.value === word.token.value
       return {
         ...unknown,
         token: word.token,
         receivedAt: isSame ? view.receivedAt : now,
         confirmedAt: now,
         rejected: view.rejected,
+        failures: isUseless ? 1 : 0,
+        lastFailure: isUseless ? { tag: "RefreshFailed", at: now } : undefined,
         isCertain: isClean
       }
     }
@@ -208,7 +212,7 @@ export interface Reading {
   /** How long the caller waited, by the timer, in ms. */
   readonly waited: number
   readonly deadline: number
-  /** Tokens that Aden answered meanwhile to questions that nothing the program did before the read has overtaken. */
+  /** Tokens that Aden answered meanwhile. */
   readonly answers: ReadonlySet<string>
   /** What failed meanwhile, when this credential or the list was asked for: tags. */
   readonly failures: ReadonlySet<string>

@@ -452,10 +452,15 @@ const observedProvider = (provider: CredentialProvider, seat: number, ledger: Le
   return {
     ...provider,
     fetch: (id) =>
-      observed("fetch", id, provider.fetch(id), Option.match({
-        onNone: (): CallResult => ({ _tag: "Nothing" }),
-        onSome: credentialOf
-      })),
+      observed(
+        "fetch",
+        id,
+        provider.fetch(id),
+        Option.match({
+          onNone: (): CallResult => ({ _tag: "Nothing" }),
+          onSome: credentialOf
+        })
+      ),
     refresh: (credential) => observed("refresh", credential.id, provider.refresh(credential), credentialOf),
     validate: (credential) =>
       observed("validate", credential.id, provider.validate(credential), ({ requiresReauthorization, valid }) => ({
@@ -486,16 +491,20 @@ const observedStorage = (
     ...storage,
     save: (credential, saveOptions) => Effect.tap(storage.save(credential, saveOptions), () => saved(credential)),
     saveMany: (credentials, saveOptions) =>
-      Effect.tap(storage.saveMany(credentials, saveOptions), (failures) =>
-        Effect.forEach(credentials.filter(({ id }) => !failures.has(id)), saved, { discard: true })),
+      Effect.tap(
+        storage.saveMany(credentials, saveOptions),
+        (failures) => Effect.forEach(credentials.filter(({ id }) => !failures.has(id)), saved, { discard: true })
+      ),
     delete: (id) =>
       Effect.tap(storage.delete(id), (isDeleted) =>
         Effect.map(CurrentOperation, (operation) => {
           if (isDeleted || operation?.kind === "delete") ledger.deleted(seat, id, operation)
         })),
     saveState: (id, state) =>
-      Effect.tap(storage.saveState(id, state), () =>
-        Effect.sync(() => ledger.storedState(seat, id, state.blockedSince !== undefined))),
+      Effect.tap(
+        storage.saveState(id, state),
+        () => Effect.sync(() => ledger.storedState(seat, id, state.blockedSince !== undefined))
+      ),
     withLock: options.hasOwnLock ? (id, effect) => lock(id)(effect) : storage.withLock
   }
 }

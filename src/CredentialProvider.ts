@@ -116,7 +116,11 @@ export const syncOne = (provider: CredentialProvider, account: ProviderAccount):
   return provider.validate(account).pipe(
     Effect.map((validation) => validation.valid ? Option.none() : Option.some(validation.reauthorizationUrl)),
     Effect.catch((error) =>
-      Effect.succeed(Option.some(error._tag === "ReauthRequired" ? error.reauthorizationUrl : undefined))
+      Effect.succeed(
+        error._tag === "IntegrationNotFound"
+          ? Option.none()
+          : Option.some(error._tag === "ReauthRequired" ? error.reauthorizationUrl : undefined)
+      )
     ),
     Effect.flatMap(Option.match({
       onNone: () => fetched,

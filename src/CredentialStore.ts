@@ -454,7 +454,7 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     const summaries = yield* Effect.forEach(yield* storage.list, (id) => summaryOf(storage, id, now), {
       concurrency: 16
     })
-    return withRefs(summaries)
+    return withRefs(summaries.filter((summary) => summary !== undefined))
   }).pipe(Effect.withSpan("CredentialStore.list"))
 
   const accounts = Effect.fn("CredentialStore.accounts")(function*(provider: string) {
@@ -543,11 +543,12 @@ const emptyReport = () => ({
   removed: new Array<string>()
 })
 
-const summaryOf = Effect.fnUntraced(function*(
+/** `undefined` when it was deleted since it was listed. What cannot be read does not keep the others from being listed. */
+const summaryOf = (
   storage: CredentialStorage["Service"],
   id: string,
   now: DateTime.Utc
-): Effect.fn.Return<CredentialSummary, CredentialStorageError> {
+): Effect.Effect<CredentialSummary | undefined, CredentialStorageError> => {
   const unreadable: CredentialSummary = {
     ref: id,
     id,
@@ -557,24 +558,34 @@ const summaryOf = Effect.fnUntraced(function*(
     status: "unreadable",
     expiresAt: undefined
   }
-  const stored = yield* Effect.catchTag(storage.load(id), "CredentialDecryptionFailed", () => Effect.succeedNone)
-  if (Option.isNone(stored)) return unreadable
-  const { alias, expiresAt, integrationType, type } = stored.value
-  const state = yield* storage.loadState(id)
-  return {
-    ref: id,
-    id,
-    type,
-    provider: integrationType,
-    alias,
-    expiresAt,
-    status: state.blockedSince !== undefined
-      ? "requires_reauth"
-      : expiresAt !== undefined && DateTime.isLessThanOrEqualTo(expiresAt, now)
-      ? "expired"
-      : "active"
-  }
-})
+  return Effect.gen(function*() {
+    const stored = yield* storage.load(id)
+    if (Option.isNone(stored)) return undefined
+    const { alias, expiresAt, integrationType, type } = stored.value
+    const state = yield* storage.loadState(id)
+    return {
+      ref: id,
+      id,
+      type,
+      provider: integrationType,
+      alias,
+      expiresAt,
+      status: state.blockedSince !== undefined
+        ? "requires_reauth" as const
+        : expiresAt !== undefined && DateTime.isLessThanOrEqualTo(expiresAt, now)
+        ? "expired" as const
+        : "active" as const
+    }
+  }).pipe(
+    Effect.catchTags({
+      CredentialDecryptionFailed: () => Effect.succeed(unreadable),
+      CredentialStorageError: (error) =>
+        error.reason._tag === "StorageIoFailed" || error.reason._tag === "StorageInsecure"
+          ? Effect.succeed(unreadable)
+          : Effect.fail(error)
+    })
+  )
+}
 
 /** Gives each the shortest ref that names it alone: its provider, `provider:alias`, or its id. */
 const withRefs = (summaries: ReadonlyArray<CredentialSummary>): ReadonlyArray<CredentialSummary> => {

@@ -1,6 +1,7 @@
 /**
  * The whole of `aden-creds`: its commands, and how a run of one ends.
  */
+import * as Arr from "effect/Array"
 import * as CliConfig from "effect/cli/CliConfig"
 import type * as CliError from "effect/cli/CliError"
 import * as CliOutput from "effect/cli/CliOutput"
@@ -90,7 +91,9 @@ export const runAdenCreds = (args: ReadonlyArray<string>): Effect.Effect<ExitSta
 
 // internal
 
-const asksForJson = (args: ReadonlyArray<string>): boolean => args.includes("--json")
+/** Also where the arguments make no sense as a whole; what follows `--` is no flag. */
+const asksForJson = (args: ReadonlyArray<string>): boolean =>
+  Arr.takeWhile(args, (arg) => arg !== "--").some((arg) => /^--json(?:=(?:true|1|y|yes|on))?$/.test(arg))
 
 /** Wrong usage, help that nobody asked for included. */
 const reportUsage = Effect.fnUntraced(function*(error: CliError.CliError, args: ReadonlyArray<string>) {

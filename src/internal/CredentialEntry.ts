@@ -8,7 +8,7 @@ import type { CredentialFailure } from "../CredentialError.ts"
 import type { CredentialProvider } from "../CredentialProvider.ts"
 import { CredentialState } from "../CredentialStorage.ts"
 import type { RefreshPolicies } from "../RefreshPolicy.ts"
-import { expiryOf, lifeOf } from "./freshness.ts"
+import { confirmationOf, expiryOf, lifeOf } from "./freshness.ts"
 import { PolicyClock } from "./PolicyClock.ts"
 
 /** What a read finds, the first that holds: see docs/semantics.md. */
@@ -36,6 +36,8 @@ export class CredentialEntry {
   source: CredentialSource = "storage"
   /** The disk failed when it was to be saved: what is in memory is newer than what storage holds. */
   isUnsaved = false
+  /** The same for what is remembered beside it. */
+  isStateUnsaved = false
   /** How Aden lists it, where it is known from the list alone. */
   listed: ProviderAccount | undefined = undefined
   lastError: CredentialFailure | undefined = undefined
@@ -53,6 +55,7 @@ export class CredentialEntry {
   #renewAt = Infinity
   #staleAt = Infinity
   #firstSeenAt = -Infinity
+  #confirmedAt = -Infinity
   /** The confirmation that `#staleAt` was worked out from. */
   #steppedAt = NaN
   /** A token that a program found to be refused. */
@@ -87,7 +90,9 @@ export class CredentialEntry {
     this.provider = provider
     this.source = source
     // What Aden said of the integration of that id does not concern the program's own.
-    yield* this.adoptState(provider === undefined ? new CredentialState({ generation: state.generation }) : state, now)
+    const isOwn = provider === undefined && credential.providerId === undefined && !credential.isAdenManaged
+    yield* this.adoptState(isOwn ? new CredentialState({ generation: state.generation }) : state, now)
+    this.#confirmedAt = confirmationOf(state, credential, now) ?? this.#firstSeenAt
     if (provider === undefined) {
       this.#renewAt = Infinity
       this.#staleAt = yield* this.#confirm.until(now, { _tag: "Confirmed" })
@@ -157,10 +162,15 @@ export class CredentialEntry {
     )
   }
 
+  /** Whether what is at hand may be served, confirmed or not. */
+  mayBeServed(now: number, maxStale: number): boolean {
+    const freshness = this.freshness(now)
+    return (freshness === "fresh" || freshness === "due" || freshness === "stale") && now < this.servableUntil(maxStale)
+  }
+
   /** When Aden last confirmed the credential, as far as known; else when it was first seen here. */
   get confirmedAt(): number {
-    const time = this.state.lastConfirmed ?? this.credential?.lastRefreshed
-    return time === undefined ? this.#firstSeenAt : DateTime.toEpochMillis(time)
+    return this.#confirmedAt
   }
 
   get expiresAt(): number {
@@ -190,6 +200,7 @@ export class CredentialEntry {
     this.state = CredentialState.initial
     this.freshUntil = -Infinity
     this.isUnsaved = false
+    this.isStateUnsaved = false
     this.epoch++
   }
 

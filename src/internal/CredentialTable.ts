@@ -165,7 +165,8 @@ export class CredentialTable {
   ): Effect.fn.Return<boolean, StorageFailure> {
     if (entry.isUnsaved) return true
     const stored = yield* this.storage.load(entry.id)
-    const state = yield* this.storage.loadState(entry.id)
+    const state = newerState(entry, yield* this.storage.loadState(entry.id))
+    entry.isStateUnsaved = state === entry.state && entry.isStateUnsaved
     if (Option.isSome(stored)) yield* this.remember(entry, { credential: stored.value, state, source: "storage" })
     else {
       const wasOwn = entry.credential !== undefined && entry.provider === undefined
@@ -184,15 +185,27 @@ export class CredentialTable {
     entry: CredentialEntry,
     patch: Partial<{ [K in keyof CredentialState]: CredentialState[K] }>
   ) {
-    entry.state = new CredentialState({ ...entry.state, ...patch })
-    yield* this.tolerant(this.storage.saveState(entry.id, entry.state), undefined)
+    const { epoch, state: before } = entry
+    entry.state = new CredentialState({ ...before, ...patch })
+    // Another process may have written what is not known here: it is kept.
+    const stored = yield* this.tolerant(this.storage.loadState(entry.id), before)
+    if (entry.epoch !== epoch) return
+    entry.state = new CredentialState({ ...newerState(entry, stored, before), ...patch })
+    const isSaved = yield* this.tolerant(Effect.as(this.storage.saveState(entry.id, entry.state), true), false)
+    if (entry.epoch === epoch) entry.isStateUnsaved = !isSaved
   })
 
-  /** Drops the entry here and in storage. */
-  readonly remove = Effect.fnUntraced(function*(this: CredentialTable, entry: CredentialEntry) {
+  /** Drops the entry here and in storage; `false` when somebody saved it since it was asked about under this generation. */
+  readonly remove = Effect.fnUntraced(function*(this: CredentialTable, entry: CredentialEntry, generation: number) {
+    const stored = entry.isUnsaved ? entry.state : yield* this.tolerant(this.storage.loadState(entry.id), entry.state)
+    if (!entry.isUnsaved && stored.generation !== generation) {
+      yield* Effect.ignore(this.load(entry))
+      return false
+    }
     yield* this.tolerant(this.storage.delete(entry.id), false)
     this.forget(entry)
     yield* this.publish({ _tag: "Removed", id: entry.id })
+    return true
   })
 
   forget(entry: CredentialEntry): void {
@@ -250,3 +263,7 @@ export class CredentialTable {
     )
   }
 }
+
+/** What is remembered of an entry: as stored, unless what is in memory could not be saved and nobody saved meanwhile. */
+const newerState = (entry: CredentialEntry, stored: CredentialState, inMemory = entry.state): CredentialState =>
+  (entry.isUnsaved || entry.isStateUnsaved) && stored.generation === inMemory.generation ? inMemory : stored

@@ -51,7 +51,10 @@ export class RefResolver {
   findStored(ref: CredentialRef): Effect.Effect<CredentialEntry | undefined, StorageFailure | AmbiguousCredential> {
     return Effect.suspend(() => {
       const known = this.#table.known(ref)
-      return known !== undefined || ref === "" ? Effect.succeed(known) : this.#searches.run(ref, this.#search(ref))
+      // an empty entry that belongs to nobody says nothing: what the ref means is to be found anew
+      const isFound = known !== undefined && (known.credential !== undefined || known.provider !== undefined)
+      if (isFound || ref === "") return Effect.succeed(known)
+      return this.#searches.run(ref, this.#search(ref))
     })
   }
 
@@ -60,7 +63,7 @@ export class RefResolver {
     ref: CredentialRef
   ): Effect.fn.Return<CredentialEntry | undefined, StorageFailure | AmbiguousCredential> {
     const table = this.#table
-    const exact = table.newEntry(ref)
+    const exact = table.get(ref) ?? table.newEntry(ref)
     if ((yield* table.load(exact)) || exact.state.blockedSince !== undefined) return table.keep(exact)
     const resolution = resolveRef(ref, (yield* table.accounts(indexTtl)).values())
     if (resolution._tag === "Ambiguous") return yield* new AmbiguousCredential({ ref, choices: resolution.choices })

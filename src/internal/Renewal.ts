@@ -75,11 +75,11 @@ export class Renewal {
     const { credential } = entry
     switch (entry.freshness(now)) {
       case "fresh":
-        return credential ?? (yield* this.#inForeground(entry))
+        return credential ?? (yield* this.#renewed(entry))
       case "due":
       case "stale": {
-        if (credential === undefined || now >= entry.servableUntil(this.#maxStale)) {
-          return yield* this.#inForeground(entry)
+        if (credential === undefined || !entry.mayBeServed(now, this.#maxStale)) {
+          return yield* this.#renewed(entry)
         }
         if (now >= entry.nextAttemptAt && entry.coolDownLeft(now) <= 0) yield* this.#startInBackground(entry)
         else entry.serveUntilNextAttempt(this.#maxStale)
@@ -87,7 +87,7 @@ export class Renewal {
       }
       case "expired":
       case "missing":
-        return yield* this.#inForeground(entry)
+        return yield* this.#renewed(entry)
       case "blocked":
         return yield* this.#recheck(entry, now)
     }
@@ -118,6 +118,8 @@ export class Renewal {
     const freshness = entry.freshness(asked)
     const isServable = freshness === "fresh" || freshness === "stale" || freshness === "due"
     const isTooShort = entry.expiresAt - asked < minTimeLeft && asked - entry.renewedAt >= settled
+    const pause = isServable && isTooShort ? this.#pauseOf(entry, asked) : undefined
+    if (pause !== undefined) return yield* pause
     const renewed = Effect.suspend(() => this.#flights.run(entry.id, this.#renewal(entry, true)))
     const credential = yield* isServable && isTooShort && entry.provider !== undefined
       ? renewed.pipe(
@@ -152,15 +154,18 @@ export class Renewal {
     const now = yield* Clock.currentTimeMillis
     if (provider === undefined) {
       yield* entry.measure()
-      const valid = entry.freshness(now) !== "expired"
+      const freshness = entry.freshness(now)
+      const isBlocked = freshness === "blocked"
       return {
-        valid,
-        reason: valid ? undefined : "token_expired",
+        valid: freshness !== "expired" && !isBlocked,
+        reason: isBlocked ? "requires_reauthorization" : freshness === "expired" ? "token_expired" : undefined,
         expiresAt: entry.credential?.expiresAt,
-        requiresReauthorization: false,
-        reauthorizationUrl: undefined
+        requiresReauthorization: isBlocked,
+        reauthorizationUrl: isBlocked ? entry.state.reauthorizationUrl : undefined
       }
     }
+    // it may be known from the list alone, and a rate limit from before a restart
+    if (entry.credential === undefined) yield* this.#table.tolerant(this.#table.load(entry), false)
     yield* this.#gate(entry, now)
     const asked = this.#asking(entry)
     const validation = yield* provider.validate(entry).pipe(
@@ -179,7 +184,8 @@ export class Renewal {
   readonly block = Effect.fnUntraced(function*(this: Renewal, entry: CredentialEntry, error: ReauthRequired) {
     const now = yield* DateTime.now
     const isNew = entry.state.blockedSince === undefined
-    yield* entry.checked(DateTime.toEpochMillis(now))
+    // A check has been counted when it began.
+    if (isNew || DateTime.toEpochMillis(now) >= entry.nextCheckAt) yield* entry.checked(DateTime.toEpochMillis(now))
     entry.freshUntil = -Infinity
     entry.lastError = error
     yield* this.#table.patchState(entry, {
@@ -201,32 +207,30 @@ export class Renewal {
   // Who waits
   // -------------------------------------------------------------------------------------------------------------------
 
-  /** Renews while the caller waits, because nothing at hand may be served. */
-  readonly #inForeground = Effect.fnUntraced(function*(
-    this: Renewal,
-    entry: CredentialEntry
-  ): Effect.fn.Return<Credential, CredentialFailure> {
-    const now = yield* Clock.currentTimeMillis
-    if (entry.provider === undefined) {
-      if (entry.credential === undefined) return yield* new CredentialNotFound({ ref: entry.id })
-      if (entry.freshness(now) === "expired") {
-        return yield* unservable(entry)
-      }
-    }
-    yield* this.#gate(entry, now)
-    const pause = this.#pauseOf(entry, now)
-    if (pause !== undefined) return yield* pause
-    return yield* this.#renewed(entry)
-  })
-
-  /** Joins or starts a renewal. What it answers may be of no use to who joined it late: then there is one more. */
+  /**
+   * Renews while the caller waits, because nothing at hand may be served. A renewal that was joined late may answer what is of
+   * no use: then there is one more. When it fails, what another process may have put into storage meanwhile is served.
+   */
   readonly #renewed = Effect.fnUntraced(function*(
     this: Renewal,
     entry: CredentialEntry
   ): Effect.fn.Return<Credential, CredentialFailure> {
-    const flight = this.#flights.run(entry.id, this.#renewal(entry, false))
+    const flight = Effect.catch(
+      this.#flights.run(entry.id, this.#renewal(entry, false)),
+      (error) =>
+        Effect.flatMap(
+          Clock.currentTimeMillis,
+          (now) =>
+            entry.credential !== undefined && entry.mayBeServed(now, this.#maxStale)
+              ? Effect.succeed(entry.credential)
+              : Effect.fail(error)
+        )
+    )
     const first = yield* flight
-    if (yield* entry.isServable(first, yield* Clock.currentTimeMillis)) return first
+    // the program's own, read from storage again or saved meanwhile
+    const answer = entry.provider === undefined ? entry.credential ?? first : first
+    if (yield* entry.isServable(answer, yield* Clock.currentTimeMillis)) return answer
+    if (entry.provider === undefined) return yield* unservable(entry)
     const second = yield* flight
     if (yield* entry.isServable(second, yield* Clock.currentTimeMillis)) return second
     return yield* unservable(entry)
@@ -255,14 +259,20 @@ export class Renewal {
   #startInBackground(entry: CredentialEntry): Effect.Effect<void> {
     return this.#flights.start(
       entry.id,
-      Effect.tapError(this.#renewal(entry, false), (error) => {
-        if (entry.state.blockedSince !== undefined || entry.credential === undefined) return Effect.void
-        entry.serveUntilNextAttempt(this.#maxStale)
-        return Effect.logWarning("Serving a cached credential that Aden did not confirm").pipe(
-          Effect.annotateLogs({ credential: entry.id, error: error._tag, reason: error.message }),
-          Effect.andThen(this.#table.publish({ _tag: "ServedStale", id: entry.id, error: error._tag }))
-        )
-      })
+      Effect.tapError(
+        this.#renewal(entry, false),
+        Effect.fnUntraced({ self: this }, function*(error) {
+          if (entry.state.blockedSince !== undefined || entry.credential === undefined) return
+          // What storage fails with is not noted by a question to Aden: it too is a reason to wait.
+          const now = yield* Clock.currentTimeMillis
+          if (now >= entry.nextAttemptAt && entry.coolDownLeft(now) <= 0) yield* entry.failed(now, error)
+          entry.serveUntilNextAttempt(this.#maxStale)
+          yield* Effect.logWarning("Serving a cached credential that Aden did not confirm").pipe(
+            Effect.annotateLogs({ credential: entry.id, error: error._tag, reason: error.message })
+          )
+          yield* this.#table.publish({ _tag: "ServedStale", id: entry.id, error: error._tag })
+        })
+      )
     )
   }
 
@@ -275,7 +285,7 @@ export class Renewal {
     const mayAsk = entry.provider !== undefined && entry.coolDownLeft(now) <= 0 &&
       now >= entry.nextCheckAt
     if (!mayAsk && !this.#flights.has(entry.id)) return yield* reauthRequired(entry)
-    yield* entry.checked(now)
+    if (mayAsk) yield* entry.checked(now)
     return yield* Effect.catchIf(
       this.#renewed(entry),
       (error) => error._tag !== "CredentialNotFound" && entry.state.blockedSince !== undefined,
@@ -289,13 +299,14 @@ export class Renewal {
    */
   #pauseOf(entry: CredentialEntry, now: number): CredentialFailure | undefined {
     const { lastError } = entry
-    if (now >= entry.nextAttemptAt || lastError === undefined) return undefined
+    const freshness = entry.freshness(now)
+    if (now >= entry.nextAttemptAt || lastError === undefined || freshness === "blocked") return undefined
+    const retryAfter = Duration.millis(entry.nextAttemptAt - now)
     if (lastError._tag === "RefreshFailed") {
-      const retryAfter = Duration.millis(entry.nextAttemptAt - now)
       return new RefreshFailed({ id: lastError.id, detail: lastError.detail, retryAfter })
     }
-    const freshness = entry.freshness(now)
-    const isUnexpired = freshness === "due" || freshness === "stale"
+    const isUnexpired = freshness === "fresh" || freshness === "due" || freshness === "stale"
+    if (lastError._tag === "RateLimited" && isUnexpired) return new RateLimited({ id: entry.id, retryAfter })
     return lastError._tag === "AdenRejected" || isUnexpired ? lastError : undefined
   }
 
@@ -358,6 +369,8 @@ export class Renewal {
       return yield* reauthRequired(entry)
     }
     yield* this.#gate(entry, now)
+    const pause = force ? undefined : this.#pauseOf(entry, now)
+    if (pause !== undefined) return yield* pause
     const asked = this.#asking(entry)
     return yield* Effect.tapError(
       this.#ask(entry, provider, force, asked),
@@ -424,20 +437,26 @@ export class Renewal {
     const isOlder = entry.saved.generation === entry.state.generation &&
       (entry.saved.order < asked.order || (asked.held !== undefined && held?.holdsTokenOf(asked.held) === true))
     const generation = isOlder ? entry.saved.generation : asked.generation
-    const state = new CredentialState({ generation: generation + 1, lastConfirmed: yield* DateTime.now })
+    const saved = new CredentialState({ generation: generation + 1, lastConfirmed: yield* DateTime.now })
     const outcome = yield* table.tolerant(
-      table.storage.save(credential, { expectedGeneration: generation, state }).pipe(
+      table.storage.save(credential, { expectedGeneration: generation, state: saved }).pipe(
         Effect.as("saved" as const),
         Effect.catchTag("GenerationConflict", () => Effect.succeed("outdated" as const))
       ),
       "unsaved" as const
     )
-    // Another process was faster: what it saved is as new as this answer, or newer.
-    if (outcome === "outdated" && (yield* table.load(entry)) && entry.credential !== undefined) return entry.credential
+    if (outcome === "outdated") {
+      // Another process was faster: what it saved is as new as this answer, or newer.
+      entry.isUnsaved = false
+      if ((yield* table.load(entry)) && entry.credential !== undefined) return entry.credential
+    }
     const wasBlocked = entry.state.blockedSince !== undefined
+    // What was not saved has not been counted.
+    const state = outcome === "unsaved" ? new CredentialState({ ...saved, generation }) : saved
     yield* table.remember(entry, { credential, state, source: "aden" })
     entry.isUnsaved = outcome === "unsaved"
-    entry.saved = { generation: state.generation, order: asked.order }
+    entry.isStateUnsaved = entry.isUnsaved
+    if (!entry.isUnsaved) entry.saved = { generation: state.generation, order: asked.order }
     entry.listed = undefined
     entry.succeeded(yield* Clock.currentTimeMillis)
     if (wasBlocked) yield* table.publish({ _tag: "Reconnected", id: entry.id })
@@ -460,7 +479,7 @@ export class Renewal {
         reason: new AdenProtocolError({ detail: "Aden lists the integration and does not have it", isTransient: false })
       })
     }
-    if (entry.epoch === asked.epoch) yield* this.#table.remove(entry)
+    if (entry.epoch === asked.epoch) yield* this.#table.remove(entry, asked.generation)
     return yield* new CredentialNotFound({ ref: entry.id })
   })
 
@@ -479,6 +498,8 @@ export class Renewal {
     entry.lastError = error
     if (error._tag === "ReauthRequired") return yield* this.block(entry, error)
     if (error._tag === "RateLimited") {
+      // A hint of no time at all is no leave to ask without end.
+      yield* entry.failed(nowMillis, error)
       const left = Duration.toMillis(error.retryAfter)
       if (left > entry.coolDownLeft(nowMillis)) {
         yield* this.#table.patchState(entry, {

@@ -82,7 +82,7 @@ export class Synchronization {
       if (Option.isSome(stored.success) && this.#table.providerOf(stored.success.value) !== provider) {
         return skipped(id, "OwnedElsewhere", "a credential of this id is stored that this provider did not write")
       }
-      const state = isStored ? yield* storage.loadState(id) : entry?.state ?? CredentialState.initial
+      const state = yield* storage.loadState(id)
       const limited = rateLimitOf(id, state, yield* Clock.currentTimeMillis)
       if (limited !== undefined) return limited
       const asked: Asked = {
@@ -144,9 +144,9 @@ export class Synchronization {
     if (Option.isSome(answer.success)) {
       return Option.some({ _tag: "Unsaved", credential: present.value.renewedBy(answer.success.value), ...asked })
     }
-    if (entry.epoch !== asked.epoch) return Option.none()
-    yield* this.#table.remove(entry)
-    return Option.some({ _tag: "Removed", id })
+    return entry.epoch === asked.epoch && (yield* this.#table.remove(entry, asked.generation))
+      ? Option.some({ _tag: "Removed", id })
+      : Option.none()
   })
 
   /** Aden answered with an error: what it means for later questions is remembered. */
@@ -204,10 +204,13 @@ export class Synchronization {
             return synced(entry.credential ?? credential)
           }
           const wasBlocked = entry.state.blockedSince !== undefined
-          const state = new CredentialState({ generation: generation + 1, lastConfirmed: now })
+          // What was not saved has not been counted.
+          const counted = error === undefined ? generation + 1 : generation
+          const state = new CredentialState({ generation: counted, lastConfirmed: now })
           yield* table.remember(entry, { credential, state, source: "aden" })
           entry.isUnsaved = error !== undefined
-          entry.saved = { generation: state.generation, order }
+          entry.isStateUnsaved = entry.isUnsaved
+          if (!entry.isUnsaved) entry.saved = { generation: state.generation, order }
           entry.listed = undefined
           entry.succeeded(DateTime.toEpochMillis(now))
           yield* table.publish({ _tag: wasBlocked ? "Reconnected" : "Fetched", id: credential.id })

@@ -1,5 +1,6 @@
 import * as DateTime from "effect/DateTime"
 import type { Credential } from "../Credential.ts"
+import type { CredentialState } from "../CredentialStorage.ts"
 
 /**
  * When a token expires, in ms since the epoch by the local clock; `Infinity` when it does not. `offset` is how far Aden's
@@ -25,4 +26,18 @@ export const renewalLead = (options: {
 }): number => {
   const halfLife = (options.life ?? Infinity) / 2
   return Math.min(Math.min(options.buffer, halfLife) * options.jitter, halfLife)
+}
+
+/** How far the clocks of those who share a storage may be apart, in ms. */
+const clockTolerance = 300_000
+
+/**
+ * When Aden last confirmed the credential, in ms, as far as known. A time ahead of the clock was noted by one that was wrong: it
+ * would keep Aden from being asked until then.
+ */
+export const confirmationOf = (state: CredentialState, credential: Credential, now: number): number | undefined => {
+  for (const time of [state.lastConfirmed, credential.lastRefreshed]) {
+    if (time !== undefined && DateTime.toEpochMillis(time) <= now + clockTolerance) return DateTime.toEpochMillis(time)
+  }
+  return undefined
 }

@@ -179,11 +179,24 @@ export const makePrivateFiles = Effect.gen(function*() {
     }
   )
 
+  /** Parents first, one by one: Node's own recursion does not end where a system refuses with ENOENT, as /proc does. */
+  const makeFolder = (folder: string): Effect.Effect<void, PlatformError.PlatformError> => {
+    const make = fs.makeDirectory(folder, { mode: 0o700 })
+    return make.pipe(
+      Effect.catchIf(
+        (error) => isNotFound(error) && path.dirname(folder) !== folder,
+        () => Effect.andThen(makeFolder(path.dirname(folder)), make)
+      ),
+      Effect.catchIf((error) => error.reason._tag === "AlreadyExists", () => Effect.void)
+    )
+  }
+
   /** Makes the folder where it is missing, open to its owner alone. */
   const ensureFolder = Effect.fnUntraced(function*(folder: string) {
     if (yield* checkFolder(folder)) return
-    yield* fs.makeDirectory(folder, { recursive: true, mode: 0o700 }).pipe(Effect.mapError(failed(folder)))
-    yield* checkFolder(folder)
+    yield* makeFolder(folder).pipe(Effect.mapError(failed(folder)))
+    if (yield* checkFolder(folder)) return
+    return yield* new StorageIoFailed({ location: cleanText(folder), detail: "is a link to nothing" })
   })
 
   /** Removes what writers left that died an hour ago or earlier. That some cannot be removed is nobody's failure. */

@@ -96,6 +96,13 @@ describe("wrong usage: 2", () => {
     )
   }
 
+  it.live("is reported as a document for --json=true, not for --json after --", () =>
+    Effect.gen(function*() {
+      assert.strictEqual(document(ErrorDocument, yield* run(["token", "--json=true"])).error.tag, "MissingArgument")
+      assert.strictEqual((yield* run(["token", "--json=false"])).stdout, "")
+      assert.strictEqual((yield* run(["list", "--", "--json"])).stdout, "")
+    }))
+
   it.live("no command: 2, and the help on stderr", () =>
     Effect.gen(function*() {
       for (const args of [[], ["keys"]]) {
@@ -397,6 +404,29 @@ describe("storage: 8", () => {
       )
     }))
 
+  it.live("a link or a folder in the place of a file: it is listed as unreadable, with the others", () =>
+    Effect.gen(function*() {
+      const directory = yield* copyOf("base")
+      const environment = { ...settings, HIVE_CREDENTIAL_KEY: hiveKey }
+      yield* fs(({ symlink }) => symlink("/etc/hostname", `${directory}/credentials/link.enc`))
+      yield* fs(({ makeDirectory }) => makeDirectory(`${directory}/credentials/folder.enc`))
+      const ran = yield* run(["list", "--json", "--directory", directory], environment)
+      assert.strictEqual(ran.status, ExitStatus.done)
+      const list = document(ListDocument, ran)
+      for (const id of ["link", "folder"]) {
+        assert.strictEqual(list.find((each) => each.id === id)?.status, "unreadable")
+      }
+      assert.strictEqual(list.find(({ id }) => id === "brave_search")?.status, "active")
+      yield* expectFailure({
+        args: ["explain", "link", "--directory", directory],
+        environment,
+        status: ExitStatus.storage,
+        tag: "CredentialStorageError",
+        says: /symbolic link/,
+        mend: /Run: rm /
+      })
+    }))
+
   it.live("a key that opens nothing: 8, what is there is listed", () =>
     Effect.gen(function*() {
       const directory = yield* copyOf("base")
@@ -405,7 +435,7 @@ describe("storage: 8", () => {
       assert.isTrue(document(ListDocument, ran).every(({ status }) => status === "unreadable"))
       assert.match(
         ran.stderr,
-        /^error: The key opens none of the \d+ credentials in this directory\n {2}.*HIVE_CREDENTIAL_KEY/
+        /^error: None of the \d+ credentials in this directory can be opened\n {2}.*HIVE_CREDENTIAL_KEY/
       )
     }))
 })

@@ -439,6 +439,7 @@ describe("aden-creds explain", () => {
       assert.strictEqual(explanation.status, "requires_reauth")
       assert.strictEqual(explanation.lastError, "ReauthRequired")
       assert.strictEqual(explanation.reauthorizationUrl, `${aden.url}/integrations/slack/connect`)
+      assert.notMatch((yield* aden_creds("explain", "slack")).stdout, /never/, "it has no token that could last")
       assert.strictEqual(yield* aden.countRequests(), 0)
     }).pipe(withAden()))
 })

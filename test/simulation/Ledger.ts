@@ -99,8 +99,8 @@ interface Failed {
 class SeatRecord {
   readonly calls = new Set<Call>()
   readonly views = new Map<string, Array<ViewRecord>>()
-  /** The newest token answered to the program, by id. */
-  readonly newest = new Map<string, number>()
+  /** The newest token answered to the program, and when, by id. */
+  readonly newest = new Map<string, { readonly number: number; readonly sequence: number }>()
   /** In which step a token was last answered to the program, by id. */
   readonly answered = new Map<string, number>()
   readonly invalidated = new Map<string, { readonly value: string; readonly sequence: number }>()
@@ -109,7 +109,9 @@ class SeatRecord {
   clockChangedAt = -Infinity
   lists: Array<ListRecord> = []
   listCoolDownUntil = -Infinity
-  /** When a blocked credential was last checked by this store. */
+  /** Where in the sequence the store in this seat was started. */
+  startedAt = -1
+  /** When a blocked credential was last checked by a read of this store. */
   readonly rechecked = new Map<string, number>()
   /** Blocked credentials of which the program was told. */
   readonly announced = new Set<string>()
@@ -236,6 +238,7 @@ export class Ledger {
     record.newest.clear()
     record.invalidated.clear()
     record.rechecked.clear()
+    record.startedAt = ++this.#sequence
     record.doubted.clear()
     record.announced.clear()
   }
@@ -325,7 +328,7 @@ export class Ledger {
     }
     if (operation?.kind !== "read") return
     if (kind === "validate" && view.isBlocked) {
-      const last = record.rechecked.get(id) ?? -Infinity
+      const last = Math.max(record.rechecked.get(id) ?? -Infinity, this.#blockedBefore(call, id))
       if (now - last < Model.recheckInterval) {
         this.violate("a blocked one is checked once per 30 s", `${id} was checked ${now - last} ms ago`)
       }
@@ -355,6 +358,15 @@ export class Ledger {
     }
   }
 
+  /** When this store was last told that a credential is blocked, before what the program asked for now. */
+  #blockedBefore({ operation, seat }: Call, id: string): number {
+    const since = this.#seat(seat).startedAt
+    const last = this.#heard.get(this.#key(seat, id))?.findLast(({ call, endSequence, seat: by, word }) =>
+      by === seat && word._tag === "Blocked" && !call.isOvertaken && endSequence < (operation?.sequence ?? Infinity)
+    )
+    return last === undefined || last.endSequence < since ? -Infinity : last.now
+  }
+
   callEnded(call: Call, result: CallResult): void {
     const { id, kind, seat } = call
     const record = this.#seat(seat)
@@ -379,6 +391,7 @@ export class Ledger {
     const view = this.viewOf(seat, id)
     if (word._tag === "NotFound" && !record.doubted.has(id)) record.doubted.set(id, view)
     else if (word._tag === "Token" || word._tag === "Blocked") record.doubted.delete(id)
+    if (word._tag === "Blocked") this.#failed.push({ seat, id, tag: "ReauthRequired", sequence: endSequence })
     // what contradicts the list is no answer
     if (word._tag === "NotFound") this.#failed.push({ seat, id, tag: "AdenUnavailable", sequence: endSequence })
     if (call.isOvertaken) {
@@ -387,7 +400,6 @@ export class Ledger {
       }
       return
     }
-    if (word._tag === "Blocked") record.rechecked.set(id, now)
     const isClean = !call.isOverlapped && !this.#isOlderThanChange(call, id)
     this.#setView(seat, id, Model.heard(view, word, { now, isClean }))
     if (word._tag === "Token" && this.#isShared(seat)) this.#endCoolDowns(seat, id)
@@ -483,7 +495,7 @@ export class Ledger {
       return this.#setView(seat, id, Model.saved(token, this.#time.now()))
     }
     const stored = this.#stored.get(key)
-    if (stored?.isOwn === true) {
+    if (stored?.isOwn === true && !this.#wasDeletedSince(key, token)) {
       this.violate("the program's own is never overwritten", `${value} over ${stored.value}`)
     } else if (stored !== undefined && stored.number > token.number) {
       this.violate("an old answer never wins", `${value} was saved over ${stored.value}`)
@@ -496,6 +508,19 @@ export class Ledger {
       this.violate("an old answer never wins", `${value} was saved, asked for before the program changed ${id}`)
     }
     this.#stored.set(key, token)
+  }
+
+  /** When an entry was last deleted, by storage and id. */
+  readonly #deletedAt = new Map<string, number>()
+
+  /**
+   * Whether the entry was deleted after a token was asked for. A storage counts generations from 0 again after that, so that
+   * a process which asked before cannot tell that another one has deleted and saved meanwhile.
+   */
+  #wasDeletedSince(key: string, token: Issued): boolean {
+    const deletedAt = this.#deletedAt.get(key) ?? -Infinity
+    const asked = this.#heard.get(key)?.findLast(({ word }) => word._tag === "Token" && word.token === token)
+    return (asked?.call.sequence ?? Infinity) < deletedAt
   }
 
   /** When the program of a seat last saved, deleted or invalidated a credential. */
@@ -521,6 +546,7 @@ export class Ledger {
     const key = this.#key(seat, id)
     const stored = this.#stored.get(key)
     this.#stored.delete(key)
+    this.#deletedAt.set(key, ++this.#sequence)
     this.note(() => `seat ${seat} deletes ${id}`)
     if (operation?.kind === "delete") {
       this.#overtake(seat, id)
@@ -606,6 +632,11 @@ export class Ledger {
   invalidatedBy(operation: Operation): void {
     const { ref: id, seat } = operation
     const view = this.viewOf(seat, id)
+    if (view.token === undefined && !this.#stored.has(this.#key(seat, id))) {
+      // whether it counts depends on what else is known of the integration
+      for (const call of this.#seat(seat).calls) if (call.id === id) call.isOverlapped = true
+      return
+    }
     this.#overtake(seat, id)
     if (view.token !== undefined) {
       this.#seat(seat).invalidated.set(id, { value: view.token.value, sequence: ++this.#sequence })
@@ -671,13 +702,14 @@ export class Ledger {
     const complaint = Model.judge(outcome, reading)
     if (complaint !== undefined) return this.violate("what a read answers", `${operation.ref}: ${complaint}`)
     if (outcome._tag === "Failure" && outcome.tag === "RateLimited" && !reading.failures.has("RateLimited")) {
-      const expected = [...reading.views.map((view) => view.coolDownUntil), reading.listCoolDownUntil].map((until) =>
-        until - operation.now
+      const limits = [...reading.views.map((view) => view.coolDownUntil), reading.listCoolDownUntil]
+      const isRight = limits.some((until) =>
+        retryAfter !== undefined && retryAfter <= until - reading.start.now && retryAfter >= until - reading.end.now
       )
-      if (reading.views.every((view) => view.isCertain) && !expected.includes(retryAfter ?? NaN)) {
+      if (reading.views.every((view) => view.isCertain) && !isRight) {
         this.violate(
           "RateLimited with the time left",
-          `${operation.ref}: ${retryAfter} and not ${expected.join(" or ")}`
+          `${operation.ref}: ${retryAfter} ms at ${reading.end.now} and not until ${limits.join(" or ")}`
         )
       }
     }
@@ -789,8 +821,10 @@ export class Ledger {
         by === seat && word._tag === "Token" && word.token === token && call.sequence > invalidated.sequence
       )
     ) this.violate("never an invalidated token", said)
-    const newest = record.newest.get(id) ?? -1
-    if (token.number < newest) this.violate("an old answer never wins", `${said} after token ${newest}`)
+    const newest = record.newest.get(id)
+    if (newest !== undefined && newest.sequence < sequence && token.number < newest.number) {
+      this.violate("an old answer never wins", `${said} after token ${newest.number}`)
+    }
     const blocked = answers.findLast((answer) =>
       answer.seat === seat && answer.word._tag === "Blocked" && !answer.call.isOvertaken &&
       answer.endSequence < sequence
@@ -819,7 +853,11 @@ export class Ledger {
 
   /** A token that was not kept, because the program changed the credential meanwhile, sets no mark. */
   #noteNewest(seat: number, token: Issued): void {
-    if (this.#stored.get(this.#key(seat, token.id)) === token) this.#seat(seat).newest.set(token.id, token.number)
+    const { newest } = this.#seat(seat)
+    const isKept = this.#stored.get(this.#key(seat, token.id)) === token
+    if (isKept && (newest.get(token.id)?.number ?? -1) < token.number) {
+      newest.set(token.id, { number: token.number, sequence: ++this.#sequence })
+    }
   }
 
   /** Whether nothing happened to a credential in this step. */

@@ -240,7 +240,8 @@ export const judge = (outcome: Outcome, reading: Reading): string | undefined =>
       ? undefined
       : `a token that ${views.map((view) => find(view, end)).join(" then ")} does not allow`
   }
-  if (isCertain && first === "blocked" && views.length === 1 && outcome.tag !== "ReauthRequired") {
+  const isGone = outcome.tag === "CredentialNotFound" && reading.isUnlisted
+  if (isCertain && first === "blocked" && views.length === 1 && outcome.tag !== "ReauthRequired" && !isGone) {
     return `${outcome.tag}, although it is blocked`
   }
   return explains(outcome.tag, reading)

@@ -2,7 +2,7 @@
  * Makes a failing program smaller, as long as it breaks the same rule.
  */
 import { Effect } from "effect"
-import type { Config, Program, Step } from "./Program.ts"
+import type { Config, FaultRule, Program, Step } from "./Program.ts"
 import type { Run } from "./Simulator.ts"
 
 /** The smallest program found that breaks the rule that this one breaks; at most `budget` runs are spent on it. */
@@ -45,8 +45,9 @@ export const shrink = Effect.fnUntraced(function*(
         }
       }
     }
-    for (const config of simplerConfigs(best)) {
-      if (yield* attempt({ ...best, config })) isSmaller = true
+    for (const simpler of simplerWorlds) {
+      const candidate = simpler(best)
+      if (candidate !== best && (yield* attempt(candidate))) isSmaller = true
     }
   }
   return best
@@ -72,14 +73,14 @@ const simplerSteps = (step: Step): ReadonlyArray<Step> => {
     case "Advance":
     case "Suspend":
       return roundTimes.filter((time) => time < step.duration).toReversed().map((duration) => ({ ...step, duration }))
-    case "Fault":
-      return step.rule.id === undefined && step.rule.endpoint === "any" && step.rule.times === 1
-        ? []
-        : [
-          { ...step, rule: { ...step.rule, id: undefined } },
-          { ...step, rule: { ...step.rule, times: 1 } },
-          { ...step, rule: { ...step.rule, endpoint: "any" } }
-        ].filter(({ rule }) => JSON.stringify(rule) !== JSON.stringify(step.rule)) as ReadonlyArray<Step>
+    case "Fault": {
+      const { rule } = step
+      const simpler: Array<FaultRule> = []
+      if (rule.id !== undefined) simpler.push({ ...rule, id: undefined })
+      if (rule.times !== 1) simpler.push({ ...rule, times: 1 })
+      if (rule.endpoint !== "any") simpler.push({ ...rule, endpoint: "any" })
+      return simpler.map((rule) => ({ ...step, rule }))
+    }
     case "Interrupt":
       return step.share === 1 ? [] : [{ ...step, share: 1 }]
     default:
@@ -89,30 +90,38 @@ const simplerSteps = (step: Step): ReadonlyArray<Step> => {
 
 const roundTimes = [100, 1_000, 10_000, 60_000, 600_000, 3_600_000, 86_400_000]
 
-const simplerConfigs = ({ config, steps }: Program): ReadonlyArray<Config> => {
-  const used = new Set(steps.flatMap((step) => "seat" in step ? [step.seat] : []))
-  const candidates: Array<Config> = []
-  const last = config.seats.length - 1
-  if (last > 0 && !used.has(last)) candidates.push({ ...config, seats: config.seats.slice(0, last) })
-  for (const integration of config.integrations) {
-    if (config.integrations.length === 1) break
-    candidates.push({ ...config, integrations: config.integrations.filter((other) => other !== integration) })
-  }
-  const plain: Partial<Config> = {
-    hasSharedLock: true,
-    renewsOnGet: true,
-    clockSkew: 0,
-    latency: 40,
-    autoRefresh: true,
-    cacheTtl: 300_000,
-    deadline: 30_000,
-    maxStale: 86_400_000,
-    refreshBuffer: 300_000,
-    reportsUsage: false
-  }
-  for (const [name, value] of Object.entries(plain)) {
-    const candidate = { ...config, [name]: value }
-    if (JSON.stringify(candidate) !== JSON.stringify(config)) candidates.push(candidate)
-  }
-  return candidates
+const plain = {
+  hasSharedLock: true,
+  renewsOnGet: true,
+  clockSkew: 0,
+  latency: 40,
+  autoRefresh: true,
+  cacheTtl: 300_000,
+  deadline: 30_000,
+  maxStale: 86_400_000,
+  refreshBuffer: 300_000,
+  reportsUsage: false
 }
+
+/** Without one of the seats that no step needs, without one of the integrations, and with one plain setting after another. */
+const simplerWorlds: ReadonlyArray<(program: Program) => Program> = [
+  ...[2, 1, 0].map((seat) => (program: Program): Program => {
+    const { config, steps } = program
+    const isUsed = steps.some((step) => "seat" in step && step.seat === seat)
+    return config.seats.length === 1 || seat >= config.seats.length || isUsed ? program : {
+      ...program,
+      config: { ...config, seats: config.seats.toSpliced(seat, 1) },
+      steps: steps.map((step) => "seat" in step && step.seat > seat ? { ...step, seat: step.seat - 1 } : step)
+    }
+  }),
+  ...[4, 3, 2, 1, 0].map((index) => (program: Program): Program => {
+    const { integrations } = program.config
+    return integrations.length === 1 || index >= integrations.length
+      ? program
+      : { ...program, config: { ...program.config, integrations: integrations.toSpliced(index, 1) } }
+  }),
+  ...Object.entries(plain).map(([name, value]) => (program: Program): Program => {
+    const config: Config = { ...program.config, [name]: value }
+    return JSON.stringify(config) === JSON.stringify(program.config) ? program : { ...program, config }
+  })
+]

@@ -713,6 +713,24 @@ describe("EncryptedFileStorage", () => {
         }))
         assert.strictEqual(fs.readFileSync(directory, "utf8"), "mine")
       }))
+
+    it.effect("a link to nothing where a folder should be is named", () =>
+      Effect.gen(function*() {
+        const directory = path.join(yield* temporaryDirectory, "link")
+        fs.symlinkSync(`${directory}-elsewhere`, directory)
+        const error = yield* inDirectory(directory)((storage) => Effect.flip(storage.save(apiKey("x"))))
+        assert.match(error.message, /link: is a link to nothing/)
+      }))
+
+    // only Linux has a folder in which nobody can make another, and which says so with ENOENT
+    it.effect.skipIf(!fs.existsSync("/proc/self"))(
+      "a folder that the system refuses to make is an error, not tried for ever",
+      () =>
+        inDirectory("/proc/aden-credentials/cache")(Effect.fnUntraced(function*(storage) {
+          const error = yield* Effect.flip(storage.save(apiKey("x")))
+          assert.match(error.message, /ENOENT/)
+        }))
+    )
   })
 
   describe("when the disk fails", () => {

@@ -58,7 +58,8 @@ const textOf = (explanation: CredentialExplanation, now: DateTime.Utc, style: St
     ["status", paintStatus(status, style)(status)],
     ["read from", source],
     ["age", durationText(age)],
-    ["expires", expiryText(expiresAt, now)],
+    // what is blocked without an expiry may have no token at all
+    ["expires", status === "requires_reauth" && expiresAt === undefined ? undefined : expiryText(expiresAt, now)],
     ["renewed from", renewalAt === undefined ? undefined : timeText(renewalAt, now)],
     ["last error", lastError],
     ["Aden not asked for", coolDownLeft === undefined ? undefined : durationText(coolDownLeft)],

@@ -54,7 +54,7 @@ const columns = (isTerminal: boolean, now: DateTime.Utc): ReadonlyArray<Column<C
   }
 ]
 
-/** A single file that cannot be opened is one of those listed; a key that opens none of them is a failure. */
+/** A single file that cannot be opened is one of those listed; that none of them can is a failure: of the key, mostly. */
 const complainOfUnreadable = Effect.fnUntraced(function*(summaries: ReadonlyArray<CredentialSummary>) {
   const unreadable = summaries.filter(({ status }) => status === "unreadable")
   const [first] = unreadable
@@ -66,8 +66,9 @@ const complainOfUnreadable = Effect.fnUntraced(function*(summaries: ReadonlyArra
     )
   }
   yield* complain(
-    `The key opens none of the ${summaries.length} credentials in this directory`,
-    "Set HIVE_CREDENTIAL_KEY to the key that they were written with, or name another --directory."
+    `None of the ${summaries.length} credentials in this directory can be opened`,
+    "Set HIVE_CREDENTIAL_KEY to the key that they were written with, or name another --directory. " +
+      `See why with: aden-creds explain ${JSON.stringify(first.ref)}`
   )
   yield* endWith(ExitStatus.storage)
 })

@@ -1,0 +1,186 @@
+/**
+ * Runs the simulation (test/simulation) for many seeds, each of which is one random program against the real store, and says
+ * which fail:
+ *
+ *     npm run simulate -- --seeds 100000
+ *     npm run simulate -- --seed 4711        one seed, with everything that happens in it; smaller, if it fails
+ *
+ * Exits 1 when a seed fails.
+ */
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { Console, Effect, Option, Schedule } from "effect"
+import { Command, Flag } from "effect/cli"
+import { fork } from "node:child_process"
+import { availableParallelism } from "node:os"
+import type { Violation } from "../test/simulation/Ledger.ts"
+import type { Program } from "../test/simulation/Program.ts"
+import { generate } from "../test/simulation/Program.ts"
+import { shrink } from "../test/simulation/Shrink.ts"
+import { run } from "../test/simulation/Simulator.ts"
+
+/** What a process has found out since its last message. */
+interface Progress {
+  readonly runs: number
+  readonly requests: number
+  readonly operations: number
+  readonly failures: ReadonlyArray<Failure>
+}
+
+interface Failure {
+  readonly seed: number
+  readonly violation: Violation
+}
+
+/** Every how many runs a process reports. */
+const reportEvery = 25
+
+/** How many failing seeds are made smaller and shown. */
+const shownFailures = 3
+
+const runSeeds = (
+  seeds: { readonly from: number; readonly to: number; readonly stride: number },
+  report: (progress: Progress) => void
+) =>
+  Effect.gen(function*() {
+    let progress = { runs: 0, requests: 0, operations: 0, failures: new Array<Failure>() }
+    for (let seed = seeds.from; seed <= seeds.to; seed += seeds.stride) {
+      const { operations, requests, violation } = yield* run(generate(seed))
+      progress.runs++
+      progress.requests += requests
+      progress.operations += operations
+      if (violation !== undefined) progress.failures.push({ seed, violation })
+      if (progress.runs === reportEvery || violation !== undefined) {
+        report(progress)
+        progress = { runs: 0, requests: 0, operations: 0, failures: [] }
+      }
+    }
+    report(progress)
+  })
+
+/** The same in processes of their own, each with its share of the seeds. */
+const runSeedsIn = (
+  jobs: number,
+  seeds: { readonly from: number; readonly to: number },
+  report: (progress: Progress) => void
+) =>
+  Effect.forEach(
+    Array.from({ length: jobs }, (_, job) => job),
+    (job) =>
+      Effect.callback<void, Error>((resume) => {
+        const child = fork(import.meta.filename, ["worker", String(seeds.from + job), String(seeds.to), String(jobs)])
+        child.on("message", (progress: Progress) => report(progress))
+        child.on(
+          "exit",
+          (status) =>
+            resume(status === 0 ? Effect.void : Effect.fail(new Error(`a process ended with status ${status}`)))
+        )
+        return Effect.sync(() => void child.kill())
+      }),
+    { concurrency: "unbounded", discard: true }
+  )
+
+const describeProgram = (program: Program): string =>
+  [
+    JSON.stringify(program.config),
+    ...program.steps.map((step, index) => `${index + 1}. ${JSON.stringify(step)}`)
+  ].join("\n")
+
+const explainFailure = Effect.fnUntraced(function*({ seed, violation }: Failure) {
+  const program = yield* shrink(generate(seed), { rule: violation.rule, budget: 1_500, run: (program) => run(program) })
+  const smaller = yield* run(program, { isTraced: true })
+  yield* Console.log(
+    `\nSeed ${seed} breaks the rule "${violation.rule}" in step ${violation.step}: ${violation.detail}\n` +
+      `The smallest program that does:\n${describeProgram(program)}\n\n${smaller.trace.join("\n")}\n` +
+      `To run the whole of it: npm run simulate -- --seed ${seed}`
+  )
+})
+
+const runOne = Effect.fnUntraced(function*(seed: number, isJson: boolean) {
+  const program = generate(seed)
+  const { trace, violation } = yield* run(program, { isTraced: true })
+  if (isJson) yield* Console.log(JSON.stringify({ seed, program, violation, trace }))
+  else {
+    yield* Console.log(`${JSON.stringify(program.config)}\n${trace.join("\n")}`)
+    if (violation === undefined) yield* Console.log(`\nSeed ${seed}: nothing is wrong.`)
+    else yield* explainFailure({ seed, violation })
+  }
+  return violation === undefined
+})
+
+const runMany = Effect.fnUntraced(function*(options: {
+  readonly from: number
+  readonly seeds: number
+  readonly jobs: number
+  readonly isJson: boolean
+}) {
+  const { from, isJson, jobs, seeds } = options
+  const start = performance.now()
+  const total = { runs: 0, requests: 0, operations: 0, failures: new Array<Failure>() }
+  const report = (progress: Progress): void => {
+    total.runs += progress.runs
+    total.requests += progress.requests
+    total.operations += progress.operations
+    total.failures.push(...progress.failures)
+  }
+  const rate = () => Math.round(total.runs / (performance.now() - start) * 1_000)
+  const line = () =>
+    `${total.runs} of ${seeds} seeds, ${rate()} per s, ` +
+    `${total.failures.length === 0 ? "none failing" : `${total.failures.length} failing`}`
+  const progressLine = Effect.suspend(() =>
+    process.stderr.isTTY
+      ? Effect.sync(() => process.stderr.write(`\r${line()}   `))
+      : Console.error(line())
+  ).pipe(Effect.schedule(Schedule.spaced(process.stderr.isTTY ? "500 millis" : "10 seconds")))
+
+  const range = { from, to: from + seeds - 1 }
+  yield* Effect.raceFirst(
+    jobs === 1 ? runSeeds({ ...range, stride: 1 }, report) : runSeedsIn(jobs, range, report),
+    progressLine
+  )
+  if (process.stderr.isTTY) process.stderr.write("\r")
+  const failures = total.failures.toSorted((a, b) => a.seed - b.seed)
+  if (isJson) {
+    const durationMs = Math.round(performance.now() - start)
+    yield* Console.log(JSON.stringify({ ...total, from, failures, durationMs, seedsPerSecond: rate() }))
+  } else {
+    yield* Console.log(`${line()}; ${total.operations} operations, ${total.requests} requests`)
+    for (const { seed, violation } of failures.slice(0, 20)) {
+      yield* Console.log(`seed ${seed}: ${violation.rule}: ${violation.detail}`)
+    }
+    yield* Effect.forEach(failures.slice(0, shownFailures), explainFailure, { discard: true })
+  }
+  return failures.length === 0
+})
+
+const command = Command.make("simulate", {
+  seeds: Flag.Int("seeds").pipe(Flag.withDescription("How many seeds to run"), Flag.withDefault(2_000)),
+  from: Flag.Int("from").pipe(Flag.withDescription("The first of them"), Flag.withDefault(1)),
+  seed: Flag.Int("seed").pipe(Flag.withDescription("Runs this one alone and shows what happens"), Flag.optional),
+  jobs: Flag.Int("jobs").pipe(
+    Flag.withDescription("In how many processes"),
+    Flag.withDefault(availableParallelism())
+  ),
+  json: Flag.Boolean("json").pipe(Flag.withDescription("Prints the result as JSON"), Flag.withDefault(false))
+}, ({ from, jobs, json, seed, seeds }) =>
+  Effect.map(
+    Option.match(seed, {
+      onNone: () => runMany({ from, seeds, jobs: Math.max(1, jobs), isJson: json }),
+      onSome: (seed) => runOne(seed, json)
+    }),
+    (isFine) => {
+      if (!isFine) process.exitCode = 1
+    }
+  ))
+
+const [mode, from, to, stride] = process.argv.slice(2)
+if (mode === "worker") {
+  NodeRuntime.runMain(
+    runSeeds(
+      { from: Number(from), to: Number(to), stride: Number(stride) },
+      (progress) => void process.send?.(progress)
+    ).pipe(Effect.tap(() => Effect.sync(() => process.disconnect?.())))
+  )
+} else {
+  Command.run(command, { version: "1" }).pipe(Effect.provide(NodeServices.layer), NodeRuntime.runMain)
+}

@@ -27,7 +27,7 @@ export const shrink = Effect.fnUntraced(function*(
   })
 
   yield* attempt(program)
-  for (let isSmaller = true; isSmaller && left > 0;) {
+  for (let isSmaller = true; isSmaller;) {
     isSmaller = false
     for (let size = Math.ceil(best.steps.length / 2); size >= 1; size = size === 1 ? 0 : Math.ceil(size / 2)) {
       for (let start = best.steps.length - size; start >= 0; start = Math.min(start, best.steps.length) - size) {

@@ -346,19 +346,23 @@ describe("storage: 8", () => {
       assert.strictEqual(yield* fs(({ readFileString }) => readFileString(directory)), "kept")
     }))
 
-  it.live("a directory that cannot be read", () =>
-    Effect.gen(function*() {
-      // root can read everything: the command then runs as a user who owns nothing
-      const someone = process.getuid?.() === 0 ? 65_534 : undefined
-      const directory = yield* temporaryDirectory
-      yield* fs(({ makeDirectory }) => makeDirectory(`${directory}/credentials`))
-      yield* fs(({ chmod }) => chmod(directory, 0o711))
-      yield* fs(({ chmod }) => chmod(`${directory}/credentials`, someone === undefined ? 0 : 0o700))
-      const ran = yield* runProcess(["list", "--directory", directory], settings, { user: someone })
-      yield* fs(({ chmod }) => chmod(`${directory}/credentials`, 0o700))
-      assert.strictEqual(ran.status, ExitStatus.storage, ran.stderr)
-      assert.match(ran.stderr, /^error: .*EACCES.*\n {2}Check that the directory.*\n$/)
-    }))
+  // Root can read everything, so the command runs as somebody else then: who may not be able to start a Node in root's home.
+  const isNodePrivate = process.getuid?.() === 0 && process.execPath.startsWith("/root/")
+  it.live.skipIf(isNodePrivate)(
+    "a directory that cannot be read (left out where only root can start Node)",
+    () =>
+      Effect.gen(function*() {
+        const someone = process.getuid?.() === 0 ? 65_534 : undefined
+        const directory = yield* temporaryDirectory
+        yield* fs(({ makeDirectory }) => makeDirectory(`${directory}/credentials`))
+        yield* fs(({ chmod }) => chmod(directory, 0o711))
+        yield* fs(({ chmod }) => chmod(`${directory}/credentials`, someone === undefined ? 0 : 0o700))
+        const ran = yield* runProcess(["list", "--directory", directory], settings, { user: someone })
+        yield* fs(({ chmod }) => chmod(`${directory}/credentials`, 0o700))
+        assert.strictEqual(ran.status, ExitStatus.storage, ran.stderr)
+        assert.match(ran.stderr, /^error: .*EACCES.*\n {2}Check that the directory.*\n$/)
+      })
+  )
 
   it.live("a folder that others can write: the command that mends it", () =>
     Effect.gen(function*() {

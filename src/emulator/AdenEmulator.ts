@@ -332,8 +332,20 @@ const observe = (
   })
 
 /** A request that the contract cannot read is answered with JSON, as all else. */
-const refuseMalformed: AnswerMiddleware = Effect.catchDefect((defect) =>
-  HttpApiSchemaError.is(defect) && defect.kind === "Payload"
-    ? Effect.succeed(refusal(400, "invalid_request", `The body is not what the contract says: ${defect.cause.message}`))
-    : Effect.die(defect)
+const refuseMalformed: AnswerMiddleware = (answer) =>
+  answer.pipe(
+    Effect.map((response) => response.status === 415 ? unsupportedMediaType : response),
+    Effect.catchDefect((defect) =>
+      HttpApiSchemaError.is(defect) && defect.kind === "Payload"
+        ? Effect.succeed(
+          refusal(400, "invalid_request", `The body is not what the contract says: ${defect.cause.message}`)
+        )
+        : Effect.die(defect)
+    )
+  )
+
+const unsupportedMediaType = refusal(
+  415,
+  "unsupported_media_type",
+  "Send the body with Content-Type: application/json."
 )

@@ -603,6 +603,11 @@ describe("usage", () => {
         assert.strictEqual(answer.status, 400, body)
         assert.strictEqual(json(answer)["error"], "invalid_request")
       }
+      // what curl sends with -d where no type is given
+      const form = { "content-type": "application/x-www-form-urlencoded" }
+      const answer = yield* post(`${aden.url}/v1/credentials/hubspot/usage`, { body: usageReport, headers: form })
+      assert.strictEqual(answer.status, 415)
+      assert.strictEqual(json(answer)["error"], "unsupported_media_type")
       assert.strictEqual(
         (yield* post(`${aden.url}/v1/credentials/x/usage`, { body: usageReport, headers: usageHeaders })).status,
         404

@@ -263,6 +263,22 @@ describe("CredentialStore: two processes over one storage", () => {
       assert.strictEqual((yield* Effect.flip((yield* startProcess()).token("hubspot")))._tag, "ReauthRequired")
     }).pipe(Effect.provide(setup())))
 
+  it.effect("a rate limit holds to its end, also when another process deletes the entry", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const [here, there] = [yield* startProcess(), yield* startProcess()]
+      yield* tokenOf(here, "hubspot")
+      yield* TestClock.adjust("2 hours")
+      yield* aden.setFault(Fault.RateLimited({ retryAfter: 60 }), { times: 1 })
+      assert.strictEqual((yield* Effect.flip(here.token("hubspot")))._tag, "RateLimited")
+      yield* there.delete("hubspot")
+      const before = yield* aden.countRequests()
+      assert.strictEqual((yield* Effect.flip(here.token("hubspot")))._tag, "RateLimited")
+      assert.strictEqual(yield* aden.countRequests(), before)
+      yield* TestClock.adjust("61 seconds")
+      yield* here.token("hubspot")
+    }).pipe(Effect.provide(setup())))
+
   it.effect("blocked stays blocked for a process without a provider, and validate says so", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
@@ -402,5 +418,22 @@ describe("CredentialStore: how often Aden is asked", () => {
         concurrency: "unbounded"
       })
       assert.strictEqual(steps, 2)
+    }).pipe(Effect.provide(setup())))
+
+  it.effect("blocked: a re-check comes 30 s after any check, an explicit one included", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const store = yield* startProcess()
+      yield* tokenOf(store, "hubspot")
+      yield* aden.revoke("hubspot")
+      yield* Effect.flip(store.refresh("hubspot"))
+      yield* TestClock.adjust("20 seconds")
+      yield* Effect.flip(store.refresh("hubspot"))
+      yield* TestClock.adjust("20 seconds")
+      yield* Effect.flip(store.token("hubspot"))
+      assert.strictEqual(yield* count("validate"), 0)
+      yield* TestClock.adjust("11 seconds")
+      yield* Effect.flip(store.token("hubspot"))
+      assert.strictEqual(yield* count("validate"), 1)
     }).pipe(Effect.provide(setup())))
 })

@@ -56,6 +56,7 @@ export class CredentialEntry {
   #staleAt = Infinity
   #firstSeenAt = -Infinity
   #confirmedAt = -Infinity
+  #checkedAt = -Infinity
   /** The confirmation that `#staleAt` was worked out from. */
   #steppedAt = NaN
   /** A token that a program found to be refused. */
@@ -124,8 +125,15 @@ export class CredentialEntry {
 
   /** A blocked credential was checked at this time. */
   readonly checked = Effect.fnUntraced(function*(this: CredentialEntry, at: number) {
+    this.#checkedAt = at
     this.nextCheckAt = yield* this.#recheck.until(at, { _tag: "Blocked" })
   })
+
+  /** The check ended then, or somebody made another before its time: the policy's delay runs from there, without a step. */
+  checkedAgain(at: number): void {
+    this.nextCheckAt += at - this.#checkedAt
+    this.#checkedAt = at
+  }
 
   /** Works out anew until when the credential is fresh, by the provider's clock as it is known now. */
   readonly measure = Effect.fnUntraced(function*(this: CredentialEntry) {
@@ -154,6 +162,8 @@ export class CredentialEntry {
 
   /** Until when the credential may be served although Aden does not confirm it. */
   servableUntil(maxStale: number): number {
+    // nobody confirms the program's own
+    if (this.provider === undefined) return this.#expiresAt
     const refusedSince = this.state.refusedSince
     const limit = this.confirmedAt + maxStale
     return Math.min(

@@ -1,4 +1,5 @@
 import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as PubSub from "effect/PubSub"
@@ -165,8 +166,9 @@ export class CredentialTable {
   ): Effect.fn.Return<boolean, StorageFailure> {
     if (entry.isUnsaved) return true
     const stored = yield* this.storage.load(entry.id)
-    const state = newerState(entry, yield* this.storage.loadState(entry.id))
-    entry.isStateUnsaved = state === entry.state && entry.isStateUnsaved
+    const newer = newerState(entry, yield* this.storage.loadState(entry.id))
+    entry.isStateUnsaved = newer === entry.state && entry.isStateUnsaved
+    const state = stillLimited(newer, entry.state)
     if (Option.isSome(stored)) yield* this.remember(entry, { credential: stored.value, state, source: "storage" })
     else {
       const wasOwn = entry.credential !== undefined && entry.provider === undefined
@@ -190,8 +192,10 @@ export class CredentialTable {
     // Another process may have written what is not known here: it is kept.
     const stored = yield* this.tolerant(this.storage.loadState(entry.id), before)
     if (entry.epoch !== epoch) return
-    entry.state = new CredentialState({ ...newerState(entry, stored, before), ...patch })
-    const isSaved = yield* this.tolerant(Effect.as(this.storage.saveState(entry.id, entry.state), true), false)
+    const state = new CredentialState({ ...newerState(entry, stored, before), ...patch })
+    // What belongs to a credential that is not the one at hand, or to none, is for storage alone.
+    if (stored.generation === before.generation) entry.state = state
+    const isSaved = yield* this.tolerant(Effect.as(this.storage.saveState(entry.id, state), true), false)
     if (entry.epoch === epoch) entry.isStateUnsaved = !isSaved
   })
 
@@ -267,3 +271,10 @@ export class CredentialTable {
 /** What is remembered of an entry: as stored, unless what is in memory could not be saved and nobody saved meanwhile. */
 const newerState = (entry: CredentialEntry, stored: CredentialState, inMemory = entry.state): CredentialState =>
   (entry.isUnsaved || entry.isStateUnsaved) && stored.generation === inMemory.generation ? inMemory : stored
+
+/** A rate limit holds to its end, even if another process deleted what is stored. */
+const stillLimited = (state: CredentialState, { coolDownUntil }: CredentialState): CredentialState =>
+  coolDownUntil === undefined ||
+    (state.coolDownUntil !== undefined && DateTime.isGreaterThanOrEqualTo(state.coolDownUntil, coolDownUntil))
+    ? state
+    : new CredentialState({ ...state, coolDownUntil })

@@ -184,8 +184,9 @@ export class Renewal {
   readonly block = Effect.fnUntraced(function*(this: Renewal, entry: CredentialEntry, error: ReauthRequired) {
     const now = yield* DateTime.now
     const isNew = entry.state.blockedSince === undefined
-    // A check has been counted when it began.
-    if (isNew || DateTime.toEpochMillis(now) >= entry.nextCheckAt) yield* entry.checked(DateTime.toEpochMillis(now))
+    const at = DateTime.toEpochMillis(now)
+    if (isNew || at >= entry.nextCheckAt) yield* entry.checked(at)
+    else entry.checkedAgain(at)
     entry.freshUntil = -Infinity
     entry.lastError = error
     yield* this.#table.patchState(entry, {

@@ -323,7 +323,7 @@ export class Ledger {
         this.violate("one request in flight per credential", `${kind} ${id} twice at a time in one sync`)
       }
     }
-    if (now < view.coolDownUntil) {
+    if (now < view.coolDownUntil && !this.#isContinued(call, id)) {
       this.violate("nothing before a rate limit's end", `${kind} ${id}, ${view.coolDownUntil - now} ms too early`)
     }
     if (operation?.kind !== "read") return
@@ -356,6 +356,13 @@ export class Ledger {
         `${kind} ${id} ${now - (view.lastFailure?.at ?? 0)} ms after failure ${view.failures}`
       )
     }
+  }
+
+  /** Whether a question follows at once on the answer to another one that was asked for the same purpose. */
+  #isContinued({ operation, seat }: Call, id: string): boolean {
+    return this.#heard.get(this.#key(seat, id))?.some(({ call, now, seat: by, word }) =>
+      by === seat && call.operation === operation && now === this.#time.now() && word._tag === "Validity"
+    ) === true
   }
 
   /** When this store was last told that a credential is blocked, before what the program asked for now. */
@@ -392,8 +399,6 @@ export class Ledger {
     if (word._tag === "NotFound" && !record.doubted.has(id)) record.doubted.set(id, view)
     else if (word._tag === "Token" || word._tag === "Blocked") record.doubted.delete(id)
     if (word._tag === "Blocked") this.#failed.push({ seat, id, tag: "ReauthRequired", sequence: endSequence })
-    // what contradicts the list is no answer
-    if (word._tag === "NotFound") this.#failed.push({ seat, id, tag: "AdenUnavailable", sequence: endSequence })
     if (call.isOvertaken) {
       if (word._tag === "RateLimited") {
         this.#setView(seat, id, Model.heard(view, word, { now, isClean: view.isCertain }))
@@ -461,10 +466,17 @@ export class Ledger {
   #listed(seat: number, result: CallResult, sequence: number, now: number): void {
     const record = this.#seat(seat)
     if (result._tag === "List") record.lists.push({ now, sequence, ids: new Set(result.ids) })
-    for (const [id, view] of record.doubted) {
-      if (result._tag === "List" && !result.ids.includes(id)) continue
+    for (const { id } of this.#config.integrations) {
+      const isListed = result._tag === "List" && result.ids.includes(id)
+      const last = this.#heard.get(this.#key(seat, id))?.findLast((heard) => heard.seat === seat)
+      // what contradicts the list is no answer
+      if (isListed && last?.word._tag === "NotFound") {
+        this.#failed.push({ seat, id, tag: "AdenUnavailable", sequence })
+      }
+      const doubted = record.doubted.get(id)
+      if (doubted === undefined || (result._tag === "List" && !isListed)) continue
       record.doubted.delete(id)
-      this.#setView(seat, id, view)
+      this.#setView(seat, id, { ...this.viewOf(seat, id), isCertain: doubted.isCertain })
     }
   }
 
@@ -497,7 +509,7 @@ export class Ledger {
     const stored = this.#stored.get(key)
     if (stored?.isOwn === true && !this.#wasDeletedSince(key, token)) {
       this.violate("the program's own is never overwritten", `${value} over ${stored.value}`)
-    } else if (stored !== undefined && stored.number > token.number) {
+    } else if (stored !== undefined && stored.number > token.number && !this.#wasDeletedSince(key, token)) {
       this.violate("an old answer never wins", `${value} was saved over ${stored.value}`)
     }
     const changedAt = this.#changedAt.get(`${seat}/${id}`) ?? -Infinity
@@ -527,8 +539,12 @@ export class Ledger {
   readonly #changedAt = new Map<string, number>()
 
   /** Whether what a question belongs to may have begun before the program changed the credential. */
-  #isOlderThanChange({ operation, seat }: Call, id: string): boolean {
-    return (operation?.sequence ?? 0) < (this.#changedAt.get(`${seat}/${id}`) ?? -Infinity)
+  #isOlderThanChange({ operation }: Call, id: string): boolean {
+    return operation === undefined || this.#isBeforeChange(operation, id)
+  }
+
+  #isBeforeChange({ seat, sequence }: Operation, id: string): boolean {
+    return sequence < (this.#changedAt.get(`${seat}/${id}`) ?? -Infinity)
   }
 
   #overtake(seat: number, id: string): void {
@@ -569,7 +585,8 @@ export class Ledger {
   }
 
   storedState(seat: number, id: string, isBlocked: boolean): void {
-    if (isBlocked && this.viewOf(seat, id).token?.isOwn === true) {
+    const isOwn = this.#stored.get(this.#key(seat, id))?.isOwn === true && this.viewOf(seat, id).token?.isOwn === true
+    if (isBlocked && isOwn) {
       this.violate("the program's own is never blocked", id)
     }
   }
@@ -583,7 +600,11 @@ export class Ledger {
     this.note(() => `seat ${seat} tells ${event._tag} ${event.id}`)
     if (this.#isShared(seat)) return
     if (event._tag === "ReauthorizationRequired") {
-      if (announced.has(event.id)) this.violate("one event when it becomes blocked", event.id)
+      // an operation from before the program deleted it does not know of what was told since
+      const isOld = Array.from(this.pending).some((operation) =>
+        operation.seat === seat && this.#isBeforeChange(operation, event.id)
+      )
+      if (announced.has(event.id) && !isOld) this.violate("one event when it becomes blocked", event.id)
       announced.add(event.id)
     } else if (event._tag === "Reconnected" || event._tag === "Removed") announced.delete(event.id)
   }
@@ -638,7 +659,7 @@ export class Ledger {
       return
     }
     this.#overtake(seat, id)
-    if (view.token !== undefined) {
+    if (view.token !== undefined && view.isCertain) {
       this.#seat(seat).invalidated.set(id, { value: view.token.value, sequence: ++this.#sequence })
     }
     this.#setView(seat, id, Model.invalidated(view))
@@ -681,7 +702,7 @@ export class Ledger {
     if (result._tag === "Token") {
       const token = this.#checkToken(operation, result)
       if (token === undefined) return
-      this.#noteNewest(seat, token)
+      this.#noteNewest(operation, token)
       this.#seat(seat).answered.set(token.id, this.step)
       if (token.id === ref) this.#judge(operation, ref, { _tag: "Success", token })
       return this.#checkWait(operation)
@@ -851,8 +872,10 @@ export class Ledger {
     return token
   }
 
-  /** A token that was not kept, because the program changed the credential meanwhile, sets no mark. */
-  #noteNewest(seat: number, token: Issued): void {
+  /** A token that was not kept, or may not be, because the program changed the credential meanwhile, sets no mark. */
+  #noteNewest(operation: Operation, token: Issued): void {
+    const { seat } = operation
+    if (this.#isBeforeChange(operation, token.id)) return
     const { newest } = this.#seat(seat)
     const isKept = this.#stored.get(this.#key(seat, token.id)) === token
     if (isKept && (newest.get(token.id)?.number ?? -1) < token.number) {
@@ -871,7 +894,7 @@ export class Ledger {
     const token = this.#checkToken(operation, result)
     if (token === undefined) return
     const { seat, sequence } = operation
-    this.#noteNewest(seat, token)
+    this.#noteNewest(operation, token)
     const isAsked = this.#heard.get(this.#key(seat, token.id))?.some(({ call, word }) =>
       call.sequence > sequence && word._tag === "Token" && word.token === token
     )

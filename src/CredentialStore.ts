@@ -432,19 +432,12 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     resolver.forgetList()
   })
 
-  /** The id of what is stored under a ref, even if it cannot be opened. */
-  const storedId = Effect.fnUntraced(function*(ref: CredentialRef) {
-    if (ref === "" || (yield* storage.exists(ref))) return ref
-    return (yield* resolver.findStored(ref))?.id ?? ref
-  })
-
   const remove = Effect.fn("CredentialStore.delete")(function*(ref: CredentialRef) {
     yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
     if (ref === "") return false
-    const id = yield* storedId(ref)
+    const id = (yield* resolver.storedId(ref)) ?? ref
     const isDeleted = yield* storage.delete(id)
-    const entry = table.get(id)
-    if (entry !== undefined) table.forget(entry)
+    table.forget(id)
     if (isDeleted) yield* table.publish({ _tag: "Removed", id })
     return isDeleted
   })
@@ -549,15 +542,18 @@ const summaryOf = (
   id: string,
   now: DateTime.Utc
 ): Effect.Effect<CredentialSummary | undefined, CredentialStorageError> => {
-  const unreadable: CredentialSummary = {
-    ref: id,
-    id,
-    type: undefined,
-    provider: undefined,
-    alias: undefined,
-    status: "unreadable",
-    expiresAt: undefined
-  }
+  const unreadable = Effect.map(
+    Effect.orElseSucceed(storage.loadState(id), () => CredentialState.initial),
+    ({ account }): CredentialSummary => ({
+      ref: id,
+      id,
+      type: undefined,
+      provider: account?.provider,
+      alias: account?.alias,
+      status: "unreadable",
+      expiresAt: undefined
+    })
+  )
   return Effect.gen(function*() {
     const stored = yield* storage.load(id)
     if (Option.isNone(stored)) return undefined
@@ -578,10 +574,10 @@ const summaryOf = (
     }
   }).pipe(
     Effect.catchTags({
-      CredentialDecryptionFailed: () => Effect.succeed(unreadable),
+      CredentialDecryptionFailed: () => unreadable,
       CredentialStorageError: (error) =>
         error.reason._tag === "StorageIoFailed" || error.reason._tag === "StorageInsecure"
-          ? Effect.succeed(unreadable)
+          ? unreadable
           : Effect.fail(error)
     })
   )

@@ -20,6 +20,7 @@ import type { AdenConfigError, StorageFailure } from "../CredentialError.ts"
 import { CredentialState, CredentialStorage } from "../CredentialStorage.ts"
 import type { StorageChange } from "../CredentialStorage.ts"
 import type { FernetKeys } from "../Fernet.ts"
+import { stateOfSave, stateWithoutSave } from "../internal/countedState.ts"
 import { makeCredentialFiles } from "../internal/credentialFiles.ts"
 import type { Located } from "../internal/credentialFiles.ts"
 import { checkCredentialId } from "../internal/credentialId.ts"
@@ -226,12 +227,7 @@ const make = Effect.fnUntraced(function*<E, R>(
       ? located.name
       : chooseName(id, located.plainIsTaken, yield* inUse.credentials, files.windows)
     // first the count: nobody can see the new credential under the old one
-    yield* writeState(
-      id,
-      before,
-      new CredentialState({ ...(options.state ?? before.state), generation: generation + 1 }),
-      inUse
-    )
+    yield* writeState(id, before, stateOfSave(credential, before.state, options.state), inUse)
     yield* credentials.write(name, document.success)
     // Hive may have come to write the plain name since: two files of one credential would outlive one another
     if (name !== escapedName(id)) yield* credentials.remove(escapedName(id))
@@ -341,8 +337,7 @@ const make = Effect.fnUntraced(function*<E, R>(
         const inUse = yield* namesInUse
         yield* writingEntry(id)(Effect.gen(function*() {
           const before = yield* states.locate(id)
-          const { generation } = before.state
-          yield* writeState(id, before, new CredentialState({ ...state, generation }), inUse)
+          yield* writeState(id, before, stateWithoutSave(state, before.state), inUse)
         }))
       },
       (effect, id) => inOperation("saveState", id)(effect)

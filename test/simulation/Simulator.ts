@@ -413,6 +413,7 @@ class World {
         this.#ledger.violate("a store ends within 5 s", "its scope is still closing")
         yield* Fiber.interrupt(closing)
       }
+      this.#ledger.checkStopped(seat)
     })
   }
 }

@@ -2,7 +2,9 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema, Stream } from "effect"
 import { ChildProcess } from "effect/process"
+import { readdirSync, readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
+import { faults, patched } from "./Faults.ts"
 import type { Config, Program, Step } from "./Program.ts"
 import { generate } from "./Program.ts"
 import { shrink } from "./Shrink.ts"
@@ -19,6 +21,9 @@ const Report = Schema.fromJsonString(Schema.Struct({
     violation: Schema.Struct({ rule: Schema.String, detail: Schema.String })
   }))
 }))
+
+/** What `simulate-faults.ts --json` prints. */
+const Findings = Schema.fromJsonString(Schema.Array(Schema.Struct({ rule: Schema.String })))
 
 const seeds = 2_000
 
@@ -62,6 +67,35 @@ describe("simulation", () => {
       assert.strictEqual((yield* runNosy({ ...smaller, steps })).violation?.rule, rule)
       assert.isUndefined((yield* run(noisy)).violation)
     }))
+})
+
+describe("faults", () => {
+  it("each can be put into the store as it is", () => {
+    for (const { name, patches } of faults) {
+      const sources = new Map<string, string>()
+      for (const patch of patches) {
+        const source = sources.get(patch.file) ?? readFileSync(`${root}/${patch.file}`, "utf8")
+        const result = patched(source, patch)
+        assert(result !== undefined, `"${name}" cannot be put in: ${patch.file} does not have once: ${patch.from}`)
+        sources.set(patch.file, result)
+      }
+    }
+  })
+
+  it.live("one is found in a copy that is gone afterwards", () =>
+    Effect.gen(function*() {
+      const before = readdirSync(root)
+      const script = yield* ChildProcess.make(
+        process.execPath,
+        ["--import", "tsx", "scripts/simulate-faults.ts", "--fault", "serves what has expired", "--json"],
+        { cwd: root, stderr: "ignore" }
+      )
+      const output = yield* Stream.mkString(Stream.decodeText(script.stdout))
+      const [finding] = yield* Schema.decodeEffect(Findings)(output)
+      assert.strictEqual(finding?.rule, "never an expired token")
+      assert.strictEqual(yield* script.exitCode, 0)
+      assert.deepStrictEqual(readdirSync(root), before)
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)), 120_000)
 })
 
 describe("Simulator", () => {

@@ -250,7 +250,13 @@ export class Ledger {
   requestStarted(seat: number, call: Call | undefined, exchange: Exchange): void {
     const { tenant } = this.#place(seat)
     this.note(() => `seat ${seat} -> ${exchange.endpoint} ${exchange.id ?? ""}`)
-    call?.exchanges.push(exchange)
+    // a report of how it went is no part of the question
+    if (call !== undefined && exchange.endpoint !== "usage" && call.exchanges.push(exchange) > Model.attempts) {
+      this.violate(
+        "no more attempts than the client's policy",
+        `${call.kind} ${call.id ?? ""}: ${call.exchanges.length}`
+      )
+    }
     if (exchange.tenant !== tenant) {
       this.violate("never another tenant's", `a request for ${tenant} went out with the key of ${exchange.tenant}`)
     }
@@ -937,6 +943,13 @@ export class Ledger {
         if (this.#isShared(seat) || this.#isAwaited(seat, call.id)) continue
         this.violate("what nobody waits for is not asked", `${call.kind} ${call.id}`)
       }
+    }
+  }
+
+  /** Nothing of a store goes on once its scope is closed. */
+  checkStopped(seat: number): void {
+    for (const { id, kind } of this.#seat(seat).calls) {
+      this.violate("nothing is left behind", `${kind} ${id ?? ""} goes on in a store that has ended`)
     }
   }
 

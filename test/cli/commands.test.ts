@@ -89,6 +89,47 @@ describe("aden-creds sync", () => {
       assert.deepStrictEqual(report.removed, [])
     }).pipe(withAden()))
 
+  it.live("lists what became of each by id, whichever came first", () =>
+    Effect.gen(function*() {
+      const { aden, aden_creds } = yield* setup
+      const ids = ["a", "b", "c", "d"]
+      // the later in the alphabet, the sooner it answers
+      yield* Effect.forEach(ids, (id, index) =>
+        aden.setFault(Fault.Latency({ duration: `${(ids.length - index) * 60} millis` }), { integrationId: id }))
+      yield* aden.setFault(Fault.Status({ status: 422, body: "{\"error\":\"nope\"}" }), { integrationId: "x1" })
+      yield* aden.setFault(
+        Fault.Latency({ duration: "100 millis" }),
+        { integrationId: "w1" }
+      )
+      yield* aden.setFault(Fault.Status({ status: 422, body: "{\"error\":\"nope\"}" }), { integrationId: "w1" })
+      const report = document(SyncDocument, yield* aden_creds("sync", "--json"))
+      assert.deepStrictEqual(
+        report.synced.map(({ id }) =>
+          id
+        ),
+        ids
+      )
+      assert.deepStrictEqual(report.skipped.map(({ id }) => id), ["s1", "s2"])
+      assert.deepStrictEqual(report.failed.map(({ id }) => id), ["w1", "x1"])
+      yield* Effect.forEach(["d", "c"], (id) => aden.removeIntegration(id))
+      const { stdout } = yield* aden_creds("sync")
+      assert.deepStrictEqual(
+        stdout.split("\n").slice(0, -2).map((line) => line.split("\t").slice(0, 2).join(" ")),
+        ["a synced", "b synced", "s1 skipped", "s2 skipped", "w1 failed", "x1 failed", "c removed", "d removed"]
+      )
+    }).pipe(withAden({
+      integrations: [
+        { id: "d" },
+        { id: "c" },
+        { id: "b" },
+        { id: "a" },
+        { id: "s2", status: "requires_reauth" },
+        { id: "s1", status: "requires_reauth" },
+        { id: "x1" },
+        { id: "w1" }
+      ]
+    })))
+
   it.live("draws a progress bar on a terminal, and leaves no trace of it", () =>
     Effect.gen(function*() {
       const { aden, onTerminal } = yield* setup
@@ -317,7 +358,12 @@ describe("aden-creds token", () => {
       const { aden_creds, directory } = yield* setup
       const empty = Credential.fromApiKey({ id: "empty", apiKey: Redacted.make("x") })
       yield* save(directory, new Credential({ ...empty, keys: new Map() }))
-      assert.strictEqual((yield* aden_creds("token", "empty")).status, ExitStatus.notFound)
+      const ran = yield* aden_creds("token", "empty")
+      assert.strictEqual(ran.status, ExitStatus.notFound)
+      assert.strictEqual(
+        ran.stderr,
+        "error: Credential \"empty\" holds no token\n  Save it again with a token in it, or name another credential.\n"
+      )
     }).pipe(withAden()))
 })
 
@@ -477,7 +523,10 @@ describe("aden-creds emulator", () => {
       const { url } = yield* AdenEmulator
       const ran = yield* run(["emulator", "--port", new URL(url).port, "--json"])
       assert.strictEqual(ran.status, ExitStatus.usage)
-      assert.strictEqual(document(ErrorDocument, ran).error.setting, "port")
+      const { error } = document(ErrorDocument, ran)
+      assert.strictEqual(error.setting, "port")
+      assert.strictEqual(error.message, `port ${new URL(url).port} is in use on 127.0.0.1`)
+      assert.match(error.remedy, /1024 to 65535/)
     }).pipe(withAden()))
 })
 

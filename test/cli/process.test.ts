@@ -140,10 +140,14 @@ describe("aden-creds as a process", () => {
       Effect.gen(function*() {
         const environment = yield* emulatorEnvironment
         const directory = yield* temporaryDirectory
-        const ran = yield* shell(`aden_creds token github --directory '${directory}' > /dev/full`, environment)
-        assert.strictEqual(ran.status, ExitStatus.unexpected)
-        assert.match(ran.stderr, /^error: The output cannot be written: ENOSPC\n {2}\S.*\n$/)
-      }).pipe(Effect.provide(AdenEmulator.layer()))
+        for (const command of ["token github", "list --json", "--help", "--version", "--completions bash"]) {
+          const ran = yield* shell(`aden_creds ${command} --directory '${directory}' > /dev/full`, environment)
+          assert.strictEqual(ran.status, ExitStatus.unexpected, command)
+          assert.match(ran.stderr, /^error: The output cannot be written: ENOSPC\n {2}\S.*\n$/, command)
+          assert.isTrue(isPlain(ran))
+        }
+      }).pipe(Effect.provide(AdenEmulator.layer())),
+    60_000
   )
 })
 

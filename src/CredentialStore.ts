@@ -194,7 +194,8 @@ export class CredentialStore extends Context.Service<CredentialStore, {
   ) => Effect.Effect<CredentialExplanation, StorageFailure | CredentialNotFound | AmbiguousCredential>
   /**
    * Waits until a blocked integration is connected again; answers at once when it is. Aden is asked every `poll` (5 seconds),
-   * once for all who wait; fails after `timeout` (10 minutes), and when the integration is removed.
+   * once for all who wait; fails after `timeout` (10 minutes), and when the integration is removed. A `poll` that is no finite
+   * time above zero is a defect.
    */
   readonly awaitReauthorization: (
     ref: CredentialRef,
@@ -404,11 +405,10 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     options?: { readonly timeout?: Duration.Input | undefined; readonly poll?: Duration.Input | undefined }
   ) {
     yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
-    return yield* following.reconnected(yield* find(ref), {
-      ref,
-      timeout: Duration.fromInputUnsafe(options?.timeout ?? "10 minutes"),
-      poll: Duration.fromInputUnsafe(options?.poll ?? "5 seconds")
-    })
+    // without a pause it would ask without end: a bug of the program's
+    const poll = yield* Effect.orDie(durationSetting("poll", options?.poll ?? "5 seconds"))
+    const timeout = Duration.fromInputUnsafe(options?.timeout ?? "10 minutes")
+    return yield* following.reconnected(yield* find(ref), { ref, timeout, poll })
   })
 
   const getKey = (ref: CredentialRef, name: string) =>

@@ -47,6 +47,7 @@ import type { CredentialEntry } from "./internal/CredentialEntry.ts"
 import { CredentialTable } from "./internal/CredentialTable.ts"
 import { durationSetting } from "./internal/durationSetting.ts"
 import { Following } from "./internal/Following.ts"
+import { FreshRead } from "./internal/FreshRead.ts"
 import { RefResolver } from "./internal/RefResolver.ts"
 import { Renewal } from "./internal/Renewal.ts"
 import { atRest } from "./internal/storageDecorator.ts"
@@ -335,7 +336,7 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     return yield* keyOf(ref, yield* renewal.readFor(yield* find(ref), ref, Duration.toMillis(minTimeLeft)))
   }, answering)
 
-  /** The reads of one ref. While the credential is fresh they do no I/O, open no span and allocate nothing. */
+  /** The reads of one ref. While the credential is fresh they do no I/O, open no span and allocate next to nothing. */
   const makeReads = (ref: CredentialRef) => {
     let entry: CredentialEntry | undefined
     let version = -1
@@ -354,22 +355,21 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
       return entry !== undefined && clock.currentTimeMillisUnsafe() < entry.freshUntil ? entry : undefined
     }
     const read = findAndRead(ref)
-    const readKey = Effect.flatMap(read, (credential) => keyOf(ref, credential))
     return {
-      credential: Effect.withFiber<Credential, CredentialFailure>((fiber) => {
-        const credential = fresh(fiber)?.credential
-        return credential === undefined ? read : Effect.succeed(credential)
-      }),
-      token: Effect.withFiber<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound>((fiber) =>
-        fresh(fiber)?.token ?? readKey
-      )
+      credential: new FreshRead((fiber) => fresh(fiber)?.answer, read),
+      token: new FreshRead((fiber) => fresh(fiber)?.token, Effect.flatMap(read, (credential) => keyOf(ref, credential)))
     }
   }
 
-  /** The reads of the refs that are known to name something. */
+  /** The reads of the refs that are known to name something, made anew when what refs mean has changed. */
   const reads = new Map<CredentialRef, ReturnType<typeof makeReads>>()
+  let readsVersion = table.version
 
   const readsOf = (ref: CredentialRef): ReturnType<typeof makeReads> => {
+    if (readsVersion !== table.version) {
+      reads.clear()
+      readsVersion = table.version
+    }
     const present = reads.get(ref)
     if (present !== undefined) return present
     const made = makeReads(ref)

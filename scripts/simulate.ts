@@ -191,11 +191,19 @@ const command = Command.make("simulate", {
 
 const [mode, from, to, stride] = process.argv.slice(2)
 if (mode === "worker") {
+  // nobody waits for the result any more
+  const leave = () => process.exit(1)
+  process.once("disconnect", leave)
   NodeRuntime.runMain(
     runSeeds(
       { from: Number(from), to: Number(to), stride: Number(stride), isUntilFailure: false },
       (progress) => void process.send?.(progress)
-    ).pipe(Effect.tap(() => Effect.sync(() => process.disconnect?.())))
+    ).pipe(Effect.tap(() =>
+      Effect.sync(() => {
+        process.off("disconnect", leave)
+        process.disconnect?.()
+      })
+    ))
   )
 } else {
   Command.run(command, { version: "1" }).pipe(Effect.provide(NodeServices.layer), NodeRuntime.runMain)

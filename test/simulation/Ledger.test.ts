@@ -209,6 +209,15 @@ const rules: Readonly<Record<string, (course: Course) => void>> = {
     const call = course.asks(course.begin())
     for (let i = 0; i < 4; i++) course.ledger.requestStarted(0, call, course.exchange({ _tag: "Other", status: 503 }))
   },
+  "an Aden that is down is left alone for 30 s": (course) => {
+    for (let i = 0; i < 5; i++) {
+      const exchange = course.exchange({ _tag: "Other", status: 503 })
+      course.ledger.requestStarted(0, undefined, exchange)
+      course.ledger.answered(0, exchange)
+    }
+    course.pass(30 * second - 1)
+    course.ledger.requestStarted(0, undefined, course.exchange(undefined))
+  },
   "nothing before a rate limit's end": (course) => {
     course.reads(failed("RateLimited", minute))
     course.pass(minute - 1)

@@ -184,6 +184,10 @@ export const backgroundFrom = (view: View): number =>
 /** How many requests a question is worth, all retries included. */
 export const attempts = 3
 
+/** After so many answers in a row with which Aden was unavailable it is not asked at all, and for how long, in ms. */
+export const restAfter = 5
+export const rest = 30_000
+
 /** A blocked credential is checked at most this often, in ms. */
 export const recheckInterval = 30_000
 

@@ -481,7 +481,7 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
 
   const explain = Effect.fn("CredentialStore.explain")(function*(ref: CredentialRef) {
     const isInMemory = table.known(ref) !== undefined
-    const entry = yield* resolver.findStored(ref)
+    const entry = yield* resolver.lookAt(ref)
     if (entry === undefined) return yield* new CredentialNotFound({ ref })
     yield* entry.measure()
     return explanationOf(entry, { ref, isInMemory, now: yield* Clock.currentTimeMillis })
@@ -588,9 +588,12 @@ const withRefs = (summaries: ReadonlyArray<CredentialSummary>): ReadonlyArray<Cr
   const uses = new Map<string, number>()
   const count = (ref: string) => uses.set(ref, (uses.get(ref) ?? 0) + 1)
   const ids = new Set(summaries.map(({ id }) => id))
+  // which could be another account of any provider
+  const isAnyUnknown = summaries.some(({ provider, status }) => status === "unreadable" && provider === undefined)
   for (const { alias, provider } of summaries) {
     if (provider === undefined) continue
     count(provider)
+    if (isAnyUnknown) count(provider)
     if (alias !== undefined) count(`${provider}:${alias}`)
   }
   return summaries.map((summary) => {

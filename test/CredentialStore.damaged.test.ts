@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import {
   AdenClient,
   AdenSyncProvider,
+  Credential,
   CredentialProviders,
   CredentialStorage,
   CredentialStore,
@@ -170,6 +171,34 @@ describe("CredentialStore: nobody remembers whose account it is that cannot be o
         assert.strictEqual((yield* store.get("google:Home")).id, "g2")
         assert.strictEqual((yield* store.get("g2")).id, "g2")
       }
+    }).pipe(Effect.provide(emulator)))
+
+  it.effect("explain asks nobody, and list names no account by what could be another's name", () =>
+    Effect.gen(function*() {
+      const directory = yield* syncedDirectory
+      yield* damage(directory, "g1")
+      yield* forgetState(directory, "g1")
+      const aden = yield* AdenEmulator
+      const before = yield* aden.countRequests()
+      const store = yield* startProcess(directory)
+      assert.strictEqual((yield* store.explain("google")).id, "g2")
+      assert.deepStrictEqual((yield* store.list).map(({ ref }) => ref), ["g1", "google:Home", "s1"])
+      assert.strictEqual(yield* aden.countRequests(), before)
+      yield* aden.setFault(Fault.Status({ status: 503 }))
+      assert.strictEqual((yield* Effect.flip(store.token("google")))._tag, "CredentialDecryptionFailed")
+    }).pipe(Effect.provide(emulator)))
+
+  it.effect("Aden lists no account of the provider: the program's own is served", () =>
+    Effect.gen(function*() {
+      const directory = yield* syncedDirectory
+      const store = yield* startProcess(directory)
+      yield* store.save(Credential.fromAccessToken({
+        id: "mine",
+        provider: "notion",
+        accessToken: Redacted.make("the program's own")
+      }))
+      yield* damage(directory, "foreign")
+      assert.strictEqual((yield* (yield* startProcess(directory)).get("notion")).id, "mine")
     }).pipe(Effect.provide(emulator)))
 
   it.effect("a file that cannot be read counts alike, and a link, which is nobody's, keeps no other from being served", () =>

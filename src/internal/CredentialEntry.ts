@@ -20,6 +20,9 @@ export type CredentialSource = "storage" | "aden"
 /** For how long a token is served after Aden refused the API key, in ms: one hour. */
 const refusedLimit = 3_600_000
 
+/** Of all entries: one that is made in the place of another is not taken for it. */
+let epochs = 0
+
 /**
  * One credential in the memory of a store: what is at hand, when it stops being fresh, and when Aden may be asked again. All
  * times are in ms by the local clock.
@@ -49,8 +52,8 @@ export class CredentialEntry {
   nextCheckAt = -Infinity
   /** When Aden last renewed the token for this process. */
   renewedAt = -Infinity
-  /** Counts what happens to the entry from outside a renewal: an answer asked for before that must not undo it. */
-  epoch = 0
+  /** Changes with what happens to the entry from outside a renewal: an answer asked for before that must not undo it. */
+  epoch = ++epochs
   /** What this process saved last: its generation, and the place among all questions of the one that it answers. */
   saved = { generation: -1, order: -1 }
   #expiresAt = Infinity
@@ -203,7 +206,7 @@ export class CredentialEntry {
   reject(): void {
     this.#rejected = this.credential?.defaultKey?.value
     this.freshUntil = -Infinity
-    this.epoch++
+    this.epoch = ++epochs
   }
 
   /** Nothing is at hand any more. */
@@ -215,7 +218,7 @@ export class CredentialEntry {
     this.freshUntil = -Infinity
     this.isUnsaved = false
     this.isStateUnsaved = false
-    this.epoch++
+    this.epoch = ++epochs
   }
 
   /** Aden failed: it is not asked in the background before the policy's delay is over. */

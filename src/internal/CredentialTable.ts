@@ -222,6 +222,12 @@ export class CredentialTable {
     return true
   })
 
+  /** The program changed the entry of this id while something was being written: memory follows storage again. */
+  follow(id: string): Effect.Effect<void> {
+    const entry = this.#entries.get(id)
+    return entry === undefined ? Effect.void : Effect.ignore(this.load(entry))
+  }
+
   forget(id: string): void {
     this.#entries.get(id)?.clear()
     this.#entries.delete(id)
@@ -235,15 +241,41 @@ export class CredentialTable {
     this.version++
   }
 
+  /** When the accounts in storage were last looked through. */
+  get indexedAt(): number {
+    return this.#index?.at ?? -Infinity
+  }
+
   /** The accounts in storage, read again when they were read longer ago than `maximumAge` ms. */
   readonly accounts = Effect.fnUntraced(function*(
     this: CredentialTable,
     maximumAge: number
   ): Effect.fn.Return<StoredAccounts, CredentialStorageError> {
     const at = yield* Clock.currentTimeMillis
-    if (this.#index !== undefined && at - this.#index.at <= maximumAge) return this.#index
+    return this.#index !== undefined && at - this.#index.at <= maximumAge
+      ? this.#index
+      : yield* this.#readIndex(at, new Map())
+  })
+
+  /** The accounts in storage, of which only those are read that were not there before. */
+  readonly accountsNow = Effect.fnUntraced(function*(
+    this: CredentialTable
+  ): Effect.fn.Return<StoredAccounts, CredentialStorageError> {
+    return yield* this.#readIndex(yield* Clock.currentTimeMillis, this.#index?.accounts ?? new Map())
+  })
+
+  readonly #readIndex = Effect.fnUntraced(function*(
+    this: CredentialTable,
+    at: number,
+    known: ReadonlyMap<string, CredentialAccount>
+  ): Effect.fn.Return<StoredAccounts, CredentialStorageError> {
     const index: StoredAccounts = { at, accounts: new Map(), unknown: new Map() }
-    yield* Effect.forEach(yield* this.storage.list, (id) =>
+    const ids = yield* this.storage.list
+    for (const id of ids) {
+      const account = known.get(id)
+      if (account !== undefined) index.accounts.set(id, account)
+    }
+    yield* Effect.forEach(ids.filter((id) => !known.has(id)), (id) =>
       this.storage.load(id).pipe(
         Effect.map(Option.map((credential) => index.accounts.set(id, accountOf(credential)))),
         Effect.catch((error) => this.#noteUnreadable(index, id, error))

@@ -1,6 +1,7 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import { resolveRef } from "../Credential.ts"
 import type { CredentialRef, ProviderAccount } from "../Credential.ts"
 import { AmbiguousCredential, CredentialNotFound, RateLimited } from "../CredentialError.ts"
@@ -49,28 +50,61 @@ export class RefResolver {
    * all who ask meanwhile.
    */
   findStored(ref: CredentialRef): Effect.Effect<CredentialEntry | undefined, StorageFailure | AmbiguousCredential> {
-    return Effect.suspend(() => {
-      const known = this.#table.known(ref)
-      // an empty entry that belongs to nobody says nothing: what the ref means is to be found anew
-      const isFound = known !== undefined && (known.credential !== undefined || known.provider !== undefined)
-      if (isFound || ref === "") return Effect.succeed(known)
-      return this.#searches.run(ref, this.#search(ref))
+    return Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      const known = this.#known(ref)
+      if (ref === "" || known?.id === ref) return Effect.succeed(known)
+      if (known === undefined) return this.#searches.run(ref, this.#search(ref))
+      // another process may have stored a second account that the ref fits as well
+      return now - this.#table.indexedAt <= this.#listTtl
+        ? Effect.succeed(known)
+        : this.#searches.run(ref, this.#searchAgain(ref, known))
     })
   }
 
+  /** The same for somebody who only looks: nobody is asked whether the ref could mean another account. */
+  lookAt(ref: CredentialRef): Effect.Effect<CredentialEntry | undefined, StorageFailure | AmbiguousCredential> {
+    return Effect.suspend(() => {
+      const known = this.#known(ref)
+      return known === undefined && ref !== "" ? this.#search(ref, { isLook: true }) : Effect.succeed(known)
+    })
+  }
+
+  /** An empty entry that belongs to nobody says nothing: what the ref means is to be found anew. */
+  #known(ref: CredentialRef): CredentialEntry | undefined {
+    const known = this.#table.known(ref)
+    return known?.credential === undefined && known?.provider === undefined ? undefined : known
+  }
+
+  readonly #searchAgain = Effect.fnUntraced(function*(
+    this: RefResolver,
+    ref: CredentialRef,
+    known: CredentialEntry
+  ): Effect.fn.Return<CredentialEntry | undefined, StorageFailure | AmbiguousCredential> {
+    const table = this.#table
+    const stored = yield* table.tolerant(Effect.asSome(table.accountsNow()), Option.none())
+    if (Option.isNone(stored)) return known
+    const resolution = resolveRef(ref, stored.value.accounts.values())
+    if (resolution._tag !== "Missing" && !(resolution._tag === "Found" && resolution.id === known.id)) {
+      return yield* this.#search(ref)
+    }
+    table.bind(ref, known)
+    return known
+  })
+
   readonly #search = Effect.fnUntraced(function*(
     this: RefResolver,
-    ref: CredentialRef
+    ref: CredentialRef,
+    options?: { readonly isLook: true }
   ): Effect.fn.Return<CredentialEntry | undefined, StorageFailure | AmbiguousCredential> {
     const table = this.#table
     const exact = table.get(ref) ?? table.newEntry(ref)
     if ((yield* table.load(exact)) || exact.state.blockedSince !== undefined) return table.keep(exact)
-    const id = yield* this.#resolveStored(ref)
+    const id = yield* this.#resolveStored(ref, options)
     if (id === undefined) return undefined
     const entry = table.get(id) ?? table.newEntry(id)
     if (entry.credential === undefined && !(yield* table.load(entry))) return undefined
     const kept = table.keep(entry)
-    table.bind(ref, kept)
+    if (options?.isLook !== true) table.bind(ref, kept)
     return kept
   })
 
@@ -79,14 +113,17 @@ export class RefResolver {
     this: RefResolver,
     ref: CredentialRef
   ): Effect.fn.Return<string | undefined, StorageFailure | AmbiguousCredential> {
-    const known = this.#table.known(ref)
-    if (known?.credential !== undefined || known?.provider !== undefined) return known.id
+    const found = yield* this.findStored(ref).pipe(
+      Effect.catchTag(["CredentialDecryptionFailed", "CredentialStorageError"], () => Effect.succeed(undefined))
+    )
+    if (found !== undefined) return found.id
     return (yield* this.#table.storage.exists(ref)) ? ref : yield* this.#resolveStored(ref)
   })
 
   readonly #resolveStored = Effect.fnUntraced(function*(
     this: RefResolver,
-    ref: CredentialRef
+    ref: CredentialRef,
+    options?: { readonly isLook: true }
   ): Effect.fn.Return<string | undefined, StorageFailure | AmbiguousCredential> {
     const { accounts, unknown } = yield* this.#table.accounts(indexTtl)
     const resolution = resolveRef(ref, accounts.values())
@@ -94,11 +131,13 @@ export class RefResolver {
     if (resolution._tag === "Missing") return undefined
     const isProvider = accounts.get(resolution.id)?.provider === ref
     const [unreadable] = unknown.values()
-    if (!isProvider || unreadable === undefined) return resolution.id
+    if (!isProvider || unreadable === undefined || options?.isLook === true) return resolution.id
     // It may be another account of the same provider, as the lists can tell. Nobody is answered another's token.
-    const listed = resolveListed(ref, yield* Effect.orElseSucceed(this.#recentList, () => []))
+    const list = this.#table.providers.length === 0 ? Option.none() : yield* Effect.option(this.#recentList)
+    if (Option.isNone(list)) return yield* unreadable
+    const listed = resolveListed(ref, list.value)
     if (listed._tag === "Ambiguous") return yield* new AmbiguousCredential({ ref, choices: listed.choices })
-    return listed._tag === "Found" ? listed.account.id : yield* unreadable
+    return listed._tag === "Found" ? listed.account.id : resolution.id
   })
 
   /** The entry that a ref names in the providers' lists. What a remembered list lacks is looked for in a new one, not often. */

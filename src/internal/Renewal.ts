@@ -446,6 +446,10 @@ export class Renewal {
       ),
       "unsaved" as const
     )
+    if (entry.epoch !== asked.epoch) {
+      yield* table.follow(entry.id)
+      return credential
+    }
     if (outcome === "outdated") {
       // Another process was faster: what it saved is as new as this answer, or newer.
       entry.isUnsaved = false

@@ -75,8 +75,8 @@ export class Synchronization {
     function*(this: Synchronization, provider: CredentialProvider, account: ProviderAccount, isStored: boolean) {
       const { id } = account
       const { storage } = this.#table
-      const entry = this.#table.get(id)
-      const epoch = entry?.epoch ?? 0
+      const entry = this.#table.entry(id)
+      const { epoch } = entry
       const stored = isStored ? yield* Effect.result(storage.load(id)) : Result.succeed(Option.none<Credential>())
       if (Result.isFailure(stored)) return failed(id, stored.failure)
       if (Option.isSome(stored.success) && this.#table.providerOf(stored.success.value) !== provider) {
@@ -89,7 +89,7 @@ export class Synchronization {
         epoch,
         generation: state.generation,
         order: this.#table.nextQuestion(),
-        held: entry?.credential
+        held: entry.credential
       }
       const event = yield* syncOne(provider, account)
       switch (event._tag) {
@@ -186,7 +186,11 @@ export class Synchronization {
     const fetched = batch.filter((event): event is Unsaved => event._tag === "Unsaved")
     if (fetched.length === 0) return done
     // What the program changed since it was asked about keeps the program's word.
-    const current = fetched.filter(({ credential, epoch }) => (table.get(credential.id)?.epoch ?? 0) === epoch)
+    const isCurrent = ({ credential, epoch }: Unsaved) => table.get(credential.id)?.epoch === epoch
+    const current = fetched.filter(isCurrent)
+    const changed = fetched.filter((item) => !isCurrent(item)).map(({ credential }) =>
+      skipped(credential.id, "OwnedElsewhere", "the program changed it while Aden was asked")
+    )
     const now = yield* DateTime.now
     const failures = yield* Effect.result(table.storage.saveMany(current.map(({ credential }) => credential), {
       expectedGenerations: new Map(current.map(({ credential, generation }) => [credential.id, generation])),
@@ -194,9 +198,16 @@ export class Synchronization {
     }))
     const events = yield* Effect.forEach(
       current,
-      ({ credential, generation, order }) =>
+      (item) =>
         Effect.gen({ self: this }, function*() {
+          const { credential, generation, order } = item
           const error = Result.isFailure(failures) ? failures.failure : failures.success.get(credential.id)
+          if (!isCurrent(item)) {
+            yield* table.follow(credential.id)
+            return error === undefined || error._tag === "GenerationConflict"
+              ? synced(credential)
+              : failed(credential.id, error)
+          }
           const entry = table.entry(credential.id)
           if (error?._tag === "CredentialDecryptionFailed") return failed(credential.id, error)
           if (error?._tag === "GenerationConflict") {
@@ -217,7 +228,7 @@ export class Synchronization {
           return error === undefined ? synced(credential) : failed(credential.id, error)
         })
     )
-    return [...done, ...events]
+    return [...done, ...changed, ...events]
   })
 }
 

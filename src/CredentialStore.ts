@@ -352,7 +352,9 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
         context = fiber.context
         clock = fiber.getRef(Clock.Clock)
       }
-      return entry !== undefined && clock.currentTimeMillisUnsafe() < entry.freshUntil ? entry : undefined
+      if (entry === undefined) return undefined
+      const now = clock.currentTimeMillisUnsafe()
+      return now < entry.freshUntil && now >= entry.freshFrom ? entry : undefined
     }
     const read = findAndRead(ref)
     return {

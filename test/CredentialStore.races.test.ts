@@ -1,13 +1,13 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
 import { Credential, CredentialStorage, CredentialStore, EncryptedFileStorage } from "aden-credentials"
-import { AdenEmulator } from "aden-credentials/emulator"
+import { AdenEmulator, Fault } from "aden-credentials/emulator"
 import { Context, Effect, Fiber, Layer, Option, Redacted, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
-import { setup, storeLayer, token } from "./fixtures/emulatedStore.ts"
+import { count, forever, oneHour, restarted, setup, storeLayer, token } from "./fixtures/emulatedStore.ts"
 
 // What one part of a program, or another process, does while the store is in the middle of something.
 
@@ -62,6 +62,103 @@ describe("CredentialStore: the program changes a credential while a sync writes 
       assert.isFalse(stored)
       assert.strictEqual((yield* Effect.flip(store.explain("hubspot")))._tag, "CredentialNotFound")
     }).pipe(Effect.provide(setup({ storage: files, aden: { integrations: many } }))))
+})
+
+describe("CredentialStore: the program changes a credential while Aden is asked", () => {
+  it.live("invalidated, deleted and saved during a sync: its own is stored and served", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const aden = yield* AdenEmulator
+      yield* store.token("hubspot")
+      yield* store.invalidate("hubspot")
+      yield* aden.setFault(Fault.Latency({ duration: "200 millis" }), { endpoint: "get" })
+      const syncing = yield* Effect.forkChild(store.sync, { startImmediately: true })
+      yield* Effect.sleep("100 millis")
+      yield* store.delete("hubspot")
+      yield* store.save(own)
+      const report = yield* Fiber.join(syncing)
+      assert.deepStrictEqual(report.skipped.map(({ id, reason }) => [id, reason]), [["hubspot", "OwnedElsewhere"]])
+      const stored = yield* CredentialStorage.use((storage) => storage.load("hubspot"))
+      assert.isTrue(Option.exists(stored, ({ providerId }) => providerId === undefined))
+      assert.strictEqual(yield* token("hubspot"), "the program's own")
+    }).pipe(Effect.provide(setup({ storage: files, aden: oneHour }))))
+
+  it.live("invalidated by many during a renewal: its answer is taken, and they share it", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const aden = yield* AdenEmulator
+      yield* store.token("hubspot")
+      yield* aden.setFault(Fault.Latency({ duration: "300 millis" }), { endpoint: "refresh" })
+      const answers = yield* Effect.forEach(Array.from({ length: 20 }, (_, index) => index), (index) =>
+        Effect.sleep(index * 5).pipe(
+          Effect.andThen(store.invalidate("hubspot")),
+          Effect.andThen(token("hubspot"))
+        ), { concurrency: "unbounded" })
+      assert.strictEqual(new Set(answers).size, 1)
+      assert.strictEqual(yield* token("hubspot"), answers[0])
+      assert.strictEqual(yield* count("refresh"), 1)
+    }).pipe(Effect.provide(setup({ storage: files, aden: oneHour }))))
+
+  it.live("another process deletes it during its renewal: memory does not keep what storage lacks", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const aden = yield* AdenEmulator
+      const there = yield* startProcess
+      yield* store.token("hubspot")
+      yield* aden.setFault(Fault.Latency({ duration: "200 millis" }), { endpoint: "refresh" })
+      const refreshing = yield* Effect.forkChild(store.refresh("hubspot"), { startImmediately: true })
+      yield* Effect.sleep("100 millis")
+      yield* there.delete("hubspot")
+      yield* Fiber.join(refreshing)
+      assert.strictEqual((yield* Effect.flip(store.explain("hubspot")))._tag, "CredentialNotFound")
+    }).pipe(Effect.provide(setup({ storage: files, aden: oneHour }))))
+})
+
+describe("CredentialStore: the clock is set back", () => {
+  const ahead = Date.parse("2027-11-22T00:00:00Z")
+  const right = Date.parse("2026-11-22T00:00:00Z")
+
+  it.effect("a rate limit that was noted by the wrong clock holds nobody back, over a restart either", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const aden = yield* AdenEmulator
+      yield* TestClock.setTime(ahead)
+      yield* store.token("hubspot")
+      yield* aden.setFault(Fault.RateLimited({ retryAfter: 60 }), { times: 1 })
+      assert.strictEqual((yield* Effect.flip(store.refresh("hubspot")))._tag, "RateLimited")
+      yield* TestClock.setTime(right)
+      yield* store.refresh("hubspot")
+      yield* restarted(CredentialStore.use((store) => store.refresh("hubspot")))
+    }).pipe(Effect.provide(setup({ aden: oneHour }))))
+
+  it.effect("a token without expiry is confirmed again, and a blocked one is checked again", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const aden = yield* AdenEmulator
+      yield* TestClock.setTime(ahead)
+      yield* store.token("github")
+      yield* TestClock.setTime(right)
+      const before = yield* count("get")
+      yield* store.token("github")
+      while ((yield* count("get")) === before) yield* Effect.promise(() => new Promise((go) => setTimeout(go, 5)))
+      yield* TestClock.setTime(ahead)
+      yield* aden.revoke("github")
+      yield* Effect.flip(store.refresh("github"))
+      yield* aden.connect("github")
+      yield* TestClock.setTime(right)
+      yield* store.token("github")
+    }).pipe(Effect.provide(setup({ aden: forever }))))
+
+  it.effect("what Aden's list lacked by the wrong clock is looked for again", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const aden = yield* AdenEmulator
+      yield* TestClock.setTime(ahead)
+      assert.strictEqual((yield* Effect.flip(store.token("notion")))._tag, "CredentialNotFound")
+      yield* aden.addIntegration({ id: "notion" })
+      yield* TestClock.setTime(right)
+      yield* store.token("notion")
+    }).pipe(Effect.provide(setup({ aden: forever }))))
 })
 
 describe("CredentialStore: another process adds a second account of a provider", () => {

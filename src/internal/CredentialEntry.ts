@@ -1,3 +1,4 @@
+import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -8,7 +9,7 @@ import type { CredentialFailure } from "../CredentialError.ts"
 import type { CredentialProvider } from "../CredentialProvider.ts"
 import { CredentialState } from "../CredentialStorage.ts"
 import type { RefreshPolicies } from "../RefreshPolicy.ts"
-import { confirmationOf, expiryOf, lifeOf } from "./freshness.ts"
+import { clockTolerance, confirmationOf, coolDownLeft, expiryOf, lifeOf } from "./freshness.ts"
 import { PolicyClock } from "./PolicyClock.ts"
 
 /** What a read finds, the first that holds: see docs/semantics.md. */
@@ -31,6 +32,8 @@ export class CredentialEntry {
   readonly id: string
   /** Until then a read does no work at all. */
   freshUntil = -Infinity
+  /** Before this time the clock has been set back since. */
+  freshFrom = -Infinity
   /** `token`'s answer while fresh. */
   token: Exit.Exit<Redacted.Redacted<string>> | undefined = undefined
   /** `get`'s answer while fresh. */
@@ -144,6 +147,9 @@ export class CredentialEntry {
   /** Works out anew until when the credential is fresh, by the provider's clock as it is known now. */
   readonly measure = Effect.fnUntraced(function*(this: CredentialEntry) {
     const { credential, provider } = this
+    const now = yield* Clock.currentTimeMillis
+    if (now < this.freshFrom) this.#forgetTimes(now)
+    this.freshFrom = now - clockTolerance
     this.freshUntil = -Infinity
     if (credential === undefined) return
     this.#expiresAt = expiryOf(credential, provider === undefined ? 0 : yield* provider.clockOffset)
@@ -151,6 +157,15 @@ export class CredentialEntry {
       this.freshUntil = Math.min(this.#expiresAt, this.#renewAt, this.#staleAt)
     }
   })
+
+  /** The clock was set back: what was worked out by the wrong one would keep Aden from being asked until it is reached again. */
+  #forgetTimes(now: number): void {
+    this.nextAttemptAt = -Infinity
+    this.nextCheckAt = -Infinity
+    this.renewedAt = -Infinity
+    this.#confirmedAt = Math.min(this.#confirmedAt, now)
+    this.#staleAt = Math.min(this.#staleAt, now)
+  }
 
   freshness(now: number): Freshness {
     if (this.state.blockedSince !== undefined) return "blocked"
@@ -199,14 +214,13 @@ export class CredentialEntry {
 
   /** Ms left until Aden may be asked after it limited the rate; 0 or less when it may be. */
   coolDownLeft(now: number): number {
-    return this.state.coolDownUntil === undefined ? 0 : DateTime.toEpochMillis(this.state.coolDownUntil) - now
+    return coolDownLeft(this.state, now)
   }
 
-  /** The token at hand is not to be served again. */
+  /** The token at hand is not to be served again, whoever answers it. A renewal that is under way brings another. */
   reject(): void {
     this.#rejected = this.credential?.defaultKey?.value
     this.freshUntil = -Infinity
-    this.epoch = ++epochs
   }
 
   /** Nothing is at hand any more. */
@@ -239,7 +253,7 @@ export class CredentialEntry {
   /** Until Aden may be asked again there is nothing to do for a read but serve what is at hand. */
   serveUntilNextAttempt(maxStale: number): void {
     if (this.state.blockedSince !== undefined || this.#isRejected || this.credential === undefined) return
-    const coolDownUntil = this.state.coolDownUntil
+    const { coolDownUntil } = this.state
     const next = Math.max(
       this.nextAttemptAt,
       coolDownUntil === undefined ? -Infinity : DateTime.toEpochMillis(coolDownUntil)

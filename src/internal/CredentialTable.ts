@@ -15,6 +15,7 @@ import type { CredentialStorage } from "../CredentialStorage.ts"
 import type { RefreshPolicies } from "../RefreshPolicy.ts"
 import type { CredentialSource } from "./CredentialEntry.ts"
 import { CredentialEntry } from "./CredentialEntry.ts"
+import { isWithin } from "./freshness.ts"
 
 /** A smaller change of a provider's clock, in ms, is not told apart: `Date` counts in seconds. */
 const clockResolution = 1_000
@@ -252,7 +253,7 @@ export class CredentialTable {
     maximumAge: number
   ): Effect.fn.Return<StoredAccounts, CredentialStorageError> {
     const at = yield* Clock.currentTimeMillis
-    return this.#index !== undefined && at - this.#index.at <= maximumAge
+    return this.#index !== undefined && isWithin(maximumAge, this.#index.at, at)
       ? this.#index
       : yield* this.#readIndex(at, new Map())
   })

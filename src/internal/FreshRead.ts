@@ -4,7 +4,7 @@ import type * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 
 /** One in so many reads in a generator is a step of the fiber, so that a loop of them lets others run. */
-const inlineReads = 512
+const inlineReads = 16
 
 /**
  * An effect that mostly has its answer at hand: `fresh` when it is run, or else `read`.

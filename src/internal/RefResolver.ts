@@ -9,6 +9,7 @@ import type { AdenRequestFailure, StorageFailure } from "../CredentialError.ts"
 import type { CredentialProvider } from "../CredentialProvider.ts"
 import type { CredentialEntry } from "./CredentialEntry.ts"
 import type { CredentialTable } from "./CredentialTable.ts"
+import { isWithin } from "./freshness.ts"
 import { PolicyClock } from "./PolicyClock.ts"
 import { SingleFlight } from "./SingleFlight.ts"
 
@@ -35,7 +36,7 @@ export class RefResolver {
     StorageFailure | AmbiguousCredential
   >()
   readonly #listings = new SingleFlight<"list", ReadonlyArray<ListedAccount>, AdenRequestFailure>()
-  readonly #coolDownUntil = new Map<CredentialProvider, number>()
+  readonly #coolDowns = new Map<CredentialProvider, { readonly since: number; readonly until: number }>()
   readonly #missing: PolicyClock
   #listing: Listing | undefined = undefined
 
@@ -55,7 +56,7 @@ export class RefResolver {
       if (ref === "" || known?.id === ref) return Effect.succeed(known)
       if (known === undefined) return this.#searches.run(ref, this.#search(ref))
       // another process may have stored a second account that the ref fits as well
-      return now - this.#table.indexedAt <= this.#listTtl
+      return isWithin(this.#listTtl, this.#table.indexedAt, now)
         ? Effect.succeed(known)
         : this.#searches.run(ref, this.#searchAgain(ref, known))
     })
@@ -147,7 +148,7 @@ export class RefResolver {
   ): Effect.fn.Return<CredentialEntry, AdenRequestFailure | CredentialNotFound | AmbiguousCredential> {
     if (ref === "" || this.#table.providers.length === 0) return yield* new CredentialNotFound({ ref })
     const now = yield* Clock.currentTimeMillis
-    const remembered = this.#listing !== undefined && now - this.#listing.at <= this.#listTtl
+    const remembered = this.#listing !== undefined && isWithin(this.#listTtl, this.#listing.at, now)
       ? this.#listing
       : undefined
     let found = resolveListed(ref, remembered?.accounts ?? [])
@@ -171,7 +172,7 @@ export class RefResolver {
     return Effect.flatMap(
       Clock.currentTimeMillis,
       (now) =>
-        this.#listing !== undefined && now - this.#listing.at <= this.#listTtl
+        this.#listing !== undefined && isWithin(this.#listTtl, this.#listing.at, now)
           ? Effect.succeed(this.#listing.accounts)
           : this.list
     )
@@ -195,8 +196,9 @@ export class RefResolver {
   /** Asks one provider for its list, unless it asked not to be asked. */
   listOf(provider: CredentialProvider): CredentialProvider["list"] {
     return Effect.flatMap(Clock.currentTimeMillis, (now) => {
-      const left = (this.#coolDownUntil.get(provider) ?? -Infinity) - now
-      return left > 0
+      const { until, since } = this.#coolDowns.get(provider) ?? { until: -Infinity, since: -Infinity }
+      const left = until - now
+      return left > 0 && since <= now
         ? Effect.fail(new RateLimited({ retryAfter: Duration.millis(left) }))
         : Effect.tapErrorTag(
           provider.list,
@@ -204,7 +206,7 @@ export class RefResolver {
           (error) =>
             Effect.map(
               Clock.currentTimeMillis,
-              (now) => this.#coolDownUntil.set(provider, now + Duration.toMillis(error.retryAfter))
+              (since) => this.#coolDowns.set(provider, { since, until: since + Duration.toMillis(error.retryAfter) })
             )
         )
     })

@@ -3,6 +3,7 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import { Credential } from "../Credential.ts"
 import type { CredentialRef, CredentialValidation } from "../Credential.ts"
 import {
@@ -21,13 +22,14 @@ import type { CredentialProvider } from "../CredentialProvider.ts"
 import { CredentialState } from "../CredentialStorage.ts"
 import type { CredentialEntry } from "./CredentialEntry.ts"
 import type { CredentialTable } from "./CredentialTable.ts"
+import { WaitsForRenewal } from "./foreground.ts"
 import type { RefResolver } from "./RefResolver.ts"
 import { SingleFlight } from "./SingleFlight.ts"
 
 /** A token that was renewed less than this long ago, in ms, is not renewed again because it lasts too short. */
 const settled = 30_000
 
-/** A renewal that runs when the scope closes gets this long to end. */
+/** A renewal that runs when the scope closes gets this long to end, and one of a token that has not expired when a caller waits. */
 const grace = Duration.seconds(5)
 
 /**
@@ -81,9 +83,10 @@ export class Renewal {
         if (credential === undefined || !entry.mayBeServed(now, this.#maxStale)) {
           return yield* this.#renewed(entry)
         }
-        if (now >= entry.nextAttemptAt && entry.coolDownLeft(now) <= 0) yield* this.#startInBackground(entry)
+        const mayAsk = now >= entry.nextAttemptAt && entry.coolDownLeft(now) <= 0
+        if (mayAsk) yield* this.#startInBackground(entry)
         else entry.serveUntilNextAttempt(this.#maxStale)
-        return credential
+        return mayAsk && (yield* WaitsForRenewal) ? yield* this.#afterRenewal(entry, credential) : credential
       }
       case "expired":
       case "missing":
@@ -255,6 +258,28 @@ export class Renewal {
         }
       })
   }
+
+  /** What is at hand when the renewal in the background has ended; what was before it, when it failed or takes too long. */
+  readonly #afterRenewal = Effect.fnUntraced(function*(
+    this: Renewal,
+    entry: CredentialEntry,
+    before: Credential
+  ): Effect.fn.Return<Credential, CredentialFailure> {
+    const outcome = yield* this.#flights.run(entry.id, this.#renewal(entry, false)).pipe(
+      Effect.result,
+      Effect.timeoutOption(grace)
+    )
+    if (Option.isNone(outcome)) {
+      yield* Effect.logWarning("Serving a cached credential that Aden did not confirm in time").pipe(
+        Effect.annotateLogs({ credential: entry.id })
+      )
+      return before
+    }
+    const result = outcome.value
+    if (Result.isSuccess(result)) return result.success
+    const isOver = entry.state.blockedSince !== undefined || entry.credential === undefined
+    return isOver ? yield* result.failure : before
+  })
 
   /** Renews while the caller is served what is at hand. */
   #startInBackground(entry: CredentialEntry): Effect.Effect<void> {
@@ -454,6 +479,9 @@ export class Renewal {
       // Another process was faster: what it saved is as new as this answer, or newer.
       entry.isUnsaved = false
       if ((yield* table.load(entry)) && entry.credential !== undefined) return entry.credential
+      // It deleted the entry: this caller has asked for it, and it is not kept.
+      table.forget(entry.id)
+      return credential
     }
     const wasBlocked = entry.state.blockedSince !== undefined
     // What was not saved has not been counted.
@@ -530,7 +558,7 @@ const unservable = ({ id, provider }: CredentialEntry): RefreshFailed =>
   new RefreshFailed({
     id,
     detail: provider === undefined
-      ? "it has expired, and no provider renews it"
+      ? "it has expired or was found refused, and no provider renews it"
       : "Aden answers a token that has expired already, or that the program found refused"
   })
 

@@ -14,6 +14,7 @@ import type { CredentialProvider } from "../CredentialProvider.ts"
 import { syncConcurrency, syncOne } from "../CredentialProvider.ts"
 import { CredentialState } from "../CredentialStorage.ts"
 import type { CredentialTable } from "./CredentialTable.ts"
+import { coolDownLeft } from "./freshness.ts"
 import type { RefResolver } from "./RefResolver.ts"
 import type { Asked, Renewal } from "./Renewal.ts"
 
@@ -241,8 +242,8 @@ const synced = (credential: Credential): SyncEvent => ({
 })
 
 /** What a credential that Aden must not be asked for yet is reported as. */
-const rateLimitOf = (id: string, { coolDownUntil }: CredentialState, now: number): SyncEvent | undefined => {
-  const left = coolDownUntil === undefined ? 0 : DateTime.toEpochMillis(coolDownUntil) - now
+const rateLimitOf = (id: string, state: CredentialState, now: number): SyncEvent | undefined => {
+  const left = coolDownLeft(state, now)
   return left > 0 ? failed(id, new RateLimited({ id, retryAfter: Duration.millis(left) })) : undefined
 }
 

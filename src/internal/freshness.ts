@@ -29,7 +29,19 @@ export const renewalLead = (options: {
 }
 
 /** How far the clocks of those who share a storage may be apart, in ms. */
-const clockTolerance = 300_000
+export const clockTolerance = 300_000
+
+/** No rate limit lasts longer, in ms: a time further ahead was noted by a clock that was wrong. */
+const longestCoolDown = 3_600_000 + clockTolerance
+
+/** Ms left until Aden may be asked after it limited the rate; 0 or less when it may be. */
+export const coolDownLeft = ({ coolDownUntil }: CredentialState, now: number): number => {
+  const left = coolDownUntil === undefined ? 0 : DateTime.toEpochMillis(coolDownUntil) - now
+  return left > longestCoolDown ? 0 : left
+}
+
+/** Whether something was noted at most `maximumAge` ms ago. A time ahead of the clock was noted by one that was wrong. */
+export const isWithin = (maximumAge: number, at: number, now: number): boolean => now - at <= maximumAge && at <= now
 
 /**
  * When Aden last confirmed the credential, in ms, as far as known. A time ahead of the clock was noted by one that was wrong: it

@@ -23,7 +23,7 @@ import {
 import type { AdenConfigError, AdenRequestFailure, FetchFailure, StorageFailure } from "../CredentialError.ts"
 import { CredentialState, CredentialStorage } from "../CredentialStorage.ts"
 import { durationSetting } from "../internal/durationSetting.ts"
-import { expiryOf } from "../internal/freshness.ts"
+import { coolDownLeft, expiryOf } from "../internal/freshness.ts"
 import { SingleFlight } from "../internal/SingleFlight.ts"
 import { decorate, MayAskAden } from "../internal/storageDecorator.ts"
 
@@ -278,8 +278,6 @@ const make = Effect.fnUntraced(function*(options: {
 })
 
 /** Ms left until Aden may be asked after it limited the rate; 0 or less when it may be. */
-const coolDownLeft = (state: CredentialState, now: number): number =>
-  state.coolDownUntil === undefined ? 0 : DateTime.toEpochMillis(state.coolDownUntil) - now
 
 /** Whether an error leaves open how the connection stands: what is known of it goes on to hold. */
 const saysNothing = (

@@ -3,10 +3,12 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import { CredentialKeyNotFound } from "../../CredentialError.ts"
+import { CredentialStore } from "../../CredentialStore.ts"
+import { WaitsForRenewal } from "../../internal/foreground.ts"
 import { expiryOf, TokenDocument } from "../documents.ts"
 import { reportingFailures } from "../failureReport.ts"
+import { storeWithAden } from "../layers.ts"
 import { ref } from "../refArgument.ts"
-import { renewedRead } from "../renewedRead.ts"
 import { answer } from "../rootCommand.ts"
 
 export const tokenCommand = Command.make(
@@ -14,7 +16,8 @@ export const tokenCommand = Command.make(
   { ref },
   Effect.fnUntraced(
     function*({ ref }) {
-      const credential = yield* renewedRead(ref)
+      const store = yield* CredentialStore
+      const credential = yield* Effect.provideService(store.get(ref), WaitsForRenewal, true)
       const key = credential.defaultKey
       if (key === undefined) return yield* new CredentialKeyNotFound({ ref })
       const token = Redacted.value(key.value)
@@ -25,6 +28,7 @@ export const tokenCommand = Command.make(
         () => `${token}\n`
       )
     },
+    Effect.provide(storeWithAden),
     reportingFailures
   )
 ).pipe(

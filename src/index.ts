@@ -96,6 +96,8 @@ export { backOff, recheckBlocked, rememberMissing, renewInTime } from "./Refresh
 export type { RefreshOutcome, RefreshPolicies, RefreshPolicy } from "./RefreshPolicy.ts"
 export { AdenCachedStorage } from "./storage/AdenCachedStorage.ts"
 export { EncryptedFileStorage } from "./storage/EncryptedFileStorage.ts"
+export { EnvironmentStorage } from "./storage/EnvironmentStorage.ts"
+export { FallbackStorage } from "./storage/FallbackStorage.ts"
 export { MemoryStorage } from "./storage/MemoryStorage.ts"
 export { TenantCredentials } from "./TenantCredentials.ts"
 export type { TenantLookup, TenantSettings } from "./TenantCredentials.ts"

@@ -192,6 +192,22 @@ export const ExplainDocument = Schema.Struct({
 export const KeyDocument = Schema.Struct({ key: Schema.String })
 
 /**
+ * `keys rotate`: how many files are under the first key now, and which are not. `left` are those of tenants that have a key of
+ * their own.
+ *
+ * @since 0.1.0
+ * @category documents
+ */
+export const RotateDocument = Schema.Struct({
+  total: Schema.Int,
+  rotated: Schema.Int,
+  /** Under the first key already. */
+  unchanged: Schema.Int,
+  left: Schema.Array(Schema.Struct({ location: Schema.String })),
+  failed: Schema.Array(Schema.Struct({ location: Schema.String, error: ErrorDetails }))
+})
+
+/**
  * `emulator`: how to reach it, printed once it listens.
  *
  * @since 0.1.0

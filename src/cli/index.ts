@@ -14,6 +14,7 @@ export {
   KeyDocument,
   ListDocument,
   RefreshDocument,
+  RotateDocument,
   SyncDocument,
   TokenDocument,
   ValidateDocument

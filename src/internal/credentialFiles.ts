@@ -2,6 +2,7 @@
  * The encrypted files of a folder: which of them is a credential's, and what it holds.
  */
 import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import { Buffer } from "node:buffer"
@@ -30,6 +31,11 @@ export type Located =
   | { readonly _tag: "Found"; readonly name: string; readonly stored: StoredCredential }
   | { readonly _tag: "Unreadable"; readonly name: string; readonly detail: string }
 
+/** What became of a file that was to be put under the first key. */
+export type Reencrypted =
+  | { readonly _tag: "Rotated" | "Unchanged" | "Gone" | "Outdated" }
+  | { readonly _tag: "Unreadable"; readonly detail: string }
+
 const decodeUtf8 = (bytes: Uint8Array): Result.Result<string, string> =>
   Result.try({
     try: () => new TextDecoder("utf-8", { fatal: true }).decode(bytes),
@@ -47,19 +53,26 @@ export const makeCredentialFiles = (
   const decode = (plaintext: Uint8Array): Opened =>
     decodeUtf8(plaintext).pipe(Result.flatMap(decodeCredential), Result.flatMap(checkTenant(tenantId)))
 
-  const openOnce = (name: string): Effect.Effect<Option.Option<Opened>, StorageIoFailed | StorageInsecure> =>
+  /** The text of a file as it was encrypted, under any of these keys. */
+  const decryptOnce = (
+    name: string,
+    keys: FernetKeys
+  ): Effect.Effect<Option.Option<Result.Result<Uint8Array, string>>, StorageIoFailed | StorageInsecure> =>
     files.read(fileOf(name), maximumBytes).pipe(
       Effect.flatMap(Option.match({
         onNone: () => Effect.succeedNone,
         onSome: (bytes) =>
           Fernet.decrypt(keys, Buffer.from(bytes).toString("latin1")).pipe(
-            Effect.map(decode),
+            Effect.map(Result.succeed),
             Effect.catch((error) => Effect.succeed(Result.fail(error.message))),
             Effect.asSome
           )
       })),
       Effect.catchTag("FileTooLarge", () => Effect.succeedSome(Result.fail(tooLarge)))
     )
+
+  const openOnce = (name: string): Effect.Effect<Option.Option<Opened>, StorageIoFailed | StorageInsecure> =>
+    Effect.map(decryptOnce(name, keys), Option.map(Result.flatMap(decode)))
 
   const open = (name: string) =>
     files.rereadTorn(fileOf(name))(openOnce(name), (opened) => Option.exists(opened, Result.isFailure))
@@ -126,9 +139,27 @@ export const makeCredentialFiles = (
     yield* files.write(fileOf(name), token)
   })
 
+  /**
+   * Puts a file under the first key, its text as it is to the byte. `Outdated`: somebody wrote it meanwhile, and nothing was
+   * done. To be run under the lock of the entry: Hive alone takes none.
+   */
+  const reencrypt = Effect.fnUntraced(function*(name: string): Effect.fn.Return<
+    Reencrypted,
+    StorageIoFailed | StorageInsecure
+  > {
+    const fingerprint = yield* files.fingerprint(fileOf(name))
+    if (Option.exists(yield* decryptOnce(name, [keys[0]]), Result.isSuccess)) return { _tag: "Unchanged" }
+    const text = yield* files.rereadTorn(fileOf(name))(decryptOnce(name, keys), Option.exists(Result.isFailure))
+    if (Option.isNone(text)) return { _tag: "Gone" }
+    if (Result.isFailure(text.value)) return { _tag: "Unreadable", detail: text.value.failure }
+    const token = Buffer.from(yield* Fernet.encrypt(keys, text.value.success), "latin1")
+    const isUnchanged = Effect.map(files.fingerprint(fileOf(name)), (now) => Equal.equals(now, fingerprint))
+    return { _tag: (yield* files.write(fileOf(name), token, isUnchanged)) ? "Rotated" : "Outdated" }
+  })
+
   const remove = (name: string) => files.remove(fileOf(name))
 
-  return { fileOf, locate, names, identify, openOwned, write, remove } as const
+  return { fileOf, locate, names, identify, openOwned, write, reencrypt, remove } as const
 }
 
 export type CredentialFiles = ReturnType<typeof makeCredentialFiles>

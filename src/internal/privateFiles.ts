@@ -124,20 +124,23 @@ export const makePrivateFiles = Effect.gen(function*() {
     fs.open(folder, { flag: "r" }).pipe(Effect.flatMap((handle) => handle.sync), Effect.scoped, Effect.ignore)
 
   /**
-   * Replaces a file: whoever reads it, or finds it after a crash at any moment, sees the old or the new content. Not
-   * interruptible: closing a file while the system still writes to it could write into another.
+   * Replaces a file: whoever reads it, or finds it after a crash at any moment, sees the old or the new content. `mayReplace` is
+   * asked just before that; where it says no, all stays as it is and the answer is `false`. Not interruptible: closing a file
+   * while the system still writes to it could write into another.
    */
   const write = Effect.fnUntraced(
-    function*(file: string, bytes: Uint8Array) {
+    function*(file: string, bytes: Uint8Array, mayReplace: Effect.Effect<boolean> = Effect.succeed(true)) {
       const folder = path.dirname(file)
       const temporary = path.join(folder, `.aden-${randomBytes(16).toString("hex")}.tmp`)
-      yield* open(temporary, "wx", 0o600).pipe(
+      const isReplaced = yield* open(temporary, "wx", 0o600).pipe(
         Effect.flatMap((handle) => Effect.andThen(handle.writeAll(bytes), handle.sync)),
         Effect.scoped,
-        Effect.andThen(fs.rename(temporary, file)),
+        Effect.andThen(mayReplace),
+        Effect.tap((may) => may ? fs.rename(temporary, file) : fs.remove(temporary)),
         Effect.onError(() => Effect.ignore(fs.remove(temporary)))
       )
       yield* syncFolder(folder)
+      return isReplaced
     },
     Effect.uninterruptible,
     (effect, file) => Effect.mapError(effect, failed(file))
@@ -155,7 +158,9 @@ export const makePrivateFiles = Effect.gen(function*() {
   /** The names, without the suffix, of what has this suffix in a folder; none of them when there is no folder. */
   const names = (folder: string, suffix: string): Effect.Effect<ReadonlyArray<string>, StorageIoFailed> =>
     fs.readDirectory(folder).pipe(
-      Effect.map((all) => all.flatMap((name) => name.endsWith(suffix) ? [name.slice(0, -suffix.length)] : [])),
+      Effect.map((all) =>
+        all.flatMap((name) => name.endsWith(suffix) ? [name.slice(0, name.length - suffix.length)] : [])
+      ),
       Effect.catchIf(isNotFound, () => Effect.succeed([])),
       Effect.mapError(failed(folder))
     )

@@ -25,7 +25,8 @@ import type { Located } from "../internal/credentialFiles.ts"
 import { checkCredentialId } from "../internal/credentialId.ts"
 import { CurrentTenant, tenantDirectory } from "../internal/currentTenant.ts"
 import { configuredKeys, defaultDirectory, parseKeys } from "../internal/encryptionKeys.ts"
-import { chooseName, escapedName, foldName, plainName } from "../internal/entryName.ts"
+import { writing, writingEntryIn } from "../internal/entryLock.ts"
+import { chooseName, escapedName, foldName } from "../internal/entryName.ts"
 import { makeIndexFile } from "../internal/indexFile.ts"
 import { makeKeyedLock } from "../internal/keyedLock.ts"
 import { makePrivateFiles } from "../internal/privateFiles.ts"
@@ -102,8 +103,7 @@ interface SaveOptions {
   readonly state?: CredentialState | undefined
 }
 
-/** Locks of this process, keyed by directory and what is locked in it: several layers may have one directory. */
-const writing = makeKeyedLock()
+/** Locks of this process, keyed by directory and id: several layers may have one directory. */
 const held = makeKeyedLock()
 
 const absent: Located = { _tag: "Absent", plainIsTaken: false }
@@ -128,9 +128,7 @@ const make = Effect.fnUntraced(function*<E, R>(
   const changes = yield* Effect.acquireRelease(PubSub.unbounded<StorageChange>(), PubSub.shutdown)
   const publish = (change: StorageChange) => PubSub.publish(changes, change)
 
-  /** Ids that could come to share a file are written one after another. Work that has begun is finished. */
-  const writingEntry = (id: string) => <A, E2, R2>(effect: Effect.Effect<A, E2, R2>) =>
-    writing(`${directory}\0entry\0${foldName(plainName(id))}`)(Effect.uninterruptible(effect))
+  const writingEntry = writingEntryIn(directory)
 
   // not interruptible: the interruption of one caller would be remembered for all
   const removeAbandoned = yield* Effect.cached(Effect.uninterruptible(

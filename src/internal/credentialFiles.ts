@@ -1,6 +1,7 @@
 /**
  * The encrypted files of a folder: which of them is a credential's, and what it holds.
  */
+import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Option from "effect/Option"
@@ -31,10 +32,13 @@ export type Located =
   | { readonly _tag: "Found"; readonly name: string; readonly stored: StoredCredential }
   | { readonly _tag: "Unreadable"; readonly name: string; readonly detail: string }
 
-/** What became of a file that was to be put under the first key. */
-export type Reencrypted =
-  | { readonly _tag: "Rotated" | "Unchanged" | "Gone" | "Outdated" }
-  | { readonly _tag: "Unreadable"; readonly detail: string }
+/** Why no key opens a file. */
+export interface Unreadable {
+  readonly detail: string
+}
+
+/** Somebody else wrote a file that was about to be replaced. */
+export class WrittenMeanwhile extends Data.TaggedError("WrittenMeanwhile") {}
 
 const decodeUtf8 = (bytes: Uint8Array): Result.Result<string, string> =>
   Result.try({
@@ -136,25 +140,31 @@ export const makeCredentialFiles = (
     if (token.length > maximumBytes) {
       return yield* new StorageRefused({ detail: "the credential is too large: encrypted, it may have 16 MiB" })
     }
-    yield* files.write(fileOf(name), token)
+    yield* files.write(fileOf(name), token, Effect.void)
   })
 
   /**
-   * Puts a file under the first key, its text as it is to the byte. `Outdated`: somebody wrote it meanwhile, and nothing was
-   * done. To be run under the lock of the entry: Hive alone takes none.
+   * Puts a file under the first key, its text as it is to the byte. Fails with `WrittenMeanwhile`, and does nothing, when somebody
+   * wrote it while this was under way: Hive takes no lock.
    */
   const reencrypt = Effect.fnUntraced(function*(name: string): Effect.fn.Return<
-    Reencrypted,
-    StorageIoFailed | StorageInsecure
+    "Rotated" | "Unchanged" | Unreadable,
+    StorageIoFailed | StorageInsecure | WrittenMeanwhile
   > {
-    const fingerprint = yield* files.fingerprint(fileOf(name))
-    if (Option.exists(yield* decryptOnce(name, [keys[0]]), Result.isSuccess)) return { _tag: "Unchanged" }
+    const seen = yield* files.fingerprint(fileOf(name))
+    if (Option.exists(yield* decryptOnce(name, [keys[0]]), Result.isSuccess)) return "Unchanged"
     const text = yield* files.rereadTorn(fileOf(name))(decryptOnce(name, keys), Option.exists(Result.isFailure))
-    if (Option.isNone(text)) return { _tag: "Gone" }
-    if (Result.isFailure(text.value)) return { _tag: "Unreadable", detail: text.value.failure }
+    // somebody deleted it
+    if (Option.isNone(text)) return "Unchanged"
+    if (Result.isFailure(text.value)) return { detail: text.value.failure }
     const token = Buffer.from(yield* Fernet.encrypt(keys, text.value.success), "latin1")
-    const isUnchanged = Effect.map(files.fingerprint(fileOf(name)), (now) => Equal.equals(now, fingerprint))
-    return { _tag: (yield* files.write(fileOf(name), token, isUnchanged)) ? "Rotated" : "Outdated" }
+    const check = Effect.filterOrFail(
+      files.fingerprint(fileOf(name)),
+      (now) => Equal.equals(now, seen),
+      () => new WrittenMeanwhile()
+    )
+    yield* files.write(fileOf(name), token, check)
+    return "Rotated"
   })
 
   const remove = (name: string) => files.remove(fileOf(name))

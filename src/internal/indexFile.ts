@@ -73,7 +73,7 @@ export const makeIndexFile = (files: PrivateFiles, file: string, credentials: Cr
         }
       }
     }
-    yield* files.write(file, Buffer.from(encodeIndex({ members: index.members, entries }, now)))
+    yield* files.write(file, Buffer.from(encodeIndex({ members: index.members, entries }, now)), Effect.void)
   })
 
   /** The ids of all files. One that neither it nor the index tells is listed by its name. */

@@ -124,27 +124,28 @@ export const makePrivateFiles = Effect.gen(function*() {
     fs.open(folder, { flag: "r" }).pipe(Effect.flatMap((handle) => handle.sync), Effect.scoped, Effect.ignore)
 
   /**
-   * Replaces a file: whoever reads it, or finds it after a crash at any moment, sees the old or the new content. `mayReplace` is
-   * asked just before that; where it says no, all stays as it is and the answer is `false`. Not interruptible: closing a file
-   * while the system still writes to it could write into another.
+   * Replaces a file: whoever reads it, or finds it after a crash at any moment, sees the old or the new content. When `check`
+   * fails, made just before the new content takes its place, the old stays. Not interruptible: closing a file while the system
+   * still writes to it could write into another.
    */
-  const write = Effect.fnUntraced(
-    function*(file: string, bytes: Uint8Array, mayReplace: Effect.Effect<boolean> = Effect.succeed(true)) {
-      const folder = path.dirname(file)
-      const temporary = path.join(folder, `.aden-${randomBytes(16).toString("hex")}.tmp`)
-      const isReplaced = yield* open(temporary, "wx", 0o600).pipe(
-        Effect.flatMap((handle) => Effect.andThen(handle.writeAll(bytes), handle.sync)),
-        Effect.scoped,
-        Effect.andThen(mayReplace),
-        Effect.tap((may) => may ? fs.rename(temporary, file) : fs.remove(temporary)),
-        Effect.onError(() => Effect.ignore(fs.remove(temporary)))
-      )
-      yield* syncFolder(folder)
-      return isReplaced
-    },
-    Effect.uninterruptible,
-    (effect, file) => Effect.mapError(effect, failed(file))
-  )
+  const write = <E>(
+    file: string,
+    bytes: Uint8Array,
+    check: Effect.Effect<void, E>
+  ): Effect.Effect<void, E | StorageIoFailed> => {
+    const folder = path.dirname(file)
+    const temporary = path.join(folder, `.aden-${randomBytes(16).toString("hex")}.tmp`)
+    return open(temporary, "wx", 0o600).pipe(
+      Effect.flatMap((handle) => Effect.andThen(handle.writeAll(bytes), handle.sync)),
+      Effect.scoped,
+      Effect.mapError(failed(file)),
+      Effect.andThen(check),
+      Effect.andThen(Effect.mapError(fs.rename(temporary, file), failed(file))),
+      Effect.onError(() => Effect.ignore(fs.remove(temporary))),
+      Effect.andThen(syncFolder(folder)),
+      Effect.uninterruptible
+    )
+  }
 
   /** Removes a file, or a link itself; `false` when there was none. */
   const remove = (file: string): Effect.Effect<boolean, StorageIoFailed> =>

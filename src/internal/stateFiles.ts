@@ -48,7 +48,7 @@ export const makeStateFiles = (files: PrivateFiles, folder: string) => {
   })
 
   const write = (name: string, id: string, state: CredentialState) =>
-    files.write(fileOf(name), Buffer.from(encodeState(id, state)))
+    files.write(fileOf(name), Buffer.from(encodeState(id, state)), Effect.void)
 
   const remove = (name: string) => files.remove(fileOf(name))
 

@@ -184,22 +184,18 @@ const rotateFile = (
     return yield* writingEntryIn(directory)(id)(credentials.reencrypt(name))
   })
   return Effect.gen(function*() {
-    const outcome = yield* Effect.repeat(reencrypt, {
+    const outcome = yield* Effect.retry(reencrypt, {
       times: attempts - 1,
-      while: ({ _tag }) => _tag === "Outdated"
+      while: ({ _tag }) => _tag === "WrittenMeanwhile"
     })
-    switch (outcome._tag) {
-      case "Rotated":
-        return { _tag: "Rotated" as const, location }
-      case "Unchanged":
-      case "Gone":
-        return { _tag: "Unchanged" as const, location }
-      case "Unreadable":
-        return yield* new CredentialDecryptionFailed({ id: name, location, detail: outcome.detail })
-      case "Outdated":
-        return yield* new StorageIoFailed({ location, detail: "another program writes it all the time" })
-    }
+    return typeof outcome === "string"
+      ? { _tag: outcome, location }
+      : yield* new CredentialDecryptionFailed({ id: name, location, detail: outcome.detail })
   }).pipe(
+    Effect.catchTag(
+      "WrittenMeanwhile",
+      () => Effect.fail(new StorageIoFailed({ location, detail: "another program writes it all the time" }))
+    ),
     inOperation(operation, name),
     Effect.catch((error) => Effect.succeed({ _tag: "Failed" as const, location, error }))
   )

@@ -153,7 +153,9 @@ describe("aden-creds keys rotate", () => {
         assert.isAbove(done, 20)
         assert.isBelow(done, ids.length, "it was killed before its end")
         const opened = (key: string) =>
-          using(directory, key, (storage) => Effect.filter(ids, (id) => Effect.isSuccess(storage.load(id))))
+          using(directory, key, (storage) =>
+            Effect.filter(ids, (id) =>
+              Effect.isSuccess(storage.load(id)), { concurrency: 32 }))
         assert.sameMembers([...yield* opened(newKey), ...yield* opened(encryptionKey)], ids)
         const ran = yield* runProcess(["keys", "rotate", "--json", "--directory", directory], keys)
         assert.strictEqual(ran.status, ExitStatus.done)

@@ -78,6 +78,7 @@ export const makeCredentialFiles = (
   const openOnce = (name: string): Effect.Effect<Option.Option<Opened>, StorageIoFailed | StorageInsecure> =>
     Effect.map(decryptOnce(name, keys), Option.map(Result.flatMap(decode)))
 
+  /** What a file holds, whoever's it is; none when there is no file. */
   const open = (name: string) =>
     files.rereadTorn(fileOf(name))(openOnce(name), (opened) => Option.exists(opened, Result.isFailure))
 
@@ -169,7 +170,7 @@ export const makeCredentialFiles = (
 
   const remove = (name: string) => files.remove(fileOf(name))
 
-  return { fileOf, locate, names, identify, openOwned, write, reencrypt, remove } as const
+  return { fileOf, open, locate, names, identify, openOwned, write, reencrypt, remove } as const
 }
 
 export type CredentialFiles = ReturnType<typeof makeCredentialFiles>

@@ -118,12 +118,12 @@ export const makeCredentialFiles = (
     return id
   })
 
-  const write = Effect.fnUntraced(function*(name: string, document: string) {
+  const write = Effect.fnUntraced(function*<E>(name: string, document: string, check: Effect.Effect<void, E>) {
     const token = Buffer.from(yield* Fernet.encrypt(keys, Buffer.from(document)), "latin1")
     if (token.length > maximumBytes) {
       return yield* new StorageRefused({ detail: "the credential is too large: encrypted, it may have 16 MiB" })
     }
-    yield* files.write(fileOf(name), token)
+    yield* files.write(fileOf(name), token, check)
   })
 
   const remove = (name: string) => files.remove(fileOf(name))

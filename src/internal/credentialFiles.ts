@@ -136,41 +136,48 @@ export const makeCredentialFiles = (
     return id
   })
 
-  const write = Effect.fnUntraced(function*(name: string, document: string) {
+  const write = Effect.fnUntraced(function*<E>(name: string, document: string, check: Effect.Effect<void, E>) {
     const token = Buffer.from(yield* Fernet.encrypt(keys, Buffer.from(document)), "latin1")
     if (token.length > maximumBytes) {
       return yield* new StorageRefused({ detail: "the credential is too large: encrypted, it may have 16 MiB" })
     }
-    yield* files.write(fileOf(name), token, Effect.void)
+    yield* files.write(fileOf(name), token, check)
   })
+
+  /** The text of a file that is not under the first key; none when it is, or is not there. */
+  const staleText = Effect.fnUntraced(function*(name: string) {
+    if (Option.exists(yield* decryptOnce(name, [keys[0]]), Result.isSuccess)) return Option.none()
+    return yield* files.rereadTorn(fileOf(name))(decryptOnce(name, keys), Option.exists(Result.isFailure))
+  })
+
+  /** Whether a file can be put under the first key, and is not. */
+  const isStale = (name: string) => Effect.map(staleText(name), Option.exists(Result.isSuccess))
 
   /**
    * Puts a file under the first key, its text as it is to the byte. Fails with `WrittenMeanwhile`, and does nothing, when somebody
    * wrote it while this was under way: Hive takes no lock.
    */
-  const reencrypt = Effect.fnUntraced(function*(name: string): Effect.fn.Return<
-    "Rotated" | "Unchanged" | Unreadable,
-    StorageIoFailed | StorageInsecure | WrittenMeanwhile
-  > {
+  const reencrypt = Effect.fnUntraced(function*<E>(
+    name: string,
+    check: Effect.Effect<void, E>
+  ): Effect.fn.Return<"Rotated" | "Unchanged" | Unreadable, StorageIoFailed | StorageInsecure | WrittenMeanwhile | E> {
     const seen = yield* files.fingerprint(fileOf(name))
-    if (Option.exists(yield* decryptOnce(name, [keys[0]]), Result.isSuccess)) return "Unchanged"
-    const text = yield* files.rereadTorn(fileOf(name))(decryptOnce(name, keys), Option.exists(Result.isFailure))
-    // somebody deleted it
+    const text = yield* staleText(name)
     if (Option.isNone(text)) return "Unchanged"
     if (Result.isFailure(text.value)) return { detail: text.value.failure }
     const token = Buffer.from(yield* Fernet.encrypt(keys, text.value.success), "latin1")
-    const check = Effect.filterOrFail(
+    const isSame = Effect.filterOrFail(
       files.fingerprint(fileOf(name)),
       (now) => Equal.equals(now, seen),
       () => new WrittenMeanwhile()
     )
-    yield* files.write(fileOf(name), token, check)
+    yield* files.write(fileOf(name), token, Effect.andThen(check, isSame))
     return "Rotated"
   })
 
   const remove = (name: string) => files.remove(fileOf(name))
 
-  return { fileOf, open, locate, names, identify, openOwned, write, reencrypt, remove } as const
+  return { fileOf, open, locate, names, identify, openOwned, write, isStale, reencrypt, remove } as const
 }
 
 export type CredentialFiles = ReturnType<typeof makeCredentialFiles>

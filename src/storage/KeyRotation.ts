@@ -11,12 +11,13 @@ import * as Stream from "effect/Stream"
 import { CredentialDecryptionFailed, StorageIoFailed } from "../CredentialError.ts"
 import type { AdenConfigError, CredentialStorageError, StorageFailure } from "../CredentialError.ts"
 import type { FernetKeys } from "../Fernet.ts"
-import { makeCredentialFiles } from "../internal/credentialFiles.ts"
+import { makeCredentialFiles, WrittenMeanwhile } from "../internal/credentialFiles.ts"
 import type { CredentialFiles } from "../internal/credentialFiles.ts"
 import { CurrentTenant, isTenantFolder, tenantDirectory } from "../internal/currentTenant.ts"
+import { makeDirectoryLocks } from "../internal/directoryLocks.ts"
 import { configuredKeys, defaultDirectory, parseKeys } from "../internal/encryptionKeys.ts"
-import { writingEntryIn } from "../internal/entryLock.ts"
 import { makePrivateFiles } from "../internal/privateFiles.ts"
+import type { SharedLock } from "../internal/sharedLock.ts"
 import { inOperation } from "../internal/storageFault.ts"
 
 /**
@@ -100,7 +101,8 @@ const attempts = 5
 
 /** A folder with encrypted files: the directory's own, or a tenant's. */
 interface Folder {
-  readonly directory: string
+  /** Excludes whoever else writes there. */
+  readonly inTurn: SharedLock
   readonly credentials: CredentialFiles
   readonly names: ReadonlyArray<string>
   readonly isTenant: boolean
@@ -121,7 +123,8 @@ const rotation = Effect.fnUntraced(function*<R>(
     const isThere = (yield* files.checkFolder(directory)) && (yield* files.checkFolder(folder))
     if (isThere) yield* files.removeAbandoned(folder)
     const credentials = makeCredentialFiles(files, folder, keys, undefined)
-    return { directory, credentials, names: isThere ? yield* credentials.names : [], isTenant }
+    const { inTurn } = yield* makeDirectoryLocks(files, directory)
+    return { inTurn, credentials, names: isThere ? yield* credentials.names : [], isTenant }
   }, inOperation(operation))
 
   const tenantIn = (location: string) =>
@@ -153,10 +156,10 @@ const rotation = Effect.fnUntraced(function*<R>(
   )
 })
 
-const rotateFolder = ({ credentials, directory, isTenant, names }: Folder): Stream.Stream<KeyRotationEvent> => {
+const rotateFolder = ({ credentials, inTurn, isTenant, names }: Folder): Stream.Stream<KeyRotationEvent> => {
   const unreadable: Array<KeyRotationEvent & { readonly _tag: "Failed" }> = []
   return Stream.fromIterable(names).pipe(
-    Stream.mapEffect((name) => rotateFile(directory, credentials, name), { concurrency }),
+    Stream.mapEffect((name) => rotateFile(inTurn, credentials, name), { concurrency }),
     Stream.filter((event) => {
       const isUnreadable = event._tag === "Failed" && event.error._tag === "CredentialDecryptionFailed"
       if (isUnreadable) unreadable.push(event)
@@ -174,15 +177,19 @@ const rotateFolder = ({ credentials, directory, isTenant, names }: Folder): Stre
 }
 
 const rotateFile = (
-  directory: string,
+  inTurn: SharedLock,
   credentials: CredentialFiles,
   name: string
 ): Effect.Effect<Exclude<KeyRotationEvent, { readonly _tag: "Found" }>> => {
   const location = credentials.fileOf(name)
-  const reencrypt = Effect.gen(function*() {
-    const id = (yield* credentials.identify(name)) ?? name
-    return yield* writingEntryIn(directory)(id)(credentials.reencrypt(name))
-  })
+  // only what is to be written is worth a lock, which others wait for
+  const reencrypt = Effect.flatMap(
+    credentials.isStale(name),
+    (isStale) =>
+      isStale
+        ? inTurn(({ check }) => credentials.reencrypt(name, check))
+        : credentials.reencrypt(name, Effect.fail(new WrittenMeanwhile()))
+  )
   return Effect.gen(function*() {
     const outcome = yield* Effect.retry(reencrypt, {
       times: attempts - 1,

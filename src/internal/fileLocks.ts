@@ -119,6 +119,7 @@ export const makeFileLocks = (files: PrivateFiles, folder: string, processes: Pr
     for (const lower of numbers.filter((other) => other < number)) {
       yield* Effect.ignore(files.remove(fileOf(place, lower)))
     }
+    if (number % tidyEvery === 0) yield* files.removeAbandoned(place)
     return true
   })
 

@@ -29,7 +29,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Schema from "effect/Schema"
-import * as Scope from "effect/Scope"
+import type * as Scope from "effect/Scope"
 import { Buffer } from "node:buffer"
 import { randomBytes } from "node:crypto"
 import type { StorageInsecure, StorageIoFailed } from "../CredentialError.ts"
@@ -47,7 +47,8 @@ export interface HeldLock {
 }
 
 const renewEvery = Duration.seconds(5)
-const leaseMillis = 15_000
+/** After this time without a renewal a lock is nobody's. */
+export const leaseMillis = 15_000
 /**
  * A file that does not tell its holder is still being written, on a system without hard links, or is no lock: whoever makes it
  * looks again afterwards, and then finds it lost.
@@ -171,7 +172,21 @@ export const makeFileLocks = (files: PrivateFiles, folder: string, processes: Pr
       return { check: check(place, number) }
     }))
 
-  return { acquire } as const
+  /** The locks that nobody gave back, for whoever looks what is wrong. */
+  const held = Effect.gen(function*() {
+    const found: Array<{ readonly location: string; readonly pid: number | undefined; readonly isGone: boolean }> = []
+    for (const name of yield* files.names(folder, "")) {
+      const place = files.fileIn(folder, name)
+      const sight = yield* look(place)
+      if (isFree(sight)) continue
+      const holder = Option.getOrUndefined(holderOf(sight))
+      const isGone = holder !== undefined && (yield* processes.isGone(holder))
+      found.push({ location: fileOf(place, sight.number), pid: holder?.pid, isGone })
+    }
+    return found
+  })
+
+  return { acquire, held } as const
 }
 
 export type FileLocks = ReturnType<typeof makeFileLocks>

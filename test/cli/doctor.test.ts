@@ -4,9 +4,10 @@ import { Credential, CredentialStorage, EncryptedFileStorage } from "aden-creden
 import { DoctorDocument, ExitStatus } from "aden-credentials/cli"
 import { AdenEmulator, type AdenEmulatorOptions, Fault } from "aden-credentials/emulator"
 import { Effect, Redacted } from "effect"
-import { execFileSync } from "node:child_process"
+import { execFileSync, spawnSync } from "node:child_process"
 import * as fs from "node:fs"
 import * as path from "node:path"
+import { escapedName } from "../../src/internal/entryName.ts"
 import {
   document,
   emulatorEnvironment,
@@ -274,6 +275,39 @@ describe("aden-creds doctor", () => {
         ])
       }).pipe(withAden()))
   })
+
+  it.live("a lock whose holder ended, or does not renew it, is a warning; one that is held is none", () =>
+    Effect.gen(function*() {
+      const { directory, examine } = yield* setup
+      const gone = spawnSync(process.execPath, ["-e", ""]).pid
+      const lockOf = (id: string) => path.join(directory, "locks", escapedName(id))
+      yield* CredentialStorage.use((storage) =>
+        storage.withLock(
+          "held",
+          Effect.gen(function*() {
+            const [number = ""] = fs.readdirSync(lockOf("held"))
+            const text = fs.readFileSync(path.join(lockOf("held"), number), "utf8")
+            assert.lengthOf((yield* examine()).warnings, 0)
+            const ended = text.replace(`"pid":${process.pid}`, `"pid":${gone}`)
+            assert.notStrictEqual(ended, text)
+            for (const [id, content] of [["ended", ended], ["silent", text]] as const) {
+              fs.mkdirSync(lockOf(id), { mode: 0o700 })
+              fs.writeFileSync(path.join(lockOf(id), "7"), content, { mode: 0o600 })
+            }
+            fs.utimesSync(path.join(lockOf("silent"), "7"), Date.now() / 1_000 - 60, Date.now() / 1_000 - 60)
+            const { status, warnings } = yield* examine()
+            assert.strictEqual(status, ExitStatus.done)
+            assert.sameMembers(warnings.map(({ message }) => message), [
+              `${path.join(lockOf("ended"), "7")} is held by process ${gone}, which has ended`,
+              `${path.join(lockOf("silent"), "7")} is held by process ${process.pid}, which does not renew it`
+            ])
+          })
+        )
+      ).pipe(
+        Effect.provide(EncryptedFileStorage.layer({ directory, keys: [Redacted.make(encryptionKey)] })),
+        Effect.provide(NodeServices.layer)
+      )
+    }).pipe(withAden()))
 
   describe("Aden", () => {
     it.live("that is not there is a failure of 4, told once", () =>

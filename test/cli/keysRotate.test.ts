@@ -2,7 +2,7 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
 import { Credential, CredentialStorage, EncryptedFileStorage } from "aden-credentials"
 import { ErrorDocument, ExitStatus, RotateDocument } from "aden-credentials/cli"
-import { Effect, Redacted } from "effect"
+import { Effect, Fiber, Option, Redacted } from "effect"
 import { spawn } from "node:child_process"
 import * as fs from "node:fs"
 import * as path from "node:path"
@@ -169,4 +169,36 @@ describe("aden-creds keys rotate", () => {
       }),
     60_000
   )
+
+  it.live("loses nothing of what another process saves meanwhile", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryDirectory
+      const ids = Array.from({ length: 60 }, (_, index) => `c${index}`)
+      yield* save(directory, ids)
+      const isRotated = yield* Effect.forkChild(
+        runProcess(["keys", "rotate", "--json", "--directory", directory], keys),
+        { startImmediately: true }
+      )
+      const saved = new Map<string, string>()
+      // a program that was given the new key, and still writes under the old one
+      const both = [encryptionKey, newKey].map((key) => Redacted.make(key))
+      yield* Effect.gen(function*() {
+        const storage = yield* CredentialStorage
+        for (let round = 0; isRotated.pollUnsafe() === undefined; round++) {
+          const id = ids[(round * 7) % ids.length] ?? ""
+          yield* storage.save(Credential.fromApiKey({ id, apiKey: Redacted.make(`round ${round}`) }))
+          saved.set(id, `round ${round}`)
+        }
+      }).pipe(Effect.provide(EncryptedFileStorage.layer({ directory, keys: both })), Effect.provide(NodeServices.layer))
+      const ran = yield* Fiber.join(isRotated)
+      assert.strictEqual(ran.status, ExitStatus.done, ran.stderr)
+      assert.isAbove(saved.size, 5)
+      yield* Effect.gen(function*() {
+        const storage = yield* CredentialStorage
+        for (const id of ids) {
+          const { defaultKey } = Option.getOrThrow(yield* storage.load(id))
+          assert.strictEqual(defaultKey && Redacted.value(defaultKey.value), saved.get(id) ?? `secret ${id}`)
+        }
+      }).pipe(Effect.provide(EncryptedFileStorage.layer({ directory, keys: both })), Effect.provide(NodeServices.layer))
+    }), 60_000)
 })

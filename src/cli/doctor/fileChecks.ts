@@ -1,6 +1,7 @@
 /**
  * What is in the directory: whose eyes it is open to, what opens, and whether what is derived fits. Nothing is written.
  */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
@@ -11,7 +12,9 @@ import { CredentialDecryptionFailed, CredentialStorageError } from "../../Creden
 import type { StorageInsecure, StorageIoFailed } from "../../CredentialError.ts"
 import type { FernetKeys } from "../../Fernet.ts"
 import { makeCredentialFiles } from "../../internal/credentialFiles.ts"
+import { CurrentProcess } from "../../internal/currentProcess.ts"
 import { belongsTo, escapedName, plainName } from "../../internal/entryName.ts"
+import { leaseMillis, makeFileLocks } from "../../internal/fileLocks.ts"
 import { makePrivateFiles } from "../../internal/privateFiles.ts"
 import type { PrivateFiles } from "../../internal/privateFiles.ts"
 import { decodeIndex } from "../../internal/storageIndex.ts"
@@ -67,7 +70,8 @@ export const fileChecks = Effect.fnUntraced(function*(
     ...(keys === undefined
       ? [skipped("credentials", "There is no key to open them with")]
       : yield* credentialFindings(files, folders, keys)),
-    ...(yield* stateFindings(files, folders.state))
+    ...(yield* stateFindings(files, folders.state)),
+    ...(yield* lockFindings(files, folders.locks))
   ]
 })
 
@@ -230,4 +234,30 @@ const stateFindings = Effect.fnUntraced(function*(files: PrivateFiles, folder: s
       locations
     )
   ]
+})
+
+/** Locks that are held are nothing to tell of; those whose holder ended, or does not renew them, are. */
+const lockFindings = Effect.fnUntraced(function*(files: PrivateFiles, folder: string) {
+  const fs = yield* FileSystem.FileSystem
+  const held = yield* Effect.result(makeFileLocks(files, folder, yield* yield* CurrentProcess).held)
+  if (Result.isFailure(held)) return [unusable("locks", folder, held.failure)]
+  const now = yield* Clock.currentTimeMillis
+  const stale = yield* Effect.filter(
+    held.success,
+    ({ isGone, location }) =>
+      isGone ? Effect.succeed(true) : Effect.match(fs.stat(location), {
+        onFailure: () => false,
+        onSuccess: ({ mtime }) => Option.exists(mtime, (mtime) => now - mtime.getTime() > leaseMillis)
+      })
+  )
+  return stale.map(({ isGone, location, pid }) =>
+    warning(
+      "locks",
+      `${location} is held by ${pid === undefined ? "a process" : `process ${pid}`}, which ${
+        isGone ? "has ended" : "does not renew it"
+      }`,
+      "Nothing to do: whoever next wants it takes it over.",
+      [location]
+    )
+  )
 })

@@ -172,9 +172,9 @@ export class AdenClient extends Context.Service<AdenClient, {
   ): Layer.Layer<AdenClient, AdenConfigError, HttpClient.HttpClient> =>
     Layer.effect(AdenClient, Effect.flatMap(fromEnvironment(overrides), ({ names, options }) => make(options, names)))
 
-  /** A client of which only the members given work: the others die as unimplemented. */
+  /** A client of which only the members given work: the others die as unimplemented. Its clock is not off, unless given. */
   static readonly layerTest = (partial: Partial<AdenClient["Service"]>): Layer.Layer<AdenClient> =>
-    Layer.mock(AdenClient, partial)
+    Layer.mock(AdenClient, { clockOffset: Effect.succeed(0), ...partial })
 }
 
 /**

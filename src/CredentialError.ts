@@ -755,7 +755,9 @@ export class NoProvider extends Schema.TaggedError<NoProvider>()("NoProvider", {
     return false
   }
   get remedy(): string {
-    return "Provide AdenSyncProvider.layer to CredentialStore.layer."
+    return this.ref === undefined
+      ? "Provide AdenSyncProvider.layer to CredentialStore.layer."
+      : "It is the program's own: save a new one in its place, or delete it to have a provider's answer for the ref."
   }
 }
 

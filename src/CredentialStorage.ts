@@ -17,14 +17,19 @@ import { Timestamp } from "./internal/timestamp.ts"
  * What is remembered about a credential beside it: no secrets. It outlives a restart, and exists without an entry too (a
  * blocked integration that was never fetched).
  *
- * `generation` counts the saves of the entry, 0 before the first. It belongs to the storage: `save` counts it up, and
- * `saveState` leaves it as it is.
+ * `generation` counts the saves of the entry, 0 before the first, and `account` says whose it is. Both belong to the storage:
+ * `save` sets them, and `saveState` leaves them as they are.
  *
  * @since 0.1.0
  * @category models
  */
 export class CredentialState extends Schema.Class<CredentialState>("aden-credentials/CredentialState")({
   generation: Schema.Int,
+  /** The account of the saved credential: known even when the credential cannot be opened. */
+  account: Schema.optional(Schema.Struct({
+    provider: Schema.optional(Schema.String),
+    alias: Schema.optional(Schema.String)
+  })),
   /** When Aden last confirmed the entry. */
   lastConfirmed: Schema.optional(Timestamp),
   /** Since when a person has to authorize the integration again. */

@@ -47,6 +47,7 @@ import type { CredentialEntry } from "./internal/CredentialEntry.ts"
 import { CredentialTable } from "./internal/CredentialTable.ts"
 import { durationSetting } from "./internal/durationSetting.ts"
 import { Following } from "./internal/Following.ts"
+import { FreshRead } from "./internal/FreshRead.ts"
 import { RefResolver } from "./internal/RefResolver.ts"
 import { Renewal } from "./internal/Renewal.ts"
 import { atRest } from "./internal/storageDecorator.ts"
@@ -194,7 +195,8 @@ export class CredentialStore extends Context.Service<CredentialStore, {
   ) => Effect.Effect<CredentialExplanation, StorageFailure | CredentialNotFound | AmbiguousCredential>
   /**
    * Waits until a blocked integration is connected again; answers at once when it is. Aden is asked every `poll` (5 seconds),
-   * once for all who wait; fails after `timeout` (10 minutes), and when the integration is removed.
+   * once for all who wait; fails after `timeout` (10 minutes), and when the integration is removed. A `poll` that is no finite
+   * time above zero is a defect.
    */
   readonly awaitReauthorization: (
     ref: CredentialRef,
@@ -334,7 +336,7 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     return yield* keyOf(ref, yield* renewal.readFor(yield* find(ref), ref, Duration.toMillis(minTimeLeft)))
   }, answering)
 
-  /** The reads of one ref. While the credential is fresh they do no I/O, open no span and allocate nothing. */
+  /** The reads of one ref. While the credential is fresh they do no I/O, open no span and allocate next to nothing. */
   const makeReads = (ref: CredentialRef) => {
     let entry: CredentialEntry | undefined
     let version = -1
@@ -353,22 +355,21 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
       return entry !== undefined && clock.currentTimeMillisUnsafe() < entry.freshUntil ? entry : undefined
     }
     const read = findAndRead(ref)
-    const readKey = Effect.flatMap(read, (credential) => keyOf(ref, credential))
     return {
-      credential: Effect.withFiber<Credential, CredentialFailure>((fiber) => {
-        const credential = fresh(fiber)?.credential
-        return credential === undefined ? read : Effect.succeed(credential)
-      }),
-      token: Effect.withFiber<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound>((fiber) =>
-        fresh(fiber)?.token ?? readKey
-      )
+      credential: new FreshRead((fiber) => fresh(fiber)?.answer, read),
+      token: new FreshRead((fiber) => fresh(fiber)?.token, Effect.flatMap(read, (credential) => keyOf(ref, credential)))
     }
   }
 
-  /** The reads of the refs that are known to name something. */
+  /** The reads of the refs that are known to name something, made anew when what refs mean has changed. */
   const reads = new Map<CredentialRef, ReturnType<typeof makeReads>>()
+  let readsVersion = table.version
 
   const readsOf = (ref: CredentialRef): ReturnType<typeof makeReads> => {
+    if (readsVersion !== table.version) {
+      reads.clear()
+      readsVersion = table.version
+    }
     const present = reads.get(ref)
     if (present !== undefined) return present
     const made = makeReads(ref)
@@ -404,11 +405,10 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     options?: { readonly timeout?: Duration.Input | undefined; readonly poll?: Duration.Input | undefined }
   ) {
     yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
-    return yield* following.reconnected(yield* find(ref), {
-      ref,
-      timeout: Duration.fromInputUnsafe(options?.timeout ?? "10 minutes"),
-      poll: Duration.fromInputUnsafe(options?.poll ?? "5 seconds")
-    })
+    // without a pause it would ask without end: a bug of the program's
+    const poll = yield* Effect.orDie(durationSetting("poll", options?.poll ?? "5 seconds"))
+    const timeout = Duration.fromInputUnsafe(options?.timeout ?? "10 minutes")
+    return yield* following.reconnected(yield* find(ref), { ref, timeout, poll })
   })
 
   const getKey = (ref: CredentialRef, name: string) =>
@@ -432,19 +432,12 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     resolver.forgetList()
   })
 
-  /** The id of what is stored under a ref, even if it cannot be opened. */
-  const storedId = Effect.fnUntraced(function*(ref: CredentialRef) {
-    if (ref === "" || (yield* storage.exists(ref))) return ref
-    return (yield* resolver.findStored(ref))?.id ?? ref
-  })
-
   const remove = Effect.fn("CredentialStore.delete")(function*(ref: CredentialRef) {
     yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
     if (ref === "") return false
-    const id = yield* storedId(ref)
+    const id = (yield* resolver.storedId(ref)) ?? ref
     const isDeleted = yield* storage.delete(id)
-    const entry = table.get(id)
-    if (entry !== undefined) table.forget(entry)
+    table.forget(id)
     if (isDeleted) yield* table.publish({ _tag: "Removed", id })
     return isDeleted
   })
@@ -549,15 +542,18 @@ const summaryOf = (
   id: string,
   now: DateTime.Utc
 ): Effect.Effect<CredentialSummary | undefined, CredentialStorageError> => {
-  const unreadable: CredentialSummary = {
-    ref: id,
-    id,
-    type: undefined,
-    provider: undefined,
-    alias: undefined,
-    status: "unreadable",
-    expiresAt: undefined
-  }
+  const unreadable = Effect.map(
+    Effect.orElseSucceed(storage.loadState(id), () => CredentialState.initial),
+    ({ account }): CredentialSummary => ({
+      ref: id,
+      id,
+      type: undefined,
+      provider: account?.provider,
+      alias: account?.alias,
+      status: "unreadable",
+      expiresAt: undefined
+    })
+  )
   return Effect.gen(function*() {
     const stored = yield* storage.load(id)
     if (Option.isNone(stored)) return undefined
@@ -578,10 +574,10 @@ const summaryOf = (
     }
   }).pipe(
     Effect.catchTags({
-      CredentialDecryptionFailed: () => Effect.succeed(unreadable),
+      CredentialDecryptionFailed: () => unreadable,
       CredentialStorageError: (error) =>
         error.reason._tag === "StorageIoFailed" || error.reason._tag === "StorageInsecure"
-          ? Effect.succeed(unreadable)
+          ? unreadable
           : Effect.fail(error)
     })
   )

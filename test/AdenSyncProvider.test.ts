@@ -155,14 +155,6 @@ describe("AdenSyncProvider", () => {
       const [record] = yield* aden.usage
       assert.strictEqual(record?.integrationId, "hubspot")
     }).pipe(Effect.provide(setup(undefined, { reportUsage: true }))))
-
-  it.effect("a refresh buffer that is no time is refused when the layer is built, by its name", () =>
-    Effect.gen(function*() {
-      for (const refreshBuffer of [0, -1, NaN, Infinity]) {
-        const error = yield* Effect.flip(Effect.scoped(Layer.build(setup(undefined, { refreshBuffer }))))
-        assert.strictEqual(error.setting, "refreshBuffer")
-      }
-    }))
 })
 
 describe("CredentialProviders", () => {

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Credential, type CredentialEvent, CredentialStore, TestCredentials } from "aden-credentials"
-import { DateTime, type Duration, Effect, Fiber, Layer, Option, Redacted, Stream } from "effect"
+import { Cause, DateTime, Duration, Effect, Exit, Fiber, Layer, Option, Redacted, Stream } from "effect"
 import { TestClock } from "effect/testing"
 
 const hubspot = (lifetime?: Duration.Input) =>
@@ -180,6 +180,22 @@ describe("CredentialStore.awaitReauthorization", () => {
       yield* TestClock.adjust("6 seconds")
       assert.strictEqual((yield* Fiber.join(waiter))._tag, "CredentialNotFound")
     }).pipe(Effect.provide(CredentialStore.layerTest([slack]))))
+
+  it.effect.each<Duration.Input>([0, -1, Number.NaN, "0 seconds", Duration.infinity])(
+    "a poll of %o is refused, by its name: it is a bug, which would ask without end",
+    (poll) =>
+      Effect.gen(function*() {
+        const store = yield* CredentialStore
+        const test = yield* TestCredentials
+        yield* test.revoke("slack")
+        const exit = yield* Effect.exit(store.awaitReauthorization("slack", { poll }))
+        assert.include(
+          Cause.pretty(Exit.isFailure(exit) ? exit.cause : Cause.empty),
+          "poll is not a finite time above zero"
+        )
+        assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
+      }).pipe(Effect.provide(CredentialStore.layerTest([slack])))
+  )
 
   it.effect("what is not blocked is answered at once", () =>
     Effect.gen(function*() {

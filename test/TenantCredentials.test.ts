@@ -617,10 +617,4 @@ describe("TenantCredentials: tenants come and go", () => {
       assert.deepStrictEqual(yield* fs.readDirectory(directory), ["acme"])
     }).pipe(Effect.provide(Layer.fresh(Base)))
   })
-
-  it.effect("an idleTimeToLive of zero is refused when the layer is built", () =>
-    Effect.gen(function*() {
-      const error = yield* Effect.flip(Layer.build(TenantCredentials.layer({ idleTimeToLive: 0 })))
-      assert.deepInclude(error, { _tag: "AdenConfigError", setting: "idleTimeToLive" })
-    }).pipe(Effect.provide(Layer.fresh(Base))))
 })

@@ -12,7 +12,7 @@ import type { CommandFailure } from "./CommandFailure.ts"
  *
  * - `done`: 0
  * - `unexpected`: 1, a defect, or an output that cannot be written
- * - `usage`: 2, wrong usage, or a setting that is missing or makes no sense
+ * - `usage`: 2, wrong usage, a setting that is missing or makes no sense, or a port that is taken
  * - `reauthorizationRequired`: 3, a person has to authorize the integration again; the URL is on stderr
  * - `adenUnavailable`: 4
  * - `rateLimited`: 5

@@ -2,10 +2,12 @@
  * The whole of `aden-creds`: its commands, and how a run of one ends.
  */
 import * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
 import * as CliConfig from "effect/cli/CliConfig"
 import type * as CliError from "effect/cli/CliError"
 import * as CliOutput from "effect/cli/CliOutput"
 import * as Command from "effect/cli/Command"
+import * as Completions from "effect/cli/Completions"
 import * as GlobalFlag from "effect/cli/GlobalFlag"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -13,6 +15,7 @@ import type * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as MutableRef from "effect/MutableRef"
+import * as Option from "effect/Option"
 import * as References from "effect/References"
 import { printable } from "../internal/foreignText.ts"
 import type { OutputStream } from "./CommandOutput.ts"
@@ -112,17 +115,29 @@ const reportUsage = Effect.fnUntraced(function*(error: CliError.CliError, args: 
   }, { json: asksForJson(args) })
 })
 
-const presenter: Effect.Effect<CliOutput.Presenter, never, CommandOutput> = CommandOutput.useSync(
-  ({ stderr, stdout }) => {
+/** Prints what was asked for without a command: that it does not arrive is a failure here too. */
+const printer: Effect.Effect<(text: string) => Effect.Effect<void>, never, CommandOutput | Outcome> = Effect.map(
+  Effect.context<CommandOutput | Outcome>(),
+  (context) => (text) =>
+    CommandOutput.use(({ stdout }) => stdout.write(`${text}\n`)).pipe(
+      Effect.catch((error) => reportCause(Cause.fail(error), { json: false })),
+      Effect.provideContext(context)
+    )
+)
+
+const presenter: Effect.Effect<CliOutput.Presenter, never, CommandOutput | Outcome> = Effect.zipWith(
+  CommandOutput,
+  printer,
+  ({ stderr, stdout }, print) => {
     const formatterOf = ({ canColor }: OutputStream) => CliOutput.defaultFormatter({ colors: canColor })
     return {
       present: (event) => {
         switch (event._tag) {
           case "Version":
-            return Effect.ignore(stdout.write(`${formatterOf(stdout).formatVersion(event.name, event.version)}\n`))
+            return print(formatterOf(stdout).formatVersion(event.name, event.version))
           case "Help":
             return event.reason === "Requested"
-              ? Effect.ignore(stdout.write(`${formatterOf(stdout).formatHelpDoc(event.helpDoc)}\n`))
+              ? print(formatterOf(stdout).formatHelpDoc(event.helpDoc))
               : Effect.ignore(stderr.write(`${formatterOf(stderr).formatHelpDoc(event.helpDoc)}\n\n`))
           case "InvalidInvocation":
             return Effect.void // reported with the status, see reportUsage
@@ -131,6 +146,24 @@ const presenter: Effect.Effect<CliOutput.Presenter, never, CommandOutput> = Comm
     }
   }
 )
+
+/**
+ * The flags of every command line. --wizard asks questions, which has no place where scripts and people use the same commands;
+ * --completions would print past the output of commands.
+ */
+const builtIns = Effect.map(printer, (print) => [
+  GlobalFlag.Help,
+  GlobalFlag.Version,
+  GlobalFlag.Action({
+    flag: GlobalFlag.Completions.flag,
+    run: (shell, { command }) =>
+      Option.match(shell, {
+        onNone: () => Effect.void,
+        onSome: (shell) => print(Completions.generate(command.name, shell, Completions.fromCommand(command)))
+      })
+  }),
+  GlobalFlag.LogLevel
+])
 
 /** One line per message on stderr: `warning: Serving a cached credential that Aden did not confirm (credential=github)`. */
 const logger = Logger.withConsoleError(
@@ -147,8 +180,7 @@ const logger = Logger.withConsoleError(
 
 const presentation = Layer.mergeAll(
   Layer.effect(CliOutput.Presenter, presenter),
-  // --wizard asks questions, which has no place where scripts and people use the same commands
-  CliConfig.layer({ builtIns: GlobalFlag.BuiltIns.filter((flag) => flag !== GlobalFlag.Wizard) }),
+  Layer.unwrap(Effect.map(builtIns, (builtIns) => CliConfig.layer({ builtIns }))),
   Logger.layer([logger]),
   Layer.succeed(References.MinimumLogLevel, "Warn")
 ).pipe(Layer.provideMerge(CommandOutput.layer))

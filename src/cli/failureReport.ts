@@ -9,7 +9,7 @@ import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as References from "effect/References"
-import type { Actionable } from "../CredentialError.ts"
+import type { Actionable, AdenConfigError } from "../CredentialError.ts"
 import { cleanMessage, printable } from "../internal/foreignText.ts"
 import type { CommandFailure } from "./CommandFailure.ts"
 import { CommandOutput } from "./CommandOutput.ts"
@@ -38,15 +38,48 @@ export const detailsOf = (error: CommandFailure): ErrorDetails => {
   }
 }
 
-// the message of a setting error ends in its remedy, which has a line of its own here
-const messageOf = (error: CommandFailure): string =>
-  error._tag === "AdenConfigError" ? `${error.setting} ${error.detail}` : error.message
+// some messages end in their remedy, which has a line of its own here
+const messageOf = (error: CommandFailure): string => {
+  if (error._tag === "AdenConfigError") return `${error.setting} ${error.detail}`
+  if (error._tag !== "CredentialStorageError" || error.reason._tag !== "StorageInsecure") return error.message
+  const command = `; run: ${error.reason.mend}`
+  return error.message.endsWith(command) ? error.message.slice(0, -command.length) : error.message
+}
 
-// what the library says of layers is of no use at a prompt
-const remedyOf = (error: CommandFailure): string =>
-  error._tag === "NoProvider"
-    ? "Only credentials that come from Aden can be refreshed; save a new value for your own."
-    : error.remedy
+/** What to do at a prompt, where that is not what a program does: there are no layers and options, and nothing tries again. */
+const remedyOf = (error: CommandFailure): string => {
+  switch (error._tag) {
+    case "AdenConfigError":
+      return remedyOfSetting(error)
+    case "AdenUnavailable":
+      return error.reason._tag === "AdenProtocolError"
+        ? error.remedy
+        : "Check ADEN_API_URL and the network, then run the command again."
+    case "CredentialKeyNotFound":
+      return "Save it again with a token in it, or name another credential."
+    case "CredentialStorageError":
+      return error.reason._tag === "StorageRefused"
+        ? "Files cannot hold what Aden sent; have it made smaller there."
+        : error.remedy
+    case "NoProvider":
+      return "Only credentials that come from Aden can be refreshed; save a new value for your own."
+    case "RateLimited":
+      return "Wait for the time given, then run the command again."
+    default:
+      return error.remedy
+  }
+}
+
+const remedyOfSetting = ({ detail, remedy, setting }: AdenConfigError): string => {
+  switch (setting) {
+    case "ADEN_API_URL":
+      return detail.startsWith("is http to ") ? "Use https; plain http is for a server on this machine alone." : remedy
+    case "HOME":
+      return "Set it; or set HIVE_CREDENTIAL_KEY, and name the directory with --directory."
+    default:
+      return remedy
+  }
+}
 
 /** Writes two lines to stderr: what is wrong, and how to mend it. */
 export const complain = Effect.fnUntraced(function*(message: string, remedy: string) {

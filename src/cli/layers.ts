@@ -9,6 +9,7 @@ import { AdenClient } from "../AdenClient.ts"
 import { AdenSyncProvider } from "../AdenSyncProvider.ts"
 import { CredentialProviders } from "../CredentialProvider.ts"
 import { CredentialStore } from "../CredentialStore.ts"
+import type { CredentialStoreOptions } from "../CredentialStore.ts"
 import { EncryptedFileStorage } from "../storage/EncryptedFileStorage.ts"
 import { rootCommand } from "./rootCommand.ts"
 
@@ -19,12 +20,23 @@ const storage = Layer.unwrap(
   )
 )
 
+const withAden = (options?: CredentialStoreOptions) =>
+  CredentialStore.layer(options).pipe(
+    Layer.provide(AdenSyncProvider.layer()),
+    Layer.provide(AdenClient.layerConfig),
+    Layer.provide(storage)
+  )
+
 /** The store with Aden behind it. */
-export const storeWithAden = CredentialStore.layer().pipe(
-  Layer.provide(AdenSyncProvider.layer()),
-  Layer.provide(AdenClient.layerConfig),
-  Layer.provide(storage)
-)
+export const storeWithAden = withAden()
+
+/** The same for a read after Aden was asked already: it asks again only for what has run out meanwhile, and not for long. */
+export const storeAfterwards = withAden({
+  autoRefresh: false,
+  cacheTtl: "24 hours",
+  maxStale: "24 hours",
+  deadline: "5 seconds"
+})
 
 /** The store over what is on disk, for commands that have nothing to do with Aden. */
 export const storeAlone = CredentialStore.layer().pipe(

@@ -144,9 +144,9 @@ export class AdenEmulator extends Context.Service<AdenEmulator, {
   readonly revoke: (id: string, options?: OfTenant) => Effect.Effect<void>
   /** The current token runs out now; Aden can refresh it. */
   readonly expire: (id: string, options?: OfTenant) => Effect.Effect<void>
-  /** Every token ever issued, in order. */
+  /** The tokens issued, in order: the last 10,000. */
   readonly issuedTokens: Effect.Effect<ReadonlyArray<IntegrationRegistry.IssuedToken>>
-  /** The usage reports received, each `Idempotency-Key` once. */
+  /** The usage reports received, each `Idempotency-Key` once: the last 10,000. */
   readonly usage: Effect.Effect<ReadonlyArray<UsageLedger.UsageRecord>>
 
   /** Adds a fault, for all requests to Aden's endpoints or for those that match. `FaultMatch` says how several go together. */
@@ -154,9 +154,9 @@ export class AdenEmulator extends Context.Service<AdenEmulator, {
   /** Ends all faults. A request that hangs goes on hanging. */
   readonly clearFaults: Effect.Effect<void>
 
-  /** The requests received, in order: the last 100,000 at least. */
+  /** The requests received, in order: the last 10,000. */
   readonly requests: Effect.Effect<ReadonlyArray<RequestLog.EmulatorRequest>>
-  /** How many requests match; all without an argument. */
+  /** How many of these requests match; all without an argument. */
   readonly countRequests: (match?: RequestLog.RequestMatch) => Effect.Effect<number>
   /** How many requests are and were in flight at once: for one integration id, or altogether. */
   readonly inFlight: (integrationId?: string) => Effect.Effect<RequestLog.InFlight>
@@ -197,8 +197,7 @@ const make = Effect.fnUntraced(function*(options: AdenEmulatorOptions) {
       connectUrl: (integration) =>
         Effect.map(Deferred.await(baseUrl), (url) => `${url}${connectPage.connectPath(integration, tenantId)}`)
     }),
-    connectPage.layer(registry, tenantId),
-    HttpRouter.add("*", "/*", Effect.succeed(notFound))
+    connectPage.layer(registry, tenantId)
   ).pipe(
     Layer.provide(HttpRouter.middleware(observed).layer),
     Layer.provide(NodeHttpServer.layerHttpServices)
@@ -213,7 +212,7 @@ const make = Effect.fnUntraced(function*(options: AdenEmulatorOptions) {
     })
   )
   const server = yield* LoopbackServer.make(
-    // what the router itself refuses: a path that does not decode
+    // what no route answers; a catch-all route would take what the router asks of `GET` routes for `HEAD`
     Effect.catch(answer, () => observed(Effect.succeed(notFound))),
     { port: options.port ?? 0 }
   )

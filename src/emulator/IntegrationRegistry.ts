@@ -1,5 +1,5 @@
 /**
- * What the emulated Aden knows: tenants with their API keys, their integrations, and every token it issued.
+ * What the emulated Aden knows: tenants with their API keys, their integrations, and the tokens it issued.
  */
 import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
@@ -11,6 +11,7 @@ import * as Random from "effect/Random"
 import * as Redacted from "effect/Redacted"
 import type * as Schema from "effect/Schema"
 import { formatTimestamp } from "../internal/timestamp.ts"
+import { Recent } from "./Recent.ts"
 import { serverNow } from "./serverClock.ts"
 
 /**
@@ -138,7 +139,7 @@ const randomText = Effect.map(
 export const make: Effect.Effect<IntegrationRegistry> = Effect.sync(() => {
   const tenants = new Map<string, Tenant>()
   const tenantByKey = new Map<string, string>()
-  const issued: Array<IssuedToken> = []
+  const issued = new Recent<IssuedToken>()
 
   const tenant = (id: string): Effect.Effect<Tenant> =>
     Effect.suspend(() => {
@@ -174,7 +175,7 @@ export const make: Effect.Effect<IntegrationRegistry> = Effect.sync(() => {
         issuedAt,
         expiresAt: lifetime === undefined ? undefined : DateTime.addDuration(issuedAt, lifetime)
       }
-      issued.push(token)
+      issued.add(token)
       const renewed: EmulatedIntegration = { ...current, status: "active", token }
       integrations.set(integration.id, renewed)
       return renewed
@@ -244,6 +245,6 @@ export const make: Effect.Effect<IntegrationRegistry> = Effect.sync(() => {
     }),
     revoke: (integration) => store(revoked(integration)),
     expire,
-    issued: Effect.sync(() => [...issued])
+    issued: Effect.sync(() => issued.all)
   }
 })

@@ -4,6 +4,7 @@
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import type { Fault } from "./Fault.ts"
+import { Recent, remembered } from "./Recent.ts"
 
 /**
  * Aden's six endpoints, the emulator's own two pages, and whatever else was asked for.
@@ -88,9 +89,6 @@ export interface OpenRequest {
   readonly end: (status: number | undefined) => Effect.Effect<void>
 }
 
-/** So that an emulator that runs for days does not grow: the oldest are forgotten beyond this. */
-const remembered = 100_000
-
 const agrees = (request: EmulatorRequest, match: RequestMatch): boolean =>
   (match.endpoint === undefined || match.endpoint === request.endpoint) &&
   (match.method === undefined || match.method === request.method) &&
@@ -101,7 +99,7 @@ const agrees = (request: EmulatorRequest, match: RequestMatch): boolean =>
   (match.status === undefined || match.status === request.status)
 
 export const make: Effect.Effect<RequestLog> = Effect.sync(() => {
-  let log: Array<Mutable<EmulatorRequest>> = []
+  const log = new Recent<Mutable<EmulatorRequest>>()
   const gauges = new Map<string | undefined, Mutable<InFlight>>()
 
   // `undefined` is the gauge over all integrations
@@ -109,22 +107,31 @@ export const make: Effect.Effect<RequestLog> = Effect.sync(() => {
     const existing = gauges.get(integrationId)
     if (existing !== undefined) return existing
     const created = { current: 0, maximum: 0 }
+    // ids are whatever was asked for
+    if (gauges.size > remembered) forgetIdle()
     gauges.set(integrationId, created)
     return created
   }
 
+  const forgetIdle = () => {
+    for (const [integrationId, { current }] of gauges) {
+      if (integrationId === undefined || current > 0) continue
+      gauges.delete(integrationId)
+      return
+    }
+  }
+
   return {
-    requests: Effect.sync(() => log.map((request) => ({ ...request }))),
-    count: (match) => Effect.sync(() => log.filter((request) => agrees(request, match)).length),
+    requests: Effect.sync(() => log.all.map((request) => ({ ...request }))),
+    count: (match) => Effect.sync(() => log.all.filter((request) => agrees(request, match)).length),
     inFlight: (integrationId) => Effect.sync(() => ({ ...gauge(integrationId) })),
     clear: Effect.sync(() => {
-      log = []
+      log.clear()
       for (const each of gauges.values()) each.maximum = each.current
     }),
     begin: Effect.fnUntraced(function*(request) {
       const entry: Mutable<EmulatorRequest> = { ...request, time: yield* DateTime.now, status: undefined, faults: [] }
-      log.push(entry)
-      if (log.length > 2 * remembered) log = log.slice(-remembered)
+      log.add(entry)
       const touched = request.integrationId === undefined
         ? [gauge(undefined)]
         : [gauge(undefined), gauge(request.integrationId)]

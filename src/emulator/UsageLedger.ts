@@ -4,6 +4,7 @@
 import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
+import { Recent, remembered } from "./Recent.ts"
 
 /**
  * A usage report as it was recorded.
@@ -29,7 +30,7 @@ export interface UsageLedger {
 }
 
 export const make: Effect.Effect<UsageLedger> = Effect.sync(() => {
-  const records: Array<UsageRecord> = []
+  const records = new Recent<UsageRecord>()
   const seen = new Set<string>()
   return {
     record: (report) =>
@@ -38,9 +39,11 @@ export const make: Effect.Effect<UsageLedger> = Effect.sync(() => {
           const key = JSON.stringify([report.tenantId, report.idempotencyKey])
           if (seen.has(key)) return
           seen.add(key)
+          const [oldest] = seen
+          if (seen.size > remembered && oldest !== undefined) seen.delete(oldest)
         }
-        records.push(report)
+        records.add(report)
       }),
-    records: Effect.sync(() => [...records])
+    records: Effect.sync(() => records.all)
   }
 })

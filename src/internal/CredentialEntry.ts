@@ -30,6 +30,8 @@ export class CredentialEntry {
   freshUntil = -Infinity
   /** `token`'s answer while fresh. */
   token: Exit.Exit<Redacted.Redacted<string>> | undefined = undefined
+  /** `get`'s answer while fresh. */
+  answer: Exit.Exit<Credential> | undefined = undefined
   credential: Credential | undefined = undefined
   state: CredentialState = CredentialState.initial
   provider: CredentialProvider | undefined = undefined
@@ -87,6 +89,7 @@ export class CredentialEntry {
     if (isNewToken) this.#firstSeenAt = now
     const key = credential.defaultKey
     this.token = key === undefined ? undefined : Exit.succeed(key.value)
+    this.answer = Exit.succeed(credential)
     this.credential = credential
     this.provider = provider
     this.source = source
@@ -206,6 +209,7 @@ export class CredentialEntry {
   /** Nothing is at hand any more. */
   clear(): void {
     this.credential = undefined
+    this.answer = undefined
     this.token = undefined
     this.state = CredentialState.initial
     this.freshUntil = -Infinity

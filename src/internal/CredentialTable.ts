@@ -22,6 +22,15 @@ const clockResolution = 1_000
 /** How many stored credentials are read at a time to derive the index. */
 const indexConcurrency = 16
 
+/** What rests in storage, as it was read `at` this time. */
+interface StoredAccounts {
+  readonly at: number
+  /** Also those that cannot be opened, where it is remembered whose they are. */
+  readonly accounts: Map<string, CredentialAccount>
+  /** What is wrong with those that cannot be opened and could be anybody's. */
+  readonly unknown: Map<string, StorageFailure>
+}
+
 /**
  * The memory of a store, in step with its storage: the entries, what refs were found to mean, and the index of accounts, which is
  * derived from storage and so survives a restart.
@@ -34,7 +43,7 @@ export class CredentialTable {
   readonly #entries = new Map<string, CredentialEntry>()
   /** What refs that are no ids were found to mean; forgotten whenever an account comes, goes or changes its name. */
   readonly #byRef = new Map<CredentialRef, CredentialEntry>()
-  #index: { readonly at: number; readonly accounts: Map<string, CredentialAccount> } | undefined = undefined
+  #index: StoredAccounts | undefined = undefined
   #isStorageWarned = false
   #questions = 0
   /** Counts the changes to what refs mean: what was found under an older version has to be looked for again. */
@@ -156,6 +165,7 @@ export class CredentialTable {
     yield* entry.measure()
     const account = accountOf(options.credential)
     this.#index?.accounts.set(entry.id, account)
+    this.#index?.unknown.delete(entry.id)
     if (before?.provider !== account.provider || before?.alias !== account.alias) this.#forgetRefs()
   })
 
@@ -175,7 +185,7 @@ export class CredentialTable {
       if (entry.credential !== undefined) entry.clear()
       yield* entry.adoptState(state, yield* Clock.currentTimeMillis)
       // another process deleted the program's own: what its ref means now is to be found anew
-      if (wasOwn) this.forget(entry)
+      if (wasOwn) this.forget(entry.id)
       // what is remembered of an integration that was never fetched does not say whose it is
       if (state.blockedSince !== undefined && this.providers.length === 1) entry.provider ??= this.providers[0]
     }
@@ -207,15 +217,16 @@ export class CredentialTable {
       return false
     }
     yield* this.tolerant(this.storage.delete(entry.id), false)
-    this.forget(entry)
+    this.forget(entry.id)
     yield* this.publish({ _tag: "Removed", id: entry.id })
     return true
   })
 
-  forget(entry: CredentialEntry): void {
-    entry.clear()
-    this.#entries.delete(entry.id)
-    this.#index?.accounts.delete(entry.id)
+  forget(id: string): void {
+    this.#entries.get(id)?.clear()
+    this.#entries.delete(id)
+    this.#index?.accounts.delete(id)
+    this.#index?.unknown.delete(id)
     this.#forgetRefs()
   }
 
@@ -228,21 +239,35 @@ export class CredentialTable {
   readonly accounts = Effect.fnUntraced(function*(
     this: CredentialTable,
     maximumAge: number
-  ): Effect.fn.Return<ReadonlyMap<string, CredentialAccount>, CredentialStorageError> {
-    const now = yield* Clock.currentTimeMillis
-    if (this.#index !== undefined && now - this.#index.at <= maximumAge) return this.#index.accounts
-    const accounts = new Map<string, CredentialAccount>()
+  ): Effect.fn.Return<StoredAccounts, CredentialStorageError> {
+    const at = yield* Clock.currentTimeMillis
+    if (this.#index !== undefined && at - this.#index.at <= maximumAge) return this.#index
+    const index: StoredAccounts = { at, accounts: new Map(), unknown: new Map() }
     yield* Effect.forEach(yield* this.storage.list, (id) =>
       this.storage.load(id).pipe(
-        Effect.map(Option.map((credential) => accounts.set(id, accountOf(credential)))),
-        Effect.catchTag("CredentialDecryptionFailed", (error) =>
-          Effect.logWarning("A stored credential cannot be opened").pipe(
-            Effect.annotateLogs({ reason: error.message })
-          ))
+        Effect.map(Option.map((credential) => index.accounts.set(id, accountOf(credential)))),
+        Effect.catch((error) => this.#noteUnreadable(index, id, error))
       ), { concurrency: indexConcurrency, discard: true })
-    this.#index = { at: now, accounts }
+    this.#index = index
     this.#forgetRefs()
-    return accounts
+    return index
+  })
+
+  /** One that cannot be opened keeps no other from being found, and is not overlooked: it may be what a ref means. */
+  readonly #noteUnreadable = Effect.fnUntraced(function*(
+    this: CredentialTable,
+    { accounts, unknown }: StoredAccounts,
+    id: string,
+    error: StorageFailure
+  ) {
+    yield* Effect.logWarning("A stored credential cannot be opened").pipe(
+      Effect.annotateLogs({ reason: error.message })
+    )
+    // a link in the place of a file is nobody's credential
+    if (error._tag === "CredentialStorageError" && error.reason._tag === "StorageInsecure") return
+    const { account } = yield* Effect.orElseSucceed(this.storage.loadState(id), () => CredentialState.initial)
+    if (account === undefined) unknown.set(id, error)
+    else accounts.set(id, { id, provider: account.provider, alias: account.alias })
   })
 
   /** A disk that fails must not keep a token from the program: a warning is logged once, and memory goes on. */

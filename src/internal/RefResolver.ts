@@ -65,14 +65,40 @@ export class RefResolver {
     const table = this.#table
     const exact = table.get(ref) ?? table.newEntry(ref)
     if ((yield* table.load(exact)) || exact.state.blockedSince !== undefined) return table.keep(exact)
-    const resolution = resolveRef(ref, (yield* table.accounts(indexTtl)).values())
-    if (resolution._tag === "Ambiguous") return yield* new AmbiguousCredential({ ref, choices: resolution.choices })
-    if (resolution._tag === "Missing") return undefined
-    const entry = table.get(resolution.id) ?? table.newEntry(resolution.id)
+    const id = yield* this.#resolveStored(ref)
+    if (id === undefined) return undefined
+    const entry = table.get(id) ?? table.newEntry(id)
     if (entry.credential === undefined && !(yield* table.load(entry))) return undefined
     const kept = table.keep(entry)
     table.bind(ref, kept)
     return kept
+  })
+
+  /** The id of what is stored under a ref, even if it cannot be opened. */
+  readonly storedId = Effect.fnUntraced(function*(
+    this: RefResolver,
+    ref: CredentialRef
+  ): Effect.fn.Return<string | undefined, StorageFailure | AmbiguousCredential> {
+    const known = this.#table.known(ref)
+    if (known?.credential !== undefined || known?.provider !== undefined) return known.id
+    return (yield* this.#table.storage.exists(ref)) ? ref : yield* this.#resolveStored(ref)
+  })
+
+  readonly #resolveStored = Effect.fnUntraced(function*(
+    this: RefResolver,
+    ref: CredentialRef
+  ): Effect.fn.Return<string | undefined, StorageFailure | AmbiguousCredential> {
+    const { accounts, unknown } = yield* this.#table.accounts(indexTtl)
+    const resolution = resolveRef(ref, accounts.values())
+    if (resolution._tag === "Ambiguous") return yield* new AmbiguousCredential({ ref, choices: resolution.choices })
+    if (resolution._tag === "Missing") return undefined
+    const isProvider = accounts.get(resolution.id)?.provider === ref
+    const [unreadable] = unknown.values()
+    if (!isProvider || unreadable === undefined) return resolution.id
+    // It may be another account of the same provider, as the lists can tell. Nobody is answered another's token.
+    const listed = resolveListed(ref, yield* Effect.orElseSucceed(this.#recentList, () => []))
+    if (listed._tag === "Ambiguous") return yield* new AmbiguousCredential({ ref, choices: listed.choices })
+    return listed._tag === "Found" ? listed.account.id : yield* unreadable
   })
 
   /** The entry that a ref names in the providers' lists. What a remembered list lacks is looked for in a new one, not often. */
@@ -100,6 +126,17 @@ export class RefResolver {
     this.#table.bind(ref, entry)
     return entry
   })
+
+  /** What was listed lately, or is now. */
+  get #recentList(): Effect.Effect<ReadonlyArray<ListedAccount>, AdenRequestFailure> {
+    return Effect.flatMap(
+      Clock.currentTimeMillis,
+      (now) =>
+        this.#listing !== undefined && now - this.#listing.at <= this.#listTtl
+          ? Effect.succeed(this.#listing.accounts)
+          : this.list
+    )
+  }
 
   /** Asks every provider for its list now, once for all who ask meanwhile; never before a rate limit on it has ended. */
   get list(): Effect.Effect<ReadonlyArray<ListedAccount>, AdenRequestFailure> {

@@ -47,7 +47,7 @@ export class StricterStorage {
     if (blockedSince !== undefined) {
       yield* this.#table.publish({ _tag: "ReauthorizationRequired", id: entry.id, reauthorizationUrl })
     } else if (!isThere) {
-      this.#table.forget(entry)
+      this.#table.forget(entry.id)
       yield* this.#table.publish({ _tag: "Removed", id: entry.id })
     }
     return isThere

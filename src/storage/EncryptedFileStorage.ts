@@ -21,6 +21,7 @@ import type { AdenConfigError, StorageFailure } from "../CredentialError.ts"
 import { CredentialState, CredentialStorage } from "../CredentialStorage.ts"
 import type { StorageChange } from "../CredentialStorage.ts"
 import type { FernetKeys } from "../Fernet.ts"
+import { stateOfSave, stateWithoutSave } from "../internal/countedState.ts"
 import { makeCredentialFiles } from "../internal/credentialFiles.ts"
 import type { Located } from "../internal/credentialFiles.ts"
 import { checkCredentialId } from "../internal/credentialId.ts"
@@ -259,13 +260,7 @@ const make = Effect.fnUntraced(function*<E, R>(
       ? located.name
       : chooseName(id, located.plainIsTaken, yield* inUse.credentials, files.windows)
     // first the count: nobody can see the new credential under the old one
-    yield* writeState(
-      id,
-      before,
-      new CredentialState({ ...(options.state ?? before.state), generation: generation + 1 }),
-      inUse,
-      lock
-    )
+    yield* writeState(id, before, stateOfSave(credential, before.state, options.state), inUse, lock)
     yield* credentials.write(name, document.success, lock.check)
     // Hive may have come to write the plain name since: two files of one credential would outlive one another
     if (name !== escapedName(id)) yield* credentials.remove(escapedName(id))
@@ -390,8 +385,7 @@ const make = Effect.fnUntraced(function*<E, R>(
         yield* inTurn((lock) =>
           writingEntry(id)(Effect.gen(function*() {
             const before = yield* states.locate(id)
-            const { generation } = before.state
-            yield* writeState(id, before, new CredentialState({ ...state, generation }), inUse, lock)
+            yield* writeState(id, before, stateWithoutSave(state, before.state), inUse, lock)
           }))
         )
       },

@@ -13,6 +13,7 @@ import * as Stream from "effect/Stream"
 import { Credential } from "../Credential.ts"
 import { AdenConfigError, CredentialStorageError, StorageIoFailed, StorageRefused } from "../CredentialError.ts"
 import { CredentialState, CredentialStorage } from "../CredentialStorage.ts"
+import { stateWithoutSave } from "../internal/countedState.ts"
 import { checkCredentialId } from "../internal/credentialId.ts"
 import { cleanText } from "../internal/foreignText.ts"
 import { makeKeyedLock } from "../internal/keyedLock.ts"
@@ -152,7 +153,7 @@ const make = Effect.fnUntraced(function*(variables: ReadonlyMap<string, string>)
     ),
     saveState: Effect.fn("EnvironmentStorage.saveState")((id, state) =>
       Effect.map(checkCredentialId(id), () => {
-        states.set(id, new CredentialState({ ...state, generation: 0 }))
+        states.set(id, stateWithoutSave(state, CredentialState.initial))
       }).pipe(inOperation("saveState", id))
     ),
     // nothing can be saved or deleted here

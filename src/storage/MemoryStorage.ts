@@ -13,6 +13,7 @@ import { GenerationConflict } from "../CredentialError.ts"
 import type { StorageFailure } from "../CredentialError.ts"
 import { CredentialState, CredentialStorage } from "../CredentialStorage.ts"
 import type { StorageChange } from "../CredentialStorage.ts"
+import { stateOfSave, stateWithoutSave } from "../internal/countedState.ts"
 import { checkCredentialId } from "../internal/credentialId.ts"
 import { makeKeyedLock } from "../internal/keyedLock.ts"
 import { inOperation } from "../internal/storageFault.ts"
@@ -62,7 +63,9 @@ const keepUnknownFields = (stored: Credential, saved: Credential): Credential =>
 
 const make = Effect.fnUntraced(function*(initial: Iterable<Credential>) {
   const credentials = new Map(Array.from(initial, (credential) => [credential.id, credential]))
-  const states = new Map(Array.from(credentials.keys(), (id) => [id, new CredentialState({ generation: 1 })]))
+  const states = new Map(
+    Array.from(credentials, ([id, credential]) => [id, stateOfSave(credential, CredentialState.initial)])
+  )
   const changes = yield* Effect.acquireRelease(PubSub.unbounded<StorageChange>(), PubSub.shutdown)
   const lock = makeKeyedLock()
 
@@ -81,14 +84,15 @@ const make = Effect.fnUntraced(function*(initial: Iterable<Credential>) {
   }): Effect.Effect<void, GenerationConflict> =>
     Effect.suspend(() => {
       const { id } = credential
-      const { expectedGeneration: expected, state = stateOf(id) } = options
-      const { generation: actual } = stateOf(id)
+      const { expectedGeneration: expected, state } = options
+      const before = stateOf(id)
+      const { generation: actual } = before
       if (expected !== undefined && expected !== actual) {
         return Effect.fail(new GenerationConflict({ id, expected, actual }))
       }
       const stored = credentials.get(id)
       credentials.set(id, stored === undefined ? credential : keepUnknownFields(stored, credential))
-      states.set(id, new CredentialState({ ...state, generation: actual + 1 }))
+      states.set(id, stateOfSave(credential, before, state))
       publish({ _tag: "Saved", id })
       return Effect.void
     })
@@ -128,7 +132,7 @@ const make = Effect.fnUntraced(function*(initial: Iterable<Credential>) {
     loadState: Effect.fn("MemoryStorage.loadState")((id) => checked("loadState", id, () => stateOf(id))),
     saveState: Effect.fn("MemoryStorage.saveState")((id, state) =>
       checked("saveState", id, () => {
-        states.set(id, new CredentialState({ ...state, generation: stateOf(id).generation }))
+        states.set(id, stateWithoutSave(state, stateOf(id)))
       })
     ),
     changes: Stream.fromPubSub(changes),

@@ -84,8 +84,15 @@ describe("wrong usage: 2", () => {
     [["delete"], "MissingArgument", /ref/, /delete --help/],
     [["list", "--directory", ""], "InvalidValue", /--directory/, /list --help/],
     [["list", "--directory"], "InvalidValue", /--directory/, /list --help/],
-    [["emulator", "--port", "soon"], "InvalidValue", /--port/, /emulator --help/],
-    [["emulator", "--port", "70000"], "AdenConfigError", /port 70000/, /1024 to 65535/],
+    ...["soon", "70000", "-1", "1.5", "1e3", "0x50", " ", ""].map((port) =>
+      [
+        ["emulator", `--port=${port}`],
+        "InvalidValue",
+        /value for flag --port.* a whole number from 1 to 65535, or 0 for any free one$/,
+        /emulator --help/
+      ] as const
+    ),
+    [["emulator", "--port", "-1"], "InvalidValue", /"-1".*from 1 to 65535/, /emulator --help/],
     [["list", "--log-level", "loud"], "InvalidValue", /--log-level/, /--help/],
     [["keys", "genrate"], "UnknownSubcommand", /"genrate"/, /Did you mean generate\?/]
   ]
@@ -132,7 +139,7 @@ describe("settings that are missing or make no sense: 2, before any request", ()
       "ADEN_API_URL http to a foreign host",
       { ADEN_API_URL: "http://aden.example" },
       /http to aden\.example/,
-      /Use https/
+      /Use https; plain http is for a server on this machine alone\./
     ],
     ["ADEN_API_KEY missing", { ADEN_API_KEY: undefined }, /ADEN_API_KEY is not set/, /API key/],
     ["ADEN_API_KEY with a line break", { ADEN_API_KEY: "a\nb" }, /ADEN_API_KEY holds/, /Copy the key again/]
@@ -184,7 +191,7 @@ describe("settings that are missing or make no sense: 2, before any request", ()
       status: ExitStatus.usage,
       tag: "AdenConfigError",
       says: /HOME is not set/,
-      mend: /name the directory/
+      mend: /name the directory with --directory/
     }))
 
   it.live("list, delete and explain need nothing of Aden's", () =>
@@ -260,7 +267,7 @@ describe("Aden", () => {
         status: ExitStatus.adenUnavailable,
         tag: "AdenUnavailable",
         says: /Aden is unavailable: no connection/,
-        mend: /Check ADEN_API_URL/
+        mend: /Check ADEN_API_URL and the network, then run the command again\./
       })
     }), 25_000)
 
@@ -298,7 +305,7 @@ describe("Aden", () => {
       ExitStatus.rateLimited,
       "RateLimited",
       /next try in 10m/,
-      /Wait/
+      /Wait for the time given, then run the command again\./
     ],
     [
       "rejects the request",
@@ -373,7 +380,7 @@ describe("storage: 8", () => {
         args: ["list", "--directory", directory],
         status: ExitStatus.storage,
         tag: "CredentialStorageError",
-        says: /can be written by others/,
+        says: /can be written by others$/,
         mend: /Run: chmod go-w/
       })
     }))
@@ -426,7 +433,7 @@ describe("storage: 8", () => {
         environment,
         status: ExitStatus.storage,
         tag: "CredentialStorageError",
-        says: /symbolic link/,
+        says: /is a symbolic link(?!.*run:)/,
         mend: /Run: rm /
       })
     }))

@@ -1,6 +1,5 @@
-import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
-import { Credential, CredentialStorage, EncryptedFileStorage, Fernet } from "aden-credentials"
+import { Credential, Fernet } from "aden-credentials"
 import {
   DeleteDocument,
   ErrorDocument,
@@ -16,8 +15,18 @@ import {
 } from "aden-credentials/cli"
 import { AdenEmulator, type AdenEmulatorOptions, Fault } from "aden-credentials/emulator"
 import { DateTime, Duration, Effect, Fiber, Redacted } from "effect"
+import { TestClock } from "effect/testing"
 import { readFileSync } from "node:fs"
-import { document, emulatorEnvironment, encryptionKey, isPlain, run, temporaryDirectory } from "./harness.ts"
+import {
+  document,
+  dueCredential,
+  emulatorEnvironment,
+  encryptionKey,
+  isPlain,
+  run,
+  save,
+  temporaryDirectory
+} from "./harness.ts"
 
 const accounts: AdenEmulatorOptions = {
   integrations: [
@@ -44,16 +53,6 @@ const setup = Effect.gen(function*() {
 })
 
 const withAden = (options: AdenEmulatorOptions = accounts) => Effect.provide(AdenEmulator.layer(options))
-
-/** Storage under the key of the tests, to put things there that Aden did not send. */
-const storageIn = (directory: string) =>
-  Effect.provide([EncryptedFileStorage.layer({ directory, keys: [Redacted.make(encryptionKey)] })])
-
-const save = (directory: string, credential: Credential) =>
-  Effect.flatMap(CredentialStorage, (storage) => storage.save(credential)).pipe(
-    storageIn(directory),
-    Effect.provide(NodeServices.layer)
-  )
 
 describe("aden-creds sync", () => {
   it.live("saves what is active, lists what is blocked as skipped, and ends with 0", () =>
@@ -88,6 +87,47 @@ describe("aden-creds sync", () => {
       assert.deepStrictEqual(report.failed, [])
       assert.deepStrictEqual(report.removed, [])
     }).pipe(withAden()))
+
+  it.live("lists what became of each by id, whichever came first", () =>
+    Effect.gen(function*() {
+      const { aden, aden_creds } = yield* setup
+      const ids = ["a", "b", "c", "d"]
+      // the later in the alphabet, the sooner it answers
+      yield* Effect.forEach(ids, (id, index) =>
+        aden.setFault(Fault.Latency({ duration: `${(ids.length - index) * 60} millis` }), { integrationId: id }))
+      yield* aden.setFault(Fault.Status({ status: 422, body: "{\"error\":\"nope\"}" }), { integrationId: "x1" })
+      yield* aden.setFault(
+        Fault.Latency({ duration: "100 millis" }),
+        { integrationId: "w1" }
+      )
+      yield* aden.setFault(Fault.Status({ status: 422, body: "{\"error\":\"nope\"}" }), { integrationId: "w1" })
+      const report = document(SyncDocument, yield* aden_creds("sync", "--json"))
+      assert.deepStrictEqual(
+        report.synced.map(({ id }) =>
+          id
+        ),
+        ids
+      )
+      assert.deepStrictEqual(report.skipped.map(({ id }) => id), ["s1", "s2"])
+      assert.deepStrictEqual(report.failed.map(({ id }) => id), ["w1", "x1"])
+      yield* Effect.forEach(["d", "c"], (id) => aden.removeIntegration(id))
+      const { stdout } = yield* aden_creds("sync")
+      assert.deepStrictEqual(
+        stdout.split("\n").slice(0, -2).map((line) => line.split("\t").slice(0, 2).join(" ")),
+        ["a synced", "b synced", "s1 skipped", "s2 skipped", "w1 failed", "x1 failed", "c removed", "d removed"]
+      )
+    }).pipe(withAden({
+      integrations: [
+        { id: "d" },
+        { id: "c" },
+        { id: "b" },
+        { id: "a" },
+        { id: "s2", status: "requires_reauth" },
+        { id: "s1", status: "requires_reauth" },
+        { id: "x1" },
+        { id: "w1" }
+      ]
+    })))
 
   it.live("draws a progress bar on a terminal, and leaves no trace of it", () =>
     Effect.gen(function*() {
@@ -269,34 +309,96 @@ describe("aden-creds token", () => {
       assert.isUndefined(token.expiresAt)
     }).pipe(withAden()))
 
-  it.live("a due token is served at once and renewed before the command ends", () =>
+  it.live("a due token is renewed, and the renewed one is printed", () =>
+    Effect.gen(function*() {
+      const { aden, aden_creds, directory } = yield* setup
+      yield* save(directory, yield* dueCredential)
+      const ran = yield* aden_creds("token", "hubspot")
+      assert.match(ran.stdout, /^aden-emulator\.\w+\.2\.\w+\n$/)
+      assert.strictEqual(ran.stderr, "")
+      assert.strictEqual(yield* aden.countRequests(), 1)
+      assert.strictEqual(yield* aden.countRequests({ endpoint: "refresh" }), 1)
+      assert.strictEqual((yield* aden_creds("token", "hubspot")).stdout, ran.stdout)
+    }).pipe(withAden()))
+
+  it.effect("a due token, --json: the document is of the renewed one", () =>
+    Effect.gen(function*() {
+      const { aden, aden_creds } = yield* setup
+      yield* aden_creds("sync")
+      yield* TestClock.adjust("58 minutes")
+      const token = document(TokenDocument, yield* aden_creds("token", "hubspot", "--json"))
+      assert.match(token.token, /^aden-emulator\.\w+\.2\./)
+      assert.strictEqual(token.expiresInMs, 3_600_000)
+      assert.strictEqual(yield* aden.countRequests({ endpoint: "refresh" }), 1)
+    }).pipe(withAden()))
+
+  it.effect("a due token that needs re-authorization by now: 3, and no token", () =>
+    Effect.gen(function*() {
+      const { aden, aden_creds } = yield* setup
+      yield* aden_creds("sync")
+      yield* TestClock.adjust("58 minutes")
+      yield* aden.revoke("hubspot")
+      const ran = yield* aden_creds("token", "hubspot")
+      assert.strictEqual(ran.status, ExitStatus.reauthorizationRequired)
+      assert.strictEqual(ran.stdout, "")
+      assert.include(ran.stderr, `${aden.url}/integrations/hubspot/connect`)
+    }).pipe(withAden()))
+
+  it.effect("a token that was confirmed long ago is confirmed before it is printed", () =>
     Effect.gen(function*() {
       const { aden, aden_creds } = yield* setup
       yield* aden_creds("sync")
       yield* aden.clearRequests
-      yield* Effect.sleep("4 seconds") // its life is 6 s: it is due 2.4 to 3 s before it ends
-      const first = yield* aden_creds("token", "hubspot")
-      assert.match(first.stdout, /^aden-emulator\.\w+\.1\./)
-      assert.strictEqual(yield* aden.countRequests({ endpoint: "refresh" }), 1)
-      const second = yield* aden_creds("token", "hubspot")
-      assert.match(second.stdout, /^aden-emulator\.\w+\.2\./)
-    }).pipe(withAden({ integrations: [{ id: "hubspot", tokenLifetime: "6 seconds" }] })))
+      yield* TestClock.adjust("6 minutes")
+      const ran = yield* aden_creds("token", "github")
+      assert.deepStrictEqual([ran.status, ran.stderr], [ExitStatus.done, ""])
+      assert.strictEqual(yield* aden.countRequests(), 1)
+      yield* TestClock.adjust("6 minutes")
+      yield* aden.removeIntegration("github")
+      const gone = yield* aden_creds("token", "github")
+      assert.deepStrictEqual([gone.status, gone.stdout], [ExitStatus.notFound, ""])
+    }).pipe(withAden()))
 
-  it.live(
-    "Aden is down: the cached token with a warning on stderr, which names no secret",
-    () =>
-      Effect.gen(function*() {
-        const { aden, aden_creds } = yield* setup
-        yield* aden_creds("sync")
-        yield* Effect.sleep("5 seconds") // it is due from 4.8 s of its life of 8 s on, at the latest
-        yield* aden.stop
-        const ran = yield* aden_creds("token", "hubspot")
-        assert.strictEqual(ran.status, ExitStatus.done)
-        assert.match(ran.stdout, /^aden-emulator\.\w+\.1\.\w+\n$/)
-        assert.match(ran.stderr, /^warning: Serving a cached credential .*credential=hubspot.*\n$/)
-      }).pipe(withAden({ integrations: [{ id: "hubspot", tokenLifetime: "8 seconds" }] })),
-    20_000
-  )
+  it.effect("a due token whose renewal Aden refuses: the cached one, with one warning", () =>
+    Effect.gen(function*() {
+      const { aden, aden_creds } = yield* setup
+      yield* aden_creds("sync")
+      yield* TestClock.adjust("58 minutes")
+      yield* aden.setFault(
+        Fault.Status({ status: 400, body: "{\"error\":\"refresh_failed\",\"message\":\"the provider is asleep\"}" }),
+        { endpoint: "refresh" }
+      )
+      const ran = yield* aden_creds("token", "hubspot")
+      assert.strictEqual(ran.status, ExitStatus.done)
+      assert.match(ran.stdout, /^aden-emulator\.\w+\.1\.\w+\n$/)
+      assert.match(ran.stderr, /^warning: Serving a cached credential .*credential=hubspot.*asleep.*\n$/)
+      assert.strictEqual(yield* aden.countRequests({ endpoint: "refresh" }), 1)
+    }).pipe(withAden()))
+
+  it.effect("a due token while Aden limits the rate: the cached one, and nobody is asked", () =>
+    Effect.gen(function*() {
+      const { aden, aden_creds } = yield* setup
+      yield* aden_creds("sync")
+      yield* TestClock.adjust("58 minutes")
+      yield* aden.setFault(Fault.RateLimited({ retryAfter: 60 }), { endpoint: "refresh", times: 1 })
+      assert.match((yield* aden_creds("token", "hubspot")).stderr, /^warning: .*\n$/)
+      yield* aden.clearRequests
+      const ran = yield* aden_creds("token", "hubspot")
+      assert.match(ran.stdout, /^aden-emulator\.\w+\.1\.\w+\n$/)
+      assert.strictEqual(ran.status, ExitStatus.done)
+      assert.strictEqual(yield* aden.countRequests(), 0)
+    }).pipe(withAden()))
+
+  it.live("Aden is down: the cached token with a warning on stderr, which names no secret", () =>
+    Effect.gen(function*() {
+      const { aden, aden_creds, directory } = yield* setup
+      yield* save(directory, yield* dueCredential)
+      yield* aden.stop
+      const ran = yield* aden_creds("token", "hubspot")
+      assert.strictEqual(ran.status, ExitStatus.done)
+      assert.strictEqual(ran.stdout, "cached-token\n")
+      assert.match(ran.stderr, /^warning: Serving a cached credential .*credential=hubspot.*\n$/)
+    }).pipe(withAden()))
 
   it.live("re-authorization required: 3, its URL on stderr, nothing on stdout", () =>
     Effect.gen(function*() {
@@ -317,7 +419,12 @@ describe("aden-creds token", () => {
       const { aden_creds, directory } = yield* setup
       const empty = Credential.fromApiKey({ id: "empty", apiKey: Redacted.make("x") })
       yield* save(directory, new Credential({ ...empty, keys: new Map() }))
-      assert.strictEqual((yield* aden_creds("token", "empty")).status, ExitStatus.notFound)
+      const ran = yield* aden_creds("token", "empty")
+      assert.strictEqual(ran.status, ExitStatus.notFound)
+      assert.strictEqual(
+        ran.stderr,
+        "error: Credential \"empty\" holds no token\n  Save it again with a token in it, or name another credential.\n"
+      )
     }).pipe(withAden()))
 })
 
@@ -477,7 +584,10 @@ describe("aden-creds emulator", () => {
       const { url } = yield* AdenEmulator
       const ran = yield* run(["emulator", "--port", new URL(url).port, "--json"])
       assert.strictEqual(ran.status, ExitStatus.usage)
-      assert.strictEqual(document(ErrorDocument, ran).error.setting, "port")
+      const { error } = document(ErrorDocument, ran)
+      assert.strictEqual(error.setting, "port")
+      assert.strictEqual(error.message, `port ${new URL(url).port} is in use on 127.0.0.1`)
+      assert.match(error.remedy, /1024 to 65535/)
     }).pipe(withAden()))
 })
 

@@ -2,9 +2,10 @@
  * Runs `aden-creds` as a user would, and holds what it wrote: in this process, or as a process of its own.
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"
+import { Credential, CredentialStorage, EncryptedFileStorage } from "aden-credentials"
 import { runAdenCreds } from "aden-credentials/cli"
 import { AdenEmulator } from "aden-credentials/emulator"
-import { ConfigProvider, Console, Effect, FileSystem, Redacted, Schema, Sink, Stdio } from "effect"
+import { ConfigProvider, Console, DateTime, Effect, FileSystem, Redacted, Schema, Sink, Stdio } from "effect"
 import type { Layer } from "effect"
 import { FetchHttpClient } from "effect/http"
 import type { HttpClient } from "effect/http"
@@ -114,6 +115,28 @@ export const temporaryDirectory = Effect.flatMap(
   FileSystem.FileSystem,
   (fs) => fs.makeTempDirectoryScoped({ prefix: "aden-creds-test-" })
 ).pipe(Effect.provide(NodeServices.layer))
+
+/** Puts a credential into a cache under the key of the tests: one that Aden did not send just now. */
+export const save = (directory: string, credential: Credential) =>
+  Effect.flatMap(CredentialStorage, (storage) => storage.save(credential)).pipe(
+    Effect.provide(EncryptedFileStorage.layer({ directory, keys: [Redacted.make(encryptionKey)] })),
+    Effect.provide(NodeServices.layer)
+  )
+
+/** A token of Aden's hubspot that expires in two minutes: it is due. */
+export const dueCredential = Effect.map(
+  DateTime.now,
+  (now) =>
+    new Credential({
+      ...Credential.fromAccessToken({
+        id: "hubspot",
+        accessToken: Redacted.make("cached-token"),
+        expiresAt: DateTime.add(now, { minutes: 2 }),
+        provider: "hubspot"
+      }),
+      providerId: "aden_sync"
+    })
+)
 
 /** The seed server, and the settings to reach it. */
 export const seedServer = (dialect: "seed" | "hive") =>

@@ -1,10 +1,19 @@
 import { assert, describe, it } from "@effect/vitest"
 import { EmulatorDocument, ExitStatus, ListDocument } from "aden-credentials/cli"
 import { AdenEmulator, Fault } from "aden-credentials/emulator"
-import { Clock, Effect, Schedule, Schema } from "effect"
+import { Clock, Effect, Fiber, Schedule, Schema } from "effect"
 import { execFile } from "node:child_process"
 import { existsSync } from "node:fs"
-import { commandLine, document, emulatorEnvironment, isPlain, runProcess, temporaryDirectory } from "./harness.ts"
+import {
+  commandLine,
+  document,
+  dueCredential,
+  emulatorEnvironment,
+  isPlain,
+  runProcess,
+  save,
+  temporaryDirectory
+} from "./harness.ts"
 
 // What only a process of its own shows: streams, signals, and that it ends by itself.
 
@@ -63,39 +72,37 @@ describe("aden-creds as a process", () => {
       assert.isTrue(existsSync(`${home}/.hive/credentials/credentials/github.enc`))
     }).pipe(Effect.provide(AdenEmulator.layer())))
 
-  it.live("a due token is printed at once; the process waits for the renewal, then ends by itself", () =>
+  it.live("a due token is printed renewed, once its renewal has ended", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const environment = yield* emulatorEnvironment
       const directory = yield* temporaryDirectory
-      const token = runProcess(["token", "hubspot", "--directory", directory], environment)
-      yield* token
-      yield* Effect.sleep("9500 millis") // it is due from 9 s of its life of 15 s on, at the latest
+      yield* save(directory, yield* dueCredential)
       yield* aden.setFault(Fault.Latency({ duration: "1 second" }), { endpoint: "refresh" })
-      const first = yield* token
-      assert.match(first.stdout, /^aden-emulator\.\w+\.1\./)
+      const ran = yield* runProcess(["token", "hubspot", "--directory", directory], environment)
+      assert.match(ran.stdout, /^aden-emulator\.\w+\.2\./)
       assert.strictEqual(yield* aden.countRequests({ endpoint: "refresh" }), 1)
-      assert.match((yield* token).stdout, /^aden-emulator\.\w+\.2\./)
-    }).pipe(Effect.provide(AdenEmulator.layer({ integrations: [{ id: "hubspot", tokenLifetime: "15 seconds" }] }))))
+    }).pipe(Effect.provide(AdenEmulator.layer())))
 
-  it.live(
-    "a renewal that hangs holds the process for 5 s, not longer",
-    () =>
-      Effect.gen(function*() {
-        const aden = yield* AdenEmulator
-        const environment = yield* emulatorEnvironment
-        const directory = yield* temporaryDirectory
-        const token = runProcess(["token", "hubspot", "--directory", directory], environment)
-        yield* token
-        yield* Effect.sleep("9500 millis")
-        yield* aden.setFault(Fault.Hang(), { endpoint: "refresh" })
-        const { ms, result } = yield* timed(token)
-        assert.strictEqual(result.status, ExitStatus.done)
-        assert.match(result.stdout, /^aden-emulator\.\w+\.1\./)
-        assert.isBelow(ms, 9_000)
-      }).pipe(Effect.provide(AdenEmulator.layer({ integrations: [{ id: "hubspot", tokenLifetime: "15 seconds" }] }))),
-    40_000
-  )
+  it.live("a renewal that hangs holds the process for 5 s, not longer: the cached token, with a warning", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const environment = yield* emulatorEnvironment
+      const directory = yield* temporaryDirectory
+      yield* save(directory, yield* dueCredential)
+      yield* aden.setFault(Fault.Hang(), { endpoint: "refresh" })
+      const token = yield* Effect.forkChild(runProcess(["token", "hubspot", "--directory", directory], environment))
+      yield* Effect.repeat(aden.countRequests({ endpoint: "refresh" }), {
+        until: (count) => count > 0,
+        schedule: Schedule.spaced("50 millis")
+      })
+      const { ms, result } = yield* timed(Fiber.join(token))
+      assert.strictEqual(result.status, ExitStatus.done)
+      assert.strictEqual(result.stdout, "cached-token\n")
+      assert.match(result.stderr, /^warning: Serving a cached credential .* in time \(credential=hubspot\)\n$/)
+      assert.isBelow(ms, 8_000)
+      assert.strictEqual(yield* aden.countRequests({ endpoint: "refresh" }), 1)
+    }).pipe(Effect.provide(AdenEmulator.layer())))
 
   it.live("SIGINT ends a command that waits for Aden with 130, without a word", () =>
     Effect.gen(function*() {
@@ -140,10 +147,14 @@ describe("aden-creds as a process", () => {
       Effect.gen(function*() {
         const environment = yield* emulatorEnvironment
         const directory = yield* temporaryDirectory
-        const ran = yield* shell(`aden_creds token github --directory '${directory}' > /dev/full`, environment)
-        assert.strictEqual(ran.status, ExitStatus.unexpected)
-        assert.match(ran.stderr, /^error: The output cannot be written: ENOSPC\n {2}\S.*\n$/)
-      }).pipe(Effect.provide(AdenEmulator.layer()))
+        for (const command of ["token github", "list --json", "--help", "--version", "--completions bash"]) {
+          const ran = yield* shell(`aden_creds ${command} --directory '${directory}' > /dev/full`, environment)
+          assert.strictEqual(ran.status, ExitStatus.unexpected, command)
+          assert.match(ran.stderr, /^error: The output cannot be written: ENOSPC\n {2}\S.*\n$/, command)
+          assert.isTrue(isPlain(ran))
+        }
+      }).pipe(Effect.provide(AdenEmulator.layer())),
+    60_000
   )
 })
 

@@ -420,6 +420,31 @@ describe("paths", () => {
       }
     }).pipe(provideAden({ integrations: ids.map((id) => ({ id })) })))
 
+  it.effect("HEAD is answered as GET, without the body", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const paths = [
+        "/health",
+        "/v1/credentials",
+        "/v1/credentials/hubspot",
+        "/v1/credentials/hubspot/validate",
+        "/v1/credentials/nope",
+        "/integrations/slack/connect",
+        "/openapi.json",
+        "/nowhere"
+      ]
+      for (const path of paths) {
+        const got = yield* ask(`${aden.url}${path}`)
+        const head = yield* ask(`${aden.url}${path}`, { method: "HEAD" })
+        assert.strictEqual(head.status, got.status, path)
+        assert.strictEqual(head.headers.get("content-type"), got.headers.get("content-type"), path)
+        assert.strictEqual(head.text, "", path)
+      }
+      assert.strictEqual((yield* ask(`${aden.url}/v1/credentials`, { method: "HEAD", key: "" })).status, 401)
+      assert.strictEqual(yield* aden.countRequests({ endpoint: "health", method: "HEAD" }), 1)
+      assert.strictEqual((yield* ask(`${aden.url}/v1/credentials/hubspot/refresh`, { method: "HEAD" })).status, 404)
+    }).pipe(provideAden()))
+
   it.effect("unknown paths are JSON that no client takes for a missing integration", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
@@ -643,6 +668,51 @@ describe("the request log", () => {
         assert.notInclude(everything, secret)
       }
     }).pipe(provideAden()))
+
+  it.live(
+    "does not grow without end: the last 10,000 requests, tokens and usage reports are remembered",
+    () =>
+      Effect.gen(function*() {
+        const aden = yield* AdenEmulator
+        const agent = new http.Agent({ keepAlive: true, maxSockets: 8 })
+        const { hostname, port } = new URL(aden.url)
+        const report = (index: number) =>
+          Effect.callback<void, Error>((resume) => {
+            const request = http.request({
+              hostname,
+              port,
+              agent,
+              method: "POST",
+              path: "/v1/credentials/github/usage",
+              headers: {
+                ...usageHeaders,
+                authorization: "Bearer emulator-api-key",
+                "idempotency-key": `key-${index}`,
+                connection: "keep-alive"
+              }
+            }, (response) => response.resume().on("end", () => resume(Effect.void)))
+            request.on("error", (error) => resume(Effect.fail(error))).end(usageReport)
+          })
+        yield* Effect.forEach(Array.from({ length: 10_050 }, (_, index) => index), report, {
+          concurrency: 8,
+          discard: true
+        })
+        agent.destroy()
+        const requests = yield* aden.requests
+        assert.strictEqual(requests.length, 10_000)
+        assert.strictEqual(yield* aden.countRequests(), 10_000)
+        assert.strictEqual(requests.at(-1)?.integrationId, "github")
+        assert.isTrue(requests.every(({ idempotencyKey }) => idempotencyKey !== "key-0"), "the oldest are forgotten")
+        assert.strictEqual((yield* aden.usage).length, 10_000)
+
+        yield* Effect.replicateEffect(aden.connect("github"), 10_050, { discard: true })
+        const tokens = yield* aden.issuedTokens
+        assert.strictEqual(tokens.length, 10_000)
+        assert.strictEqual(tokens.at(-1)?.number, 10_051)
+        assert.strictEqual(tokens[0]?.number, 52)
+      }).pipe(provideAden({ integrations: [{ id: "github" }] })),
+    60_000
+  )
 
   it.effect("counts by endpoint, method, path, integration, tenant and status", () =>
     Effect.gen(function*() {

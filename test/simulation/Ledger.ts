@@ -109,6 +109,10 @@ class SeatRecord {
   clockChangedAt = -Infinity
   lists: Array<ListRecord> = []
   listCoolDownUntil = -Infinity
+  /** The answers in a row with which Aden was unavailable, and when there were enough of them to let it rest. */
+  unavailable = 0
+  unavailableAt = -Infinity
+  restsSince = -Infinity
   /** Where in the sequence the store in this seat was started. */
   startedAt = -1
   /** When a blocked credential was last checked by a read of this store. */
@@ -238,6 +242,7 @@ export class Ledger {
     record.newest.clear()
     record.invalidated.clear()
     record.rechecked.clear()
+    record.unavailable = 0
     record.startedAt = ++this.#sequence
     record.doubted.clear()
     record.announced.clear()
@@ -250,14 +255,43 @@ export class Ledger {
   requestStarted(seat: number, call: Call | undefined, exchange: Exchange): void {
     const { tenant } = this.#place(seat)
     this.note(() => `seat ${seat} -> ${exchange.endpoint} ${exchange.id ?? ""}`)
-    call?.exchanges.push(exchange)
+    if (call !== undefined && !isReport(exchange) && call.exchanges.push(exchange) > Model.attempts) {
+      this.violate(
+        "no more attempts than the client's policy",
+        `${call.kind} ${call.id ?? ""}: ${call.exchanges.length}`
+      )
+    }
+    this.#checkRest(seat, exchange)
     if (exchange.tenant !== tenant) {
       this.violate("never another tenant's", `a request for ${tenant} went out with the key of ${exchange.tenant}`)
     }
   }
 
+  /**
+   * Only answers in quick succession are counted, because a circuit forgets in the end, and nothing that failed without an answer:
+   * it may open sooner than is known here, never later.
+   */
+  #checkRest(seat: number, exchange: Exchange): void {
+    const record = this.#seat(seat)
+    if (isReport(exchange) || record.unavailable < Model.restAfter) return
+    const rested = this.#time.now() - record.restsSince
+    if (rested < Model.rest) {
+      this.violate("an Aden that is down is left alone for 30 s", `asked again after ${rested} ms`)
+    }
+    record.unavailable = 0
+  }
+
   answered(seat: number, exchange: Exchange): void {
     const now = this.#time.now()
+    if (!isReport(exchange)) {
+      const record = this.#seat(seat)
+      const isUnavailable = exchange.said?._tag === "Other" &&
+        (exchange.said.status >= 500 || exchange.said.status === 408)
+      if (now - record.unavailableAt > Model.rest) record.unavailable = 0
+      record.unavailable = isUnavailable ? record.unavailable + 1 : 0
+      record.unavailableAt = now
+      if (record.unavailable === Model.restAfter) record.restsSince = now
+    }
     if (exchange.date !== undefined) {
       const record = this.#seat(seat)
       const before = this.clockOffset(seat)
@@ -940,6 +974,13 @@ export class Ledger {
     }
   }
 
+  /** Nothing of a store goes on once its scope is closed. */
+  checkStopped(seat: number): void {
+    for (const { id, kind } of this.#seat(seat).calls) {
+      this.violate("nothing is left behind", `${kind} ${id ?? ""} goes on in a store that has ended`)
+    }
+  }
+
   /** Once Aden has been well for long enough, a connected integration answers a token. */
   checkRecovered(seat: number, id: string): void {
     const record = this.#seat(seat)
@@ -967,5 +1008,8 @@ export type OperationResult =
 /** Everything but what a sync or an explicit `validate` asks belongs to a renewal, of which there is one at a time. */
 const isRenewal = ({ kind, operation }: Call): boolean =>
   operation?.kind !== "sync" && !(kind === "validate" && operation?.kind === "validate")
+
+/** A report of how it went, or a look at Aden's health, is no question about a credential. */
+const isReport = ({ endpoint }: Exchange): boolean => endpoint === "usage" || endpoint === "health"
 
 const formatTime = (time: number): string => new Date(time).toISOString().slice(5, -1)

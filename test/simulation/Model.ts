@@ -181,6 +181,13 @@ export const shortestBackOff = (failures: number): number => 0.8 * Math.min(5_00
 export const backgroundFrom = (view: View): number =>
   view.lastFailure === undefined ? -Infinity : view.lastFailure.at + shortestBackOff(view.failures)
 
+/** How many requests a question is worth, all retries included. */
+export const attempts = 3
+
+/** After so many answers in a row with which Aden was unavailable it is not asked at all, and for how long, in ms. */
+export const restAfter = 5
+export const rest = 30_000
+
 /** A blocked credential is checked at most this often, in ms. */
 export const recheckInterval = 30_000
 

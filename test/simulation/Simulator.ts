@@ -48,14 +48,20 @@ export interface Run {
   readonly trace: ReadonlyArray<string>
 }
 
+/** What stands between the program and each store, for as long as the store's scope is open. */
+export type Alter = (store: CredentialStore["Service"]) => Effect.Effect<CredentialStore["Service"], never, Scope.Scope>
+
 /** Runs a program to its end, or to the first thing that is wrong. */
-export const run = (program: Program, options: { readonly isTraced?: boolean | undefined } = {}): Effect.Effect<Run> =>
+export const run = (
+  program: Program,
+  options: { readonly isTraced?: boolean | undefined; readonly alter?: Alter | undefined } = {}
+): Effect.Effect<Run> =>
   Effect.suspend(() => {
     const scheduler = new CountingScheduler()
     return Effect.scoped(
       Effect.flatMap(
         Layer.build(TestClock.layer()),
-        (context) => Effect.provideContext(simulate(program, scheduler, options.isTraced === true), context)
+        (context) => Effect.provideContext(simulate(program, scheduler, options), context)
       )
     ).pipe(
       Effect.provideService(Scheduler.Scheduler, scheduler),
@@ -72,7 +78,14 @@ export const run = (program: Program, options: { readonly isTraced?: boolean | u
 /** When every run begins, in ms. */
 const epoch = Date.UTC(2026, 0, 1)
 
-const simulate = Effect.fnUntraced(function*(program: Program, scheduler: CountingScheduler, isTraced: boolean) {
+const simulate = Effect.fnUntraced(function*(
+  program: Program,
+  scheduler: CountingScheduler,
+  { alter = Effect.succeed, isTraced = false }: {
+    readonly isTraced?: boolean | undefined
+    readonly alter?: Alter | undefined
+  }
+) {
   const { config, seed, steps } = program
   const timers = yield* TestClock.testClockWith(Effect.succeed)
   yield* timers.setTime(epoch)
@@ -86,7 +99,7 @@ const simulate = Effect.fnUntraced(function*(program: Program, scheduler: Counti
     timer: () => timers.currentTimeMillisUnsafe() - epoch,
     isTraced
   })
-  const world = new World({ config, aden, ledger, timers, scheduler, clock })
+  const world = new World({ config, aden, ledger, timers, scheduler, clock, alter })
   yield* Effect.gen(function*() {
     yield* world.open
     for (const [index, step] of steps.entries()) {
@@ -134,6 +147,7 @@ class World {
   readonly #timers: TestClock.TestClock
   readonly #clock: SuspendableClock
   readonly #scheduler: CountingScheduler
+  readonly #alter: Alter
   readonly #scope = Scope.makeUnsafe()
   readonly #storages: Array<CredentialStorage["Service"]> = []
   readonly #processes: Array<Process> = []
@@ -146,6 +160,7 @@ class World {
     readonly timers: TestClock.TestClock
     readonly clock: SuspendableClock
     readonly scheduler: CountingScheduler
+    readonly alter: Alter
   }) {
     this.#config = options.config
     this.#aden = options.aden
@@ -153,6 +168,7 @@ class World {
     this.#timers = options.timers
     this.#clock = options.clock
     this.#scheduler = options.scheduler
+    this.#alter = options.alter
   }
 
   get open(): Effect.Effect<void> {
@@ -394,7 +410,8 @@ class World {
         )
       )
       const scope = Scope.makeUnsafe()
-      const store = Context.get(yield* Effect.orDie(Layer.buildWithScope(layer, scope)), CredentialStore)
+      const context = yield* Effect.orDie(Layer.buildWithScope(layer, scope))
+      const store = yield* Scope.provide(this.#alter(Context.get(context, CredentialStore)), scope)
       yield* Stream.runForEach(store.changes, (event) => Effect.sync(() => this.#ledger.event(seat, event))).pipe(
         Effect.forkIn(scope, { startImmediately: true })
       )
@@ -411,8 +428,9 @@ class World {
       if (closing.pollUnsafe() === undefined) yield* this.#advance(5_000)
       if (closing.pollUnsafe() === undefined) {
         this.#ledger.violate("a store ends within 5 s", "its scope is still closing")
-        yield* Fiber.interrupt(closing)
+        yield* Effect.forkDetach(Fiber.interrupt(closing))
       }
+      this.#ledger.checkStopped(seat)
     })
   }
 }

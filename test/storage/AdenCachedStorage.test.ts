@@ -198,12 +198,6 @@ describe("AdenCachedStorage: when Aden is asked", () => {
       assert.notStrictEqual(tokenOf(Option.some(answered)), "at hand")
       assert.deepInclude(answered, { alias: "work", description: "mine", tags: ["a"] })
     }).pipe(Effect.provide(AdenEmulator.layer(forever))))
-
-  it.effect("a cacheTtl of zero is refused when the layer is built", () =>
-    Effect.gen(function*() {
-      const error = yield* Effect.flip(cacheOver(yield* memory(), { cacheTtl: 0 }))
-      assert.deepInclude(error, { _tag: "AdenConfigError", setting: "cacheTtl" })
-    }).pipe(Effect.provide(AdenEmulator.layer(forever))))
 })
 
 describe("AdenCachedStorage: when Aden cannot answer", () => {

@@ -1137,7 +1137,7 @@ describe("EncryptedFileStorage", () => {
             fs.writeFileSync(stateFile(directory), text)
             assert.deepStrictEqual(yield* storage.loadState("x"), CredentialState.initial)
             yield* storage.save(apiKey("x"))
-            assert.deepStrictEqual(yield* storage.loadState("x"), new CredentialState({ generation: 1 }))
+            assert.deepStrictEqual(yield* storage.loadState("x"), new CredentialState({ generation: 1, account: {} }))
             assert.strictEqual(JSON.parse(fs.readFileSync(stateFile(directory), "utf8")).generation, 1)
           }))
         })
@@ -1159,7 +1159,11 @@ describe("EncryptedFileStorage", () => {
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory
         yield* inDirectory(directory)((storage) => storage.save(apiKey("x")))
-        assert.deepStrictEqual(JSON.parse(fs.readFileSync(stateFile(directory), "utf8")), { id: "x", generation: 1 })
+        assert.deepStrictEqual(JSON.parse(fs.readFileSync(stateFile(directory), "utf8")), {
+          id: "x",
+          generation: 1,
+          account: {}
+        })
       }))
 
     it.effect("is counted up before the new credential can be seen", () =>

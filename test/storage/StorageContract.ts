@@ -210,9 +210,12 @@ export const suite = <E>(name: string, layer: Layer.Layer<CredentialStorage, E>)
           yield* storage.save(apiKey("x", "1"))
           yield* storage.saveState("x", blocked)
           yield* storage.save(apiKey("x", "2"))
-          assert.deepStrictEqual(yield* storage.loadState("x"), new CredentialState({ ...blocked, generation: 2 }))
+          assert.deepStrictEqual(
+            yield* storage.loadState("x"),
+            new CredentialState({ ...blocked, generation: 2, account: {} })
+          )
           yield* storage.saveState("x", CredentialState.initial)
-          assert.deepStrictEqual(yield* storage.loadState("x"), new CredentialState({ generation: 2 }))
+          assert.deepStrictEqual(yield* storage.loadState("x"), new CredentialState({ generation: 2, account: {} }))
         })))
 
       it.effect("given to a save, it is saved with the entry", () =>
@@ -220,10 +223,36 @@ export const suite = <E>(name: string, layer: Layer.Layer<CredentialStorage, E>)
           const state = new CredentialState({ generation: 40, lastConfirmed: DateTime.makeUnsafe(5_000) })
           yield* storage.saveState("x", new CredentialState({ generation: 0, lastError: "AdenUnavailable" }))
           yield* storage.save(apiKey("x", "1"), { state })
-          assert.deepStrictEqual(yield* storage.loadState("x"), new CredentialState({ ...state, generation: 1 }))
+          assert.deepStrictEqual(
+            yield* storage.loadState("x"),
+            new CredentialState({ ...state, generation: 1, account: {} })
+          )
           yield* storage.saveMany([apiKey("x", "2"), apiKey("y", "1")], { state })
-          assert.deepStrictEqual(yield* storage.loadState("x"), new CredentialState({ ...state, generation: 2 }))
-          assert.deepStrictEqual(yield* storage.loadState("y"), new CredentialState({ ...state, generation: 1 }))
+          assert.deepStrictEqual(
+            yield* storage.loadState("x"),
+            new CredentialState({ ...state, generation: 2, account: {} })
+          )
+          assert.deepStrictEqual(
+            yield* storage.loadState("y"),
+            new CredentialState({ ...state, generation: 1, account: {} })
+          )
+        })))
+
+      it.effect("says whose account the saved credential is, whatever a writer of the state says", () =>
+        withStorage(Effect.fnUntraced(function*(storage) {
+          const token = Credential.fromAccessToken({
+            id: "x",
+            accessToken: Redacted.make("t"),
+            provider: "google",
+            alias: "Work"
+          })
+          yield* storage.save(token, { state: CredentialState.initial })
+          yield* storage.saveState("x", new CredentialState({ generation: 0, account: { provider: "slack" } }))
+          assert.deepStrictEqual((yield* storage.loadState("x")).account, { provider: "google", alias: "Work" })
+          yield* storage.saveMany([token])
+          assert.deepStrictEqual((yield* storage.loadState("x")).account, { provider: "google", alias: "Work" })
+          yield* storage.saveState("y", new CredentialState({ generation: 0, account: { provider: "slack" } }))
+          assert.isUndefined((yield* storage.loadState("y")).account)
         })))
 
       it.effect("goes with its entry, and without one too", () =>
@@ -297,7 +326,10 @@ export const suite = <E>(name: string, layer: Layer.Layer<CredentialStorage, E>)
           }
           for (const id of confusableIds) {
             assert.strictEqual(valueOf(yield* storage.load(id)), `value of ${id}`)
-            assert.deepStrictEqual(yield* storage.loadState(id), new CredentialState({ generation: 1, lastError: id }))
+            assert.deepStrictEqual(
+              yield* storage.loadState(id),
+              new CredentialState({ generation: 1, account: {}, lastError: id })
+            )
           }
           assert.sameMembers([...yield* storage.list], confusableIds)
           const others = confusableIds.filter((id) => id !== "a_b")

@@ -1,6 +1,7 @@
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { AdenEmulator } from "../../emulator/AdenEmulator.ts"
 import { EmulatorDocument } from "../documents.ts"
@@ -8,10 +9,15 @@ import { endWith, ExitStatus } from "../ExitStatus.ts"
 import { reportingFailures } from "../failureReport.ts"
 import { answer } from "../rootCommand.ts"
 
+const portOf = (text: string): Option.Option<number> =>
+  /^\d{1,5}$/.test(text) && Number(text) <= 65_535 ? Option.some(Number(text)) : Option.none()
+
 export const emulatorCommand = Command.make(
   "emulator",
   {
-    port: Flag.Int("port").pipe(
+    port: Flag.String("port").pipe(
+      Flag.filterMap(portOf, () => "Expected a port: a whole number from 1 to 65535, or 0 for any free one"),
+      Flag.withMetavar("<port>"),
       Flag.withDescription("The port on 127.0.0.1; 0 is any free one"),
       Flag.withDefault(0)
     )

@@ -20,7 +20,7 @@ export const syncCommand = Command.make(
   {},
   Effect.fnUntraced(
     function*() {
-      const outcome = grouped(yield* syncWithProgress)
+      const outcome = grouped(byId(yield* syncWithProgress))
       const now = yield* DateTime.now
       yield* answer(
         SyncDocument,
@@ -53,6 +53,12 @@ const syncWithProgress = Effect.scoped(Effect.gen(function*() {
   )
 }))
 
+/** Integrations answer in any order, and a report is read and compared. */
+const byId = (events: ReadonlyArray<SyncEvent>): ReadonlyArray<SyncEvent> => {
+  const keyOf = (event: SyncEvent) => "id" in event ? event.id ?? "" : ""
+  return events.toSorted((a, b) => keyOf(a) < keyOf(b) ? -1 : keyOf(a) > keyOf(b) ? 1 : 0)
+}
+
 type Outcome = ReturnType<typeof grouped>
 
 const grouped = (events: ReadonlyArray<SyncEvent>) => ({
@@ -83,7 +89,7 @@ const textOf = ({ failed, removed, skipped, synced }: Outcome, stdout: OutputStr
       detail: expirySentence(expiresAt, now)
     })),
     ...skipped.map((event): Row => ({ integration: event.id ?? "-", outcome: "skipped", detail: reasonOf(event) })),
-    ...failed.map(({ error, id }): Row => ({ integration: id, outcome: "failed", detail: error.message })),
+    ...failed.map(({ error, id }): Row => ({ integration: id, outcome: "failed", detail: detailsOf(error).message })),
     ...removed.map(({ id }): Row => ({ integration: id, outcome: "removed", detail: "Aden no longer has it" }))
   ]
   const counts =

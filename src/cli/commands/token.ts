@@ -3,11 +3,10 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import { CredentialKeyNotFound } from "../../CredentialError.ts"
-import { CredentialStore } from "../../CredentialStore.ts"
 import { expiryOf, TokenDocument } from "../documents.ts"
 import { reportingFailures } from "../failureReport.ts"
-import { storeWithAden } from "../layers.ts"
 import { ref } from "../refArgument.ts"
+import { renewedRead } from "../renewedRead.ts"
 import { answer } from "../rootCommand.ts"
 
 export const tokenCommand = Command.make(
@@ -15,9 +14,7 @@ export const tokenCommand = Command.make(
   { ref },
   Effect.fnUntraced(
     function*({ ref }) {
-      const store = yield* CredentialStore
-      // not `store.token`: the document has the token and its expiry from one credential
-      const credential = yield* store.get(ref)
+      const credential = yield* renewedRead(ref)
       const key = credential.defaultKey
       if (key === undefined) return yield* new CredentialKeyNotFound({ ref })
       const token = Redacted.value(key.value)
@@ -28,7 +25,6 @@ export const tokenCommand = Command.make(
         () => `${token}\n`
       )
     },
-    Effect.provide(storeWithAden),
     reportingFailures
   )
 ).pipe(

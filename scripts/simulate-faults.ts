@@ -1,0 +1,138 @@
+/**
+ * Shows that the simulation finds what it is there to find: puts one fault at a time into a copy of the store and runs seeds
+ * until one fails.
+ *
+ *     npm run simulate:faults
+ *     npm run simulate:faults -- --fault "serves what has expired"
+ *
+ * Exits 1 when a fault is not found, or when the code it is put into has changed so that it cannot be.
+ */
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { Console, Effect, FileSystem, Option, Path, Schema, Stream } from "effect"
+import { Command, Flag } from "effect/cli"
+import { ChildProcess } from "effect/process"
+import { availableParallelism } from "node:os"
+import type { Fault, Patch } from "../test/simulation/Faults.ts"
+import { faults, patched } from "../test/simulation/Faults.ts"
+
+// ---------------------------------------------------------------------------------------------------------------------
+// One fault
+// ---------------------------------------------------------------------------------------------------------------------
+
+interface Finding {
+  readonly fault: string
+  /** The rule that was broken; absent when nothing was found. */
+  readonly rule: string | undefined
+  readonly firstSeed: number | undefined
+  readonly seeds: number
+  /** Why the fault could not be put in, or its seeds not be run. */
+  readonly problem: string | undefined
+}
+
+/** What `simulate.ts --json` prints. */
+const Report = Schema.fromJsonString(Schema.Struct({
+  runs: Schema.Int,
+  failures: Schema.Array(Schema.Struct({ seed: Schema.Int, violation: Schema.Struct({ rule: Schema.String }) }))
+}))
+
+const root = new URL("..", import.meta.url)
+
+/** What a copy consists of; packages are found in the repository, inside which the copies are. */
+const copied = ["src", "test/simulation", "scripts/simulate.ts"]
+
+const putIn = Effect.fnUntraced(function*(folder: string, patches: ReadonlyArray<Patch>) {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  for (const patch of patches) {
+    const file = path.join(folder, patch.file)
+    const source = patched(yield* fs.readFileString(file), patch)
+    if (source === undefined) return `${patch.file} does not have exactly once: ${patch.from}`
+    yield* fs.writeFileString(file, source)
+  }
+  return undefined
+})
+
+const find = Effect.fnUntraced(function*(fault: Fault, seeds: number) {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const home = yield* path.fromFileUrl(root)
+  const none: Finding = { fault: fault.name, rule: undefined, firstSeed: undefined, seeds: 0, problem: undefined }
+  const folder = yield* fs.makeTempDirectoryScoped({ directory: home, prefix: ".simulation-" })
+  for (const item of copied) {
+    yield* fs.makeDirectory(path.dirname(path.join(folder, item)), { recursive: true })
+    yield* fs.copy(path.join(home, item), path.join(folder, item))
+  }
+  const problem = yield* putIn(folder, fault.patches)
+  if (problem !== undefined) return { ...none, problem }
+  const child = yield* ChildProcess.make(process.execPath, [
+    "--stack-trace-limit=0",
+    "--import",
+    "tsx",
+    path.join(folder, "scripts/simulate.ts"),
+    "--until-failure",
+    "--seeds",
+    String(seeds),
+    "--json"
+  ], { cwd: home, stderr: "ignore" })
+  const output = yield* Stream.mkString(Stream.decodeText(child.stdout))
+  return yield* Schema.decodeEffect(Report)(output.trim()).pipe(
+    Effect.map(({ failures: [first], runs }): Finding => ({
+      ...none,
+      rule: first?.violation.rule,
+      firstSeed: first?.seed,
+      seeds: runs
+    })),
+    Effect.orElseSucceed((): Finding => ({ ...none, problem: `no report: ${output.slice(0, 500)}` }))
+  )
+}, Effect.scoped)
+
+// ---------------------------------------------------------------------------------------------------------------------
+// The table
+// ---------------------------------------------------------------------------------------------------------------------
+
+const row = (cells: readonly [string, string, string, string]): string => {
+  const [fault, rule, first, seeds] = cells
+  return `${fault.padEnd(54)}${rule.padEnd(46)}${first.padStart(10)}${seeds.padStart(11)}`
+}
+
+const rowOf = ({ fault, firstSeed, problem, rule, seeds }: Finding): string =>
+  problem === undefined
+    ? row([fault, rule ?? "NOT FOUND", String(firstSeed ?? "-"), String(seeds)])
+    : `${fault.padEnd(54)}${problem}`
+
+const command = Command.make("simulate-faults", {
+  fault: Flag.String("fault").pipe(Flag.withDescription("Only this one, by its name"), Flag.optional),
+  seeds: Flag.Int("seeds").pipe(
+    Flag.withDescription("How many seeds to run at most for each"),
+    Flag.withDefault(2_000)
+  ),
+  jobs: Flag.Int("jobs").pipe(
+    Flag.withDescription("How many faults are looked for at a time"),
+    Flag.withDefault(availableParallelism())
+  ),
+  json: Flag.Boolean("json").pipe(Flag.withDescription("Prints the result as JSON"), Flag.withDefault(false))
+}, ({ fault, jobs, json, seeds }) =>
+  Effect.gen(function*() {
+    const chosen = faults.filter(({ name }) => Option.getOrElse(fault, () => name) === name)
+    if (chosen.length === 0) {
+      yield* Console.error(`There is no such fault. There are:\n${faults.map(({ name }) => `  ${name}`).join("\n")}`)
+      process.exitCode = 2
+      return
+    }
+    if (!json) yield* Console.log(row(["fault", "rule broken", "first seed", "seeds run"]))
+    const findings = yield* Effect.forEach(chosen, (item) =>
+      Effect.tap(find(item, seeds), (finding) => json ? Effect.void : Console.log(rowOf(finding))), {
+      concurrency: Math.max(1, jobs)
+    })
+    if (json) {
+      yield* Console.log(JSON.stringify(findings))
+    }
+    if (
+      findings.some(({ rule }) =>
+        rule === undefined
+      )
+    ) process.exitCode = 1
+  }))
+
+Command.run(command, { version: "1" }).pipe(Effect.provide(NodeServices.layer), NodeRuntime.runMain)

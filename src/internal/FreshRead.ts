@@ -1,0 +1,36 @@
+import * as Effect from "effect/Effect"
+import * as Effectable from "effect/Effectable"
+import type * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+
+/** One in so many reads in a generator is a step of the fiber, so that a loop of them lets others run. */
+const inlineReads = 512
+
+/**
+ * An effect that mostly has its answer at hand: `fresh` when it is run, or else `read`.
+ *
+ * A generator that yields an `Exit` goes on in the same step of its fiber, so `yield*` hands it over as soon as it is there.
+ */
+export class FreshRead<A, E> extends Effectable.Class<A, E> {
+  readonly #fresh: (fiber: Fiber.Fiber<unknown, unknown>) => Exit.Exit<A> | undefined
+  readonly #run: Effect.Effect<A, E>
+  #reads = 0
+
+  constructor(
+    fresh: (fiber: Fiber.Fiber<unknown, unknown>) => Exit.Exit<A> | undefined,
+    read: Effect.Effect<A, E>
+  ) {
+    super()
+    this.#fresh = fresh
+    this.#run = Effect.withFiber<A, E>((fiber) => fresh(fiber) ?? read)
+  }
+
+  override asEffect(): Effect.Effect<A, E> {
+    return this.#run
+  }
+
+  override [Symbol.iterator](): Effect.EffectIterator<Effect.Effect<A, E>> {
+    const fiber = ++this.#reads % inlineReads === 0 ? undefined : Fiber.getCurrent()
+    return ((fiber === undefined ? undefined : this.#fresh(fiber)) ?? this.#run)[Symbol.iterator]()
+  }
+}

@@ -1,0 +1,25 @@
+/**
+ * What a storage itself keeps in a state record: how often the entry was saved, and whose account it is.
+ */
+import type { Credential } from "../Credential.ts"
+import { CredentialState } from "../CredentialStorage.ts"
+
+/** The record that is stored with a save. */
+export const stateOfSave = (
+  credential: Credential,
+  before: CredentialState,
+  given: CredentialState = before
+): CredentialState => {
+  const { alias, integrationType } = credential
+  const account = {
+    ...(integrationType === undefined ? {} : { provider: integrationType }),
+    ...(alias === undefined ? {} : { alias })
+  }
+  return new CredentialState({ ...given, generation: before.generation + 1, account })
+}
+
+/** The record that is stored without a save. */
+export const stateWithoutSave = (given: CredentialState, { account, generation }: CredentialState): CredentialState => {
+  const { account: _, ...rest } = given
+  return new CredentialState({ ...rest, generation, ...(account === undefined ? {} : { account }) })
+}

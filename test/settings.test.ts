@@ -1,0 +1,88 @@
+/** Options that make no sense are refused when the layer is built, by their name, in one line that says what to write. */
+import { assert, describe, it } from "@effect/vitest"
+import {
+  AdenCachedStorage,
+  AdenClient,
+  AdenConfigError,
+  AdenSyncProvider,
+  CredentialProviders,
+  CredentialStore,
+  MemoryStorage,
+  TenantCredentials
+} from "aden-credentials"
+import { Duration, Effect, Layer, Redacted, type Scope } from "effect"
+import { FetchHttpClient } from "effect/http"
+import { NodeFiles } from "./storage/temporaryStorage.ts"
+
+const Client = (options: Partial<Parameters<typeof AdenClient.layer>[0]>) =>
+  AdenClient.layer({ baseUrl: "https://aden.example.com", apiKey: Redacted.make("key"), ...options }).pipe(
+    Layer.provide(FetchHttpClient.layer)
+  )
+
+const Store = (options: Parameters<typeof CredentialStore.layer>[0]) =>
+  CredentialStore.layer(options).pipe(Layer.provide([CredentialProviders.layerNone, MemoryStorage.layer()]))
+
+type Building = Effect.Effect<unknown, AdenConfigError, Scope.Scope>
+
+const settings: ReadonlyArray<readonly [string, (duration: Duration.Input) => Building]> = [
+  ["CredentialStore cacheTtl", (cacheTtl) => Layer.build(Store({ cacheTtl }))],
+  ["CredentialStore deadline", (deadline) => Layer.build(Store({ deadline }))],
+  ["CredentialStore maxStale", (maxStale) => Layer.build(Store({ maxStale }))],
+  ["CredentialStore.layerTest cacheTtl", (cacheTtl) => Layer.build(CredentialStore.layerTest([], { cacheTtl }))],
+  [
+    "AdenSyncProvider refreshBuffer",
+    (refreshBuffer) =>
+      Layer.build(AdenSyncProvider.layer({ refreshBuffer }).pipe(Layer.provide(AdenClient.layerTest({}))))
+  ],
+  ["AdenClient timeout", (timeout) => Layer.build(Client({ timeout }))],
+  ["AdenClient maxRetryAfter", (maxRetryAfter) => Layer.build(Client({ maxRetryAfter }))],
+  ["AdenClient circuitBreaker.openFor", (openFor) => Layer.build(Client({ circuitBreaker: { openFor } }))],
+  [
+    "AdenCachedStorage cacheTtl",
+    (cacheTtl) =>
+      Layer.build(
+        AdenCachedStorage.layer({ cacheTtl }).pipe(
+          Layer.provide(AdenSyncProvider.layer()),
+          Layer.provide(AdenClient.layerTest({})),
+          Layer.provide(MemoryStorage.layer())
+        )
+      )
+  ],
+  [
+    "TenantCredentials idleTimeToLive",
+    (idleTimeToLive) =>
+      Layer.build(TenantCredentials.layer({ idleTimeToLive }).pipe(Layer.provide([NodeFiles, FetchHttpClient.layer])))
+  ]
+]
+
+const senseless: ReadonlyArray<readonly [string, Duration.Input]> = [
+  ["negative", -1],
+  ["negative", "-5 seconds"],
+  ["NaN", Number.NaN],
+  ["zero", 0],
+  ["zero", "0 millis"],
+  ["infinite", Number.POSITIVE_INFINITY],
+  ["infinite", "Infinity"],
+  ["infinite", Duration.infinity],
+  ["infinite", "-Infinity"]
+]
+
+describe("durations", () => {
+  for (const [name, build] of settings) {
+    it.effect(`${name}: negative, NaN, zero and infinite are refused, by its name`, () =>
+      Effect.gen(function*() {
+        const setting = name.split(" ").at(-1) ?? ""
+        for (const [kind, duration] of senseless) {
+          const error = yield* Effect.flip(Effect.scoped(build(duration)))
+          assert.instanceOf(error, AdenConfigError, kind)
+          assert.strictEqual(error.setting, setting, kind)
+          assert.strictEqual(
+            error.message,
+            `${setting} is not a finite time above zero. Give ${setting} as a duration such as "30 seconds".`
+          )
+        }
+      }))
+
+    it.effect(`${name}: a time is accepted`, () => Effect.scoped(build("90 seconds")))
+  }
+})

@@ -1,0 +1,154 @@
+/**
+ * Faults that the simulation has to find when they are put into the store: see scripts/simulate-faults.ts.
+ */
+
+/** Some code of the store that is replaced. It has to be there exactly once. */
+export interface Patch {
+  readonly file: string
+  readonly from: string
+  readonly to: string
+}
+
+export interface Fault {
+  readonly name: string
+  readonly patches: readonly [Patch, ...Array<Patch>]
+}
+
+const entry = "src/internal/CredentialEntry.ts"
+const flights = "src/internal/SingleFlight.ts"
+const renewal = "src/internal/Renewal.ts"
+const synchronization = "src/internal/Synchronization.ts"
+
+export const faults: readonly [Fault, ...Array<Fault>] = [
+  {
+    name: "serves what has expired",
+    patches: [
+      {
+        file: entry,
+        from: "if (now >= this.#expiresAt || this.#isRejected) return \"expired\"",
+        to: "if (this.#isRejected) return \"expired\""
+      },
+      { file: entry, from: "return Math.min(\n      this.#expiresAt,\n", to: "return Math.min(\n" }
+    ]
+  },
+  {
+    name: "forgets how far Aden's clock is ahead",
+    patches: [{
+      file: "src/internal/freshness.ts",
+      from: "DateTime.toEpochMillis(credential.expiresAt) - offset",
+      to: "DateTime.toEpochMillis(credential.expiresAt)"
+    }]
+  },
+  {
+    name: "serves what is older than maxStale",
+    patches: [{ file: entry, from: "this.confirmedAt + maxStale", to: "Infinity" }]
+  },
+  {
+    name: "serves what was invalidated",
+    patches: [{ file: entry, from: "this.#rejected = this.credential?.defaultKey?.value", to: "" }]
+  },
+  {
+    name: "ignores that it is blocked",
+    patches: [
+      { file: entry, from: "if (this.state.blockedSince !== undefined) return \"blocked\"", to: "" },
+      {
+        file: entry,
+        from: "if (this.state.blockedSince === undefined && !this.#isRejected)",
+        to: "if (!this.#isRejected)"
+      }
+    ]
+  },
+  {
+    name: "checks a blocked one at every read",
+    patches: [{ file: renewal, from: "entry.coolDownLeft(now) <= 0 &&\n      now >= entry.nextCheckAt", to: "true" }]
+  },
+  {
+    name: "asks for every caller, without single flight or lock",
+    patches: [
+      {
+        file: flights,
+        from: "return flight === undefined\n          ? this.#launch(key, effect, this.#current,",
+        to: "return this.#current.size >= 0\n          ? this.#launch(key, effect, this.#current,"
+      },
+      {
+        file: renewal,
+        from: "table.storage.withLock(entry.id, this.#renew(entry, force, entry.state.blockedSince !== undefined))",
+        to: "this.#renew(entry, force, entry.state.blockedSince !== undefined)"
+      }
+    ]
+  },
+  {
+    name: "ends a request when one of its callers leaves",
+    patches: [{ file: flights, from: "if (flight.waiters > 0) return Effect.void", to: "" }]
+  },
+  {
+    name: "goes on asking when every caller has left",
+    patches: [{ file: flights, from: "if (flight.waiters > 0) return Effect.void", to: "return Effect.void" }]
+  },
+  {
+    name: "answers a forced refresh with one from before",
+    patches: [{
+      file: renewal,
+      from: "this.#flights.runAfresh(entry.id, this.#renewal(entry, true))",
+      to: "this.#flights.run(entry.id, this.#renewal(entry, true))"
+    }]
+  },
+  {
+    name: "forgets the rate limit",
+    patches: [{ file: renewal, from: "return left > 0 ? Effect.fail", to: "return left > Infinity ? Effect.fail" }]
+  },
+  {
+    name: "forgets the back-off",
+    patches: [{
+      file: entry,
+      from: "this.nextAttemptAt = yield* this.#backOff.until(now, { _tag: \"Failed\", error: error._tag })",
+      to: "yield* this.#backOff.until(now, { _tag: \"Failed\", error: error._tag })"
+    }]
+  },
+  {
+    name: "waits without end",
+    patches: [{ file: renewal, from: "duration: this.#deadline,\n", to: "duration: \"1 hour\",\n" }]
+  },
+  {
+    name: "lets an old answer undo what the program did",
+    patches: [{
+      file: renewal,
+      from: "if (entry.epoch !== asked.epoch) return credential\n",
+      to: ""
+    }, { file: renewal, from: "{ expectedGeneration: generation, state: saved }", to: "{ state: saved }" }]
+  },
+  {
+    name: "lets what a sync fetched win over what is newer",
+    patches: [
+      {
+        file: synchronization,
+        from: "expectedGenerations: new Map(current.map(({ credential, generation }) => [credential.id, generation])),",
+        to: ""
+      }
+    ]
+  },
+  {
+    name: "lets a sync overwrite the program's own",
+    patches: [{
+      file: synchronization,
+      from: "Option.isSome(stored.success) && this.#table.providerOf(stored.success.value) !== provider",
+      to: "Option.isSome(stored.success) && provider === undefined"
+    }]
+  },
+  {
+    name: "removes what one answer says is missing",
+    patches: [{
+      file: renewal,
+      from: "if (listed.some((item) => item.provider === provider && item.account.id === entry.id))",
+      to: "if (listed.length < 0)"
+    }]
+  },
+  {
+    name: "leaves its requests behind when it ends",
+    patches: [{ file: renewal, from: "return this.#flights.shutdown(grace)", to: "return Effect.void" }]
+  }
+]
+
+/** The file with the patch in it; `undefined` when what it replaces is not there exactly once. */
+export const patched = (source: string, { from, to }: Patch): string | undefined =>
+  source.split(from).length === 2 ? source.replace(from, () => to) : undefined

@@ -1,0 +1,170 @@
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Schema, Stream } from "effect"
+import { ChildProcess } from "effect/process"
+import { readdirSync, readFileSync } from "node:fs"
+import { fileURLToPath } from "node:url"
+import { faults, patched } from "./Faults.ts"
+import type { Config, Program, Step } from "./Program.ts"
+import { generate } from "./Program.ts"
+import { shrink } from "./Shrink.ts"
+import type { Alter } from "./Simulator.ts"
+import { run } from "./Simulator.ts"
+
+const root = fileURLToPath(new URL("../..", import.meta.url))
+
+/** What `simulate.ts --json` prints. */
+const Report = Schema.fromJsonString(Schema.Struct({
+  runs: Schema.Int,
+  failures: Schema.Array(Schema.Struct({
+    seed: Schema.Int,
+    violation: Schema.Struct({ rule: Schema.String, detail: Schema.String })
+  }))
+}))
+
+/** What `simulate-faults.ts --json` prints. */
+const Findings = Schema.fromJsonString(Schema.Array(Schema.Struct({ rule: Schema.String })))
+
+const seeds = 2_000
+
+describe("simulation", () => {
+  it.live(`no rule is broken in ${seeds} random programs`, () =>
+    Effect.gen(function*() {
+      const script = yield* ChildProcess.make(
+        process.execPath,
+        ["--import", "tsx", "scripts/simulate.ts", "--seeds", String(seeds), "--json"],
+        { cwd: root, stderr: "ignore" }
+      )
+      const report = yield* Schema.decodeEffect(Report)(yield* Stream.mkString(Stream.decodeText(script.stdout)))
+      assert.deepStrictEqual(
+        report.failures.map(({ seed, violation }) =>
+          `${violation.rule}: ${violation.detail}. To replay it: npm run simulate -- --seed ${seed}`
+        ),
+        []
+      )
+      assert.strictEqual(report.runs, seeds)
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)), 300_000)
+
+  it.live("a seed takes the same course each time", () =>
+    Effect.gen(function*() {
+      for (let seed = 1; seed <= 20; seed++) {
+        const first = yield* run(generate(seed), { isTraced: true })
+        const second = yield* run(generate(seed), { isTraced: true })
+        assert.isAbove(first.trace.length, 5)
+        assert.deepStrictEqual(second, first)
+      }
+    }))
+
+  it.live("a program that breaks a rule is made smaller until nothing can be left out", () =>
+    Effect.gen(function*() {
+      const rule = "some operations ask nobody"
+      const runNosy = (program: Program) => run(program, { alter: nosy })
+      assert.strictEqual((yield* runNosy(noisy)).violation?.rule, rule)
+      const { steps, ...smaller } = yield* shrink(noisy, { rule, budget: 1_500, run: runNosy })
+      // what is explained has to be known, for which time has to pass
+      assert.deepStrictEqual(steps.slice(-2).map(({ _tag }) => _tag), ["Advance", "Explain"])
+      assert.strictEqual(steps.length, 3)
+      assert.strictEqual((yield* runNosy({ ...smaller, steps })).violation?.rule, rule)
+      assert.isUndefined((yield* run(noisy)).violation)
+    }))
+})
+
+describe("faults", () => {
+  it("each can be put into the store as it is", () => {
+    for (const { name, patches } of faults) {
+      const sources = new Map<string, string>()
+      for (const patch of patches) {
+        const source = sources.get(patch.file) ?? readFileSync(`${root}/${patch.file}`, "utf8")
+        const result = patched(source, patch)
+        assert(result !== undefined, `"${name}" cannot be put in: ${patch.file} does not have once: ${patch.from}`)
+        sources.set(patch.file, result)
+      }
+    }
+  })
+
+  it.live("one is found in a copy that is gone afterwards", () =>
+    Effect.gen(function*() {
+      const before = readdirSync(root)
+      const script = yield* ChildProcess.make(
+        process.execPath,
+        ["--import", "tsx", "scripts/simulate-faults.ts", "--fault", "serves what has expired", "--json"],
+        { cwd: root, stderr: "ignore" }
+      )
+      const output = yield* Stream.mkString(Stream.decodeText(script.stdout))
+      const [finding] = yield* Schema.decodeEffect(Findings)(output)
+      assert.strictEqual(finding?.rule, "never an expired token")
+      assert.strictEqual(yield* script.exitCode, 0)
+      assert.deepStrictEqual(readdirSync(root), before)
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)), 120_000)
+})
+
+describe("Simulator", () => {
+  it.live("finds it when a fiber is left behind", () =>
+    breaks("nothing is left behind", (store) => Effect.as(Effect.forkDetach(Effect.never), store)))
+
+  it.live("finds it when a store takes too long to end", () =>
+    breaks(
+      "a store ends within 5 s",
+      (store) => Effect.as(Effect.addFinalizer(() => Effect.sleep("6 seconds")), store)
+    ))
+
+  it.live("finds it when a store never comes to rest", () =>
+    breaks("no endless loops", (store) => Effect.as(Effect.forkScoped(Effect.forever(Effect.yieldNow)), store)))
+
+  const breaks = Effect.fnUntraced(function*(rule: string, alter: Alter) {
+    const { violation } = yield* run({ ...noisy, steps: [] }, { alter })
+    assert.strictEqual(violation?.rule, rule)
+  })
+})
+
+/** Asks Aden to renew what somebody only wants to have explained. */
+const nosy: Alter = (store) =>
+  Effect.succeed({
+    ...store,
+    explain: (ref) => Effect.tap(store.explain(ref), () => Effect.ignore(store.refresh(ref)))
+  })
+
+const config: Config = {
+  seats: [{ tenant: "acme", storage: 0 }],
+  integrations: [
+    { id: "hubspot", provider: "hubspot", alias: undefined, lifetime: 3_600_000 },
+    { id: "github", provider: "github", alias: undefined, lifetime: undefined }
+  ],
+  hasSharedLock: true,
+  renewsOnGet: true,
+  clockSkew: 0,
+  latency: 40,
+  autoRefresh: true,
+  cacheTtl: 300_000,
+  deadline: 30_000,
+  maxStale: 86_400_000,
+  refreshBuffer: 300_000,
+  reportsUsage: false
+}
+
+const reading = (ref: string): Step => ({
+  _tag: "Read",
+  seat: 0,
+  reads: [{ ref, method: "get" }, { ref, method: "token" }, { ref, method: "token" }]
+})
+
+const noisy: Program = {
+  seed: 1,
+  config,
+  steps: [
+    { _tag: "Sync", seat: 0 },
+    { _tag: "Advance", duration: 1_234 },
+    reading("github"),
+    reading("hubspot"),
+    { _tag: "Advance", duration: 5_678 },
+    { _tag: "Explain", seat: 0, ref: "hubspot" },
+    { _tag: "Validate", seat: 0, ref: "github" },
+    { _tag: "Fault", rule: { endpoint: "list", id: undefined, times: 1, kind: { _tag: "NoDate" } } },
+    { _tag: "Advance", duration: 4_000_123 },
+    { _tag: "Heal" },
+    reading("github"),
+    reading("hubspot"),
+    { _tag: "Advance", duration: 1_000 },
+    { _tag: "Refresh", seat: 0, ref: "hubspot" }
+  ]
+}

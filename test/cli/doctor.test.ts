@@ -158,6 +158,22 @@ describe("aden-creds doctor", () => {
         assert.include(failures[0]?.message, Object.keys(changed)[0] ?? "")
       }).pipe(withAden()))
 
+    it.live("a key file that others can read is a failure of 2, with the command that mends it", () =>
+      Effect.gen(function*() {
+        const { examine } = yield* setup
+        const home = yield* temporaryDirectory
+        const file = path.join(home, ".hive", "secrets", "credential_key")
+        fs.mkdirSync(path.dirname(file), { recursive: true })
+        fs.writeFileSync(file, encryptionKey, { mode: 0o644 })
+        const settings = { HIVE_CREDENTIAL_KEY: undefined, HOME: home }
+        const { failures, status } = yield* examine(settings)
+        assert.strictEqual(status, ExitStatus.usage)
+        assert.deepStrictEqual(failures.map(({ check }) => check), ["encryption key"])
+        assert.include(failures[0]?.remedy, `chmod 600 '${file}'`)
+        fs.chmodSync(file, 0o600)
+        assert.strictEqual((yield* examine(settings)).status, ExitStatus.done)
+      }).pipe(withAden()))
+
     it.live("without a key, files are not opened, and are not called broken", () =>
       Effect.gen(function*() {
         const { directory, examine } = yield* setup

@@ -122,3 +122,7 @@ export const worstOf = <E extends CommandFailure>(errors: ReadonlyArray<E>): E |
   const severityOf = (error: E) => bySeverity.indexOf(exitStatusOf(error))
   return errors.toSorted((a, b) => severityOf(b) - severityOf(a))[0]
 }
+
+/** The status that weighs most; `done` when there is none. */
+export const worstStatus = (statuses: ReadonlyArray<ExitStatus>): ExitStatus =>
+  bySeverity.findLast((status) => statuses.includes(status)) ?? ExitStatus.done

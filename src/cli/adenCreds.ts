@@ -21,6 +21,7 @@ import { printable } from "../internal/foreignText.ts"
 import type { OutputStream } from "./CommandOutput.ts"
 import { CommandOutput } from "./CommandOutput.ts"
 import { deleteCommand } from "./commands/delete.ts"
+import { doctorCommand } from "./commands/doctor.ts"
 import { emulatorCommand } from "./commands/emulator.ts"
 import { explainCommand } from "./commands/explain.ts"
 import { healthCommand } from "./commands/health.ts"
@@ -53,6 +54,7 @@ const command = rootCommand.pipe(Command.withSubcommands([
   explainCommand,
   healthCommand,
   keysCommand,
+  doctorCommand,
   emulatorCommand
 ]))
 

@@ -192,6 +192,44 @@ export const ExplainDocument = Schema.Struct({
 export const KeyDocument = Schema.Struct({ key: Schema.String })
 
 /**
+ * `keys rotate`: how many files are under the first key now, and which are not. `left` are those of tenants that have a key of
+ * their own.
+ *
+ * @since 0.1.0
+ * @category documents
+ */
+export const RotateDocument = Schema.Struct({
+  total: Schema.Int,
+  rotated: Schema.Int,
+  /** Under the first key already. */
+  unchanged: Schema.Int,
+  left: Schema.Array(Schema.Struct({ location: Schema.String })),
+  failed: Schema.Array(Schema.Struct({ location: Schema.String, error: ErrorDetails }))
+})
+
+/**
+ * `doctor`: what was looked at. A `failure` is for somebody to mend, and decides what the command ends with; a `warning` passes,
+ * or is put right, by itself; what is `skipped` could not be looked at because of a failure.
+ *
+ * @since 0.1.0
+ * @category documents
+ */
+export const DoctorDocument = Schema.Struct({
+  exitCode: Schema.Int,
+  findings: Schema.Array(Schema.Struct({
+    check: Schema.String,
+    status: Schema.Literals(["ok", "warning", "failure", "skipped"]),
+    message: Schema.String,
+    /** How to mend it. */
+    remedy: Text,
+    /** What the command ends with if this weighs most. */
+    exitCode: Schema.Int,
+    /** The files or folders that it is about. */
+    locations: Schema.Array(Schema.String)
+  }))
+})
+
+/**
  * `emulator`: how to reach it, printed once it listens.
  *
  * @since 0.1.0

@@ -6,6 +6,7 @@
 export { type AdenCredsEnvironment, runAdenCreds } from "./adenCreds.ts"
 export {
   DeleteDocument,
+  DoctorDocument,
   EmulatorDocument,
   ErrorDetails,
   ErrorDocument,
@@ -14,6 +15,7 @@ export {
   KeyDocument,
   ListDocument,
   RefreshDocument,
+  RotateDocument,
   SyncDocument,
   TokenDocument,
   ValidateDocument

@@ -42,14 +42,17 @@ export const paintStatus = (status: string, style: Style): (text: string) => str
   switch (status) {
     case "active":
     case "fresh":
+    case "ok":
     case "synced":
       return style.green
     case "due":
     case "expired":
     case "skipped":
     case "stale":
+    case "warning":
       return style.yellow
     case "failed":
+    case "failure":
     case "requires_reauth":
     case "unreadable":
       return style.red

@@ -1,7 +1,9 @@
 /**
  * The encrypted files of a folder: which of them is a credential's, and what it holds.
  */
+import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import { Buffer } from "node:buffer"
@@ -30,6 +32,14 @@ export type Located =
   | { readonly _tag: "Found"; readonly name: string; readonly stored: StoredCredential }
   | { readonly _tag: "Unreadable"; readonly name: string; readonly detail: string }
 
+/** Why no key opens a file. */
+export interface Unreadable {
+  readonly detail: string
+}
+
+/** Somebody else wrote a file that was about to be replaced. */
+export class WrittenMeanwhile extends Data.TaggedError("WrittenMeanwhile") {}
+
 const decodeUtf8 = (bytes: Uint8Array): Result.Result<string, string> =>
   Result.try({
     try: () => new TextDecoder("utf-8", { fatal: true }).decode(bytes),
@@ -47,13 +57,17 @@ export const makeCredentialFiles = (
   const decode = (plaintext: Uint8Array): Opened =>
     decodeUtf8(plaintext).pipe(Result.flatMap(decodeCredential), Result.flatMap(checkTenant(tenantId)))
 
-  const openOnce = (name: string): Effect.Effect<Option.Option<Opened>, StorageIoFailed | StorageInsecure> =>
+  /** The text of a file as it was encrypted, under any of these keys. */
+  const decryptOnce = (
+    name: string,
+    keys: FernetKeys
+  ): Effect.Effect<Option.Option<Result.Result<Uint8Array, string>>, StorageIoFailed | StorageInsecure> =>
     files.read(fileOf(name), maximumBytes).pipe(
       Effect.flatMap(Option.match({
         onNone: () => Effect.succeedNone,
         onSome: (bytes) =>
           Fernet.decrypt(keys, Buffer.from(bytes).toString("latin1")).pipe(
-            Effect.map(decode),
+            Effect.map(Result.succeed),
             Effect.catch((error) => Effect.succeed(Result.fail(error.message))),
             Effect.asSome
           )
@@ -61,6 +75,10 @@ export const makeCredentialFiles = (
       Effect.catchTag("FileTooLarge", () => Effect.succeedSome(Result.fail(tooLarge)))
     )
 
+  const openOnce = (name: string): Effect.Effect<Option.Option<Opened>, StorageIoFailed | StorageInsecure> =>
+    Effect.map(decryptOnce(name, keys), Option.map(Result.flatMap(decode)))
+
+  /** What a file holds, whoever's it is; none when there is no file. */
   const open = (name: string) =>
     files.rereadTorn(fileOf(name))(openOnce(name), (opened) => Option.exists(opened, Result.isFailure))
 
@@ -118,17 +136,48 @@ export const makeCredentialFiles = (
     return id
   })
 
-  const write = Effect.fnUntraced(function*(name: string, document: string) {
+  const write = Effect.fnUntraced(function*<E>(name: string, document: string, check: Effect.Effect<void, E>) {
     const token = Buffer.from(yield* Fernet.encrypt(keys, Buffer.from(document)), "latin1")
     if (token.length > maximumBytes) {
       return yield* new StorageRefused({ detail: "the credential is too large: encrypted, it may have 16 MiB" })
     }
-    yield* files.write(fileOf(name), token)
+    yield* files.write(fileOf(name), token, check)
+  })
+
+  /** The text of a file that is not under the first key; none when it is, or is not there. */
+  const staleText = Effect.fnUntraced(function*(name: string) {
+    if (Option.exists(yield* decryptOnce(name, [keys[0]]), Result.isSuccess)) return Option.none()
+    return yield* files.rereadTorn(fileOf(name))(decryptOnce(name, keys), Option.exists(Result.isFailure))
+  })
+
+  /** Whether a file can be put under the first key, and is not. */
+  const isStale = (name: string) => Effect.map(staleText(name), Option.exists(Result.isSuccess))
+
+  /**
+   * Puts a file under the first key, its text as it is to the byte. Fails with `WrittenMeanwhile`, and does nothing, when somebody
+   * wrote it while this was under way: Hive takes no lock.
+   */
+  const reencrypt = Effect.fnUntraced(function*<E>(
+    name: string,
+    check: Effect.Effect<void, E>
+  ): Effect.fn.Return<"Rotated" | "Unchanged" | Unreadable, StorageIoFailed | StorageInsecure | WrittenMeanwhile | E> {
+    const seen = yield* files.fingerprint(fileOf(name))
+    const text = yield* staleText(name)
+    if (Option.isNone(text)) return "Unchanged"
+    if (Result.isFailure(text.value)) return { detail: text.value.failure }
+    const token = Buffer.from(yield* Fernet.encrypt(keys, text.value.success), "latin1")
+    const isSame = Effect.filterOrFail(
+      files.fingerprint(fileOf(name)),
+      (now) => Equal.equals(now, seen),
+      () => new WrittenMeanwhile()
+    )
+    yield* files.write(fileOf(name), token, Effect.andThen(check, isSame))
+    return "Rotated"
   })
 
   const remove = (name: string) => files.remove(fileOf(name))
 
-  return { fileOf, locate, names, identify, openOwned, write, remove } as const
+  return { fileOf, open, locate, names, identify, openOwned, write, isStale, reencrypt, remove } as const
 }
 
 export type CredentialFiles = ReturnType<typeof makeCredentialFiles>

@@ -12,6 +12,7 @@ export const CurrentTenant = Context.Reference<string | undefined>("aden-credent
   defaultValue: () => undefined
 })
 
+const escapedId = /^~[0-9a-f]{64}$/
 const plainId = /^[a-z0-9][a-z0-9_-]{0,63}$/
 
 /** The folders of a directory that is no tenant's: tenants may have it as theirs in common with a program of its own. */
@@ -23,6 +24,10 @@ export const tenantDirectory = (path: Path.Path, directory: string, tenantId: st
   const isPlain = plainId.test(tenantId) && !reserved.has(tenantId) && canBeWritten(tenantId, path.sep === "\\")
   return path.join(directory, isPlain ? tenantId : escapedName(tenantId))
 }
+
+/** Whether a folder of the common directory can be a tenant's. */
+export const isTenantFolder = (name: string): boolean =>
+  escapedId.test(name) || (plainId.test(name) && !reserved.has(name))
 
 const apiKey = "ADEN_API_KEY"
 const variableName = /^\w+$/

@@ -54,8 +54,11 @@ export const makeIndexFile = (files: PrivateFiles, file: string, credentials: Cr
     return identified.map(({ id, name }) => ({ name, ids: id === undefined ? claims.get(name) ?? [] : [id] }))
   }
 
-  /** Brings the index up to date; `saved` are the credentials whose entry is new. */
-  const update = Effect.fnUntraced(function*(saved: ReadonlyMap<string, CredentialType>) {
+  /** Brings the index up to date; `saved` are the credentials whose entry is new. Not written when `check` fails. */
+  const update = Effect.fnUntraced(function*<E>(
+    saved: ReadonlyMap<string, CredentialType>,
+    check: Effect.Effect<void, E>
+  ) {
     const index = yield* read
     const now = yield* DateTime.now
     const nowText = JSON.stringify(formatTimestamp(now))
@@ -73,7 +76,7 @@ export const makeIndexFile = (files: PrivateFiles, file: string, credentials: Cr
         }
       }
     }
-    yield* files.write(file, Buffer.from(encodeIndex({ members: index.members, entries }, now)))
+    yield* files.write(file, Buffer.from(encodeIndex({ members: index.members, entries }, now)), check)
   })
 
   /** The ids of all files. One that neither it nor the index tells is listed by its name. */

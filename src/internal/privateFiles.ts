@@ -123,25 +123,64 @@ export const makePrivateFiles = Effect.gen(function*() {
   const syncFolder = (folder: string) =>
     fs.open(folder, { flag: "r" }).pipe(Effect.flatMap((handle) => handle.sync), Effect.scoped, Effect.ignore)
 
+  const temporaryIn = (folder: string) => path.join(folder, `.aden-${randomBytes(16).toString("hex")}.tmp`)
+
   /**
-   * Replaces a file: whoever reads it, or finds it after a crash at any moment, sees the old or the new content. Not
-   * interruptible: closing a file while the system still writes to it could write into another.
+   * Replaces a file: whoever reads it, or finds it after a crash at any moment, sees the old or the new content. When `check`
+   * fails, made just before the new content takes its place, the old stays. Not interruptible: closing a file while the system
+   * still writes to it could write into another.
    */
-  const write = Effect.fnUntraced(
-    function*(file: string, bytes: Uint8Array) {
-      const folder = path.dirname(file)
-      const temporary = path.join(folder, `.aden-${randomBytes(16).toString("hex")}.tmp`)
-      yield* open(temporary, "wx", 0o600).pipe(
-        Effect.flatMap((handle) => Effect.andThen(handle.writeAll(bytes), handle.sync)),
-        Effect.scoped,
-        Effect.andThen(fs.rename(temporary, file)),
-        Effect.onError(() => Effect.ignore(fs.remove(temporary)))
-      )
-      yield* syncFolder(folder)
-    },
-    Effect.uninterruptible,
-    (effect, file) => Effect.mapError(effect, failed(file))
-  )
+  const write = <E>(
+    file: string,
+    bytes: Uint8Array,
+    check: Effect.Effect<void, E>
+  ): Effect.Effect<void, E | StorageIoFailed> => {
+    const folder = path.dirname(file)
+    const temporary = temporaryIn(folder)
+    return open(temporary, "wx", 0o600).pipe(
+      Effect.flatMap((handle) => Effect.andThen(handle.writeAll(bytes), handle.sync)),
+      Effect.scoped,
+      Effect.mapError(failed(file)),
+      Effect.andThen(check),
+      Effect.andThen(Effect.mapError(fs.rename(temporary, file), failed(file))),
+      Effect.onError(() => Effect.ignore(fs.remove(temporary))),
+      Effect.andThen(syncFolder(folder)),
+      Effect.uninterruptible
+    )
+  }
+
+  /**
+   * Makes a file that is not there yet, with its content from the first moment on; false when there is one, or anything else in
+   * its place. Where the system has no hard links the content follows a moment later.
+   */
+  const create = (file: string, bytes: Uint8Array): Effect.Effect<boolean, StorageIoFailed> => {
+    const temporary = temporaryIn(path.dirname(file))
+    const writeTo = (place: string) =>
+      open(place, "wx", 0o600).pipe(Effect.flatMap((handle) => handle.writeAll(bytes)), Effect.scoped)
+    const isTaken = (error: PlatformError.PlatformError) => error.reason._tag === "AlreadyExists"
+    const link = fs.link(temporary, file).pipe(
+      Effect.catchIf((error) => !isTaken(error), () => writeTo(file)),
+      Effect.as(true),
+      Effect.catchIf(isTaken, () => Effect.succeed(false))
+    )
+    return writeTo(temporary).pipe(
+      Effect.mapError(failed(file)),
+      Effect.andThen(Effect.mapError(link, failed(file))),
+      Effect.ensuring(Effect.ignore(fs.remove(temporary))),
+      Effect.uninterruptible
+    )
+  }
+
+  /** Writes over the beginning of a file in place; false when there is none. */
+  const overwrite = (file: string, bytes: Uint8Array): Effect.Effect<boolean, StorageIoFailed> =>
+    open(file, "r+").pipe(
+      Effect.flatMap((handle) => handle.writeAll(bytes)),
+      Effect.scoped,
+      Effect.as(true),
+      Effect.catchIf(isNotFound, () => Effect.succeed(false)),
+      Effect.uninterruptible,
+      Effect.mapError(failed(file))
+    )
 
   /** Removes a file, or a link itself; `false` when there was none. */
   const remove = (file: string): Effect.Effect<boolean, StorageIoFailed> =>
@@ -155,7 +194,9 @@ export const makePrivateFiles = Effect.gen(function*() {
   /** The names, without the suffix, of what has this suffix in a folder; none of them when there is no folder. */
   const names = (folder: string, suffix: string): Effect.Effect<ReadonlyArray<string>, StorageIoFailed> =>
     fs.readDirectory(folder).pipe(
-      Effect.map((all) => all.flatMap((name) => name.endsWith(suffix) ? [name.slice(0, -suffix.length)] : [])),
+      Effect.map((all) =>
+        all.flatMap((name) => name.endsWith(suffix) ? [name.slice(0, name.length - suffix.length)] : [])
+      ),
       Effect.catchIf(isNotFound, () => Effect.succeed([])),
       Effect.mapError(failed(folder))
     )
@@ -199,6 +240,13 @@ export const makePrivateFiles = Effect.gen(function*() {
     return yield* new StorageIoFailed({ location: cleanText(folder), detail: "is a link to nothing" })
   })
 
+  /** The same for a folder that may be no link either. */
+  const ensureOwnFolder = Effect.fnUntraced(function*(folder: string) {
+    const info = yield* optional(fs.lstat(folder)).pipe(Effect.mapError(failed(folder)))
+    if (Option.exists(info, ({ type }) => type === "SymbolicLink")) return yield* isLink(folder)
+    yield* ensureFolder(folder)
+  })
+
   /** Removes what writers left that died an hour ago or earlier. That some cannot be removed is nobody's failure. */
   const removeAbandoned = Effect.fnUntraced(
     function*(folder: string) {
@@ -229,10 +277,13 @@ export const makePrivateFiles = Effect.gen(function*() {
     read,
     rereadTorn,
     write,
+    create,
+    overwrite,
     remove,
     names,
     checkFolder,
     ensureFolder,
+    ensureOwnFolder,
     removeAbandoned,
     fingerprint,
     fileIn,

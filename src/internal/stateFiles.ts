@@ -47,8 +47,8 @@ export const makeStateFiles = (files: PrivateFiles, folder: string) => {
     return { name: damaged, state: CredentialState.initial, plainIsTaken }
   })
 
-  const write = (name: string, id: string, state: CredentialState) =>
-    files.write(fileOf(name), Buffer.from(encodeState(id, state)))
+  const write = <E>(name: string, id: string, state: CredentialState, check: Effect.Effect<void, E>) =>
+    files.write(fileOf(name), Buffer.from(encodeState(id, state)), check)
 
   const remove = (name: string) => files.remove(fileOf(name))
 

@@ -13,9 +13,10 @@ import * as Path from "effect/Path"
 import * as PubSub from "effect/PubSub"
 import type * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Credential, CredentialType } from "../Credential.ts"
-import { CredentialDecryptionFailed, GenerationConflict, StorageRefused } from "../CredentialError.ts"
+import { CredentialDecryptionFailed, GenerationConflict, StorageIoFailed, StorageRefused } from "../CredentialError.ts"
 import type { AdenConfigError, StorageFailure } from "../CredentialError.ts"
 import { CredentialState, CredentialStorage } from "../CredentialStorage.ts"
 import type { StorageChange } from "../CredentialStorage.ts"
@@ -25,8 +26,10 @@ import { makeCredentialFiles } from "../internal/credentialFiles.ts"
 import type { Located } from "../internal/credentialFiles.ts"
 import { checkCredentialId } from "../internal/credentialId.ts"
 import { CurrentTenant, tenantDirectory } from "../internal/currentTenant.ts"
+import { makeDirectoryLocks } from "../internal/directoryLocks.ts"
 import { configuredKeys, defaultDirectory, parseKeys } from "../internal/encryptionKeys.ts"
 import { chooseName, escapedName, foldName, plainName } from "../internal/entryName.ts"
+import type { HeldLock } from "../internal/fileLocks.ts"
 import { makeIndexFile } from "../internal/indexFile.ts"
 import { makeKeyedLock } from "../internal/keyedLock.ts"
 import { makePrivateFiles } from "../internal/privateFiles.ts"
@@ -42,8 +45,10 @@ import { encodeCredential } from "../internal/storedCredential.ts"
  * Writes are atomic and private: a crash at any moment leaves the old or the new file. Fields that this package does not know
  * are kept. Nothing is made before the first write.
  *
- * `withLock` excludes the fibers of this process; other processes are not excluded yet. `changes` are the writes made through
- * this layer.
+ * `withLock` excludes all who use the directory: the fibers of this process, other processes, other hosts. A holder renews its
+ * lock every 5 s; one that ended is replaced at once where it was on this host, and after 15 s elsewhere. Whoever waits longer
+ * than 20 s fails with `LockTimeout`. Where the lock cannot be made, as in a read-only directory, it excludes this process
+ * alone. Writers of several processes lose nothing of one another. `changes` are the writes made through this layer.
  *
  * @since 0.1.0
  * @category storages
@@ -103,9 +108,8 @@ interface SaveOptions {
   readonly state?: CredentialState | undefined
 }
 
-/** Locks of this process, keyed by directory and what is locked in it: several layers may have one directory. */
-const writing = makeKeyedLock()
-const held = makeKeyedLock()
+/** A renewal takes as long as a request: its lock is looked for again at the latest after this. */
+const renewalPauseMillis = 250
 
 const absent: Located = { _tag: "Absent", plainIsTaken: false }
 
@@ -123,15 +127,43 @@ const make = Effect.fnUntraced(function*<E, R>(
     metadata: path.join(directory, "metadata"),
     state: path.join(directory, "state")
   }
+  const { inTurn, lock } = yield* makeDirectoryLocks(files, directory)
   const credentials = makeCredentialFiles(files, folders.credentials, keys, tenantId)
   const states = makeStateFiles(files, folders.state)
   const index = makeIndexFile(files, path.join(folders.metadata, "index.json"), credentials)
   const changes = yield* Effect.acquireRelease(PubSub.unbounded<StorageChange>(), PubSub.shutdown)
   const publish = (change: StorageChange) => PubSub.publish(changes, change)
 
+  /** Whether the program was told that the directory cannot be written: by a write that failed, or by a warning. */
+  let isTold = false
+  const telling = <A, E, R>(write: Effect.Effect<A, E, R>) =>
+    Effect.tapError(write, (error) =>
+      Effect.sync(() => {
+        if (error instanceof StorageIoFailed) isTold = true
+      }))
+
+  /** The lock of a credential. Where it cannot be made the fibers of this process exclude one another nonetheless. */
+  const renewalLock = (id: string) =>
+    lock(escapedName(id), renewalPauseMillis).pipe(
+      Effect.tap(() => Effect.sync(() => isTold = false)),
+      Effect.catchTag("StorageIoFailed", (error) =>
+        Effect.addFinalizer(() =>
+          Effect.suspend(() => {
+            if (isTold) return Effect.void
+            isTold = true
+            return Effect.logWarning("Other processes are not locked out: the lock of a credential cannot be made")
+              .pipe(
+                Effect.annotateLogs({ reason: error.message })
+              )
+          })
+        ))
+    )
+
+  const writing = makeKeyedLock()
+
   /** Ids that could come to share a file are written one after another. Work that has begun is finished. */
   const writingEntry = (id: string) => <A, E2, R2>(effect: Effect.Effect<A, E2, R2>) =>
-    writing(`${directory}\0entry\0${foldName(plainName(id))}`)(Effect.uninterruptible(effect))
+    writing(`entry\0${foldName(plainName(id))}`)(Effect.uninterruptible(effect))
 
   // not interruptible: the interruption of one caller would be remembered for all
   const removeAbandoned = yield* Effect.cached(Effect.uninterruptible(
@@ -162,7 +194,7 @@ const make = Effect.fnUntraced(function*<E, R>(
   const indexed = new Map<string, CredentialType | undefined>()
 
   /** Enters what was written since. Many writers at once wait for one update. */
-  const updateIndex = writing(`${directory}\0index`)(
+  const updateIndex = ({ check }: HeldLock) =>
     Effect.suspend(() => {
       if (indexed.size === 0) return Effect.void
       const batch = new Map(indexed)
@@ -171,7 +203,7 @@ const make = Effect.fnUntraced(function*<E, R>(
         if (type !== undefined) saved.set(id, type)
       }
       indexed.clear()
-      return index.update(saved).pipe(
+      return index.update(saved, check).pipe(
         Effect.onError(() =>
           Effect.sync(() => {
             for (const [id, type] of batch) {
@@ -180,8 +212,7 @@ const make = Effect.fnUntraced(function*<E, R>(
           })
         )
       )
-    })
-  ).pipe(Effect.uninterruptible)
+    }).pipe(Effect.uninterruptible, writing("index"))
 
   // writing -------------------------------------------------------------------------------------------------------------
 
@@ -200,16 +231,18 @@ const make = Effect.fnUntraced(function*<E, R>(
     id: string,
     before: LocatedState,
     state: CredentialState,
-    inUse: NamesInUse
+    inUse: NamesInUse,
+    { check }: HeldLock
   ) {
     const name = before.name ?? chooseName(id, before.plainIsTaken, yield* inUse.states, files.windows)
-    yield* states.write(name, id, state)
+    yield* states.write(name, id, state, check)
   })
 
   const put = Effect.fnUntraced(function*(
     credential: Credential,
     inUse: NamesInUse,
-    options: SaveOptions
+    options: SaveOptions,
+    lock: HeldLock
   ) {
     const { id } = credential
     const located = yield* locate(id)
@@ -227,8 +260,8 @@ const make = Effect.fnUntraced(function*<E, R>(
       ? located.name
       : chooseName(id, located.plainIsTaken, yield* inUse.credentials, files.windows)
     // first the count: nobody can see the new credential under the old one
-    yield* writeState(id, before, stateOfSave(credential, before.state, options.state), inUse)
-    yield* credentials.write(name, document.success)
+    yield* writeState(id, before, stateOfSave(credential, before.state, options.state), inUse, lock)
+    yield* credentials.write(name, document.success, lock.check)
     // Hive may have come to write the plain name since: two files of one credential would outlive one another
     if (name !== escapedName(id)) yield* credentials.remove(escapedName(id))
     indexed.set(id, credential.type)
@@ -258,9 +291,11 @@ const make = Effect.fnUntraced(function*<E, R>(
         yield* checkCredentialId(id)
         yield* ensureFolders
         const inUse = yield* namesInUse
-        yield* writingEntry(id)(Effect.andThen(put(credential, inUse, options ?? {}), updateIndex))
+        yield* inTurn((lock) =>
+          writingEntry(id)(Effect.andThen(put(credential, inUse, options ?? {}, lock), updateIndex(lock)))
+        )
       },
-      (effect, { id }) => inOperation("save", id)(effect)
+      (effect, { id }) => inOperation("save", id)(telling(effect))
     ),
     saveMany: Effect.fn("EncryptedFileStorage.saveMany")(
       function*(many, options) {
@@ -274,45 +309,57 @@ const make = Effect.fnUntraced(function*<E, R>(
           (credential) =>
             checkCredentialId(credential.id).pipe(
               Effect.andThen(
-                writingEntry(credential.id)(put(credential, inUse, {
-                  expectedGeneration: options?.expectedGenerations?.get(credential.id),
-                  state: options?.state
-                }))
+                inTurn((lock) =>
+                  writingEntry(credential.id)(put(
+                    credential,
+                    inUse,
+                    {
+                      expectedGeneration: options?.expectedGenerations?.get(credential.id),
+                      state: options?.state
+                    },
+                    lock
+                  ))
+                )
               ),
+              telling,
               inOperation("save", credential.id),
               Effect.catch((failure) => Effect.sync(() => failures.set(credential.id, failure)))
             ),
           { concurrency: 8, discard: true }
-        ).pipe(Effect.onInterrupt(() => Effect.ignore(updateIndex)))
-        yield* updateIndex
+        ).pipe(Effect.onInterrupt(() => Effect.ignore(inTurn(updateIndex))))
+        yield* inTurn(updateIndex)
         return failures
       },
-      (effect) => inOperation("saveMany")(effect)
+      (effect) => inOperation("saveMany")(telling(effect))
     ),
     delete: Effect.fn("EncryptedFileStorage.delete")(
       function*(id) {
         yield* checkCredentialId(id)
-        return yield* writingEntry(id)(Effect.gen(function*() {
-          const located = yield* locate(id)
-          const isOwn = located._tag === "Found" ||
-            (located._tag === "Unreadable" && (yield* index.ids).includes(id))
-          if (isOwn) {
-            yield* credentials.remove(located.name)
-            if (located.name !== escapedName(id)) yield* credentials.remove(escapedName(id))
-          }
-          if (yield* canRead(folders.state)) {
-            const { name } = yield* states.locate(id)
-            if (name !== undefined) yield* states.remove(name)
-          }
-          if (!isOwn) return false
-          indexed.set(id, undefined)
-          yield* publish({ _tag: "Deleted", id })
-          yield* files.ensureFolder(folders.metadata)
-          yield* updateIndex
-          return true
-        }))
+        if (!(yield* files.checkFolder(directory))) return false
+        return yield* inTurn((lock) =>
+          writingEntry(id)(Effect.gen(function*() {
+            const located = yield* locate(id)
+            const isOwn = located._tag === "Found" ||
+              (located._tag === "Unreadable" && (yield* index.ids).includes(id))
+            if (isOwn) {
+              yield* lock.check
+              yield* credentials.remove(located.name)
+              if (located.name !== escapedName(id)) yield* credentials.remove(escapedName(id))
+            }
+            if (yield* canRead(folders.state)) {
+              const { name } = yield* states.locate(id)
+              if (name !== undefined) yield* states.remove(name)
+            }
+            if (!isOwn) return false
+            indexed.set(id, undefined)
+            yield* publish({ _tag: "Deleted", id })
+            yield* files.ensureFolder(folders.metadata)
+            yield* updateIndex(lock)
+            return true
+          }))
+        )
       },
-      (effect, id) => inOperation("delete", id)(effect)
+      (effect, id) => inOperation("delete", id)(telling(effect))
     ),
     list: Effect.gen(function*() {
       return (yield* canRead(folders.credentials)) ? yield* index.ids : []
@@ -335,15 +382,27 @@ const make = Effect.fnUntraced(function*<E, R>(
         yield* checkCredentialId(id)
         yield* ensureFolders
         const inUse = yield* namesInUse
-        yield* writingEntry(id)(Effect.gen(function*() {
-          const before = yield* states.locate(id)
-          yield* writeState(id, before, stateWithoutSave(state, before.state), inUse)
-        }))
+        yield* inTurn((lock) =>
+          writingEntry(id)(Effect.gen(function*() {
+            const before = yield* states.locate(id)
+            yield* writeState(id, before, stateWithoutSave(state, before.state), inUse, lock)
+          }))
+        )
       },
-      (effect, id) => inOperation("saveState", id)(effect)
+      (effect, id) => inOperation("saveState", id)(telling(effect))
     ),
     changes: Stream.fromPubSub(changes),
     withLock: (id, effect) =>
-      Effect.andThen(inOperation("withLock", id)(checkCredentialId(id)), held(`${directory}\0${id}`)(effect))
+      Effect.acquireUseRelease(
+        Scope.make(),
+        (scope) =>
+          checkCredentialId(id).pipe(
+            Effect.andThen(renewalLock(id)),
+            inOperation("withLock", id),
+            Scope.provide(scope),
+            Effect.andThen(effect)
+          ),
+        Scope.close
+      )
   })
 })

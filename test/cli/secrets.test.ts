@@ -27,6 +27,9 @@ const commands: ReadonlyArray<ReadonlyArray<string>> = [
   ["explain", "hubspot"],
   ["explain", "slack", "--json"],
   ["health"],
+  ["doctor"],
+  ["doctor", "--json"],
+  ["keys", "rotate", "--json"],
   ["delete", "nope"],
   ["delete", "hubspot", "--json"]
 ]

@@ -18,6 +18,7 @@ import { inspect } from "node:util"
 import { Credential } from "../../src/Credential.ts"
 import { CredentialState, CredentialStorage } from "../../src/CredentialStorage.ts"
 import { Fernet } from "../../src/Fernet.ts"
+import { CurrentProcess } from "../../src/internal/currentProcess.ts"
 import { escapedName } from "../../src/internal/entryName.ts"
 import { EncryptedFileStorage } from "../../src/storage/EncryptedFileStorage.ts"
 import { confusableIds, suite } from "./StorageContract.ts"
@@ -104,11 +105,12 @@ describe("EncryptedFileStorage", () => {
         })).pipe(Effect.ensuring(Effect.sync(() => process.umask(umask))))
         assert.sameMembers([...filesIn(directory)], [
           "credentials/brave_search.enc",
+          "locks/writing/1",
           "metadata/index.json",
           "state/brave_search.json"
         ])
         for (const file of filesIn(directory)) assert.strictEqual(mode(path.join(directory, file)), "600", file)
-        for (const folder of ["", "..", "credentials", "metadata", "state"]) {
+        for (const folder of ["", "..", "credentials", "locks", "locks/writing", "metadata", "state"]) {
           assert.strictEqual(mode(path.join(directory, folder)), "700", folder)
         }
         const index = readIndex(directory)
@@ -202,7 +204,7 @@ describe("EncryptedFileStorage", () => {
         const directory = path.join(parent, "credentials")
         yield* inDirectory(directory)((storage) => storage.saveMany(confusableIds.map((id) => apiKey(id))))
         assert.deepStrictEqual(fs.readdirSync(parent), ["credentials"])
-        assert.sameMembers(fs.readdirSync(directory), ["credentials", "metadata", "state"])
+        assert.sameMembers(fs.readdirSync(directory), ["credentials", "locks", "metadata", "state"])
         for (const folder of ["credentials", "state"]) {
           assert.lengthOf(fs.readdirSync(path.join(directory, folder)), confusableIds.length)
         }
@@ -228,24 +230,25 @@ describe("EncryptedFileStorage", () => {
         assert.sameMembers(fs.readdirSync(path.join(directory, "credentials")), before)
       }))
 
-    it.effect("a name that was taken while saveMany is at work is not taken again", () =>
+    it.effect("a name that Hive took while saveMany is at work is not taken again", () =>
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory
         let listings = 0
         const others = Array.from({ length: 20 }, (_, index) => apiKey(`other ${index}`))
         yield* withFileSystem(directory, (base) => ({
-          // the first listing looks for abandoned files; right after the second, of the names in use, another writer takes one
+          // the first listing looks for abandoned files; right after the second, of the names in use, Hive takes one
           readDirectory: (folder) =>
             Effect.tap(base.readDirectory(folder), () => {
               if (path.basename(folder) !== "credentials" || ++listings !== 2) return Effect.void
-              return Effect.orDie(inDirectory(directory)((storage) => storage.save(apiKey("a/b", "slash"))))
+              const document = { id: "a/b", keys: { api_key: { name: "api_key", value: "slash" } } }
+              return Effect.orDie(writeToken(enc(directory, "a_b"), JSON.stringify(document)))
             })
         }))((storage) => storage.saveMany([...others, apiKey("a_b", "underscore")]))
         assert.isAtLeast(listings, 2)
         yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
           assert.strictEqual(valueOf(yield* storage.load("a/b")), "slash")
           assert.strictEqual(valueOf(yield* storage.load("a_b")), "underscore")
-          assert.strictEqual((yield* storage.loadState("a/b")).generation, 1)
+          assert.strictEqual((yield* storage.loadState("a/b")).generation, 0)
           assert.strictEqual((yield* storage.loadState("a_b")).generation, 1)
         }))
       }))
@@ -634,7 +637,7 @@ describe("EncryptedFileStorage", () => {
         fs.writeFileSync(elsewhere, "mine")
         yield* withFileSystem(directory, (base) => ({
           open: (file, options) => {
-            if (options?.flag === "wx") fs.symlinkSync(elsewhere, file)
+            if (options?.flag === "wx" && file.endsWith(".tmp")) fs.symlinkSync(elsewhere, file)
             return base.open(file, options)
           }
         }))(Effect.fnUntraced(function*(storage) {
@@ -835,6 +838,7 @@ describe("EncryptedFileStorage", () => {
             const directory = yield* temporaryDirectory
             if (old) yield* inDirectory(directory)((storage) => storage.save(apiKey("x", "old")))
             let step = 0
+            const { self } = yield* yield* CurrentProcess
             // after this step nothing happens any more, not even the cleaning up of what failed
             const guard = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
               Effect.suspend(() => step++ < last ? effect : Effect.die("killed"))
@@ -843,8 +847,9 @@ describe("EncryptedFileStorage", () => {
                 makeDirectory: (file, options) => guard(base.makeDirectory(file, options)),
                 rename: (from, to) => guard(base.rename(from, to)),
                 remove: (file, options) => guard(base.remove(file, options)),
+                link: (from, to) => guard(base.link(from, to)),
                 open: (file, options) =>
-                  options?.flag !== "wx" ? base.open(file, options) : guard(Effect.map(
+                  options?.flag === "r" ? base.open(file, options) : guard(Effect.map(
                     base.open(file, options),
                     (handle) =>
                       new Proxy(handle, {
@@ -860,13 +865,19 @@ describe("EncryptedFileStorage", () => {
                             : Reflect.get(target, property, target)
                       })
                   ))
-              }))((storage) => storage.save(apiKey("x", "new")))
+              }))((storage) => storage.save(apiKey("x", "new"))).pipe(
+                // of a process that is not there any more: no system gives this id
+                Effect.provideService(
+                  CurrentProcess,
+                  Effect.succeed({ self: { ...self, pid: 4_194_305 }, isGone: () => Effect.succeed(false) })
+                )
+              )
             )
             steps = Math.max(steps, step)
             yield* usable(directory, [old ? "old" : "none", "new"])
           }
           assert.isAbove(steps, 15)
-        })
+        }).pipe(Effect.provide(NodeFiles))
     )
 
     it.live("an interrupted save leaves the old or the new credential, an index that knows it, and nothing beside", () =>

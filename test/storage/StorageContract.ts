@@ -4,7 +4,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, DateTime, Deferred, Effect, Fiber, Layer, Option, Redacted, Stream } from "effect"
 import { Credential, CredentialKey } from "../../src/Credential.ts"
+import { CredentialStorageError } from "../../src/CredentialError.ts"
 import { CredentialState, CredentialStorage } from "../../src/CredentialStorage.ts"
+import type { StorageChange } from "../../src/CredentialStorage.ts"
 import { anyCredential, hostileId, keepsExtra, plain } from "./credentialArbitrary.ts"
 
 const apiKey = (id: string, value: string) => Credential.fromApiKey({ id, apiKey: Redacted.make(value) })
@@ -49,12 +51,29 @@ export const confusableIds = [
   "\u{1f600}".repeat(80)
 ]
 
+const blocked = new CredentialState({
+  generation: 99,
+  blockedSince: DateTime.makeUnsafe("2026-01-28T15:30:00.001Z"),
+  lastConfirmed: DateTime.makeUnsafe("2026-01-28T15:00:00Z"),
+  coolDownUntil: DateTime.makeUnsafe("2026-01-28T16:00:00Z"),
+  reauthorizationUrl: "https://aden.example.com/connect?x=1",
+  lastError: "AdenUnavailable"
+})
+
+type Storage = CredentialStorage["Service"]
+
+/** Runs a test against a storage that is built for it alone. */
+const onFresh =
+  <E>(layer: Layer.Layer<CredentialStorage, E>) =>
+  <A, E2, R>(test: (storage: Storage) => Effect.Effect<A, E2, R>): Effect.Effect<A, E | E2, R> =>
+    CredentialStorage.use(test).pipe(Effect.provide(Layer.fresh(layer)))
+
 export const suite = <E>(name: string, layer: Layer.Layer<CredentialStorage, E>) => {
-  const withStorage = <A, E2, R>(
-    test: (storage: CredentialStorage["Service"]) => Effect.Effect<A, E2, R>
-  ) => CredentialStorage.use(test).pipe(Effect.provide(Layer.fresh(layer)))
+  const withStorage = onFresh(layer)
 
   describe(`${name}: the storage contract`, () => {
+    anyStorage(withStorage)
+
     it.effect("has nothing at first", () =>
       withStorage(Effect.fnUntraced(function*(storage) {
         assert.isTrue(Option.isNone(yield* storage.load("x")))
@@ -186,23 +205,6 @@ export const suite = <E>(name: string, layer: Layer.Layer<CredentialStorage, E>)
     })
 
     describe("state", () => {
-      const blocked = new CredentialState({
-        generation: 99,
-        blockedSince: DateTime.makeUnsafe("2026-01-28T15:30:00.001Z"),
-        lastConfirmed: DateTime.makeUnsafe("2026-01-28T15:00:00Z"),
-        coolDownUntil: DateTime.makeUnsafe("2026-01-28T16:00:00Z"),
-        reauthorizationUrl: "https://aden.example.com/connect?x=1",
-        lastError: "AdenUnavailable"
-      })
-
-      it.effect("exists without an entry", () =>
-        withStorage(Effect.fnUntraced(function*(storage) {
-          yield* storage.saveState("x", blocked)
-          assert.deepStrictEqual(yield* storage.loadState("x"), new CredentialState({ ...blocked, generation: 0 }))
-          assert.deepStrictEqual(yield* storage.list, [])
-          assert.isFalse(yield* storage.exists("x"))
-        })))
-
       it.effect("leaves the generation alone, and a save leaves the state alone", () =>
         withStorage(Effect.fnUntraced(function*(storage) {
           yield* storage.save(apiKey("x", "1"))
@@ -351,29 +353,6 @@ export const suite = <E>(name: string, layer: Layer.Layer<CredentialStorage, E>)
           })),
         { arbitrary: { runs: 40 } }
       )
-
-      it.effect.each(["", "\ud800", "a\udc00b"])(
-        "refuses %j as an id",
-        (id) =>
-          withStorage(Effect.fnUntraced(function*(storage) {
-            const failures = yield* Effect.all([
-              Effect.flip(storage.load(id)),
-              Effect.flip(storage.save(apiKey(id, "x"))),
-              Effect.flip(storage.delete(id)),
-              Effect.flip(storage.exists(id)),
-              Effect.flip(storage.loadState(id)),
-              Effect.flip(storage.saveState(id, CredentialState.initial)),
-              Effect.flip(storage.withLock(id, Effect.void))
-            ])
-            for (const failure of failures) {
-              assert.strictEqual(failure._tag, "CredentialStorageError")
-              if (failure._tag === "CredentialStorageError") {
-                assert.strictEqual(failure.reason._tag, "InvalidCredentialId")
-              }
-            }
-            assert.deepStrictEqual(yield* storage.list, [])
-          }))
-      )
     })
 
     it.effect("tells of entries saved and deleted from now on", () =>
@@ -400,45 +379,6 @@ export const suite = <E>(name: string, layer: Layer.Layer<CredentialStorage, E>)
       })))
 
     describe("withLock", () => {
-      it.effect("lets one in at a time, and no other id waits", () =>
-        withStorage(Effect.fnUntraced(function*(storage) {
-          let inside = 0
-          let most = 0
-          yield* Effect.forEach(
-            Array.from({ length: 20 }),
-            () =>
-              storage.withLock(
-                "x",
-                Effect.gen(function*() {
-                  inside++
-                  most = Math.max(most, inside)
-                  yield* Effect.yieldNow
-                  inside--
-                })
-              ),
-            { concurrency: "unbounded", discard: true }
-          )
-          assert.strictEqual(most, 1)
-          const gate = yield* Deferred.make<void>()
-          const holder = yield* storage.withLock("x", Deferred.await(gate)).pipe(
-            Effect.forkChild({ startImmediately: true })
-          )
-          assert.strictEqual(yield* storage.withLock("y", Effect.succeed("not held")), "not held")
-          assert.strictEqual(yield* storage.withLock("X", Effect.succeed("not held")), "not held")
-          yield* Deferred.succeed(gate, undefined)
-          yield* Fiber.join(holder)
-        })))
-
-      it.effect("is given back after a failure, and after an interruption of the holder or of one who waits", () =>
-        withStorage(Effect.fnUntraced(function*(storage) {
-          assert.strictEqual(yield* Effect.flip(storage.withLock("x", Effect.fail("no"))), "no")
-          const holder = yield* storage.withLock("x", Effect.never).pipe(Effect.forkChild({ startImmediately: true }))
-          const waiter = yield* storage.withLock("x", Effect.void).pipe(Effect.forkChild({ startImmediately: true }))
-          yield* Fiber.interrupt(waiter)
-          yield* Fiber.interrupt(holder)
-          assert.strictEqual(yield* storage.withLock("x", Effect.succeed("free")), "free")
-        })))
-
       it.effect("does not stand in the way of reading and writing", () =>
         withStorage(Effect.fnUntraced(function*(storage) {
           yield* storage.withLock(
@@ -464,6 +404,172 @@ export const suite = <E>(name: string, layer: Layer.Layer<CredentialStorage, E>)
         )
         assert.sameMembers([...yield* storage.list], ids)
         for (const id of ids) assert.strictEqual((yield* storage.loadState(id)).generation, 5)
+      })))
+  })
+}
+
+/** What holds for every storage, whether it can be written or not. */
+const anyStorage = <E>(withStorage: ReturnType<typeof onFresh<E>>) => {
+  describe("a state record", () => {
+    it.effect("exists without an entry", () =>
+      withStorage(Effect.fnUntraced(function*(storage) {
+        yield* storage.saveState("x", blocked)
+        assert.deepStrictEqual(yield* storage.loadState("x"), new CredentialState({ ...blocked, generation: 0 }))
+        assert.deepStrictEqual(yield* storage.list, [])
+        assert.isFalse(yield* storage.exists("x"))
+      })))
+  })
+
+  it.effect.each(["", "\ud800", "a\udc00b"])(
+    "refuses %j as an id",
+    (id) =>
+      withStorage(Effect.fnUntraced(function*(storage) {
+        const failures = yield* Effect.all([
+          Effect.flip(storage.load(id)),
+          Effect.flip(storage.save(apiKey(id, "x"))),
+          Effect.flip(storage.delete(id)),
+          Effect.flip(storage.exists(id)),
+          Effect.flip(storage.loadState(id)),
+          Effect.flip(storage.saveState(id, CredentialState.initial)),
+          Effect.flip(storage.withLock(id, Effect.void))
+        ])
+        for (const failure of failures) {
+          assert.strictEqual(failure._tag, "CredentialStorageError")
+          if (failure._tag === "CredentialStorageError") {
+            assert.strictEqual(failure.reason._tag, "InvalidCredentialId")
+          }
+        }
+        assert.deepStrictEqual(yield* storage.list, [])
+      }))
+  )
+
+  describe("withLock", () => {
+    it.effect("lets one in at a time, and no other id waits", () =>
+      withStorage(Effect.fnUntraced(function*(storage) {
+        let inside = 0
+        let most = 0
+        yield* Effect.forEach(
+          Array.from({ length: 20 }),
+          () =>
+            storage.withLock(
+              "x",
+              Effect.gen(function*() {
+                inside++
+                most = Math.max(most, inside)
+                yield* Effect.yieldNow
+                inside--
+              })
+            ),
+          { concurrency: "unbounded", discard: true }
+        )
+        assert.strictEqual(most, 1)
+        const gate = yield* Deferred.make<void>()
+        const holder = yield* storage.withLock("x", Deferred.await(gate)).pipe(
+          Effect.forkChild({ startImmediately: true })
+        )
+        assert.strictEqual(yield* storage.withLock("y", Effect.succeed("not held")), "not held")
+        assert.strictEqual(yield* storage.withLock("X", Effect.succeed("not held")), "not held")
+        yield* Deferred.succeed(gate, undefined)
+        yield* Fiber.join(holder)
+      })))
+
+    it.effect("is given back after a failure, and after an interruption of the holder or of one who waits", () =>
+      withStorage(Effect.fnUntraced(function*(storage) {
+        assert.strictEqual(yield* Effect.flip(storage.withLock("x", Effect.fail("no"))), "no")
+        const holder = yield* storage.withLock("x", Effect.never).pipe(Effect.forkChild({ startImmediately: true }))
+        const waiter = yield* storage.withLock("x", Effect.void).pipe(Effect.forkChild({ startImmediately: true }))
+        yield* Fiber.interrupt(waiter)
+        yield* Fiber.interrupt(holder)
+        assert.strictEqual(yield* storage.withLock("x", Effect.succeed("free")), "free")
+      })))
+  })
+}
+
+/**
+ * What a storage that cannot be written has to do, over a layer that is made to hold these values by id. It keeps all of the
+ * contract but what a save is needed for.
+ */
+export const readOnlySuite = <E>(
+  name: string,
+  layerOf: (values: Readonly<Record<string, string>>) => Layer.Layer<CredentialStorage, E>
+) => {
+  const values = { hubspot: "first", "a/b": "second", "\u00e9": "third" }
+  const withStorage = onFresh(layerOf(values))
+
+  const refusalOf = <A, E2>(effect: Effect.Effect<A, E2>) =>
+    Effect.map(Effect.flip(effect), (failure) => {
+      assert.instanceOf(failure, CredentialStorageError)
+      assert.strictEqual(failure.reason._tag, "StorageRefused")
+      assert.isFalse(failure.isRetryable)
+      assert.include(failure.message, "read-only")
+      return failure
+    })
+
+  describe(`${name}: the contract of a read-only storage`, () => {
+    anyStorage(onFresh(layerOf({})))
+
+    it.effect("has nothing where nothing is", () =>
+      withStorage(Effect.fnUntraced(function*(storage) {
+        assert.isTrue(Option.isNone(yield* storage.load("x")))
+        assert.isFalse(yield* storage.exists("x"))
+        assert.isFalse(yield* storage.delete("x"))
+        assert.deepStrictEqual(yield* storage.loadState("x"), CredentialState.initial)
+      })))
+
+    it.effect("answers what it holds, each by its id", () =>
+      withStorage(Effect.fnUntraced(function*(storage) {
+        for (const [id, value] of Object.entries(values)) {
+          assert.deepStrictEqual(plain(Option.getOrThrow(yield* storage.load(id))), plain(apiKey(id, value)))
+          assert.isTrue(yield* storage.exists(id))
+        }
+        assert.sameMembers([...yield* storage.list], Object.keys(values))
+      })))
+
+    it.effect("refuses every write with what to do instead, and stays as it is", () =>
+      withStorage(Effect.fnUntraced(function*(storage) {
+        for (const id of ["hubspot", "x"]) {
+          assert.strictEqual((yield* refusalOf(storage.save(apiKey(id, "2")))).id, id)
+          assert.strictEqual((yield* refusalOf(storage.save(apiKey(id, "2"), { expectedGeneration: 0 }))).id, id)
+        }
+        assert.strictEqual((yield* refusalOf(storage.delete("hubspot"))).operation, "delete")
+        const failures = yield* storage.saveMany([apiKey("hubspot", "2"), apiKey("x", "2"), apiKey("", "2")])
+        assert.deepStrictEqual(
+          Array.from(
+            failures,
+            ([id, failure]) => [id, failure._tag === "CredentialStorageError" && failure.reason._tag]
+          ),
+          [["hubspot", "StorageRefused"], ["x", "StorageRefused"], ["", "InvalidCredentialId"]]
+        )
+        assert.strictEqual((yield* storage.saveMany([])).size, 0)
+        assert.strictEqual(valueOf(yield* storage.load("hubspot")), "first")
+        assert.isFalse(yield* storage.exists("x"))
+        assert.strictEqual((yield* storage.loadState("hubspot")).generation, 0)
+        assert.sameMembers([...yield* storage.list], Object.keys(values))
+      })))
+
+    it.effect("keeps state records, and forgets the one of what is not there when it is deleted", () =>
+      withStorage(Effect.fnUntraced(function*(storage) {
+        for (const id of ["hubspot", "x"]) {
+          yield* storage.saveState(id, blocked)
+          assert.deepStrictEqual(yield* storage.loadState(id), new CredentialState({ ...blocked, generation: 0 }))
+        }
+        assert.isFalse(yield* storage.delete("x"))
+        assert.deepStrictEqual(yield* storage.loadState("x"), CredentialState.initial)
+        yield* refusalOf(storage.delete("hubspot"))
+        assert.deepStrictEqual(yield* storage.loadState("hubspot"), new CredentialState({ ...blocked, generation: 0 }))
+      })))
+
+    it.effect("tells of no change, whatever is tried", () =>
+      withStorage(Effect.fnUntraced(function*(storage) {
+        const seen: Array<StorageChange> = []
+        yield* Stream.runForEach(storage.changes, (change) => Effect.sync(() => seen.push(change))).pipe(
+          Effect.forkChild({ startImmediately: true })
+        )
+        yield* Effect.ignore(storage.save(apiKey("hubspot", "2")))
+        yield* Effect.ignore(storage.delete("hubspot"))
+        yield* storage.saveState("hubspot", blocked)
+        yield* Effect.yieldNow
+        assert.deepStrictEqual(seen, [])
       })))
   })
 }

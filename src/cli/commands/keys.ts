@@ -5,6 +5,7 @@ import { Fernet } from "../../Fernet.ts"
 import { KeyDocument } from "../documents.ts"
 import { reportingFailures } from "../failureReport.ts"
 import { answer } from "../rootCommand.ts"
+import { rotateCommand } from "./keysRotate.ts"
 
 const generateCommand = Command.make(
   "generate",
@@ -23,5 +24,5 @@ const generateCommand = Command.make(
 
 export const keysCommand = Command.make("keys").pipe(
   Command.withDescription("Encryption keys"),
-  Command.withSubcommands([generateCommand])
+  Command.withSubcommands([generateCommand, rotateCommand])
 )

@@ -1,0 +1,70 @@
+import * as Command from "effect/cli/Command"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Path from "effect/Path"
+import * as References from "effect/References"
+import * as Result from "effect/Result"
+import { configuredKeys, defaultDirectory } from "../../internal/encryptionKeys.ts"
+import { printable } from "../../internal/foreignText.ts"
+import { adenChecks, impatientClient } from "../doctor/adenChecks.ts"
+import { fileChecks } from "../doctor/fileChecks.ts"
+import { failed, skipped } from "../doctor/Finding.ts"
+import type { Finding } from "../doctor/Finding.ts"
+import { adenSettings, encryptionKey } from "../doctor/settingsChecks.ts"
+import { DoctorDocument } from "../documents.ts"
+import { endWith, worstStatus } from "../ExitStatus.ts"
+import { complain, reportingFailures } from "../failureReport.ts"
+import { answer, rootCommand } from "../rootCommand.ts"
+import type { Column } from "../table.ts"
+import { paintStatus, table } from "../table.ts"
+
+export const doctorCommand = Command.make(
+  "doctor",
+  {},
+  Effect.fnUntraced(function*() {
+    const findings = yield* examine
+    const failures = findings.filter(({ status }) => status === "failure")
+    const exitCode = worstStatus(failures.map(({ exitCode }) => exitCode))
+    yield* answer(DoctorDocument, { exitCode, findings }, (stdout) => table(stdout, columns, findings))
+    const worst = failures.find((finding) => finding.exitCode === exitCode)
+    if (worst === undefined) return
+    const others = failures.length - 1
+    yield* complain(
+      printable(others === 0 ? worst.message : `${worst.message}; and ${others} more to mend`),
+      printable(worst.remedy ?? "")
+    )
+    yield* endWith(exitCode)
+  }, reportingFailures)
+).pipe(
+  Command.withDescription(
+    "Look for what is wrong with settings, files, clock and Aden, and say how to mend it. Changes nothing"
+  )
+)
+
+const examine = Effect.gen(function*() {
+  const path = yield* Path.Path
+  const { directory: chosen } = yield* rootCommand
+  const settings = yield* adenSettings
+  const key = yield* encryptionKey
+  const keys = yield* Effect.option(configuredKeys)
+  const directory = yield* Effect.result(
+    Option.match(chosen, { onNone: () => defaultDirectory, onSome: Effect.succeed })
+  )
+  const files = Result.isFailure(directory)
+    ? [failed("directory", directory.failure)]
+    : yield* fileChecks(path.resolve(directory.success), Option.getOrUndefined(keys))
+  const aden = settings.some(({ status }) => status === "failure")
+    ? [skipped("Aden", "It is not asked with settings that make no sense")]
+    : yield* Effect.provide(adenChecks, impatientClient).pipe(
+      Effect.catch((error) => Effect.succeed([failed("Aden", error)]))
+    )
+  return [...settings, key, ...files, ...aden]
+  // what is logged meanwhile is among the findings
+}).pipe(Effect.provideService(References.MinimumLogLevel, "Error"))
+
+const columns: ReadonlyArray<Column<Finding>> = [
+  { title: "CHECK", cell: ({ check }) => check },
+  { title: "RESULT", cell: ({ status }) => status, paint: ({ status }, style) => paintStatus(status, style) },
+  { title: "DETAIL", cell: ({ message }) => message },
+  { title: "HOW TO MEND IT", cell: ({ remedy }) => remedy ?? "" }
+]

@@ -1,0 +1,60 @@
+/**
+ * What `doctor` finds. A failure is for somebody to mend; a warning passes, or is put right, by itself.
+ */
+import type { CommandFailure } from "../CommandFailure.ts"
+import { ExitStatus, exitStatusOf } from "../ExitStatus.ts"
+import { detailsOf } from "../failureReport.ts"
+
+/** What is looked at. */
+export type Check =
+  | "settings"
+  | "encryption key"
+  | "directory"
+  | "credentials"
+  | "index"
+  | "state"
+  | "locks"
+  | "Aden"
+  | "clock"
+
+export interface Finding {
+  readonly check: Check
+  readonly status: "ok" | "warning" | "failure" | "skipped"
+  readonly message: string
+  /** How to mend it; `undefined` where there is nothing to mend. */
+  readonly remedy: string | undefined
+  /** What the command ends with if this weighs most. */
+  readonly exitCode: ExitStatus
+  /** The files or folders that it is about. */
+  readonly locations: ReadonlyArray<string>
+}
+
+const harmless = { remedy: undefined, exitCode: ExitStatus.done, locations: [] } as const
+
+export const ok = (check: Check, message: string): Finding => ({ check, status: "ok", message, ...harmless })
+
+/** What could not be looked at, because of something else that is found. */
+export const skipped = (check: Check, message: string): Finding => ({ check, status: "skipped", message, ...harmless })
+
+export const warning = (
+  check: Check,
+  message: string,
+  remedy: string,
+  locations: ReadonlyArray<string> = []
+): Finding => ({ check, status: "warning", message, remedy, exitCode: ExitStatus.done, locations })
+
+export const failure = (
+  check: Check,
+  problem: {
+    readonly message: string
+    readonly remedy: string
+    readonly exitCode: ExitStatus
+    readonly locations?: ReadonlyArray<string>
+  }
+): Finding => ({ check, status: "failure", locations: [], ...problem })
+
+/** An error of the library, as any command would report it. */
+export const failed = (check: Check, error: CommandFailure, locations: ReadonlyArray<string> = []): Finding => {
+  const { message, remedy } = detailsOf(error)
+  return failure(check, { message, remedy, exitCode: exitStatusOf(error), locations })
+}

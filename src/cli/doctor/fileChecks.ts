@@ -1,0 +1,263 @@
+/**
+ * What is in the directory: whose eyes it is open to, what opens, and whether what is derived fits. Nothing is written.
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Option from "effect/Option"
+import * as Path from "effect/Path"
+import * as Result from "effect/Result"
+import { Buffer } from "node:buffer"
+import { CredentialDecryptionFailed, CredentialStorageError } from "../../CredentialError.ts"
+import type { StorageInsecure, StorageIoFailed } from "../../CredentialError.ts"
+import type { FernetKeys } from "../../Fernet.ts"
+import { makeCredentialFiles } from "../../internal/credentialFiles.ts"
+import { CurrentProcess } from "../../internal/currentProcess.ts"
+import { belongsTo, escapedName, plainName } from "../../internal/entryName.ts"
+import { leaseMillis, makeFileLocks } from "../../internal/fileLocks.ts"
+import { makePrivateFiles } from "../../internal/privateFiles.ts"
+import type { PrivateFiles } from "../../internal/privateFiles.ts"
+import { decodeIndex } from "../../internal/storageIndex.ts"
+import { decodeState } from "../../internal/storedState.ts"
+import { ExitStatus } from "../ExitStatus.ts"
+import { failed, failure, ok, skipped, warning } from "./Finding.ts"
+import type { Check, Finding } from "./Finding.ts"
+
+const concurrency = 8
+const maximumIndexBytes = 64 * 1024 * 1024
+const maximumStateBytes = 64 * 1024
+
+const quote = (path: string): string => `'${path.replaceAll("'", "'\\''")}'`
+
+const count = (number: number, noun: string): string => `${number} ${noun}${number === 1 ? "" : "s"}`
+
+/** `a, b, c and 4 more`. */
+const some = (names: ReadonlyArray<string>): string =>
+  names.slice(0, 3).join(", ") + (names.length > 3 ? ` and ${names.length - 3} more` : "")
+
+const unusable = (check: Check, location: string, reason: StorageInsecure | StorageIoFailed): Finding =>
+  failed(check, new CredentialStorageError({ id: undefined, operation: "look at what is there", reason }), [location])
+
+/** All that there is to find in a directory. Without keys its files are not opened. */
+export const fileChecks = Effect.fnUntraced(function*(
+  directory: string,
+  keys: FernetKeys | undefined
+): Effect.fn.Return<ReadonlyArray<Finding>, never, FileSystem.FileSystem | Path.Path> {
+  const path = yield* Path.Path
+  const fs = yield* FileSystem.FileSystem
+  const files = yield* makePrivateFiles
+  if (!(yield* Effect.orElseSucceed(fs.exists(directory), () => true))) {
+    return [ok("directory", `${directory} is not there yet; the first write makes it`)]
+  }
+  const folders = {
+    credentials: path.join(directory, "credentials"),
+    metadata: path.join(directory, "metadata"),
+    state: path.join(directory, "state"),
+    locks: path.join(directory, "locks")
+  }
+  // what cannot be looked into tells nothing more
+  const cannotEnter = yield* Effect.match(fs.readDirectory(directory), {
+    onFailure: ({ reason }) => reason._tag,
+    onSuccess: () => undefined
+  })
+  if (cannotEnter !== undefined) return [cannotLookAt(directory, cannotEnter)]
+  const modes = [
+    ...(yield* Effect.forEach([directory, ...Object.values(folders)], folderMode)).flat(),
+    ...(yield* Effect.forEach([folders.credentials, folders.metadata, folders.state], fileModes)).flat()
+  ]
+  return [
+    ...(modes.length === 0 ? [ok("directory", `${directory} is open to its owner alone`)] : modes),
+    ...(keys === undefined
+      ? [skipped("credentials", "There is no key to open them with")]
+      : yield* credentialFindings(files, folders, keys)),
+    ...(yield* stateFindings(files, folders.state)),
+    ...(yield* lockFindings(files, folders.locks))
+  ]
+})
+
+// modes ---------------------------------------------------------------------------------------------------------------
+
+/** Fails with the name of what went wrong. */
+const modeOf = Effect.fnUntraced(function*(location: string) {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const { mode, type } = yield* Effect.mapError(fs.stat(location), ({ reason }) => reason._tag)
+  // Windows has no such modes
+  return { type, mode: path.sep === "/" ? mode : 0 }
+})
+
+const refuse = (folder: string, message: string, remedy: string): Finding =>
+  failure("directory", { message: `${folder} ${message}`, remedy, exitCode: ExitStatus.storage, locations: [folder] })
+
+const cannotLookAt = (folder: string, why: string): Finding =>
+  refuse(folder, `cannot be looked into (${why})`, "Check that it is a directory, and that this user may read it.")
+
+const folderMode = Effect.fnUntraced(function*(folder: string) {
+  const info = yield* Effect.result(modeOf(folder))
+  if (Result.isFailure(info)) return info.failure === "NotFound" ? [] : [cannotLookAt(folder, info.failure)]
+  const { mode, type } = info.success
+  if (type !== "Directory") return [refuse(folder, "is not a directory", "Move it away.")]
+  if ((mode & 0o077) === 0) return []
+  const message = (mode & 0o022) === 0
+    ? "can be read by others: they see ids and types"
+    : "can be written by others, and is not used"
+  return [refuse(folder, message, `Run: chmod go-rwx ${quote(folder)}`)]
+})
+
+const fileModes = Effect.fnUntraced(function*(folder: string) {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const names = yield* Effect.orElseSucceed(fs.readDirectory(folder), () => [])
+  const open = yield* Effect.filter(names, (name) =>
+    Effect.match(modeOf(path.join(folder, name)), {
+      onFailure: () => false,
+      onSuccess: ({ mode, type }) => type === "File" && (mode & 0o077) !== 0
+    }), { concurrency })
+  if (open.length === 0) return []
+  return [
+    failure("directory", {
+      message: `${count(open.length, "file")} in ${folder} open to others: ${some(open)}`,
+      remedy: `Run: chmod go-rwx ${quote(folder)}/*`,
+      exitCode: ExitStatus.storage,
+      locations: open.map((name) => path.join(folder, name))
+    })
+  ]
+})
+
+// credentials ---------------------------------------------------------------------------------------------------------
+
+const credentialFindings = Effect.fnUntraced(function*(
+  files: PrivateFiles,
+  folders: { readonly credentials: string; readonly metadata: string },
+  keys: FernetKeys
+) {
+  const credentials = makeCredentialFiles(files, folders.credentials, keys, undefined)
+  const names = yield* Effect.result(credentials.names)
+  if (Result.isFailure(names)) return [unusable("credentials", folders.credentials, names.failure)]
+  const opened = yield* Effect.forEach(
+    names.success,
+    (name) => Effect.map(Effect.result(credentials.open(name)), (content) => ({ name, content })),
+    { concurrency }
+  )
+
+  const ids = new Map<string, string>()
+  const unopened: Array<{ readonly name: string; readonly location: string; readonly detail: string }> = []
+  const findings: Array<Finding> = []
+  for (const { content, name } of opened) {
+    const location = credentials.fileOf(name)
+    if (Result.isFailure(content)) {
+      findings.push(unusable("credentials", location, content.failure))
+    } else if (Option.isSome(content.success)) {
+      const stored = content.success.value
+      if (Result.isFailure(stored)) unopened.push({ name, location, detail: stored.failure })
+      else if (belongsTo(stored.success.credential.id, name)) ids.set(stored.success.credential.id, name)
+      else {
+        const detail = "it holds another credential"
+        findings.push(failed("credentials", new CredentialDecryptionFailed({ id: name, location, detail }), [location]))
+      }
+    }
+  }
+  const [first] = unopened
+  if (first !== undefined && ids.size === 0) {
+    findings.push(failure("encryption key", {
+      message: `The key opens none of ${count(unopened.length, "file")}; ${first.location}: ${first.detail}`,
+      remedy: "Set HIVE_CREDENTIAL_KEY to the key that they were written with, or name another --directory.",
+      exitCode: ExitStatus.storage,
+      locations: unopened.map(({ location }) => location)
+    }))
+  } else {
+    for (const { detail, location, name } of unopened) {
+      findings.push(failed("credentials", new CredentialDecryptionFailed({ id: name, location, detail }), [location]))
+    }
+  }
+  if (findings.length === 0) {
+    findings.push(
+      ok("credentials", ids.size === 0 ? "There are none yet" : `${count(ids.size, "file")} found, and each opens`)
+    )
+  }
+  return [...findings, yield* indexFinding(files, folders.metadata, ids, names.success)]
+})
+
+// what is derived, and what is remembered -----------------------------------------------------------------------------
+
+const mendsItself = "Nothing to do: the next write makes it anew."
+
+const indexFinding = Effect.fnUntraced(function*(
+  files: PrivateFiles,
+  folder: string,
+  ids: ReadonlyMap<string, string>,
+  names: ReadonlyArray<string>
+) {
+  const location = files.fileIn(folder, "index.json")
+  const read = yield* Effect.result(files.read(location, maximumIndexBytes))
+  if (Result.isFailure(read)) {
+    return read.failure._tag === "FileTooLarge"
+      ? warning("index", `${location} is too large to be an index`, mendsItself, [location])
+      : unusable("index", location, read.failure)
+  }
+  if (Option.isNone(read.success)) {
+    return names.length === 0
+      ? ok("index", "There is none, and nothing to list")
+      : warning("index", `${location} is missing: Hive lists nothing`, mendsItself, [location])
+  }
+  const index = decodeIndex(Buffer.from(read.success.value).toString("utf8"))
+  if (index === undefined) return warning("index", `${location} cannot be read as an index`, mendsItself, [location])
+  const missing = Array.from(ids.keys()).filter((id) => !index.entries.has(id))
+  const there = new Set(names)
+  const left = Array.from(index.entries.keys()).filter((id) => !there.has(plainName(id)) && !there.has(escapedName(id)))
+  if (missing.length === 0 && left.length === 0) return ok("index", "It lists what is there")
+  const differences = [
+    ...(missing.length === 0 ? [] : [`it lacks ${some(missing)}`]),
+    ...(left.length === 0 ? [] : [`it lists ${some(left)}, which is not there`])
+  ]
+  return warning("index", `${location} is out of step: ${differences.join("; ")}`, mendsItself, [location])
+})
+
+const stateFindings = Effect.fnUntraced(function*(files: PrivateFiles, folder: string) {
+  const names = yield* Effect.orElseSucceed(files.names(folder, ".json"), () => [])
+  const broken = yield* Effect.filter(
+    names,
+    (name) =>
+      files.read(files.fileIn(folder, `${name}.json`), maximumStateBytes).pipe(
+        Effect.map(Option.exists((bytes) => Option.isNone(decodeState(Buffer.from(bytes).toString("utf8"))))),
+        Effect.orElseSucceed(() => true)
+      ),
+    { concurrency }
+  )
+  if (broken.length === 0) return []
+  const locations = broken.map((name) => files.fileIn(folder, `${name}.json`))
+  return [
+    warning(
+      "state",
+      `${count(broken.length, "state record")} cannot be read, and count as none: ${some(locations)}`,
+      mendsItself,
+      locations
+    )
+  ]
+})
+
+/** Locks that are held are nothing to tell of; those whose holder ended, or does not renew them, are. */
+const lockFindings = Effect.fnUntraced(function*(files: PrivateFiles, folder: string) {
+  const fs = yield* FileSystem.FileSystem
+  const held = yield* Effect.result(makeFileLocks(files, folder, yield* yield* CurrentProcess).held)
+  if (Result.isFailure(held)) return [unusable("locks", folder, held.failure)]
+  const now = yield* Clock.currentTimeMillis
+  const stale = yield* Effect.filter(
+    held.success,
+    ({ isGone, location }) =>
+      isGone ? Effect.succeed(true) : Effect.match(fs.stat(location), {
+        onFailure: () => false,
+        onSuccess: ({ mtime }) => Option.exists(mtime, (mtime) => now - mtime.getTime() > leaseMillis)
+      })
+  )
+  return stale.map(({ isGone, location, pid }) =>
+    warning(
+      "locks",
+      `${location} is held by ${pid === undefined ? "a process" : `process ${pid}`}, which ${
+        isGone ? "has ended" : "does not renew it"
+      }`,
+      "Nothing to do: whoever next wants it takes it over.",
+      [location]
+    )
+  )
+})

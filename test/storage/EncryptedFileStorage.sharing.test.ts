@@ -10,6 +10,8 @@ import * as path from "node:path"
 import { Credential } from "../../src/Credential.ts"
 import type { CredentialStorage } from "../../src/CredentialStorage.ts"
 import { CurrentProcess } from "../../src/internal/currentProcess.ts"
+import { makeFileLocks } from "../../src/internal/fileLocks.ts"
+import { makePrivateFiles } from "../../src/internal/privateFiles.ts"
 import { EncryptedFileStorage } from "../../src/storage/EncryptedFileStorage.ts"
 import { inDirectory, key, NodeFiles, temporaryDirectory } from "./temporaryStorage.ts"
 
@@ -76,6 +78,32 @@ describe("EncryptedFileStorage: hosts that share a directory", () => {
       assert.isTrue(error.isRetryable)
       assert.closeTo(waited, 20_000, 1_000)
       yield* Fiber.interrupt(holder)
+    }))
+
+  it.effect("saveMany waits for the others' turn once, not once for each credential", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryDirectory
+      const isGone = () => Effect.succeed(false)
+      const others = makeFileLocks(
+        yield* Effect.provide(makePrivateFiles, NodeFiles),
+        path.join(directory, "locks"),
+        { self: { host: "a", pid: 1 }, isGone }
+      )
+      yield* others.acquire("writing", 20)
+      const many = Array.from({ length: 100 }, (_, index) => apiKey(`id-${index}`, "1"))
+      const saving = yield* onHost("b", directory)((storage) => storage.saveMany(many)).pipe(
+        Effect.forkChild({ startImmediately: true })
+      )
+      assert.isBelow(yield* passUntilDone(saving), 25_000)
+      const failures = Array.from((yield* Fiber.join(saving)).values(), (failure) =>
+        failure._tag === "CredentialStorageError" ? failure.reason._tag : failure._tag)
+      assert.deepStrictEqual(
+        failures,
+        many.map(() =>
+          "LockTimeout"
+        )
+      )
+      assert.deepStrictEqual(fs.readdirSync(path.join(directory, "credentials")), [])
     }))
 
   it.effect("the holder's interruption gives the lock back to the other host", () =>

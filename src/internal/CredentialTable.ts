@@ -206,7 +206,7 @@ export class CredentialTable {
     const state = new CredentialState({ ...newerState(entry, stored, before), ...patch })
     // What belongs to a credential that is not the one at hand, or to none, is for storage alone.
     if (stored.generation === before.generation) entry.state = state
-    const isSaved = yield* this.tolerant(Effect.as(this.storage.saveState(entry.id, state), true), false)
+    const isSaved = yield* this.tolerantWrite(Effect.as(this.storage.saveState(entry.id, state), true), false)
     if (entry.epoch === epoch) entry.isStateUnsaved = !isSaved
   })
 
@@ -217,7 +217,7 @@ export class CredentialTable {
       yield* Effect.ignore(this.load(entry))
       return false
     }
-    yield* this.tolerant(this.storage.delete(entry.id), false)
+    yield* this.tolerantWrite(this.storage.delete(entry.id), false)
     this.forget(entry.id)
     yield* this.publish({ _tag: "Removed", id: entry.id })
     return true
@@ -306,7 +306,6 @@ export class CredentialTable {
   /** A disk that fails must not keep a token from the program: a warning is logged once, and memory goes on. */
   tolerant<A, E>(self: Effect.Effect<A, E>, fallback: A) {
     return self.pipe(
-      Effect.tap(() => Effect.sync(() => this.#isStorageWarned = false)),
       Effect.catchIf(
         (error: E): error is E & CredentialStorageError => error instanceof CredentialStorageError,
         (error) => {
@@ -323,6 +322,11 @@ export class CredentialTable {
         }
       )
     )
+  }
+
+  /** The same for a write, after which a failure is told again: that a full disk can be read says nothing. */
+  tolerantWrite<A, E>(self: Effect.Effect<A, E>, fallback: A) {
+    return this.tolerant(Effect.tap(self, () => Effect.sync(() => this.#isStorageWarned = false)), fallback)
   }
 }
 

@@ -464,7 +464,7 @@ export class Renewal {
       (entry.saved.order < asked.order || (asked.held !== undefined && held?.holdsTokenOf(asked.held) === true))
     const generation = isOlder ? entry.saved.generation : asked.generation
     const saved = new CredentialState({ generation: generation + 1, lastConfirmed: yield* DateTime.now })
-    const outcome = yield* table.tolerant(
+    const outcome = yield* table.tolerantWrite(
       table.storage.save(credential, { expectedGeneration: generation, state: saved }).pipe(
         Effect.as("saved" as const),
         Effect.catchTag("GenerationConflict", () => Effect.succeed("outdated" as const))

@@ -16,7 +16,13 @@ import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Credential, CredentialType } from "../Credential.ts"
-import { CredentialDecryptionFailed, GenerationConflict, StorageIoFailed, StorageRefused } from "../CredentialError.ts"
+import {
+  CredentialDecryptionFailed,
+  GenerationConflict,
+  LockTimeout,
+  StorageIoFailed,
+  StorageRefused
+} from "../CredentialError.ts"
 import type { AdenConfigError, StorageFailure } from "../CredentialError.ts"
 import { CredentialState, CredentialStorage } from "../CredentialStorage.ts"
 import type { StorageChange } from "../CredentialStorage.ts"
@@ -304,12 +310,14 @@ const make = Effect.fnUntraced(function*<E, R>(
         yield* ensureFolders
         const inUse = yield* namesInUse
         const latest = new Map(many.map((credential) => [credential.id, credential]))
+        // who waited in vain has waited for all
+        let timeout: LockTimeout | undefined
         yield* Effect.forEach(
           latest.values(),
           (credential) =>
             checkCredentialId(credential.id).pipe(
-              Effect.andThen(
-                inTurn((lock) =>
+              Effect.andThen(() =>
+                timeout !== undefined ? Effect.fail(timeout) : inTurn((lock) =>
                   writingEntry(credential.id)(put(
                     credential,
                     inUse,
@@ -322,12 +330,17 @@ const make = Effect.fnUntraced(function*<E, R>(
                 )
               ),
               telling,
+              Effect.tapError((error) =>
+                Effect.sync(() => {
+                  if (error instanceof LockTimeout) timeout = error
+                })
+              ),
               inOperation("save", credential.id),
               Effect.catch((failure) => Effect.sync(() => failures.set(credential.id, failure)))
             ),
           { concurrency: 8, discard: true }
         ).pipe(Effect.onInterrupt(() => Effect.ignore(inTurn(updateIndex))))
-        yield* inTurn(updateIndex)
+        if (indexed.size > 0) yield* inTurn(updateIndex)
         return failures
       },
       (effect) => inOperation("saveMany")(telling(effect))

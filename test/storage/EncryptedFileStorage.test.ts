@@ -890,7 +890,7 @@ describe("EncryptedFileStorage", () => {
               const writer = yield* storage.save(apiKey(id, `round ${round}`)).pipe(
                 Effect.forkChild({ startImmediately: true })
               )
-              for (let turn = 0; turn < round; turn++) yield* Effect.promise(() => new Promise(setImmediate))
+              for (let turn = 0; turn < 6 * round; turn++) yield* Effect.promise(() => new Promise(setImmediate))
               yield* Fiber.interrupt(writer)
               const after = valueOf(yield* storage.load(id)) ?? "none"
               assert.include([before, `round ${round}`], after)

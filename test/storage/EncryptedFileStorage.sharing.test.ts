@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { AdenClient, AdenSyncProvider, CredentialStore } from "aden-credentials"
 import { AdenEmulator } from "aden-credentials/emulator"
-import { Effect, Fiber, Layer, Logger, Option, Redacted } from "effect"
+import { DateTime, Effect, Fiber, Layer, Logger, Option, Redacted } from "effect"
 import { FetchHttpClient } from "effect/http"
 import { TestClock } from "effect/testing"
 import { execFileSync } from "node:child_process"
@@ -150,6 +150,44 @@ describe("EncryptedFileStorage: hosts that share a directory", () => {
         assert.strictEqual(valueOf(yield* storage.load("x")), "1")
         assert.strictEqual(fs.readFileSync(path.join(directory, "locks"), "utf8"), "mine")
       }))
+    }))
+})
+
+describe("CredentialStore: hosts that share a directory", () => {
+  it.effect("waiting for the lock times out, and the entry is meanwhile fresh: its token, and no request", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryDirectory
+      const token = (value: string, hours: number) =>
+        Effect.map(DateTime.now, (now) =>
+          new Credential({
+            ...Credential.fromAccessToken({
+              id: "hubspot",
+              accessToken: Redacted.make(value),
+              expiresAt: DateTime.add(now, { hours })
+            }),
+            providerId: "aden_sync"
+          }))
+      const other = onHost("a", directory)
+      yield* other((storage) => Effect.flatMap(token("old", -1), (old) => storage.save(old)))
+      yield* Effect.forkChild(other((storage) => storage.withLock("hubspot", Effect.never)), { startImmediately: true })
+      while (fs.readdirSync(path.join(directory, "locks")).length < 2) yield* settle
+      // nobody is there to be asked
+      const aden = AdenClient.layer({ baseUrl: "http://127.0.0.1:9", apiKey: Redacted.make("key") })
+      const reading = yield* CredentialStore.use((store) => store.token("hubspot")).pipe(
+        Effect.provide(CredentialStore.layer()),
+        Effect.provide(AdenSyncProvider.layer()),
+        Effect.provide(Layer.provide(aden, FetchHttpClient.layer)),
+        Effect.provide(EncryptedFileStorage.layer({ directory, keys: [key] })),
+        Effect.provide(NodeFiles),
+        Effect.forkChild({ startImmediately: true })
+      )
+      yield* settle
+      yield* TestClock.adjust("5 seconds")
+      yield* other((storage) => Effect.flatMap(token("new", 1), (renewed) => storage.save(renewed)))
+      const waited = yield* passUntilDone(reading)
+      assert.isAbove(waited, 13_000)
+      assert.isBelow(waited, 22_000)
+      assert.strictEqual(Redacted.value(yield* Fiber.join(reading)), "new")
     }))
 })
 

@@ -18,8 +18,9 @@ export default defineConfig({
     environment: "node",
     // processes, not threads: tests change the working directory and the umask, and start processes of their own
     pool: "forks",
-    testTimeout: 30_000,
-    hookTimeout: 30_000,
+    // a process of its own takes seconds to start where many run at once
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
     teardownTimeout: 10_000
   }
 })

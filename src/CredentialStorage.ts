@@ -17,8 +17,8 @@ import { Timestamp } from "./internal/timestamp.ts"
  * What is remembered about a credential beside it: no secrets. It outlives a restart, and exists without an entry too (a
  * blocked integration that was never fetched).
  *
- * `generation` counts the saves of the entry, 0 before the first, and `account` says whose it is. Both belong to the storage:
- * `save` sets them, and `saveState` leaves them as they are.
+ * `generation` counts the saves and deletions under this id, 0 before the first, and `account` says whose the entry is. Both
+ * belong to the storage: `save` sets them, and `saveState` leaves them as they are.
  *
  * @since 0.1.0
  * @category models
@@ -89,7 +89,10 @@ export class CredentialStorage extends Context.Service<CredentialStorage, {
       readonly state?: CredentialState | undefined
     }
   ) => Effect.Effect<ReadonlyMap<string, StorageFailure | GenerationConflict>, CredentialStorageError>
-  /** Deletes the entry and its state; `false` when there was none. What cannot be opened is deleted too: a person asked. */
+  /**
+   * Deletes the entry, and its state but for the generation, which goes up; `false` when there was none. What cannot be opened is deleted too:
+   * a person asked.
+   */
   readonly delete: (id: string) => Effect.Effect<boolean, CredentialStorageError>
   /** The ids of all entries, those that cannot be opened included, in no particular order. */
   readonly list: Effect.Effect<ReadonlyArray<string>, CredentialStorageError>

@@ -2,7 +2,7 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
 import { Credential, CredentialStorage, CredentialStore, EncryptedFileStorage } from "aden-credentials"
 import { AdenEmulator, Fault } from "aden-credentials/emulator"
-import { Context, Effect, Fiber, Layer, Option, Redacted, Stream } from "effect"
+import { Context, Effect, Fiber, FileSystem, Layer, Option, PlatformError, Redacted, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import * as fs from "node:fs"
 import * as os from "node:os"
@@ -10,6 +10,28 @@ import * as path from "node:path"
 import { count, forever, oneHour, restarted, setup, storeLayer, token } from "./fixtures/emulatedStore.ts"
 
 // What one part of a program, or another process, does while the store is in the middle of something.
+
+/** Whether the disk takes a credential too, and not only small files. */
+const isRoom = { left: true }
+
+const disk = Layer.effect(
+  FileSystem.FileSystem,
+  Effect.gen(function*() {
+    const real = yield* FileSystem.FileSystem
+    return FileSystem.FileSystem.of({
+      ...real,
+      rename: (from, to) =>
+        !isRoom.left && to.endsWith(".enc")
+          ? Effect.fail(PlatformError.systemError({
+            _tag: "Unknown",
+            module: "FileSystem",
+            method: "rename",
+            description: "ENOSPC: no space left on device"
+          }))
+          : real.rename(from, to)
+    })
+  })
+)
 
 const files = Layer.unwrap(Effect.map(
   Effect.acquireRelease(
@@ -20,8 +42,11 @@ const files = Layer.unwrap(Effect.map(
     EncryptedFileStorage.layer({
       directory,
       keys: [Redacted.make("DgjuzYmueGYYApfMoXVo3dAUmpPumgcBl0Hb-Q_uIus=")]
-    }).pipe(Layer.provide(NodeServices.layer))
-))
+    })
+)).pipe(
+  Layer.provide(disk),
+  Layer.provide(NodeServices.layer)
+)
 
 const own = Credential.fromApiKey({ id: "hubspot", apiKey: Redacted.make("the program's own") })
 
@@ -111,6 +136,49 @@ describe("CredentialStore: the program changes a credential while Aden is asked"
       yield* there.delete("hubspot")
       yield* Fiber.join(refreshing)
       assert.strictEqual((yield* Effect.flip(store.explain("hubspot")))._tag, "CredentialNotFound")
+    }).pipe(Effect.provide(setup({ storage: files, aden: oneHour }))))
+})
+
+describe("CredentialStore: the disk takes the state, and not the credential", () => {
+  it.effect("renewals go on in memory, and are saved once the disk takes them again", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      let last = yield* token("hubspot")
+      isRoom.left = false
+      yield* Effect.addFinalizer(() => Effect.sync(() => isRoom.left = true))
+      for (let hour = 0; hour < 4; hour++) {
+        yield* TestClock.adjust("61 minutes")
+        const renewed = yield* token("hubspot")
+        assert.notStrictEqual(renewed, last)
+        const forced = yield* store.refresh("hubspot")
+        last = yield* token("hubspot")
+        assert.strictEqual(forced.defaultKey === undefined ? undefined : Redacted.value(forced.defaultKey.value), last)
+      }
+      isRoom.left = true
+      yield* store.refresh("hubspot")
+      const stored = yield* CredentialStorage.use((storage) => storage.load("hubspot"))
+      assert.strictEqual(
+        Option.getOrUndefined(Option.map(stored, ({ defaultKey }) => defaultKey && Redacted.value(defaultKey.value))),
+        yield* token("hubspot")
+      )
+    }).pipe(Effect.provide(setup({ storage: files, aden: oneHour }))))
+})
+
+describe("CredentialStore: another process deletes and saves under an id that is being renewed", () => {
+  it.live("what it saved is not overwritten", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const aden = yield* AdenEmulator
+      const there = yield* startProcess
+      yield* store.token("hubspot")
+      yield* aden.setFault(Fault.Latency({ duration: "200 millis" }), { endpoint: "refresh" })
+      const refreshing = yield* Effect.forkChild(store.refresh("hubspot"), { startImmediately: true })
+      yield* Effect.sleep("100 millis")
+      yield* there.delete("hubspot")
+      yield* there.save(own)
+      yield* Fiber.join(refreshing)
+      const stored = yield* CredentialStorage.use((storage) => storage.load("hubspot"))
+      assert.isTrue(Option.exists(stored, ({ providerId }) => providerId === undefined))
     }).pipe(Effect.provide(setup({ storage: files, aden: oneHour }))))
 })
 

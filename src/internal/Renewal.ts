@@ -462,7 +462,8 @@ export class Renewal {
     // What a sync saved meanwhile does not stand in the way when it is older than this answer.
     const isOlder = entry.saved.generation === entry.state.generation &&
       (entry.saved.order < asked.order || (asked.held !== undefined && held?.holdsTokenOf(asked.held) === true))
-    const generation = isOlder ? entry.saved.generation : asked.generation
+    let generation = isOlder ? entry.saved.generation : asked.generation
+    if (entry.isUnsaved) generation = yield* this.#generationBehind(credential, generation)
     const saved = new CredentialState({ generation: generation + 1, lastConfirmed: yield* DateTime.now })
     const outcome = yield* table.tolerantWrite(
       table.storage.save(credential, { expectedGeneration: generation, state: saved }).pipe(
@@ -496,6 +497,23 @@ export class Renewal {
     if (held === undefined) yield* table.publish({ _tag: "Fetched", id: entry.id })
     else if (!held.holdsTokenOf(credential)) yield* table.publish({ _tag: "Refreshed", id: entry.id })
     return credential
+  })
+
+  /**
+   * Which generation a renewal replaces after one that could not be saved: a disk that failed half-way may have counted it.
+   * What somebody else saved since is not replaced.
+   */
+  readonly #generationBehind = Effect.fnUntraced(function*(this: Renewal, credential: Credential, known: number) {
+    const { storage } = this.#table
+    const stored = yield* Effect.orElseSucceed(storage.load(credential.id), () => Option.none<Credential>())
+    const isOlder = Option.exists(
+      stored,
+      ({ lastRefreshed }) =>
+        lastRefreshed !== undefined && credential.lastRefreshed !== undefined &&
+        DateTime.isLessThan(lastRefreshed, credential.lastRefreshed)
+    )
+    if (!isOlder) return known
+    return (yield* Effect.orElseSucceed(storage.loadState(credential.id), () => CredentialState.initial)).generation
   })
 
   /** The provider does not have the integration. Only when its list lacks it too is the entry gone. */

@@ -1,5 +1,5 @@
 /**
- * What a storage itself keeps in a state record: how often the entry was saved, and whose account it is.
+ * What a storage itself keeps in a state record: how often the entry was changed, and whose account it is.
  */
 import type { Credential } from "../Credential.ts"
 import { CredentialState } from "../CredentialStorage.ts"
@@ -17,6 +17,10 @@ export const stateOfSave = (
   }
   return new CredentialState({ ...given, generation: before.generation + 1, account })
 }
+
+/** What is left of a record when its entry is deleted: whoever knew the entry is not to save over that, or over a later one. */
+export const stateOfDelete = ({ generation }: CredentialState): CredentialState =>
+  new CredentialState({ generation: generation + 1 })
 
 /** The record that is stored without a save. */
 export const stateWithoutSave = (given: CredentialState, { account, generation }: CredentialState): CredentialState => {

@@ -27,7 +27,7 @@ import type { AdenConfigError, StorageFailure } from "../CredentialError.ts"
 import { CredentialState, CredentialStorage } from "../CredentialStorage.ts"
 import type { StorageChange } from "../CredentialStorage.ts"
 import type { FernetKeys } from "../Fernet.ts"
-import { stateOfSave, stateWithoutSave } from "../internal/countedState.ts"
+import { stateOfDelete, stateOfSave, stateWithoutSave } from "../internal/countedState.ts"
 import { makeCredentialFiles } from "../internal/credentialFiles.ts"
 import type { Located } from "../internal/credentialFiles.ts"
 import { checkCredentialId } from "../internal/credentialId.ts"
@@ -242,6 +242,7 @@ const make = Effect.fnUntraced(function*<E, R>(
   ) {
     const name = before.name ?? chooseName(id, before.plainIsTaken, yield* inUse.states, files.windows)
     yield* states.write(name, id, state, check)
+    return name
   })
 
   const put = Effect.fnUntraced(function*(
@@ -266,8 +267,17 @@ const make = Effect.fnUntraced(function*<E, R>(
       ? located.name
       : chooseName(id, located.plainIsTaken, yield* inUse.credentials, files.windows)
     // first the count: nobody can see the new credential under the old one
-    yield* writeState(id, before, stateOfSave(credential, before.state, options.state), inUse, lock)
-    yield* credentials.write(name, document.success, lock.check)
+    const stateName = yield* writeState(
+      id,
+      before,
+      stateOfSave(credential, before.state, options.state),
+      inUse,
+      lock
+    )
+    yield* credentials.write(name, document.success, lock.check).pipe(
+      // a count of what was not saved would make later saves pass for outdated
+      Effect.tapError(() => Effect.ignore(states.write(stateName, id, before.state, lock.check)))
+    )
     // Hive may have come to write the plain name since: two files of one credential would outlive one another
     if (name !== escapedName(id)) yield* credentials.remove(escapedName(id))
     indexed.set(id, credential.type)
@@ -360,8 +370,9 @@ const make = Effect.fnUntraced(function*<E, R>(
               if (located.name !== escapedName(id)) yield* credentials.remove(escapedName(id))
             }
             if (yield* canRead(folders.state)) {
-              const { name } = yield* states.locate(id)
-              if (name !== undefined) yield* states.remove(name)
+              const { name, state } = yield* states.locate(id)
+              if (name !== undefined && state.generation === 0) yield* states.remove(name)
+              else if (name !== undefined) yield* states.write(name, id, stateOfDelete(state), lock.check)
             }
             if (!isOwn) return false
             indexed.set(id, undefined)

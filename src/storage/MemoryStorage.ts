@@ -13,7 +13,7 @@ import { GenerationConflict } from "../CredentialError.ts"
 import type { StorageFailure } from "../CredentialError.ts"
 import { CredentialState, CredentialStorage } from "../CredentialStorage.ts"
 import type { StorageChange } from "../CredentialStorage.ts"
-import { stateOfSave, stateWithoutSave } from "../internal/countedState.ts"
+import { stateOfDelete, stateOfSave, stateWithoutSave } from "../internal/countedState.ts"
 import { checkCredentialId } from "../internal/credentialId.ts"
 import { makeKeyedLock } from "../internal/keyedLock.ts"
 import { inOperation } from "../internal/storageFault.ts"
@@ -121,7 +121,9 @@ const make = Effect.fnUntraced(function*(initial: Iterable<Credential>) {
     }),
     delete: Effect.fn("MemoryStorage.delete")((id) =>
       checked("delete", id, () => {
-        states.delete(id)
+        const state = stateOf(id)
+        if (state.generation === 0) states.delete(id)
+        else states.set(id, stateOfDelete(state))
         const deleted = credentials.delete(id)
         if (deleted) publish({ _tag: "Deleted", id })
         return deleted

@@ -261,8 +261,22 @@ export const suite = <E>(name: string, layer: Layer.Layer<CredentialStorage, E>)
           yield* storage.saveState("y", blocked)
           assert.isTrue(yield* storage.delete("x"))
           assert.isFalse(yield* storage.delete("y"))
-          assert.deepStrictEqual(yield* storage.loadState("x"), CredentialState.initial)
+          assert.deepStrictEqual(yield* storage.loadState("x"), new CredentialState({ generation: 2 }))
           assert.deepStrictEqual(yield* storage.loadState("y"), CredentialState.initial)
+        })))
+
+      it.effect("of what was deleted the count goes on: a writer that knew it does not overwrite what came after", () =>
+        withStorage(Effect.fnUntraced(function*(storage) {
+          yield* storage.save(apiKey("x", "1"))
+          yield* storage.delete("x")
+          assert.strictEqual(
+            (yield* Effect.flip(storage.save(apiKey("x", "3"), { expectedGeneration: 1 })))._tag,
+            "GenerationConflict"
+          )
+          yield* storage.save(apiKey("x", "2"))
+          const late = yield* Effect.flip(storage.save(apiKey("x", "3"), { expectedGeneration: 1 }))
+          assert.strictEqual(late._tag, "GenerationConflict")
+          assert.strictEqual(valueOf(yield* storage.load("x")), "2")
         })))
     })
 

@@ -54,9 +54,11 @@ export {
   AmbiguousCredential,
   CredentialDecryptionFailed,
   CredentialFailure,
+  CredentialHostDenied,
   CredentialKeyNotFound,
   CredentialNotFound,
   CredentialStorageError,
+  CredentialTemplateError,
   FernetTokenInvalid,
   GenerationConflict,
   InsufficientTimeLeft,
@@ -74,6 +76,9 @@ export {
   StorageIoFailed,
   StorageReason,
   StorageRefused,
+  TemplateMalformed,
+  TemplateRefused,
+  TemplateUnfit,
   TenantError,
   TenantLookupFailed
 } from "./CredentialError.ts"
@@ -88,8 +93,12 @@ export type {
   CredentialExplanation,
   CredentialStoreOptions,
   CredentialSummary,
-  StoredAccount
+  StoredAccount,
+  TemplateFailure,
+  TemplateOptions
 } from "./CredentialStore.ts"
+export { CredentialTemplate } from "./CredentialTemplate.ts"
+export type { TemplatePlaceholder } from "./CredentialTemplate.ts"
 export { Fernet } from "./Fernet.ts"
 export type { FernetKey, FernetKeys } from "./Fernet.ts"
 export { backOff, recheckBlocked, rememberMissing, renewInTime } from "./RefreshPolicy.ts"

@@ -930,6 +930,25 @@ export class CredentialHostDenied extends Schema.TaggedError<CredentialHostDenie
   }
 }
 
+/**
+ * Everything but the API's own failures that a request by `CredentialHttpClient` can fail with.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export const CredentialUseFailure = Schema.Union([
+  ...CredentialFailure.members,
+  CredentialKeyNotFound,
+  CredentialTemplateError,
+  CredentialHostDenied
+])
+
+/**
+ * @since 0.1.0
+ * @category errors
+ */
+export type CredentialUseFailure = typeof CredentialUseFailure.Type
+
 // ---------------------------------------------------------------------------------------------------------------------
 // Why a tenant has no store
 // ---------------------------------------------------------------------------------------------------------------------

@@ -59,6 +59,7 @@ export {
   CredentialNotFound,
   CredentialStorageError,
   CredentialTemplateError,
+  CredentialUseFailure,
   FernetTokenInvalid,
   GenerationConflict,
   InsufficientTimeLeft,
@@ -84,6 +85,8 @@ export {
 } from "./CredentialError.ts"
 export type { Actionable, AdenRequestFailure, FetchFailure, StorageFailure } from "./CredentialError.ts"
 export type { CredentialEvent, SyncEvent, SyncFailure, SyncReport, SyncSkipped } from "./CredentialEvent.ts"
+export { CredentialHttpClient } from "./CredentialHttpClient.ts"
+export type { CredentialHttpClientOptions } from "./CredentialHttpClient.ts"
 export { CredentialProviders, syncConcurrency, syncOne } from "./CredentialProvider.ts"
 export type { CredentialProvider, ProviderSyncEvent } from "./CredentialProvider.ts"
 export { CredentialState, CredentialStorage } from "./CredentialStorage.ts"

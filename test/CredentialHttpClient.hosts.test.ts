@@ -22,7 +22,7 @@ const allowed = (server: ScriptedServer) => [new URL(server.url).host]
 
 const holdsCredential = ({ body, headers, path }: Received) =>
   [token, "BSA-9f8e"].some((secret) => JSON.stringify({ body, headers, path }).includes(secret)) ||
-  "authorization" in headers || "cookie" in headers || "x-key" in headers
+  "authorization" in headers || "cookie" in headers
 
 describe("which hosts get it", () => {
   /** A client that says where requests went, in place of going there. */
@@ -149,7 +149,7 @@ describe(`a hostile server (${transportsTested})`, () => {
             good.script(redirect(status, `${evil.url}/landing?x=1`))
             const client = yield* clientOf(transport, { ref: "hubspot", allowedHosts: allowed(good), ...options })
             const response = yield* client.get(`${good.url}/start`, {
-              headers: { cookie: "session=1", "x-key": "of the program", accept: "application/json" }
+              headers: { cookie: "session=1", accept: "application/json" }
             })
             assert.deepStrictEqual(yield* response.json, { from: "evil" })
             assert.strictEqual(response.url, `${evil.url}/landing?x=1`)

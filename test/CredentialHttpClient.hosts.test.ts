@@ -3,8 +3,8 @@
  * that is printed shows it.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Layer } from "effect"
-import { HttpBody, HttpClient, HttpClientRequest, HttpClientResponse } from "effect/http"
+import { Cause, Effect, Exit, Layer, Option } from "effect"
+import { HttpBody, HttpClient, HttpClientError, HttpClientRequest, HttpClientResponse } from "effect/http"
 import { inspect } from "node:util"
 import { transports, transportsTested } from "./fixtures/adenClients.ts"
 import { apiFor, bearer, clientOf, testStore, token } from "./fixtures/credentialClients.ts"
@@ -382,7 +382,13 @@ describe(`nothing shows the credential (${transportsTested})`, () => {
           assert.isAtLeast(spans.length, 1)
           if (Exit.isSuccess(exit)) {
             assert.notInclude(inspect(exit.value, { depth: 9, showHidden: true }) + JSON.stringify(exit.value), token)
-          } else assert.isFalse(Cause.hasDies(exit.cause), Cause.pretty(exit.cause))
+          } else {
+            assert.isFalse(Cause.hasDies(exit.cause), Cause.pretty(exit.cause))
+            const error = Option.getOrUndefined(Exit.findErrorOption(exit))
+            if (HttpClientError.isHttpClientError(error)) {
+              assert.notInclude(inspect(error.request) + inspect(error.response), token)
+            }
+          }
           const at = shown.indexOf(token.slice(0, 8))
           assert.strictEqual(at, -1, shown.slice(Math.max(0, at - 2000), at + 100))
         }).pipe(Effect.provide(testStore))

@@ -74,10 +74,11 @@ export interface CredentialHttpClientOptions {
  */
 export class CredentialHttpClient {
   /**
-   * The client in place of the `HttpClient` that it uses. It fails with `HttpClientError`, as every `HttpClient`. What the
-   * credential is missing for is the `cause` of its reason, and {@link CredentialHttpClient.unwrapFailure} brings it out:
-   * `TransportError` where the same request can succeed later, which `HttpClient.retryTransient` tries again, `EncodeError`
-   * where it cannot, `InvalidUrlError` for `CredentialHostDenied`.
+   * The client in place of the `HttpClient` that it uses. It fails with `HttpClientError`, as every `HttpClient`. Where that is
+   * because of the credential, the credential's own error is the `cause` of the reason, and
+   * {@link CredentialHttpClient.unwrapFailure} brings it out. The reason is `TransportError` where the same request can succeed
+   * later, so that `HttpClient.retryTransient` tries it again, `EncodeError` where it cannot, and `InvalidUrlError` for
+   * `CredentialHostDenied`.
    *
    * @example
    * ```ts

@@ -193,21 +193,26 @@ const prepare = Effect.fnUntraced(function*(options: CredentialHttpClientOptions
 
   const renewals = new SingleFlight<string, CarriedCredential, TemplateFailure | NoProvider>()
   yield* Effect.addFinalizer(() => renewals.shutdown(0))
+  /** What was had by the last renewal here. */
+  let newest: CarriedCredential | undefined = undefined
   /** What was refused right after it was renewed: renewing it at each refusal would be without end. */
-  let refusedAnew = { identity: "", until: -Infinity }
+  let refusedAnew: { readonly carried: CarriedCredential; readonly until: number } | undefined = undefined
 
   const current = Effect.flatMap(store.get(ref), (credential) => carrier.of(credential))
 
   /** Somebody may have renewed it since it was sent. */
   const replacementOf = (refused: CarriedCredential) =>
     Effect.flatMap(current, (present) =>
-      present.identity === refused.identity
-        ? Effect.flatMap(store.refresh(ref), (credential) => carrier.of(credential))
+      present.isSameAs(refused)
+        ? Effect.tap(
+          Effect.flatMap(store.refresh(ref), (credential) => carrier.of(credential)),
+          (credential) => Effect.sync(() => newest = credential)
+        )
         : Effect.succeed(present))
 
   const noteRefusal = (refused: CarriedCredential) =>
     Effect.map(Clock.currentTimeMillis, (now) => {
-      refusedAnew = { identity: refused.identity, until: now + settled }
+      if (refused.isSameAs(newest)) refusedAnew = { carried: refused, until: now + settled }
     })
 
   /** Another credential than the one that was refused; `undefined` when there is none to be had now. */
@@ -215,7 +220,7 @@ const prepare = Effect.fnUntraced(function*(options: CredentialHttpClientOptions
     refused: CarriedCredential
   ): Effect.fn.Return<CarriedCredential | undefined, ReauthRequired> {
     const now = yield* Clock.currentTimeMillis
-    if (refusedAnew.identity === refused.identity && now < refusedAnew.until) return undefined
+    if (refusedAnew !== undefined && now < refusedAnew.until && refused.isSameAs(refusedAnew.carried)) return undefined
     const replacement = yield* renewals.run(refused.identity, replacementOf(refused)).pipe(
       Effect.timeoutOrElse({
         duration: renewalTimeout,
@@ -233,7 +238,7 @@ const prepare = Effect.fnUntraced(function*(options: CredentialHttpClientOptions
           )
       )
     )
-    if (replacement?.identity !== refused.identity) return replacement
+    if (!refused.isSameAs(replacement)) return replacement
     yield* noteRefusal(refused)
     return undefined
   })

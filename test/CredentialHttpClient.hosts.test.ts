@@ -3,7 +3,7 @@
  * that is printed shows it.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Layer, Option } from "effect"
+import { Cause, Effect, Exit, Layer, Option, Schema } from "effect"
 import { HttpBody, HttpClient, HttpClientError, HttpClientRequest, HttpClientResponse } from "effect/http"
 import { inspect } from "node:util"
 import { transports, transportsTested } from "./fixtures/adenClients.ts"
@@ -23,6 +23,26 @@ const allowed = (server: ScriptedServer) => [new URL(server.url).host]
 const holdsCredential = ({ body, headers, path }: Received) =>
   [token, "BSA-9f8e"].some((secret) => JSON.stringify({ body, headers, path }).includes(secret)) ||
   "authorization" in headers || "cookie" in headers
+
+const urlPieces = [
+  "//",
+  "/",
+  "\\",
+  "@",
+  ":",
+  "?",
+  "#",
+  ".",
+  "443",
+  "8443",
+  "%2e",
+  "\t",
+  "\u3002",
+  "api.good.test",
+  "API.GOOD.TEST",
+  "evil.test",
+  "127.0.0.1"
+] as const
 
 describe("which hosts get it", () => {
   /** A client that says where requests went, in place of going there. */
@@ -111,6 +131,20 @@ describe("which hosts get it", () => {
       assert.notMatch(error.message, /user:|:pass|@/)
       assert.deepStrictEqual(sent, [])
     }).pipe(Effect.provide(testStore)))
+
+  it.effect.prop(
+    "whatever the URL is made of, it goes to the allowed origin or nowhere",
+    [Schema.Array(Schema.Literals(urlPieces)).check(Schema.isMaxLength(7))],
+    ([pieces]) =>
+      Effect.gen(function*() {
+        const { sent } = yield* tryOut(["api.good.test"], `https:${pieces.join("")}`)
+        for (const { url } of sent) {
+          const { host, password, protocol, username } = new URL(url)
+          assert.deepStrictEqual([protocol, host, username, password], ["https:", "api.good.test", "", ""], url)
+        }
+      }).pipe(Effect.provide(testStore)),
+    { arbitrary: { runs: 500 } }
+  )
 
   it.live("a Host header of another host is denied", () =>
     Effect.gen(function*() {

@@ -210,6 +210,24 @@ describe(`CredentialHttpClient (${transportsTested})`, () => {
         assert.strictEqual(yield* requestsToAden, 1)
       }).pipe(Effect.provide(testStore)))
 
+    it.live("a token that somebody else renewed and that is refused as well is renewed by the next request", () =>
+      Effect.gen(function*() {
+        const store = yield* CredentialStore
+        const api = yield* scriptedServer({ replies: [apiFor(bearer(`${token}.2`))] })
+        const client = yield* hubspot(api)
+        const run = Effect.runPromiseWith(yield* Effect.context())
+        api.script(
+          (response, request) => {
+            void run(store.refresh("hubspot")).then(() => reply(401, {})(response, request))
+          },
+          apiFor(bearer(`${token}.2`))
+        )
+        assert.strictEqual((yield* client.get(api.url)).status, 401)
+        assert.strictEqual(yield* requestsToAden, 1)
+        assert.strictEqual((yield* client.get(api.url)).status, 200)
+        assert.strictEqual(yield* requestsToAden, 2)
+      }).pipe(Effect.provide(testStore)))
+
     it.live("Aden is down: the 401 as it is, with its body, and the token at hand stays in use", () =>
       Effect.gen(function*() {
         const api = yield* scriptedServer({ replies: [reply(401, { error: "try later" }), reply(200, {})] })

@@ -122,6 +122,10 @@ export class CarriedCredential {
     return JSON.stringify(this.#secrets)
   }
 
+  isSameAs(other: CarriedCredential | undefined): boolean {
+    return other !== undefined && this.identity === other.identity
+  }
+
   /** The request with the credential, in place of what it had there. */
   attachTo(request: HttpClientRequest.HttpClientRequest): HttpClientRequest.HttpClientRequest {
     return withoutParams(request, this.carrier.paramNames).pipe(

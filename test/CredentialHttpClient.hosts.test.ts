@@ -202,6 +202,21 @@ describe(`a hostile server (${transportsTested})`, () => {
         }).pipe(Effect.provide(testStore))
     )
 
+    it.live("neither does what the program had in the credential's header go there", () =>
+      Effect.gen(function*() {
+        const { evil, good } = yield* goodAndEvil
+        good.script(redirect(302, evil.url))
+        const client = yield* clientOf(transport, {
+          ref: "hubspot",
+          allowedHosts: allowed(good),
+          headers: { "X-Key": "{{hubspot}}" }
+        })
+        yield* client.get(good.url, { headers: { "x-key": "old", authorization: "Basic old", "x-other": "1" } })
+        assert.notProperty(evil.requests[0]?.headers, "x-key")
+        assert.notProperty(evil.requests[0]?.headers, "authorization")
+        assert.propertyVal(evil.requests[0]?.headers, "x-other", "1")
+      }).pipe(Effect.provide(testStore)))
+
     it.live("also when it is another allowed host, and also on the way back", () =>
       Effect.gen(function*() {
         const { evil, good } = yield* goodAndEvil

@@ -2,8 +2,15 @@
  * What a client that carries a credential sends, and what it does with a 401, over real sockets.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Layer, Schedule, Stream } from "effect"
-import { FetchHttpClient, HttpBody, HttpClient, HttpClientError, HttpClientRequest } from "effect/http"
+import { Deferred, Effect, Fiber, Layer, Option, Schedule, Schema, Stream } from "effect"
+import {
+  FetchHttpClient,
+  HttpBody,
+  HttpClient,
+  HttpClientError,
+  HttpClientRequest,
+  HttpClientResponse
+} from "effect/http"
 import { TestClock } from "effect/testing"
 import { AdenClient } from "../src/AdenClient.ts"
 import { AdenSyncProvider } from "../src/AdenSyncProvider.ts"
@@ -101,6 +108,29 @@ describe(`CredentialHttpClient (${transportsTested})`, () => {
         assert.notProperty(response.request.headers, "authorization")
         const streamed = yield* client.get(api.url)
         assert.include(yield* Stream.mkString(Stream.decodeText(streamed.stream)), "Ann")
+      }).pipe(Effect.provide(testStore)))
+
+    it.live("an answer can do all that it can do without: a scope, a web response, cookies", () =>
+      Effect.gen(function*() {
+        const api = yield* scriptedServer({ replies: [reply(200, { a: 1 }, { "set-cookie": "session=1" })] })
+        const client = HttpClient.withScope(yield* hubspot(api))
+        yield* Effect.scoped(Effect.gen(function*() {
+          const response = yield* client.get(api.url)
+          assert.deepStrictEqual(Object.keys(response.cookies.cookies), ["session"])
+          assert.deepStrictEqual(yield* HttpClientResponse.schemaBodyJson(Schema.Struct({ a: Schema.Int }))(response), {
+            a: 1
+          })
+        }))
+        const response = yield* client.get(api.url)
+        const web = HttpClientResponse.toWeb(response)
+        if (Option.isSome(web)) assert.deepStrictEqual(yield* Effect.promise(() => web.value.json()), { a: 1 })
+        assert.strictEqual(
+          yield* HttpClientResponse.matchStatus(response, {
+            200: () => Effect.succeed("ok"),
+            orElse: () => Effect.succeed("?")
+          }),
+          "ok"
+        )
       }).pipe(Effect.provide(testStore)))
 
     // ---------------------------------------------------------------------------------------------------------------

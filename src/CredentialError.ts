@@ -822,6 +822,134 @@ export class RequiredCredentialsUnusable
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
+// What a credential is used for
+// ---------------------------------------------------------------------------------------------------------------------
+
+/**
+ * The text of a template is not one: a placeholder is not closed, holds a brace, or names nothing. `offset` is where the
+ * placeholder begins, in UTF-16 code units.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
+export class TemplateMalformed extends Schema.TaggedError<TemplateMalformed>()("TemplateMalformed", {
+  offset: Schema.Int,
+  detail: Schema.String
+}) {
+  override get message(): string {
+    return `the placeholder at offset ${this.offset} ${this.detail}`
+  }
+}
+
+/**
+ * The template names what it may not use: a ref that is not in the list, or a key that begins with `_`.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
+export class TemplateRefused extends Schema.TaggedError<TemplateRefused>()("TemplateRefused", {
+  ref: Schema.String,
+  /** The key, where it is what was refused; `undefined` when it was the ref. */
+  key: optionalText
+}) {
+  override get message(): string {
+    return this.key === undefined
+      ? `${JSON.stringify(cleanText(this.ref))} is not among the refs allowed here`
+      : `the key ${JSON.stringify(cleanText(this.key))} is internal and never expanded`
+  }
+}
+
+/**
+ * What a template becomes does not fit where it goes: a header with a line break. `detail` says what is wrong, not the value.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
+export class TemplateUnfit extends Schema.TaggedError<TemplateUnfit>()("TemplateUnfit", {
+  detail: Schema.String
+}) {
+  override get message(): string {
+    return this.detail
+  }
+}
+
+/**
+ * A template was not expanded. `reason` says why, `place` where it stands: `header X-Api-Key`. Nothing was sent, and neither
+ * the template's text nor a value is shown.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class CredentialTemplateError extends Schema.TaggedError<CredentialTemplateError>()("CredentialTemplateError", {
+  place: optionalText,
+  reason: Schema.Union([TemplateMalformed, TemplateRefused, TemplateUnfit])
+}) implements Actionable {
+  override get message(): string {
+    const place = this.place === undefined ? "" : ` in ${cleanText(this.place)}`
+    return `The template${place} cannot be expanded: ${this.reason.message}`
+  }
+  get isRetryable(): boolean {
+    return false
+  }
+  get remedy(): string {
+    switch (this.reason._tag) {
+      case "TemplateMalformed":
+        return "Write placeholders as {{ref}} or {{ref.key}}, and \\{{ for two braces."
+      case "TemplateRefused":
+        return this.reason.key === undefined
+          ? "Add the ref to the list of those that may be used, if this text may have it."
+          : "Name a key without a leading underscore."
+      case "TemplateUnfit":
+        return "Give what fits there: a header takes visible ASCII characters and spaces, on one line."
+    }
+  }
+}
+
+/**
+ * A credential was about to go where it may not go. Nothing was sent there.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class CredentialHostDenied extends Schema.TaggedError<CredentialHostDenied>()("CredentialHostDenied", {
+  ref: Schema.String,
+  /** The host and port, as the URL gives them, in lower case. */
+  host: Schema.String,
+  detail: Schema.String
+}) implements Actionable {
+  override get message(): string {
+    return `Credential ${JSON.stringify(this.ref)} is not sent to ${
+      JSON.stringify(cleanText(this.host))
+    }: ${this.detail}`
+  }
+  get isRetryable(): boolean {
+    return false
+  }
+  get remedy(): string {
+    return "Use https and a host of allowedHosts; add the host there if it may have the credential."
+  }
+}
+
+/**
+ * Everything but the API's own failures that a request by `CredentialHttpClient` can fail with.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export const CredentialUseFailure = Schema.Union([
+  ...CredentialFailure.members,
+  CredentialKeyNotFound,
+  CredentialTemplateError,
+  CredentialHostDenied
+])
+
+/**
+ * @since 0.1.0
+ * @category errors
+ */
+export type CredentialUseFailure = typeof CredentialUseFailure.Type
+
+// ---------------------------------------------------------------------------------------------------------------------
 // Why a tenant has no store
 // ---------------------------------------------------------------------------------------------------------------------
 

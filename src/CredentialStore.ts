@@ -17,6 +17,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
+import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type {
   Credential,
@@ -36,6 +37,7 @@ import type {
   AmbiguousCredential,
   CredentialFailure,
   CredentialStorageError,
+  CredentialTemplateError,
   InsufficientTimeLeft,
   ReauthorizationTimeout,
   StorageFailure
@@ -53,6 +55,7 @@ import { Renewal } from "./internal/Renewal.ts"
 import { atRest } from "./internal/storageDecorator.ts"
 import { StricterStorage, unwrapReason } from "./internal/StricterStorage.ts"
 import { Synchronization } from "./internal/Synchronization.ts"
+import { TemplateResolver } from "./internal/TemplateResolver.ts"
 import { makeTestAden } from "./internal/testAden.ts"
 import type { RefreshPolicies } from "./RefreshPolicy.ts"
 import { backOff, recheckBlocked, rememberMissing, renewInTime } from "./RefreshPolicy.ts"
@@ -137,6 +140,28 @@ export interface CredentialExplanation {
 }
 
 /**
+ * What a template may use.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TemplateOptions {
+  /**
+   * The refs that may be named, as they are written in the template; any, when left out. Give it wherever the text is not the
+   * program's own: what a model or a user wrote could name any credential.
+   */
+  readonly refs?: ReadonlyArray<CredentialRef> | undefined
+}
+
+/**
+ * Everything that expanding a template can fail with.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type TemplateFailure = CredentialFailure | CredentialKeyNotFound | CredentialTemplateError
+
+/**
  * The credentials of a program.
  *
  * @since 0.1.0
@@ -202,6 +227,25 @@ export class CredentialStore extends Context.Service<CredentialStore, {
     ref: CredentialRef,
     options?: { readonly timeout?: Duration.Input | undefined; readonly poll?: Duration.Input | undefined }
   ) => Effect.Effect<Credential, CredentialFailure | NoProvider | ReauthorizationTimeout>
+  /**
+   * A text with each `{{ref.key}}` and `{{ref}}` in it replaced, as `CredentialTemplate` reads them; of a JSON value every text in
+   * it. All is expanded from one reading of each credential; what is put in is not expanded again; keys that begin with `_`
+   * are refused. Fails before anything is read when the template is malformed or names a ref that is not among `refs`.
+   */
+  readonly resolve: {
+    (template: string, options?: TemplateOptions): Effect.Effect<Redacted.Redacted<string>, TemplateFailure>
+    (template: Schema.Json, options?: TemplateOptions): Effect.Effect<Redacted.Redacted<Schema.Json>, TemplateFailure>
+  }
+  /** Headers, each value a template. One that no header can have, such as a line break, is refused. */
+  readonly resolveHeaders: (
+    headers: Readonly<Record<string, string>>,
+    options?: TemplateOptions
+  ) => Effect.Effect<Record<string, Redacted.Redacted<string>>, TemplateFailure>
+  /** Query parameters, each value a template: as `HttpClientRequest.setUrlParams` takes them. */
+  readonly resolveParams: (
+    params: Readonly<Record<string, string>>,
+    options?: TemplateOptions
+  ) => Effect.Effect<Record<string, Redacted.Redacted<string>>, TemplateFailure>
   /** What happens to credentials from now on. */
   readonly changes: Stream.Stream<CredentialEvent>
 }>()("aden-credentials/CredentialStore") {
@@ -489,6 +533,31 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     return explanationOf(entry, { ref, isInMemory, now: yield* Clock.currentTimeMillis })
   })
 
+  const templates = new TemplateResolver(get)
+
+  function resolve(
+    template: string,
+    options?: TemplateOptions
+  ): Effect.Effect<Redacted.Redacted<string>, TemplateFailure>
+  function resolve(
+    template: Schema.Json,
+    options?: TemplateOptions
+  ): Effect.Effect<Redacted.Redacted<Schema.Json>, TemplateFailure>
+  function resolve(template: Schema.Json, options?: TemplateOptions) {
+    return Effect.withSpan(
+      typeof template === "string" ? templates.text(template, options) : templates.json(template, options),
+      "CredentialStore.resolve"
+    )
+  }
+
+  const resolveHeaders = Effect.fn("CredentialStore.resolveHeaders")(
+    (headers: Readonly<Record<string, string>>, options?: TemplateOptions) => templates.headers(headers, options)
+  )
+
+  const resolveParams = Effect.fn("CredentialStore.resolveParams")(
+    (params: Readonly<Record<string, string>>, options?: TemplateOptions) => templates.params(params, options)
+  )
+
   const syncStream = synchronization.stream
   const sync = Stream.runFold(syncStream, emptyReport, (report, event) => {
     switch (event._tag) {
@@ -527,6 +596,9 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     sync,
     syncStream,
     explain,
+    resolve,
+    resolveHeaders,
+    resolveParams,
     changes: Stream.fromPubSub(table.events)
   })
 })

@@ -54,9 +54,12 @@ export {
   AmbiguousCredential,
   CredentialDecryptionFailed,
   CredentialFailure,
+  CredentialHostDenied,
   CredentialKeyNotFound,
   CredentialNotFound,
   CredentialStorageError,
+  CredentialTemplateError,
+  CredentialUseFailure,
   FernetTokenInvalid,
   GenerationConflict,
   InsufficientTimeLeft,
@@ -74,11 +77,16 @@ export {
   StorageIoFailed,
   StorageReason,
   StorageRefused,
+  TemplateMalformed,
+  TemplateRefused,
+  TemplateUnfit,
   TenantError,
   TenantLookupFailed
 } from "./CredentialError.ts"
 export type { Actionable, AdenRequestFailure, FetchFailure, StorageFailure } from "./CredentialError.ts"
 export type { CredentialEvent, SyncEvent, SyncFailure, SyncReport, SyncSkipped } from "./CredentialEvent.ts"
+export { CredentialHttpClient } from "./CredentialHttpClient.ts"
+export type { CredentialHttpClientOptions } from "./CredentialHttpClient.ts"
 export { CredentialProviders, syncConcurrency, syncOne } from "./CredentialProvider.ts"
 export type { CredentialProvider, ProviderSyncEvent } from "./CredentialProvider.ts"
 export { CredentialState, CredentialStorage } from "./CredentialStorage.ts"
@@ -88,8 +96,12 @@ export type {
   CredentialExplanation,
   CredentialStoreOptions,
   CredentialSummary,
-  StoredAccount
+  StoredAccount,
+  TemplateFailure,
+  TemplateOptions
 } from "./CredentialStore.ts"
+export { CredentialTemplate } from "./CredentialTemplate.ts"
+export type { TemplatePlaceholder } from "./CredentialTemplate.ts"
 export { Fernet } from "./Fernet.ts"
 export type { FernetKey, FernetKeys } from "./Fernet.ts"
 export { backOff, recheckBlocked, rememberMissing, renewInTime } from "./RefreshPolicy.ts"

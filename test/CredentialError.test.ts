@@ -103,6 +103,34 @@ const errors: ReadonlyArray<readonly [Extract<AnyError, Errors.Actionable>, bool
   ],
   [new Errors.NoProvider({ ref: "hubspot" }), false, /"hubspot"/],
   [
+    new Errors.CredentialTemplateError({
+      place: "header X-Api-Key",
+      reason: new Errors.TemplateMalformed({ offset: 7, detail: "is not closed" })
+    }),
+    false,
+    /^The template in header X-Api-Key cannot be expanded: the placeholder at offset 7 is not closed$/
+  ],
+  [
+    new Errors.CredentialTemplateError({ reason: new Errors.TemplateRefused({ ref: "hubspot" }) }),
+    false,
+    /^The template cannot be expanded: "hubspot" is not among the refs allowed here$/
+  ],
+  [
+    new Errors.CredentialTemplateError({ reason: new Errors.TemplateRefused({ ref: "hubspot", key: "_alias" }) }),
+    false,
+    /the key "_alias" is internal/
+  ],
+  [
+    new Errors.CredentialTemplateError({ reason: new Errors.TemplateUnfit({ detail: "it holds a line break" }) }),
+    false,
+    /it holds a line break/
+  ],
+  [
+    new Errors.CredentialHostDenied({ ref: "hubspot", host: "evil.test", detail: "it is not an allowed host" }),
+    false,
+    /"hubspot" is not sent to "evil.test": it is not an allowed host/
+  ],
+  [
     new Errors.TenantError({ tenantId: "..", reason: new Errors.InvalidTenantId({ detail: "it is a path" }) }),
     false,
     /".." has no credentials: it is a path/

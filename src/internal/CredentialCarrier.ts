@@ -1,0 +1,163 @@
+import * as Effect from "effect/Effect"
+import * as Base64 from "effect/encoding/Base64"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import type { Credential, CredentialRef } from "../Credential.ts"
+import { AdenConfigError } from "../CredentialError.ts"
+import type { CredentialKeyNotFound, CredentialTemplateError } from "../CredentialError.ts"
+import { CredentialTemplate } from "../CredentialTemplate.ts"
+import type { TemplatePlaceholder } from "../CredentialTemplate.ts"
+import { headerNameFault, headerValueFault } from "./headerText.ts"
+import { fitting, headerPlace, parseAllowed, valueOf } from "./TemplateResolver.ts"
+
+type Templates = ReadonlyArray<readonly [name: string, template: CredentialTemplate]>
+
+/** The headers in which a credential goes where nothing else is said. */
+const headersOfTypes = ["authorization", "x-api-key"]
+
+/** How requests carry the credential of a ref: in the headers and parameters given, or in a header by its type. */
+export class CredentialCarrier {
+  readonly ref: CredentialRef
+  /** The headers that it sets, in lower case. */
+  readonly headerNames: ReadonlyArray<string>
+  readonly paramNames: ReadonlyArray<string>
+  readonly #headers: Templates
+  readonly #params: Templates
+
+  constructor(ref: CredentialRef, headers: Templates, params: Templates) {
+    this.ref = ref
+    this.#headers = headers
+    this.#params = params
+    this.headerNames = this.#isByType ? headersOfTypes : headers.map(([name]) => name.toLowerCase())
+    this.paramNames = params.map(([name]) => name)
+  }
+
+  /** A carrier from settings: each template is read here, and may name this ref alone. */
+  static readonly make = Effect.fnUntraced(function*(options: {
+    readonly ref: CredentialRef
+    readonly headers?: Readonly<Record<string, string>> | undefined
+    readonly params?: Readonly<Record<string, string>> | undefined
+  }): Effect.fn.Return<CredentialCarrier, AdenConfigError> {
+    const { headers = {}, params = {}, ref } = options
+    const read = (group: "headers" | "params", templates: Readonly<Record<string, string>>) =>
+      Effect.forEach(Object.entries(templates), ([name, text]) => {
+        const nameFault = group === "headers" ? headerNameFault(name) : undefined
+        const setting = `${group}[${JSON.stringify(name)}]`
+        return Effect.fromResult(parseAllowed(text, undefined, [ref])).pipe(
+          Effect.tap(() => Effect.fromResult(fitting(setting, nameFault))),
+          Effect.mapBoth({
+            onSuccess: (template) => [name, template] as const,
+            onFailure: ({ reason, remedy }) =>
+              new AdenConfigError({ setting, detail: `cannot be used: ${reason.message}`, remedy })
+          })
+        )
+      })
+    return new CredentialCarrier(ref, yield* read("headers", headers), yield* read("params", params))
+  })
+
+  get #isByType(): boolean {
+    return this.#headers.length === 0 && this.#params.length === 0
+  }
+
+  /** What a request carries of a credential. */
+  readonly of = Effect.fnUntraced(function*(
+    this: CredentialCarrier,
+    credential: Credential
+  ): Effect.fn.Return<CarriedCredential, CredentialKeyNotFound | CredentialTemplateError> {
+    const secrets: Array<string> = []
+    const expand = (template: CredentialTemplate) =>
+      Effect.fromResult(template.expand((placeholder) =>
+        Result.map(valueOf(placeholder, credential), (value) => {
+          secrets.push(Redacted.value(value))
+          return value
+        })
+      ))
+    const isBasic = this.#isByType && credential.type === "basic_auth"
+    const headers: Record<string, string> = {}
+    const params: Record<string, Redacted.Redacted<string>> = {}
+    for (const [name, template] of this.#isByType ? this.#byType(credential) : this.#headers) {
+      const text = Redacted.value(yield* expand(template))
+      const value = isBasic ? `Basic ${Base64.encode(text)}` : text
+      yield* Effect.fromResult(fitting(headerPlace(name), headerValueFault(value)))
+      headers[name] = value
+    }
+    for (const [name, template] of this.#params) params[name] = yield* expand(template)
+    return new CarriedCredential(this, { headers, params, secrets })
+  })
+
+  #byType(credential: Credential): Templates {
+    const key = (key?: string): TemplatePlaceholder => ({ ref: this.ref, key })
+    switch (credential.type) {
+      case "basic_auth":
+        return [["authorization", new CredentialTemplate([key("username"), ":", key("password")])]]
+      case "api_key":
+        return [["x-api-key", new CredentialTemplate([key()])]]
+      default:
+        return [["authorization", new CredentialTemplate(["Bearer ", key()])]]
+    }
+  }
+}
+
+/** A credential as requests carry it. */
+export class CarriedCredential {
+  readonly carrier: CredentialCarrier
+  readonly #headers: Readonly<Record<string, string>>
+  readonly #params: Readonly<Record<string, Redacted.Redacted<string>>>
+  readonly #secrets: ReadonlyArray<string>
+
+  constructor(carrier: CredentialCarrier, parts: {
+    readonly headers: Readonly<Record<string, string>>
+    readonly params: Readonly<Record<string, Redacted.Redacted<string>>>
+    readonly secrets: ReadonlyArray<string>
+  }) {
+    this.carrier = carrier
+    this.#headers = parts.headers
+    this.#params = parts.params
+    this.#secrets = parts.secrets
+  }
+
+  /** The same for what an API cannot tell apart. A secret itself. */
+  get identity(): string {
+    return JSON.stringify(this.#secrets)
+  }
+
+  isSameAs(other: CarriedCredential | undefined): boolean {
+    return other !== undefined && this.identity === other.identity
+  }
+
+  /** The request with the credential, in place of what it had there. */
+  attachTo(request: HttpClientRequest.HttpClientRequest): HttpClientRequest.HttpClientRequest {
+    return withoutParams(request, this.carrier.paramNames).pipe(
+      HttpClientRequest.setHeaders(this.#headers),
+      HttpClientRequest.setUrlParams(this.#params)
+    )
+  }
+
+  /** Whether a URL holds the credential, as where a server repeats a query in a redirect. */
+  isIn(url: URL): boolean {
+    const shown = [url.href, decoded(url.href), ...url.searchParams.values()]
+    return this.#secrets.some((secret) => secret !== "" && shown.some((text) => text.includes(secret)))
+  }
+}
+
+/** Takes parameters out of the text of a request's URL; those beside it are replaced when they are set. */
+export const withoutParams = (
+  request: HttpClientRequest.HttpClientRequest,
+  names: ReadonlyArray<string>
+): HttpClientRequest.HttpClientRequest => {
+  if (names.length === 0 || !URL.canParse(request.url)) return request
+  const url = new URL(request.url)
+  const present = names.filter((name) => url.searchParams.has(name))
+  if (present.length === 0) return request
+  for (const name of present) url.searchParams.delete(name)
+  return HttpClientRequest.setUrl(request, url.href)
+}
+
+const decoded = (text: string): string => {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}

@@ -1,0 +1,16 @@
+/** What fits an HTTP header field, and what is wrong with what does not. */
+
+const fieldName = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/
+
+/** What is wrong with a header's name, without the name; `undefined` when it can be sent. */
+export const headerNameFault = (name: string): string | undefined =>
+  fieldName.test(name) ? undefined : "the header's name is empty or holds a character that no header's name has"
+
+/** What is wrong with a header's value, without the value; `undefined` when it can be sent. */
+export const headerValueFault = (value: string): string | undefined => {
+  // a line break would begin a header of the value's own, or a second request
+  if (/[\r\n]/.test(value)) return "the value holds a line break"
+  if (/[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]/.test(value)) return "the value holds a control character"
+  // clients and servers disagree on how it is encoded, and some refuse it
+  return /[^\x09\x20-\x7e]/.test(value) ? "the value holds a character outside ASCII" : undefined
+}

@@ -1,0 +1,74 @@
+/**
+ * How a redirect is followed by a client that carries a credential: as fetch does it, but nothing that belongs to the program
+ * goes to another origin with it.
+ */
+import * as Headers from "effect/http/Headers"
+import * as HttpBody from "effect/http/HttpBody"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import type * as HttpClientResponse from "effect/http/HttpClientResponse"
+import * as UrlParams from "effect/http/UrlParams"
+import * as Option from "effect/Option"
+
+/** What a redirect asks for. */
+export interface Redirect {
+  readonly url: URL
+  readonly request: HttpClientRequest.HttpClientRequest
+  readonly isSameOrigin: boolean
+}
+
+/** Headers that were meant for the origin that the request was made for. */
+const headersOfOrigin = ["authorization", "proxy-authorization", "cookie", "host"]
+
+/** The request that follows from an answer; `undefined` where it is none to follow, and the program gets it as it is. */
+export const redirectOf = (
+  request: HttpClientRequest.HttpClientRequest,
+  url: URL,
+  response: HttpClientResponse.HttpClientResponse,
+  headersOfCredential: ReadonlyArray<string>
+): Redirect | undefined => {
+  if (![301, 302, 303, 307, 308].includes(response.status)) return undefined
+  const location = Option.getOrElse(Headers.get(response.headers, "location"), () => "")
+  if (location === "" || !URL.canParse(location, url.href)) return undefined
+  const to = new URL(location, url)
+  if (!/^https?:$/.test(to.protocol) || to.username !== "" || to.password !== "") return undefined
+  to.hash = ""
+  const isSameOrigin = to.origin === url.origin
+  const becomesGet = (response.status <= 302 && request.method === "POST") ||
+    (response.status === 303 && request.method !== "GET" && request.method !== "HEAD")
+  const hasBody = !becomesGet && request.body._tag !== "Empty"
+  if (hasBody && !(isSameOrigin && canBeSentAgain(request.body))) return undefined
+  const kept = becomesGet
+    ? request.pipe(
+      HttpClientRequest.setMethod("GET"),
+      HttpClientRequest.setBody(HttpBody.empty),
+      HttpClientRequest.updateHeaders(Headers.removeMany(["content-encoding", "content-language", "content-location"]))
+    )
+    : request
+  return {
+    url: to,
+    isSameOrigin,
+    request: HttpClientRequest.makeWith(
+      kept.method,
+      to.href,
+      UrlParams.empty,
+      Option.none(),
+      isSameOrigin ? kept.headers : Headers.removeMany(kept.headers, [...headersOfOrigin, ...headersOfCredential]),
+      kept.body
+    )
+  }
+}
+
+/** Whether a body is still whole after it was sent. A stream may be one that runs once. */
+export const canBeSentAgain = (body: HttpBody.HttpBody): boolean => {
+  switch (body._tag) {
+    case "Empty":
+    case "Uint8Array":
+    case "FormData":
+      return true
+    case "Stream":
+      return false
+    case "Raw":
+      return typeof body.body === "string" || body.body instanceof ArrayBuffer || ArrayBuffer.isView(body.body) ||
+        body.body instanceof URLSearchParams || body.body instanceof Blob
+  }
+}

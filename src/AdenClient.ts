@@ -45,7 +45,7 @@ import { credentialOf, fitsPath, healthOf, integrationsOf, validationOf } from "
 import { adenEndpoints, AdenTransport } from "./internal/adenEndpoints.ts"
 import * as environment from "./internal/adenEnvironment.ts"
 import { connectionFailed, readBody, withSameOriginRedirects } from "./internal/adenExchange.ts"
-import { apiKeySetting, failuresSetting, serverUrlSetting, tenantIdSetting } from "./internal/adenSettings.ts"
+import { apiKeySetting, countSetting, serverUrlSetting, tenantIdSetting } from "./internal/adenSettings.ts"
 import type { ClockSample } from "./internal/clockOffset.ts"
 import { ClockOffset } from "./internal/clockOffset.ts"
 import { durationSetting } from "./internal/durationSetting.ts"
@@ -244,7 +244,11 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
   const timeout = yield* durationSetting("timeout", options.timeout ?? "30 seconds")
   const maxRetryAfter = yield* durationSetting("maxRetryAfter", options.maxRetryAfter ?? "10 seconds")
   const openFor = yield* durationSetting("circuitBreaker.openFor", options.circuitBreaker?.openFor ?? "30 seconds")
-  const failures = yield* failuresSetting("circuitBreaker.failures", options.circuitBreaker?.failures ?? 5)
+  const failures = yield* countSetting(
+    "circuitBreaker.failures",
+    options.circuitBreaker?.failures ?? 5,
+    "Give the number of unavailable answers after which Aden is left alone."
+  )
 
   const root = baseUrl.href.replace(/\/+$/, "")
   const client = withSameOriginRedirects(http).pipe(

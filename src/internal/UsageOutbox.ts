@@ -318,7 +318,7 @@ export class UsageOutbox {
         Effect.timeoutOption(flushTimeout)
       )
       if (this.#held.size > 0) this.#drop(this.#held.size)
-      for (const key of [...this.#held.keys()]) this.#release(key)
+      for (const key of this.#held.keys()) this.#release(key)
       yield* this.#warnOfDropped()
     })
   }

@@ -16,7 +16,7 @@ const Program = Layer.unwrap(Effect.map(AdenEmulator, ({ apiKey, url }) =>
   CredentialStore.layer().pipe(
     Layer.provide(AdenSyncProvider.layer()),
     Layer.provideMerge(
-      AdenClient.layer({ baseUrl: url, apiKey, retry: Schedule.recurs(0), timeout: "500 millis" }).pipe(
+      AdenClient.layer({ baseUrl: url, apiKey, retry: Schedule.recurs(0), timeout: "5 seconds" }).pipe(
         Layer.provide(FetchHttpClient.layer)
       )
     ),

@@ -96,7 +96,7 @@ const scenario = Effect.gen(function*() {
     baseUrl: aden.url,
     apiKey: Redacted.make(apiKey),
     retry: Schedule.recurs(1),
-    timeout: "300 millis",
+    timeout: "5 seconds",
     circuitBreaker: { failures: 1_000 }
   })
   const services = Layer.mergeAll(

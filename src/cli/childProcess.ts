@@ -13,18 +13,11 @@ export const inheritedEnvironment: Effect.Effect<Readonly<Record<string, string 
   process.env
 )
 
-/** What is passed on. A terminal sends the first two to the whole foreground group, and so to the command as well. */
-const signals: ReadonlyArray<NodeJS.Signals> = [
-  "SIGINT",
-  "SIGQUIT",
-  "SIGTERM",
-  "SIGHUP",
-  "SIGUSR1",
-  "SIGUSR2",
-  "SIGCONT",
-  "SIGWINCH"
-]
-const terminalSignals: ReadonlySet<NodeJS.Signals> = new Set(["SIGINT", "SIGQUIT", "SIGWINCH"])
+/** What is passed on. A terminal sends some to the whole foreground group by itself, and so to the command as well. */
+const signals: ReadonlyArray<NodeJS.Signals> = process.platform === "win32"
+  ? ["SIGINT", "SIGTERM", "SIGBREAK"]
+  : ["SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGCONT", "SIGWINCH"]
+const terminalSignals: ReadonlySet<NodeJS.Signals> = new Set(["SIGINT", "SIGQUIT", "SIGBREAK", "SIGWINCH"])
 
 /**
  * Runs a command to its end and gives `onEnd` its exit status: 128 and the number of the signal where one ended it. Interrupted, it

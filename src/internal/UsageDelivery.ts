@@ -57,7 +57,8 @@ export const makeSender = Effect.gen(function*() {
       })
     )
 
-  return Effect.fn("UsageReporter.deliver")(function*(
+  // a trace of its own: the span that the use belonged to may have ended long ago
+  return Effect.fn("UsageReporter.deliver", { root: true })(function*(
     { at, metadata, operation, ref, status }: UsageDelivery,
     idempotencyKey: string
   ): Effect.fn.Return<void, DeliveryFailure> {

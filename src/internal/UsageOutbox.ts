@@ -204,22 +204,17 @@ export class UsageOutbox {
       return Effect.andThen(this.#noteRejected(cause), this.#settle(report.key))
     }))
 
-  /** Takes reports out of the queue and sends them. */
+  /** Takes reports out of the queue and sends them, whatever became of the one before. */
   #work(): Effect.Effect<never> {
     return this.#transit.queue.take((delivery, { attempts, id }) => this.#attempt(delivery, id, attempts)).pipe(
       Effect.andThen(this.#transit.tidy),
-      Effect.catch((error) => {
-        switch (error._tag) {
-          case "PersistedQueueError":
-            return Effect.andThen(
-              Effect.logDebug("The queue of usage reports fails", error.message),
-              Effect.sleep(queuePause)
-            )
-          case "RateLimited":
-            return Effect.sleep(error.retryAfter)
-          default:
-            return Effect.void
-        }
+      Effect.catchCause((cause) => {
+        if (Cause.hasInterruptsOnly(cause)) return Effect.interrupt
+        const error = Option.getOrUndefined(Cause.findErrorOption(cause))
+        if (error?._tag === "RateLimited") return Effect.sleep(error.retryAfter)
+        return error === undefined || error._tag === "PersistedQueueError"
+          ? Effect.andThen(Effect.logDebug("The queue of usage reports fails", cause), Effect.sleep(queuePause))
+          : Effect.void
       }),
       Effect.andThen(Effect.suspend(() => this.#warnOfDropped())),
       Effect.forever

@@ -8,7 +8,9 @@ import { Clock, DateTime, Effect, Exit, Layer, Logger, Metric, References, Sched
 import type { Schema, Scope } from "effect"
 import { FetchHttpClient } from "effect/http"
 import { PersistedQueue } from "effect/persistence"
+import { execFile } from "node:child_process"
 import { existsSync } from "node:fs"
+import { fileURLToPath } from "node:url"
 import { redisServer } from "./fixtures/redisServer.ts"
 
 /** The services of a program that reports to the emulator at hand. Its client does not retry by itself. */
@@ -343,6 +345,24 @@ describe("UsageReporter", () => {
           { level: "WARN", text: "Usage reports were dropped {\"count\":500}" }
         ])
       }).pipe(Effect.provide(AdenEmulator.layer())))
+
+    it.live("the process ends, though Aden is unreachable", () =>
+      Effect.gen(function*() {
+        const ran = yield* Effect.callback<{ readonly status: number; readonly text: string }>((resume) => {
+          execFile(
+            process.execPath,
+            [
+              "--import",
+              import.meta.resolve("tsx"),
+              fileURLToPath(new URL("fixtures/usageProgram.ts", import.meta.url))
+            ],
+            (error, stdout, stderr) =>
+              resume(Effect.succeed({ status: error === null ? 0 : Number(error.code), text: stdout + stderr }))
+          )
+        })
+        assert.strictEqual(ran.status, 0, ran.text)
+        assert.match(ran.text, /^reported\n.*WARN.*Usage reports were dropped.*count: 10 .*\n$/)
+      }), 30_000)
 
     it.live("a report after that is dropped, and does no harm", () =>
       Effect.gen(function*() {

@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { ExitStatus } from "aden-credentials/cli"
 import { AdenEmulator, Fault } from "aden-credentials/emulator"
-import { Effect } from "effect"
-import { chmodSync, writeFileSync } from "node:fs"
+import { Effect, Fiber, Schedule } from "effect"
+import { chmodSync, existsSync, writeFileSync } from "node:fs"
 import { constants } from "node:os"
 import type { Environment } from "./harness.ts"
 import { emulatorEnvironment, run, runProcess, temporaryDirectory } from "./harness.ts"
@@ -133,6 +133,28 @@ describe("aden-creds exec", () => {
         interruptWhen: Effect.asVoid(Effect.repeat(aden.countRequests(), { until: (count) => count > 0 }))
       })
       assert.deepStrictEqual({ ...ran }, { status: ExitStatus.interrupted, stdout: "", stderr: "" })
+    }).pipe(Effect.provide(AdenEmulator.layer())))
+
+  it.live("interrupted by the program that runs it, it ends the command and waits for it", () =>
+    Effect.gen(function*() {
+      const environment = yield* emulatorEnvironment
+      const directory = yield* temporaryDirectory
+      const [begun, ended] = [`${directory}/begun`, `${directory}/ended`]
+      const script = node(`
+        const { writeFileSync } = require("node:fs")
+        process.on("SIGTERM", () => setTimeout(() => { writeFileSync("${ended}", ""); process.exit(5) }, 100))
+        setInterval(() => {}, 1000)
+        writeFileSync("${begun}", "")
+      `)
+      const fiber = yield* Effect.forkChild(
+        run(["exec", "--directory", `${directory}/cache`, "--env", "T=github", "--", ...script], environment)
+      )
+      yield* Effect.repeat(Effect.sync(() => existsSync(begun)), {
+        until: (isThere) => isThere,
+        schedule: Schedule.spaced("20 millis")
+      })
+      yield* Fiber.interrupt(fiber)
+      assert.isTrue(existsSync(ended))
     }).pipe(Effect.provide(AdenEmulator.layer())))
 
   it.live("no such command: 127; one that is no program: 126", () =>

@@ -2,8 +2,11 @@ import { assert, describe, it } from "@effect/vitest"
 import { ExitStatus } from "aden-credentials/cli"
 import { AdenEmulator } from "aden-credentials/emulator"
 import { Effect, Redacted } from "effect"
-import { spawn } from "node:child_process"
-import { existsSync } from "node:fs"
+import { execFileSync, spawn } from "node:child_process"
+import { once } from "node:events"
+import { existsSync, readFileSync } from "node:fs"
+import { createServer } from "node:https"
+import type { AddressInfo } from "node:net"
 import { commandLine, emulatorEnvironment, run, temporaryDirectory } from "./harness.ts"
 import type { Environment, Ran } from "./harness.ts"
 
@@ -60,6 +63,45 @@ const git = (
       { ...environment, GIT_TERMINAL_PROMPT: "0", HOME: options.directory, GIT_CONFIG_NOSYSTEM: "1" }
     )
   })
+
+/** A host with one repository, over https, that takes any token but the first it is shown. */
+const gitHost = (directory: string) =>
+  Effect.acquireRelease(
+    Effect.promise(async () => {
+      const files = { key: `${directory}/host.key`, cert: `${directory}/host.crt` }
+      execFileSync(
+        "openssl",
+        ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1", "-days", "1"]
+          .concat(["-keyout", files.key, "-out", files.cert]),
+        { stdio: "ignore" }
+      )
+      const presented: Array<string> = []
+      const line = (text: string) => (text.length + 4).toString(16).padStart(4, "0") + text
+      const server = createServer(
+        { key: readFileSync(files.key), cert: readFileSync(files.cert) },
+        (request, response) => {
+          const [scheme, value = ""] = (request.headers.authorization ?? "").split(" ")
+          const shown = Buffer.from(value, "base64").toString()
+          if (scheme === "Basic") presented.push(shown)
+          if (scheme !== "Basic" || shown === presented[0]) {
+            response.writeHead(401, { "www-authenticate": "Basic realm=\"git\"" }).end()
+            return
+          }
+          response.writeHead(200, { "content-type": "application/x-git-upload-pack-advertisement" }).end(
+            `${line("# service=git-upload-pack\n")}0000${line(`${"1".repeat(40)} HEAD\0agent=test\n`)}0000`
+          )
+        }
+      ).listen(0, "127.0.0.1")
+      await once(server, "listening")
+      const { port } = server.address() as AddressInfo
+      return { host: `127.0.0.1:${port}`, presented, server }
+    }),
+    ({ server }) =>
+      Effect.sync(() => {
+        server.closeAllConnections()
+        server.close()
+      })
+  )
 
 describe("aden-creds git-credential", () => {
   it.live("get: the user name, the token and its expiry, for a host over https", () =>
@@ -177,6 +219,31 @@ describe("aden-creds git-credential", () => {
           const again = yield* git(["credential", "fill"], input, { directory })
           assert.notStrictEqual(again.stdout, filled.stdout)
           assert.include(again.stdout, (yield* issued("github")).at(-1) ?? "none")
+        }).pipe(Effect.provide(Emulator)),
+      60_000
+    )
+
+    it.live.skipIf(!existsSync("/usr/bin/openssl"))(
+      "over https, a token that the host refuses is renewed, and the next attempt gets through (where openssl is installed)",
+      () =>
+        Effect.gen(function*() {
+          const aden = yield* AdenEmulator
+          const directory = yield* temporaryDirectory
+          const { host, presented } = yield* gitHost(directory)
+          const ask = git(["-c", "http.sslVerify=false", "ls-remote", `https://${host}/repository.git`], "", {
+            directory,
+            flags: `--ref ${host}=github`
+          })
+          const refused = yield* ask
+          assert.notStrictEqual(refused.status, 0)
+          assert.include(refused.stderr, "Authentication failed")
+          const ran = yield* ask
+          assert.strictEqual(ran.status, 0, ran.stderr)
+          assert.strictEqual(ran.stdout, `${"1".repeat(40)}\tHEAD\n`)
+          const tokens = yield* issued("github")
+          assert.deepStrictEqual([...new Set(presented)], tokens.map((token) => `x-access-token:${token}`))
+          assert.strictEqual(tokens.length, 2)
+          assert.strictEqual(yield* aden.countRequests({ endpoint: "refresh" }), 1)
         }).pipe(Effect.provide(Emulator)),
       60_000
     )

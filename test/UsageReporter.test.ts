@@ -18,7 +18,13 @@ const Program = Layer.unwrap(Effect.map(AdenEmulator, ({ apiKey, url }) =>
   CredentialStore.layer().pipe(
     Layer.provide(AdenSyncProvider.layer()),
     Layer.provideMerge(
-      AdenClient.layer({ baseUrl: url, apiKey, retry: Schedule.recurs(0), timeout: "5 seconds" }).pipe(
+      AdenClient.layer({
+        baseUrl: url,
+        apiKey,
+        retry: Schedule.recurs(0),
+        maxRetryAfter: "1 millis",
+        timeout: "5 seconds"
+      }).pipe(
         Layer.provide(FetchHttpClient.layer)
       )
     ),
@@ -217,18 +223,26 @@ describe("UsageReporter", () => {
       )
     }).pipe(Effect.provide(AdenEmulator.layer())))
 
-  it.live("a worker that meets a rate limit leaves Aden alone until its end", () =>
+  it.live("a rate limit holds for all reports: what was not on its way waits for its end", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
-      yield* aden.setFault(Fault.RateLimited({ retryAfter: 1 }), { endpoint: "usage", times: 1 })
+      yield* aden.setFault(Fault.RateLimited({ retryAfter: 2 }), { endpoint: "usage" })
       yield* observed(reporting((reporter) =>
         Effect.gen(function*() {
-          for (let n = 0; n < 5; n++) yield* reporter.report("github", { operation: "call", status: "ok" })
-          yield* recorded(5)
-        }), { concurrency: 1 }))
-      const [first, second] = (yield* aden.requests).map(({ time }) => DateTime.toEpochMillis(time))
-      assert.isAtLeast((second ?? 0) - (first ?? 0), 990)
-    }).pipe(Effect.provide(AdenEmulator.layer())))
+          for (let n = 0; n < 20; n++) yield* reporter.report("github", { operation: "call", status: "ok" })
+          yield* Effect.sleep("1 second")
+          assert.isAtMost(yield* aden.countRequests(), 4)
+          yield* aden.clearFaults
+          yield* recorded(20)
+        })
+      ))
+      const requests = yield* aden.requests
+      const limited = requests.filter(({ status }) => status === 429)
+      const first = limited[0]
+      const next = requests[limited.length]
+      assert(first !== undefined && next !== undefined)
+      assert.isAtLeast(DateTime.toEpochMillis(next.time) - DateTime.toEpochMillis(first.time), 1_990)
+    }).pipe(Effect.provide(AdenEmulator.layer({ integrations: [{ id: "github" }] }))))
 
   describe("the bound", () => {
     it.live(

@@ -6,6 +6,7 @@
  * it is offered, and may be on another machine. Delays, attempts and what survives the process are the queue's.
  */
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -85,6 +86,8 @@ export class UsageOutbox {
   /** A queue in memory holds only as many as are being sent: the others wait in the buffer, where the oldest can be dropped. */
   readonly #places: Semaphore.Semaphore
   readonly #warned = new Set<string>()
+  /** Aden limits the rate until then. */
+  #pausedUntil = -Infinity
   #droppedSinceWarning = 0
   #isClosed = false
 
@@ -211,7 +214,6 @@ export class UsageOutbox {
       Effect.catchCause((cause) => {
         if (Cause.hasInterruptsOnly(cause)) return Effect.interrupt
         const error = Option.getOrUndefined(Cause.findErrorOption(cause))
-        if (error?._tag === "RateLimited") return Effect.sleep(error.retryAfter)
         return error === undefined || error._tag === "PersistedQueueError"
           ? Effect.andThen(Effect.logDebug("The queue of usage reports fails", cause), Effect.sleep(queuePause))
           : Effect.void
@@ -228,6 +230,8 @@ export class UsageOutbox {
     key: string,
     attempts: number
   ): Effect.fn.Return<void, DeliveryFailure> {
+    const pause = this.#pausedUntil - (yield* Clock.currentTimeMillis)
+    if (pause > 0) yield* Effect.sleep(pause)
     const exit = yield* Effect.exit(this.#options.send(delivery, key))
     if (Exit.isSuccess(exit)) {
       yield* Metric.update(received, 1)
@@ -240,6 +244,10 @@ export class UsageOutbox {
       yield* this.#noteRejected(exit.cause)
       yield* this.#settle(key)
       return
+    }
+    if (error._tag === "RateLimited") {
+      const until = (yield* Clock.currentTimeMillis) + Duration.toMillis(error.retryAfter)
+      this.#pausedUntil = Math.max(this.#pausedUntil, until)
     }
     if (attempts >= this.#options.maxAttempts) {
       yield* Metric.update(abandoned, 1)

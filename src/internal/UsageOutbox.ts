@@ -202,9 +202,8 @@ export class UsageOutbox {
   }, (effect, report) =>
     Effect.catchCause(effect, (cause) => {
       if (Cause.hasInterruptsOnly(cause)) return Effect.interrupt
-      // what is no JSON cannot be encoded
       this.#release(report.key)
-      return Effect.andThen(this.#noteRejected(cause), this.#settle(report.key))
+      return Effect.andThen(this.#noteRejected(report.ref), this.#settle(report.key))
     }))
 
   /** Takes reports out of the queue and sends them, whatever became of the one before. */
@@ -215,7 +214,7 @@ export class UsageOutbox {
         if (Cause.hasInterruptsOnly(cause)) return Effect.interrupt
         const error = Option.getOrUndefined(Cause.findErrorOption(cause))
         return error === undefined || error._tag === "PersistedQueueError"
-          ? Effect.andThen(Effect.logDebug("The queue of usage reports fails", cause), Effect.sleep(queuePause))
+          ? Effect.andThen(Effect.logDebug("The queue of usage reports fails"), Effect.sleep(queuePause))
           : Effect.void
       }),
       Effect.andThen(Effect.suspend(() => this.#warnOfDropped())),
@@ -241,7 +240,7 @@ export class UsageOutbox {
     if (Cause.hasInterruptsOnly(exit.cause)) return yield* exit
     const error = Option.getOrUndefined(Exit.findErrorOption(exit))
     if (error === undefined || !mayBeTakenLater(error)) {
-      yield* this.#noteRejected(exit.cause)
+      yield* this.#noteRejected(delivery.ref, error)
       yield* this.#settle(key)
       return
     }
@@ -259,9 +258,18 @@ export class UsageOutbox {
     return yield* exit
   })
 
-  /** A report that cannot be taken: another attempt would end as this one did. */
-  #noteRejected(cause: Cause.Cause<unknown>): Effect.Effect<void> {
-    return Effect.andThen(Metric.update(rejected, 1), Effect.logDebug("A usage report was rejected", cause))
+  /**
+   * A report that cannot be taken: another attempt would end as this one did. Of what is no failure of Aden's nothing is said: a
+   * fault in encoding may quote the metadata.
+   */
+  #noteRejected(ref: CredentialRef, error?: DeliveryFailure): Effect.Effect<void> {
+    return Effect.andThen(
+      Metric.update(rejected, 1),
+      Effect.logDebug("A usage report was rejected").pipe(Effect.annotateLogs({
+        credential: ref,
+        ...(error === undefined ? { reason: "it cannot be encoded" } : { error: error._tag, reason: error.message })
+      }))
+    )
   }
 
   readonly #toDelivery = Effect.fnUntraced(function*(this: UsageOutbox, report: UsageReport) {

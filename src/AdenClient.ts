@@ -16,6 +16,7 @@ import * as HttpClientError from "effect/http/HttpClientError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as CircuitBreaker from "effect/persistence/CircuitBreaker"
 import * as Redacted from "effect/Redacted"
@@ -45,10 +46,11 @@ import { credentialOf, fitsPath, healthOf, integrationsOf, validationOf } from "
 import { adenEndpoints, AdenTransport } from "./internal/adenEndpoints.ts"
 import * as environment from "./internal/adenEnvironment.ts"
 import { connectionFailed, readBody, withSameOriginRedirects } from "./internal/adenExchange.ts"
-import { apiKeySetting, failuresSetting, serverUrlSetting, tenantIdSetting } from "./internal/adenSettings.ts"
+import { apiKeySetting, countSetting, serverUrlSetting, tenantIdSetting } from "./internal/adenSettings.ts"
 import type { ClockSample } from "./internal/clockOffset.ts"
 import { ClockOffset } from "./internal/clockOffset.ts"
 import { durationSetting } from "./internal/durationSetting.ts"
+import { requests } from "./internal/metrics.ts"
 
 /**
  * A credential as Aden answered it, with every default applied.
@@ -244,7 +246,11 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
   const timeout = yield* durationSetting("timeout", options.timeout ?? "30 seconds")
   const maxRetryAfter = yield* durationSetting("maxRetryAfter", options.maxRetryAfter ?? "10 seconds")
   const openFor = yield* durationSetting("circuitBreaker.openFor", options.circuitBreaker?.openFor ?? "30 seconds")
-  const failures = yield* failuresSetting("circuitBreaker.failures", options.circuitBreaker?.failures ?? 5)
+  const failures = yield* countSetting(
+    "circuitBreaker.failures",
+    options.circuitBreaker?.failures ?? 5,
+    "Give the number of unavailable answers after which Aden is left alone."
+  )
 
   const root = baseUrl.href.replace(/\/+$/, "")
   const client = withSameOriginRedirects(http).pipe(
@@ -268,6 +274,7 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
 
   /** One attempt: a request, with the API key unless it is sent by another client, and its whole answer. */
   const attempt = (
+    endpoint: Endpoint,
     request: PendingRequest,
     id: string | undefined,
     limit: number,
@@ -293,11 +300,13 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
         return error instanceof AdenProtocolError ? Effect.fail(error) : Effect.die(error)
       }),
       Effect.timeoutOrElse({ duration: timeout, orElse: () => Effect.fail(new AdenTimeout({ after: timeout })) }),
+      Effect.onExit((exit) => countRequest(endpoint, exit)),
       Effect.mapError((reason) => new AdenUnavailable({ id, reason }))
     )
 
   /** Asks with the API key at hand; after a 401 once more with the key as it is now, if that is another. */
   const ask = <A, E extends AdenFailure>(question: {
+    readonly endpoint: Endpoint
     readonly request: PendingRequest
     readonly id: string | undefined
     readonly limit: number
@@ -305,7 +314,7 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
   }): Effect.Effect<A, E | AdenUnavailable> => {
     const askWith = (key: Redacted.Redacted<string>) =>
       Effect.flatMap(
-        attempt(question.request, question.id, question.limit),
+        attempt(question.endpoint, question.request, question.id, question.limit),
         (answer) => Effect.fromResult(question.read(answer, [Redacted.value(key)]))
       )
     return Effect.suspend(() => {
@@ -328,10 +337,12 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
   /** Asks about one integration; `read` gets the answers in 200–299. */
   const askAbout = <A>(
     id: string,
+    endpoint: Endpoint,
     request: PendingRequest,
     read: (answer: Answer, question: Question) => Result.Result<A, AdenFailure>
   ): Effect.Effect<A, AdenFailure> =>
     ask({
+      endpoint,
       request,
       id,
       limit: bodyLimit,
@@ -377,7 +388,7 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
   const getCredential = Effect.fn("AdenClient.getCredential")(function*(id: string) {
     yield* Effect.annotateCurrentSpan({ "aden.integration": id })
     if (!fitsPath(id)) return Option.none()
-    return yield* guarded(id, askAbout(id, credentials.get(about(id)), readCredential(id))).pipe(
+    return yield* guarded(id, askAbout(id, "get", credentials.get(about(id)), readCredential(id))).pipe(
       Effect.asSome,
       Effect.catchTag("IntegrationNotFound", () => Effect.succeedNone)
     )
@@ -386,7 +397,7 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
   const requestRefresh = Effect.fn("AdenClient.requestRefresh")(function*(id: string) {
     yield* Effect.annotateCurrentSpan({ "aden.integration": id })
     if (!fitsPath(id)) return yield* new IntegrationNotFound({ id })
-    const credential = yield* guarded(id, askAbout(id, credentials.refresh(about(id)), readCredential(id)))
+    const credential = yield* guarded(id, askAbout(id, "refresh", credentials.refresh(about(id)), readCredential(id)))
     const now = (yield* Clock.currentTimeMillis) + clockOffset.current
     if (credential.expiresAt !== undefined && DateTime.toEpochMillis(credential.expiresAt) <= now) {
       return yield* new RefreshFailed({ id, detail: "it answered a token that has expired already" })
@@ -397,6 +408,7 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
   const listIntegrations = guarded(
     undefined,
     ask({
+      endpoint: "list",
       request: credentials.list({ headers: tenant, responseMode }),
       id: undefined,
       limit: listBodyLimit,
@@ -418,6 +430,7 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
       id,
       askAbout(
         id,
+        "validate",
         credentials.validate(about(id)),
         (answer, question) =>
           Result.map(decodeAnswer(ValidationAnswer, answer, question), (body) => validationOf(body, answer, question))
@@ -440,6 +453,7 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
     return yield* retrying(
       askAbout(
         id,
+        "usage",
         request,
         (answer, question) => Result.map(decodeAnswer(UsageAnswer, answer, question), (body) => body.received)
       )
@@ -447,7 +461,9 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
   })
 
   const healthCheck = retrying(Effect.gen(function*() {
-    const [latency, answer] = yield* Effect.timed(attempt(health.check({ responseMode }), undefined, bodyLimit, client))
+    const [latency, answer] = yield* Effect.timed(
+      attempt("health", health.check({ responseMode }), undefined, bodyLimit, client)
+    )
     const question = { id: undefined, secrets: [Redacted.value(apiKey)] }
     if (!isSuccessful(answer)) return yield* Effect.fail(requestFailureOf(answer, question))
     const body = yield* Effect.fromResult(decodeAnswer(HealthAnswer, answer, question))
@@ -467,6 +483,18 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
 
 /** Answers are read here and not by the derived client: which error one is, the status and the body tell together. */
 const responseMode = "response-only"
+
+type Endpoint = "list" | "get" | "refresh" | "validate" | "usage" | "health"
+
+/** Counts a request by what came of it: a status, or why there was no whole answer. */
+const countRequest = (
+  endpoint: Endpoint,
+  exit: Exit.Exit<Answer, AdenConnectionFailed | AdenProtocolError | AdenTimeout>
+): Effect.Effect<void> => {
+  const error = Option.getOrUndefined(Exit.findErrorOption(exit))
+  const status = Exit.isSuccess(exit) ? String(exit.value.status) : error?._tag ?? "interrupted"
+  return Metric.update(Metric.withAttributes(requests, { endpoint, status }), 1)
+}
 
 type PendingRequest = Effect.Effect<HttpClientResponse.HttpClientResponse, unknown, AdenTransport>
 

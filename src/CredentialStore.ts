@@ -14,6 +14,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
@@ -50,6 +51,7 @@ import { CredentialTable } from "./internal/CredentialTable.ts"
 import { durationSetting } from "./internal/durationSetting.ts"
 import { Following } from "./internal/Following.ts"
 import { FreshRead } from "./internal/FreshRead.ts"
+import * as metrics from "./internal/metrics.ts"
 import { RefResolver } from "./internal/RefResolver.ts"
 import { Renewal } from "./internal/Renewal.ts"
 import { atRest } from "./internal/storageDecorator.ts"
@@ -356,18 +358,47 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
   )
 
   /** Whoever waits for the credential of a ref waits no longer than the deadline, and is told of what it asked for. */
-  const answering = <A, E>(effect: Effect.Effect<A, E | CredentialNotFound>, ref: CredentialRef) =>
+  const answering = <A, E extends { readonly _tag: string }>(
+    effect: Effect.Effect<A, E | CredentialNotFound>,
+    ref: CredentialRef
+  ) =>
     effect.pipe(
       Effect.catchIf(
         (error) => error instanceof CredentialNotFound,
         () => Effect.fail(new CredentialNotFound({ ref }))
       ),
-      renewal.withinDeadline(ref)
+      renewal.withinDeadline(ref),
+      Effect.tapError((error) => Metric.update(Metric.withAttributes(metrics.readFailures, { error: error._tag }), 1))
     )
+
+  /** Reads that found a fresh credential in memory, and were not counted as a metric yet: see `makeReads`. */
+  let uncounted = 0
+  const countMemory = Effect.suspend(() => {
+    const count = uncounted
+    uncounted = 0
+    return count === 0 ? Effect.void : Metric.update(Metric.withAttributes(metrics.reads, { source: "memory" }), count)
+  })
+  yield* Effect.addFinalizer(() => countMemory)
+
+  /** Counts a read that was more than a look into memory, by where its credential came from. */
+  const counting = <E extends CredentialFailure | InsufficientTimeLeft>(
+    ref: CredentialRef,
+    read: (entry: CredentialEntry) => Effect.Effect<Credential, E>
+  ) =>
+    Effect.gen(function*() {
+      yield* countMemory
+      const held = table.known(ref)?.credential
+      const entry = yield* find(ref)
+      const credential = yield* read(entry)
+      const source = credential === held ? "memory" : entry.source
+      yield* Effect.annotateCurrentSpan({ "credential.source": source })
+      yield* Metric.update(Metric.withAttributes(metrics.reads, { source }), 1)
+      return credential
+    })
 
   const findAndRead = Effect.fn("CredentialStore.get")(function*(ref: CredentialRef) {
     yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
-    return yield* renewal.read(yield* find(ref))
+    return yield* counting(ref, (entry) => renewal.read(entry))
   }, answering)
 
   const keyOf = (ref: CredentialRef, credential: Credential) =>
@@ -377,10 +408,14 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
 
   const tokenFor = Effect.fn("CredentialStore.token")(function*(ref: CredentialRef, minTimeLeft: Duration.Duration) {
     yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
-    return yield* keyOf(ref, yield* renewal.readFor(yield* find(ref), ref, Duration.toMillis(minTimeLeft)))
+    const lasting = counting(ref, (entry) => renewal.readFor(entry, ref, Duration.toMillis(minTimeLeft)))
+    return yield* keyOf(ref, yield* lasting)
   }, answering)
 
-  /** The reads of one ref. While the credential is fresh they do no I/O, open no span and allocate next to nothing. */
+  /**
+   * The reads of one ref. While the credential is fresh they do no I/O, open no span and allocate next to nothing. They are
+   * counted in a variable, which becomes part of the metric when the next read does more.
+   */
   const makeReads = (ref: CredentialRef) => {
     let entry: CredentialEntry | undefined
     let version = -1
@@ -402,8 +437,16 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     }
     const read = findAndRead(ref)
     return {
-      credential: new FreshRead((fiber) => fresh(fiber)?.answer, read),
-      token: new FreshRead((fiber) => fresh(fiber)?.token, Effect.flatMap(read, (credential) => keyOf(ref, credential)))
+      credential: new FreshRead((fiber) => {
+        const answer = fresh(fiber)?.answer
+        if (answer !== undefined) uncounted++
+        return answer
+      }, read),
+      token: new FreshRead((fiber) => {
+        const token = fresh(fiber)?.token
+        if (token !== undefined) uncounted++
+        return token
+      }, Effect.flatMap(read, (credential) => keyOf(ref, credential)))
     }
   }
 

@@ -1,6 +1,7 @@
 /**
  * Everything that a command can fail with.
  */
+import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import type {
   Actionable,
@@ -26,10 +27,52 @@ export class OutputFailed extends Schema.TaggedError<OutputFailed>()("OutputFail
   }
 }
 
+/** The command that `exec` was given does not exist, or cannot be run. */
+export class CommandNotRun extends Schema.TaggedError<CommandNotRun>()("CommandNotRun", {
+  command: Schema.String,
+  isMissing: Schema.Boolean,
+  detail: Schema.String
+}) implements Actionable {
+  static from(command: string, error: unknown): CommandNotRun {
+    const code = Predicate.hasProperty(error, "code") && typeof error.code === "string" ? error.code : "unknown"
+    return new CommandNotRun({ command, isMissing: code === "ENOENT", detail: code })
+  }
+  override get message(): string {
+    return this.isMissing
+      ? `There is no command ${JSON.stringify(this.command)}`
+      : `The command ${JSON.stringify(this.command)} cannot be run: ${this.detail}`
+  }
+  get isRetryable(): boolean {
+    return false
+  }
+  get remedy(): string {
+    return this.isMissing
+      ? "Check its spelling and PATH; a shell's own commands need the shell: exec … -- sh -c \"…\"."
+      : "Check that the file is a program, and that you may run it."
+  }
+}
+
+/** What git said to `git-credential` is not its protocol. */
+export class GitProtocolError extends Schema.TaggedError<GitProtocolError>()("GitProtocolError", {
+  detail: Schema.String
+}) implements Actionable {
+  override get message(): string {
+    return `The input is not what git writes to a credential helper: ${this.detail}`
+  }
+  get isRetryable(): boolean {
+    return false
+  }
+  get remedy(): string {
+    return "Let git call it: git config --global credential.helper '!aden-creds git-credential'."
+  }
+}
+
 export type CommandFailure =
   | AdenConfigError
   | AdenFailure
   | CredentialFailure
   | CredentialKeyNotFound
+  | CommandNotRun
+  | GitProtocolError
   | NoProvider
   | OutputFailed

@@ -20,7 +20,11 @@ import type { CommandFailure } from "./CommandFailure.ts"
  * - `unauthorized`: 7, Aden does not accept the API key, or the key may not do this
  * - `storage`: 8, the directory or a file cannot be read, written or decrypted
  * - `refused`: 9, Aden could not refresh the token, rejected the request, or finds the token invalid
+ * - `commandNotRunnable`: 126, the command that `exec` was given cannot be run
+ * - `commandNotFound`: 127, there is no such command
  * - `interrupted`: 130
+ *
+ * `exec` ends with the status of its command, whatever that is; with 128 and the number of the signal that ended it.
  *
  * @since 0.1.0
  * @category models
@@ -36,6 +40,8 @@ export const ExitStatus = {
   unauthorized: 7,
   storage: 8,
   refused: 9,
+  commandNotRunnable: 126,
+  commandNotFound: 127,
   interrupted: 130
 } as const
 
@@ -48,12 +54,12 @@ export const ExitStatus = {
 export type ExitStatus = typeof ExitStatus[keyof typeof ExitStatus]
 
 /** What the running command ends with; `undefined` while nothing is decided. */
-export class Outcome extends Context.Service<Outcome, MutableRef.MutableRef<ExitStatus | undefined>>()(
+export class Outcome extends Context.Service<Outcome, MutableRef.MutableRef<number | undefined>>()(
   "aden-credentials/cli/Outcome"
 ) {}
 
 /** Decides what the command ends with, even if it is interrupted from now on. */
-export const endWith = (status: ExitStatus): Effect.Effect<void, never, Outcome> =>
+export const endWith = (status: number): Effect.Effect<void, never, Outcome> =>
   Outcome.useSync((outcome) => {
     MutableRef.set(outcome, status)
   })
@@ -63,7 +69,10 @@ export const exitStatusOf = (error: CommandFailure): ExitStatus => {
   switch (error._tag) {
     case "OutputFailed":
       return ExitStatus.unexpected
+    case "CommandNotRun":
+      return error.isMissing ? ExitStatus.commandNotFound : ExitStatus.commandNotRunnable
     case "AdenConfigError":
+    case "GitProtocolError":
     case "NoProvider":
       return ExitStatus.usage
     case "ReauthRequired":

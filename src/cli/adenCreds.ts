@@ -23,7 +23,9 @@ import { CommandOutput } from "./CommandOutput.ts"
 import { deleteCommand } from "./commands/delete.ts"
 import { doctorCommand } from "./commands/doctor.ts"
 import { emulatorCommand } from "./commands/emulator.ts"
+import { execCommand } from "./commands/exec.ts"
 import { explainCommand } from "./commands/explain.ts"
+import { gitCredentialCommand } from "./commands/gitCredential.ts"
 import { healthCommand } from "./commands/health.ts"
 import { keysCommand } from "./commands/keys.ts"
 import { listCommand } from "./commands/list.ts"
@@ -53,13 +55,16 @@ const command = rootCommand.pipe(Command.withSubcommands([
   deleteCommand,
   explainCommand,
   healthCommand,
+  execCommand,
+  gitCredentialCommand,
   keysCommand,
   doctorCommand,
   emulatorCommand
 ]))
 
 /**
- * Runs `aden-creds` with these arguments. Everything is reported on stdout and stderr; the answer is the status to exit with.
+ * Runs `aden-creds` with these arguments. Everything is reported on stdout and stderr; the answer is the status to exit with:
+ * one of `ExitStatus`, or that of the command which `exec` ran.
  *
  * Settings come from the `ConfigProvider`, `ADEN_API_URL`, `ADEN_API_KEY`, `ADEN_TENANT_ID` and `HIVE_CREDENTIAL_KEY`.
  *
@@ -79,9 +84,9 @@ const command = rootCommand.pipe(Command.withSubcommands([
  * @since 0.1.0
  * @category running
  */
-export const runAdenCreds = (args: ReadonlyArray<string>): Effect.Effect<ExitStatus, never, AdenCredsEnvironment> =>
+export const runAdenCreds = (args: ReadonlyArray<string>): Effect.Effect<number, never, AdenCredsEnvironment> =>
   Effect.suspend(() => {
-    const outcome: MutableRef.MutableRef<ExitStatus | undefined> = MutableRef.make(undefined)
+    const outcome: MutableRef.MutableRef<number | undefined> = MutableRef.make(undefined)
     return Command.runWith(command, { version })(args).pipe(
       Effect.catch((error) => reportUsage(error, args)),
       Effect.catchCause((cause) => reportCause(cause, { json: asksForJson(args) })),

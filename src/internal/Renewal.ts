@@ -2,6 +2,8 @@ import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import { Credential } from "../Credential.ts"
@@ -20,9 +22,10 @@ import {
 import type { AdenRequestFailure, CredentialFailure, FetchFailure, StorageFailure } from "../CredentialError.ts"
 import type { CredentialProvider } from "../CredentialProvider.ts"
 import { CredentialState } from "../CredentialStorage.ts"
-import type { CredentialEntry } from "./CredentialEntry.ts"
+import type { CredentialEntry, Freshness } from "./CredentialEntry.ts"
 import type { CredentialTable } from "./CredentialTable.ts"
 import { WaitsForRenewal } from "./foreground.ts"
+import { renewals, renewalTime, servedStale } from "./metrics.ts"
 import type { RefResolver } from "./RefResolver.ts"
 import { SingleFlight } from "./SingleFlight.ts"
 
@@ -296,6 +299,7 @@ export class Renewal {
           yield* Effect.logWarning("Serving a cached credential that Aden did not confirm").pipe(
             Effect.annotateLogs({ credential: entry.id, error: error._tag, reason: error.message })
           )
+          yield* Metric.update(servedStale, 1)
           yield* this.#table.publish({ _tag: "ServedStale", id: entry.id, error: error._tag })
         })
       )
@@ -398,9 +402,9 @@ export class Renewal {
     const pause = force ? undefined : this.#pauseOf(entry, now)
     if (pause !== undefined) return yield* pause
     const asked = this.#asking(entry)
-    return yield* Effect.tapError(
-      this.#ask(entry, provider, force, asked),
-      (error) => this.noteFailure(entry, error, asked)
+    return yield* this.#ask(entry, provider, force, asked).pipe(
+      Effect.tapError((error) => this.noteFailure(entry, error, asked)),
+      witnessed(entry.id, force || needsNew(entry.freshness(now)) ? "refresh" : "fetch")
     )
   })
 
@@ -413,7 +417,7 @@ export class Renewal {
     asked: Asked
   ): Effect.fn.Return<Credential, CredentialFailure> {
     const freshness = entry.freshness(yield* Clock.currentTimeMillis)
-    if (force || freshness === "due" || freshness === "expired") {
+    if (force || needsNew(freshness)) {
       return yield* this.#askForNew(entry, provider, asked)
     }
     if (freshness === "blocked" || entry.listed?.status === "requires_reauth") {
@@ -570,6 +574,30 @@ export class Renewal {
     }
   })
 }
+
+/** Whether a token has to be renewed, where another has to be fetched or confirmed. */
+const needsNew = (freshness: Freshness): boolean => freshness === "due" || freshness === "expired"
+
+/** Counts, times and logs a question to Aden. */
+const witnessed =
+  (id: string, question: "refresh" | "fetch") => <A, E extends CredentialFailure>(self: Effect.Effect<A, E>) =>
+    Effect.gen(function*() {
+      const [time, exit] = yield* Effect.timed(Effect.exit(self))
+      const error = Option.getOrUndefined(Exit.findErrorOption(exit))
+      const outcome = Exit.isSuccess(exit) ? "success" : error?._tag ?? "unexpected"
+      yield* Metric.update(Metric.withAttributes(renewals, { question, outcome }), 1)
+      yield* Metric.update(Metric.withAttributes(renewalTime, { question }), Duration.toSeconds(time))
+      yield* Effect.logDebug("Asked Aden for a credential").pipe(
+        Effect.annotateLogs({
+          credential: id,
+          question,
+          outcome,
+          durationMs: Math.round(Duration.toMillis(time)),
+          ...(error === undefined ? {} : { reason: error.message })
+        })
+      )
+      return yield* exit
+    })
 
 /** What an entry fails with when all that is answered for it cannot be served. */
 const unservable = ({ id, provider }: CredentialEntry): RefreshFailed =>

@@ -70,12 +70,8 @@ export const tenantIdSetting = (
   )
 }
 
-/** How many unavailable answers in a row open the circuit: a whole number above zero. */
-export const failuresSetting = (setting: string, failures: number): Effect.Effect<number, AdenConfigError> =>
-  Number.isSafeInteger(failures) && failures > 0 ? Effect.succeed(failures) : Effect.fail(
-    new AdenConfigError({
-      setting,
-      detail: "is not a whole number above zero",
-      remedy: "Give the number of unavailable answers after which Aden is left alone."
-    })
-  )
+/** A whole number above zero, given as an option. */
+export const countSetting = (setting: string, count: number, remedy: string): Effect.Effect<number, AdenConfigError> =>
+  Number.isSafeInteger(count) && count > 0
+    ? Effect.succeed(count)
+    : Effect.fail(new AdenConfigError({ setting, detail: "is not a whole number above zero", remedy }))

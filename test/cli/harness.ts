@@ -5,7 +5,7 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Credential, CredentialStorage, EncryptedFileStorage } from "aden-credentials"
 import { runAdenCreds } from "aden-credentials/cli"
 import { AdenEmulator } from "aden-credentials/emulator"
-import { ConfigProvider, Console, DateTime, Effect, FileSystem, Redacted, Schema, Sink, Stdio } from "effect"
+import { ConfigProvider, Console, DateTime, Effect, FileSystem, Redacted, Schema, Sink, Stdio, Stream } from "effect"
 import type { Layer } from "effect"
 import { FetchHttpClient } from "effect/http"
 import type { HttpClient } from "effect/http"
@@ -27,13 +27,14 @@ export const encryptionKey = "kQ9vTf3xWm2LrZ7yBn4HsDc8JpXe6AuG1oVtRiNqYwE="
 const set = (environment: Environment): Record<string, string> =>
   Object.fromEntries(Object.entries(environment).filter((entry): entry is [string, string] => entry[1] !== undefined))
 
-/** Runs a command in this process. `terminal` names the streams that are one. */
+/** Runs a command in this process. `terminal` names the streams that are one; `input` is what it reads from stdin. */
 export const run = (
   args: ReadonlyArray<string>,
   environment: Environment = {},
   options: {
     readonly terminal?: ReadonlyArray<"stdout" | "stderr">
     readonly http?: Layer.Layer<HttpClient.HttpClient>
+    readonly input?: string
   } = {}
 ): Effect.Effect<Ran> =>
   Effect.suspend(() => {
@@ -48,6 +49,7 @@ export const run = (
     const stdio = Stdio.layerTest({
       stdout: () => into("stdout"),
       stderr: () => into("stderr"),
+      stdin: Stream.encodeText(Stream.make(options.input ?? "")),
       stdoutIsTerminal: isTerminal("stdout"),
       stderrIsTerminal: isTerminal("stderr")
     })

@@ -1,0 +1,104 @@
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import { AdenConfigError } from "../../CredentialError.ts"
+import { CredentialStore } from "../../CredentialStore.ts"
+import { inheritedEnvironment, runInPlace } from "../childProcess.ts"
+import { endWith } from "../ExitStatus.ts"
+import { reportingFailures } from "../failureReport.ts"
+import { storeWithAden } from "../layers.ts"
+
+/** Variables by which programs choose what else they load and run: a token has no place there. */
+const steering = new RegExp(
+  "^(?:" + [
+    "PATH|PATHEXT|COMSPEC|SHELL|ENV|IFS|CDPATH|SHELLOPTS|BASHOPTS|BASH_ENV|BASH_FUNC_.*|PROMPT_COMMAND|PS4",
+    "LD_.*|DYLD_.*|LIBPATH|SHLIB_PATH",
+    "NODE_OPTIONS|NODE_PATH|NODE_EXTRA_CA_CERTS|NODE_REPL_EXTERNAL_MODULE|NPM_CONFIG_.*",
+    "PYTHON.*|PERL5.*|PERLLIB|RUBYOPT|RUBYLIB|LUA_INIT.*|PHPRC|PHP_INI_SCAN_DIR",
+    "JAVA_TOOL_OPTIONS|_JAVA_OPTIONS|JDK_JAVA_OPTIONS|CLASSPATH|DOTNET_STARTUP_HOOKS",
+    "GIT_(?:SSH|SSH_COMMAND|ASKPASS|EDITOR|PAGER|EXEC_PATH|EXTERNAL_DIFF|PROXY_COMMAND|CONFIG.*|DIR|TEMPLATE_DIR)",
+    "SSH_ASKPASS|EDITOR|VISUAL|PAGER|BROWSER|HOME|USERPROFILE|TMPDIR|TEMP|TMP|OPENSSL_CONF|OPENSSL_MODULES",
+    "HIVE_CREDENTIAL_KEY|ADEN_.*"
+  ].join("|") + ")$",
+  "i"
+)
+
+/** What the command does not inherit: it gets tokens, not the keys to all tokens. */
+const withheld = /^(?:HIVE_CREDENTIAL_KEY|ADEN_API_KEY.*)$/i
+
+const parse = (text: string): { readonly name: string; readonly ref: string } => {
+  const at = text.indexOf("=")
+  return at < 0 ? { name: text, ref: "" } : { name: text.slice(0, at), ref: text.slice(at + 1) }
+}
+
+/** What is wrong with the values of `--env`. They are not repeated: one may be a token, written where its ref belongs. */
+const faultOf = (
+  variables: ReadonlyArray<{ readonly name: string; readonly ref: string }>
+): AdenConfigError | undefined => {
+  const fault = (detail: string, remedy: string) => new AdenConfigError({ setting: "--env", detail, remedy })
+  const names = new Set<string>()
+  for (const { name, ref } of variables) {
+    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name) || ref === "") {
+      return fault("is not NAME=<ref>", "Give it as --env GITHUB_TOKEN=github, once for each variable.")
+    }
+    if (steering.test(name)) {
+      return fault(`names ${name}, by which programs are steered or unlocked`, "Choose another name for the token.")
+    }
+    if (names.has(name)) return fault(`names ${name} twice`, "Give each variable once.")
+    names.add(name)
+  }
+  return undefined
+}
+
+/** The tokens by the names of their variables. */
+const tokensOf = Effect.fnUntraced(
+  function*(variables: ReadonlyArray<{ readonly name: string; readonly ref: string }>) {
+    const store = yield* CredentialStore
+    return yield* Effect.forEach(
+      variables,
+      ({ name, ref }) => Effect.map(store.token(ref), (token) => [name, Redacted.value(token)] as const),
+      { concurrency: "unbounded" }
+    )
+  }
+)
+
+export const execCommand = Command.make(
+  "exec",
+  {
+    env: Flag.String("env").pipe(
+      Flag.withMetavar("NAME=<ref>"),
+      Flag.withDescription("The variable to put the token of a ref in; may be given several times"),
+      Flag.atLeast(1)
+    ),
+    command: Argument.String("command").pipe(
+      Argument.withDescription("The command to run, and its arguments"),
+      Argument.variadic({ min: 1 })
+    )
+  },
+  Effect.fnUntraced(
+    function*({ command: [command = "", ...args], env }) {
+      const variables = env.map(parse)
+      const fault = faultOf(variables)
+      if (fault !== undefined) return yield* fault
+      const tokens = yield* Effect.provide(tokensOf(variables), storeWithAden)
+      const inherited = Object.entries(yield* inheritedEnvironment).filter(([name]) => !withheld.test(name))
+      const environment = Object.fromEntries([...inherited, ...tokens])
+      yield* runInPlace({ command, args, environment, onEnd: endWith })
+    },
+    reportingFailures
+  )
+).pipe(
+  Command.withDescription("Run a command with tokens in its environment"),
+  Command.withExamples([
+    {
+      command: "aden-creds exec --env GITHUB_TOKEN=github -- gh repo list",
+      description: "A command that reads its token from a variable"
+    },
+    {
+      command: "aden-creds exec --env HUBSPOT=hubspot --env SLACK=slack:team -- node agent.js --verbose",
+      description: "What follows -- is the command's"
+    }
+  ])
+)

@@ -1,0 +1,45 @@
+/**
+ * What the package counts and measures, by the names of docs/observability.md. Labels have few values: no id, no ref, no text from
+ * outside.
+ */
+import * as Metric from "effect/Metric"
+
+/** Where a read's credential came from. */
+export const reads = Metric.counter("aden_credentials_reads_total", {
+  description: "Reads of credentials, by where the credential came from",
+  incremental: true
+})
+
+export const readFailures = Metric.counter("aden_credentials_read_failures_total", {
+  description: "Reads of credentials that failed, by error",
+  incremental: true
+})
+
+export const renewals = Metric.counter("aden_credentials_refreshes_total", {
+  description: "Questions to Aden for a credential, by what was asked and what came of it",
+  incremental: true
+})
+
+export const renewalTime = Metric.histogram("aden_credentials_refresh_duration_seconds", {
+  description: "How long a question to Aden for a credential took, retries included",
+  boundaries: [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
+})
+
+export const servedStale = Metric.counter("aden_credentials_served_stale_total", {
+  description: "Times a cached credential went on being served because Aden did not confirm it",
+  incremental: true
+})
+
+export const requests = Metric.counter("aden_credentials_requests_total", {
+  description: "HTTP requests to Aden, by endpoint and status",
+  incremental: true
+})
+
+export const usageReports = Metric.counter("aden_credentials_usage_reports_total", {
+  description: "Usage reports, by what became of them",
+  incremental: true
+})
+
+export const usageQueueDepth = Metric.gauge("aden_credentials_usage_queue_depth", {
+  description: "Usage reports that wait in this process"
+})

@@ -1,0 +1,232 @@
+import { assert, describe, it } from "@effect/vitest"
+import { ExitStatus } from "aden-credentials/cli"
+import { AdenEmulator, Fault } from "aden-credentials/emulator"
+import { Effect, Fiber, Schedule } from "effect"
+import { chmodSync, existsSync, writeFileSync } from "node:fs"
+import { constants } from "node:os"
+import type { Environment } from "./harness.ts"
+import { emulatorEnvironment, run, runProcess, temporaryDirectory } from "./harness.ts"
+
+const token = /^aden-emulator\.\w+\.1\./
+
+/** Runs `exec` as a process, against the emulator at hand. */
+const exec = (
+  args: ReadonlyArray<string>,
+  options: Parameters<typeof runProcess>[2] = {},
+  more: Environment = {}
+) =>
+  Effect.gen(function*() {
+    const environment = yield* emulatorEnvironment
+    const directory = yield* temporaryDirectory
+    return yield* runProcess(["exec", "--directory", directory, ...args], { ...environment, ...more }, options)
+  })
+
+const node = (script: string) => [process.execPath, "-e", script]
+
+/** A command that says it is there, and what signal it gets. */
+const listening = (...signals: ReadonlyArray<NodeJS.Signals>) =>
+  node(`
+    for (const signal of ${JSON.stringify(signals)}) process.on(signal, () => {
+      console.log("got " + signal)
+      setTimeout(() => process.exit(7), 50)
+    })
+    setInterval(() => {}, 1000)
+    console.log("ready")
+  `)
+
+const once = (text: string, act: (signal: (name: NodeJS.Signals) => void) => void) => {
+  let isDone = false
+  return {
+    onOutput: ({ stdout }: { readonly stdout: string }, signal: (name: NodeJS.Signals) => void) => {
+      if (isDone || !stdout.includes(text)) return
+      isDone = true
+      act(signal)
+    }
+  }
+}
+
+describe("aden-creds exec", () => {
+  it.live("gives the command its tokens, its arguments and the rest of the environment, without the keys", () =>
+    Effect.gen(function*() {
+      const ran = yield* exec(
+        [
+          "--env",
+          "HUBSPOT_TOKEN=hubspot",
+          "--env",
+          "github=github",
+          "--",
+          ...node("console.log(JSON.stringify({ env: process.env, args: process.argv.slice(1) }))"),
+          "first",
+          "--json",
+          "--env",
+          "X=y",
+          "a b"
+        ],
+        {},
+        { ADEN_API_KEY_other: "another", OTHER: "stays", hive_credential_key: "lower" }
+      )
+      assert.strictEqual(ran.stderr, "")
+      assert.strictEqual(ran.status, 0)
+      const { args, env } = JSON.parse(ran.stdout)
+      assert.match(env.HUBSPOT_TOKEN, token)
+      assert.match(env.github, token)
+      assert.notStrictEqual(env.HUBSPOT_TOKEN, env.github)
+      assert.strictEqual(env.OTHER, "stays")
+      assert.isString(env.PATH)
+      assert.isString(env.ADEN_API_URL)
+      assert.deepStrictEqual(
+        Object.keys(env).filter((name) => /^(HIVE_CREDENTIAL_KEY|ADEN_API_KEY)/i.test(name)),
+        []
+      )
+      assert.deepStrictEqual(args, ["first", "--json", "--env", "X=y", "a b"])
+    }).pipe(Effect.provide(AdenEmulator.layer())))
+
+  it.live.each([0, 3, 255])("ends with the command's status: %d", (status) =>
+    Effect.gen(function*() {
+      const ran = yield* exec(["--env", "T=github", "--", ...node(`process.exit(${status})`)])
+      assert.deepStrictEqual({ ...ran }, { status, stdout: "", stderr: "" })
+    }).pipe(Effect.provide(AdenEmulator.layer())))
+
+  it.live("a command that a signal ended: 128 and its number", () =>
+    Effect.gen(function*() {
+      const ran = yield* exec(["--env", "T=github", "--", ...node("process.kill(process.pid, 'SIGKILL')")])
+      assert.strictEqual(ran.status, 128 + constants.signals.SIGKILL)
+    }).pipe(Effect.provide(AdenEmulator.layer())))
+
+  it.live.each<NodeJS.Signals>(["SIGTERM", "SIGINT", "SIGHUP"])(
+    "%s is passed on, and what the command makes of it is the status",
+    (name) =>
+      Effect.gen(function*() {
+        const ran = yield* exec(
+          ["--env", "T=github", "--", ...listening("SIGTERM", "SIGINT", "SIGHUP")],
+          once("ready", (signal) => signal(name))
+        )
+        assert.strictEqual(ran.stdout, `ready\ngot ${name}\n`)
+        assert.strictEqual(ran.stderr, "")
+        assert.strictEqual(ran.status, 7)
+      }).pipe(Effect.provide(AdenEmulator.layer()))
+  )
+
+  it.live("a command that does not heed a signal is waited for", () =>
+    Effect.gen(function*() {
+      const ran = yield* exec(
+        [
+          "--env",
+          "T=github",
+          "--",
+          ...node(`
+          process.on("SIGINT", () => setTimeout(() => { console.log("done"); process.exit(0) }, 300))
+          setInterval(() => {}, 1000)
+          console.log("ready")
+        `)
+        ],
+        once("ready", (signal) => signal("SIGINT"))
+      )
+      assert.deepStrictEqual({ ...ran }, { status: 0, stdout: "ready\ndone\n", stderr: "" })
+    }).pipe(Effect.provide(AdenEmulator.layer())))
+
+  it.live("SIGINT before the command runs: 130, and it does not run", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      yield* aden.setFault(Fault.Hang())
+      const ran = yield* exec(["--env", "T=github", "--", ...node("console.log('ran')")], {
+        interruptWhen: Effect.asVoid(Effect.repeat(aden.countRequests(), { until: (count) => count > 0 }))
+      })
+      assert.deepStrictEqual({ ...ran }, { status: ExitStatus.interrupted, stdout: "", stderr: "" })
+    }).pipe(Effect.provide(AdenEmulator.layer())))
+
+  it.live("interrupted by the program that runs it, it ends the command and waits for it", () =>
+    Effect.gen(function*() {
+      const environment = yield* emulatorEnvironment
+      const directory = yield* temporaryDirectory
+      const [begun, ended] = [`${directory}/begun`, `${directory}/ended`]
+      const script = node(`
+        const { writeFileSync } = require("node:fs")
+        process.on("SIGTERM", () => setTimeout(() => { writeFileSync("${ended}", ""); process.exit(5) }, 100))
+        setInterval(() => {}, 1000)
+        writeFileSync("${begun}", "")
+      `)
+      const fiber = yield* Effect.forkChild(
+        run(["exec", "--directory", `${directory}/cache`, "--env", "T=github", "--", ...script], environment)
+      )
+      yield* Effect.repeat(Effect.sync(() => existsSync(begun)), {
+        until: (isThere) => isThere,
+        schedule: Schedule.spaced("20 millis")
+      })
+      yield* Fiber.interrupt(fiber)
+      assert.isTrue(existsSync(ended))
+    }).pipe(Effect.provide(AdenEmulator.layer())))
+
+  it.live("no such command: 127; one that is no program: 126", () =>
+    Effect.gen(function*() {
+      const missing = yield* exec(["--env", "T=github", "--", "no-such-command-here", "--flag"])
+      assert.strictEqual(missing.status, ExitStatus.commandNotFound)
+      assert.match(missing.stderr, /^error: There is no command "no-such-command-here"\n {2}\S.*\n$/)
+      const directory = yield* temporaryDirectory
+      const file = `${directory}/plain`
+      writeFileSync(file, "no program")
+      chmodSync(file, 0o600)
+      const plain = yield* exec(["--env", "T=github", "--", file])
+      assert.strictEqual(plain.status, ExitStatus.commandNotRunnable)
+      assert.match(plain.stderr, /^error: The command ".*" cannot be run: EACCES\n {2}\S.*\n$/)
+    }).pipe(Effect.provide(AdenEmulator.layer())))
+
+  it.live("a token that cannot be had: its status and URL, and the command does not run", () =>
+    Effect.gen(function*() {
+      const ran = yield* exec(["--env", "A=github", "--env", "T=slack", "--", ...node("console.log('ran')")])
+      assert.strictEqual(ran.status, ExitStatus.reauthorizationRequired)
+      assert.strictEqual(ran.stdout, "")
+      assert.match(ran.stderr, /^error: .*\/integrations\/slack\/connect/)
+    }).pipe(Effect.provide(AdenEmulator.layer())))
+
+  it.live.each([
+    "PATH",
+    "Path",
+    "LD_PRELOAD",
+    "DYLD_INSERT_LIBRARIES",
+    "NODE_OPTIONS",
+    "BASH_ENV",
+    "PYTHONPATH",
+    "GIT_SSH_COMMAND",
+    "HIVE_CREDENTIAL_KEY",
+    "ADEN_API_KEY"
+  ])("%s is refused, before any request", (name) =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const environment = yield* emulatorEnvironment
+      const ran = yield* run(["exec", "--env", `${name}=github`, "--", "true"], environment)
+      assert.strictEqual(ran.status, ExitStatus.usage)
+      assert.match(
+        ran.stderr,
+        new RegExp(`^error: --env names ${name}, by which programs are steered or unlocked\\n {2}\\S.*\\n$`)
+      )
+      assert.strictEqual(yield* aden.countRequests(), 0)
+    }).pipe(Effect.provide(AdenEmulator.layer())))
+
+  it.live.each(
+    [
+      ["no ref", ["--env", "T", "--", "true"]],
+      ["an empty ref", ["--env", "T=", "--", "true"]],
+      ["no name", ["--env", "=github", "--", "true"]],
+      ["a name with a space", ["--env", "A B=github", "--", "true"]],
+      ["a name that begins with a digit", ["--env", "1A=github", "--", "true"]],
+      ["a name twice", ["--env", "A=github", "--env", "A=hubspot", "--", "true"]],
+      ["no variable", ["--", "true"]],
+      ["no command", ["--env", "A=github"]]
+    ] as const
+  )("%s: 2, before any request", ([, args]) =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const ran = yield* run(["exec", ...args], yield* emulatorEnvironment)
+      assert.strictEqual(ran.status, ExitStatus.usage)
+      assert.match(ran.stderr, /^(?:[\s\S]*\n)?error: \S.*\n {2}\S.*\n$/)
+      assert.strictEqual(yield* aden.countRequests(), 0)
+    }).pipe(Effect.provide(AdenEmulator.layer())))
+
+  it.live("a token written in place of a ref is not repeated", () =>
+    Effect.gen(function*() {
+      const ran = yield* run(["exec", "--env", "ghp_16C7e42F292c6912E7710c838347Ae178B4a", "--", "true"])
+      assert.strictEqual(ran.status, ExitStatus.usage)
+      assert.notInclude(ran.stderr, "ghp_16C7")
+    }))
+})

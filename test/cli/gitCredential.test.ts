@@ -1,0 +1,260 @@
+import { assert, describe, it } from "@effect/vitest"
+import { ExitStatus } from "aden-credentials/cli"
+import { AdenEmulator } from "aden-credentials/emulator"
+import { Effect, Redacted } from "effect"
+import { execFileSync, spawn } from "node:child_process"
+import { once } from "node:events"
+import { existsSync, readFileSync } from "node:fs"
+import { createServer } from "node:https"
+import type { AddressInfo } from "node:net"
+import { commandLine, emulatorEnvironment, run, temporaryDirectory } from "./harness.ts"
+import type { Environment, Ran } from "./harness.ts"
+
+const integrations = [
+  { id: "github", tokenLifetime: "1 hour" },
+  { id: "gl", type: "gitlab", alias: "work", tokenLifetime: "1 hour" },
+  { id: "slack", status: "requires_reauth" }
+] as const
+
+const Emulator = AdenEmulator.layer({ integrations })
+
+/** Runs a program with this input. */
+const runWith = (program: string, args: ReadonlyArray<string>, input: string, environment: Environment) =>
+  Effect.callback<Ran>((resume) => {
+    const child = spawn(program, args, { env: { PATH: process.env["PATH"], ...environment }, stdio: "pipe" })
+    const written = { stdout: "", stderr: "" }
+    for (const name of ["stdout", "stderr"] as const) {
+      child[name].setEncoding("utf8").on("data", (text: string) => written[name] += text)
+    }
+    child.stdin.on("error", () => undefined).end(input)
+    child.on("close", (status) => resume(Effect.succeed({ status, ...written })))
+    return Effect.sync(() => child.kill("SIGKILL"))
+  })
+
+/** Asks the helper as git does. */
+const asking = (args: ReadonlyArray<string>, input: string) =>
+  Effect.gen(function*() {
+    const environment = yield* emulatorEnvironment
+    const directory = yield* temporaryDirectory
+    return yield* run(["git-credential", "--directory", directory, ...args], environment, { input })
+  })
+
+const issued = (id: string): Effect.Effect<ReadonlyArray<string>, never, AdenEmulator> =>
+  Effect.map(
+    Effect.flatMap(AdenEmulator, (aden) => aden.issuedTokens),
+    (tokens) => tokens.filter(({ integrationId }) => integrationId === id).map(({ value }) => Redacted.value(value))
+  )
+
+const quote = (text: string) => `'${text.replaceAll("'", "'\\''")}'`
+
+/** Runs git with the helper as its only one. */
+const git = (
+  args: ReadonlyArray<string>,
+  input: string,
+  options: { readonly directory: string; readonly flags?: string }
+) =>
+  Effect.gen(function*() {
+    const environment = yield* emulatorEnvironment
+    const helper = [process.execPath, ...commandLine(["git-credential", "--directory", options.directory])].map(quote)
+    return yield* runWith(
+      "git",
+      ["-c", "credential.helper=", "-c", `credential.helper=!${helper.join(" ")} ${options.flags ?? ""}`, ...args],
+      input,
+      { ...environment, GIT_TERMINAL_PROMPT: "0", HOME: options.directory, GIT_CONFIG_NOSYSTEM: "1" }
+    )
+  })
+
+/** A host with one repository, over https, that takes any token but the first it is shown. */
+const gitHost = (directory: string) =>
+  Effect.acquireRelease(
+    Effect.promise(async () => {
+      const files = { key: `${directory}/host.key`, cert: `${directory}/host.crt` }
+      execFileSync(
+        "openssl",
+        ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1", "-days", "1"]
+          .concat(["-keyout", files.key, "-out", files.cert]),
+        { stdio: "ignore" }
+      )
+      const presented: Array<string> = []
+      const line = (text: string) => (text.length + 4).toString(16).padStart(4, "0") + text
+      const server = createServer(
+        { key: readFileSync(files.key), cert: readFileSync(files.cert) },
+        (request, response) => {
+          const [scheme, value = ""] = (request.headers.authorization ?? "").split(" ")
+          const shown = Buffer.from(value, "base64").toString()
+          if (scheme === "Basic") presented.push(shown)
+          if (scheme !== "Basic" || shown === presented[0]) {
+            response.writeHead(401, { "www-authenticate": "Basic realm=\"git\"" }).end()
+            return
+          }
+          response.writeHead(200, { "content-type": "application/x-git-upload-pack-advertisement" }).end(
+            `${line("# service=git-upload-pack\n")}0000${line(`${"1".repeat(40)} HEAD\0agent=test\n`)}0000`
+          )
+        }
+      ).listen(0, "127.0.0.1")
+      await once(server, "listening")
+      const { port } = server.address() as AddressInfo
+      return { host: `127.0.0.1:${port}`, presented, server }
+    }),
+    ({ server }) =>
+      Effect.sync(() => {
+        server.closeAllConnections()
+        server.close()
+      })
+  )
+
+describe("aden-creds git-credential", () => {
+  it.live("get: the user name, the token and its expiry, for a host over https", () =>
+    Effect.gen(function*() {
+      const ran = yield* asking(["get"], "protocol=https\nhost=github.com\ncapability[]=authtype\n\n")
+      const [token] = yield* issued("github")
+      assert.strictEqual(ran.stderr, "")
+      assert.strictEqual(ran.status, 0)
+      assert.match(
+        ran.stdout,
+        new RegExp(
+          `^username=x-access-token\npassword=${token?.replaceAll(".", "\\.")}\npassword_expiry_utc=\\d{10}\n$`
+        )
+      )
+      const gitlab = yield* asking(["get"], "protocol=https\nhost=GitLab.com\n")
+      assert.match(gitlab.stdout, /^username=oauth2\npassword=/)
+    }).pipe(Effect.provide(Emulator)))
+
+  it.live.each<readonly [string, string]>([
+    ["http", "protocol=http\nhost=github.com\n"],
+    ["another port", "protocol=https\nhost=github.com:8443\n"],
+    ["another host", "protocol=https\nhost=github.com.evil.test\n"],
+    ["a host before it", "protocol=https\nhost=evil-github.com\n"],
+    ["user info in the host", "protocol=https\nhost=github.com@evil.test\n"],
+    ["a trailing dot", "protocol=https\nhost=github.com.\n"],
+    ["ssh", "protocol=ssh\nhost=github.com\n"],
+    ["no host", "protocol=https\n"],
+    ["nothing", ""]
+  ])("get for %s: not a word, and no request", ([, input]) =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      assert.deepStrictEqual({ ...yield* asking(["get"], input) }, { status: 0, stdout: "", stderr: "" })
+      assert.strictEqual(yield* aden.countRequests(), 0)
+    }).pipe(Effect.provide(Emulator)))
+
+  it.live("--ref names whose token is for a host, and only for that one", () =>
+    Effect.gen(function*() {
+      const flags = ["--ref", "git.example.com:8443=gitlab:work"]
+      const own = yield* asking([...flags, "get"], "protocol=https\nhost=git.example.com:8443\n")
+      assert.match(own.stdout, /^username=oauth2\n/)
+      const other = yield* asking([...flags, "get"], "protocol=https\nhost=git.example.com\n")
+      assert.deepStrictEqual({ ...other }, { status: 0, stdout: "", stderr: "" })
+    }).pipe(Effect.provide(Emulator)))
+
+  it.live.each(["github", "=github", "host=", "ho st=github", "*.example.com=github", "https://github.com=github"])(
+    "--ref %s: 2, before any request",
+    (ref) =>
+      Effect.gen(function*() {
+        const aden = yield* AdenEmulator
+        const ran = yield* asking(["--ref", ref, "get"], "protocol=https\nhost=github.com\n")
+        assert.strictEqual(ran.status, ExitStatus.usage)
+        assert.include(ran.stderr, "Expected host=<ref>")
+        assert.strictEqual(yield* aden.countRequests(), 0)
+      }).pipe(Effect.provide(Emulator))
+  )
+
+  it.live("store, and an operation of a later git: not a word", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      for (const operation of ["store", "later"]) {
+        const ran = yield* asking([operation], "protocol=https\nhost=github.com\nusername=a\npassword=b\n")
+        assert.deepStrictEqual({ ...ran }, { status: 0, stdout: "", stderr: "" })
+      }
+      assert.strictEqual(yield* aden.countRequests(), 0)
+    }).pipe(Effect.provide(Emulator)))
+
+  it.live.each<readonly [string, string]>([
+    ["a line that is not name=value", "protocol=https\nhost\n"],
+    ["too much", `protocol=https\nhost=${"a".repeat(70_000)}\n`]
+  ])("%s: 2, and nothing of it is repeated", ([, input]) =>
+    Effect.gen(function*() {
+      const ran = yield* asking(["get"], input)
+      assert.strictEqual(ran.status, ExitStatus.usage)
+      assert.match(ran.stderr, /^error: The input is not what git writes to a credential helper: .{1,60}\n {2}\S.*\n$/)
+    }).pipe(Effect.provide(Emulator)))
+
+  it.live("a blocked integration: 3 and its URL on stderr, nothing for git", () =>
+    Effect.gen(function*() {
+      const ran = yield* asking(["--ref", "slack.com=slack", "get"], "protocol=https\nhost=slack.com\n")
+      assert.strictEqual(ran.status, ExitStatus.reauthorizationRequired)
+      assert.strictEqual(ran.stdout, "")
+      assert.match(ran.stderr, /\/integrations\/slack\/connect/)
+    }).pipe(Effect.provide(Emulator)))
+
+  describe.skipIf(!existsSync("/usr/bin/git"))("with git (where it is installed)", () => {
+    const input = "protocol=https\nhost=github.com\npath=owner/repository.git\n\n"
+
+    it.live("git credential fill gets the token", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        const ran = yield* git(["credential", "fill"], input, { directory })
+        assert.strictEqual(ran.status, 0, ran.stderr)
+        const fields = new Map(
+          ran.stdout.trim().split("\n").map((line) => {
+            const at = line.indexOf("=")
+            return [line.slice(0, at), line.slice(at + 1)] as const
+          })
+        )
+        assert.strictEqual(fields.get("username"), "x-access-token")
+        assert.strictEqual(fields.get("password"), (yield* issued("github"))[0])
+      }).pipe(Effect.provide(Emulator)))
+
+    it.live(
+      "git credential reject has the token renewed, once: one that is not at hand any more changes nothing",
+      () =>
+        Effect.gen(function*() {
+          const aden = yield* AdenEmulator
+          const directory = yield* temporaryDirectory
+          const filled = yield* git(["credential", "fill"], input, { directory })
+          const rejected = yield* git(["credential", "reject"], filled.stdout, { directory })
+          assert.strictEqual(rejected.status, 0, rejected.stderr)
+          assert.strictEqual(yield* aden.countRequests({ endpoint: "refresh" }), 1)
+          yield* git(["credential", "reject"], filled.stdout, { directory })
+          assert.strictEqual(yield* aden.countRequests({ endpoint: "refresh" }), 1)
+          const again = yield* git(["credential", "fill"], input, { directory })
+          assert.notStrictEqual(again.stdout, filled.stdout)
+          assert.include(again.stdout, (yield* issued("github")).at(-1) ?? "none")
+        }).pipe(Effect.provide(Emulator)),
+      60_000
+    )
+
+    it.live.skipIf(!existsSync("/usr/bin/openssl"))(
+      "over https, a token that the host refuses is renewed, and the next attempt gets through (where openssl is installed)",
+      () =>
+        Effect.gen(function*() {
+          const aden = yield* AdenEmulator
+          const directory = yield* temporaryDirectory
+          const { host, presented } = yield* gitHost(directory)
+          const ask = git(["-c", "http.sslVerify=false", "ls-remote", `https://${host}/repository.git`], "", {
+            directory,
+            flags: `--ref ${host}=github`
+          })
+          const refused = yield* ask
+          assert.notStrictEqual(refused.status, 0)
+          assert.include(refused.stderr, "Authentication failed")
+          const ran = yield* ask
+          assert.strictEqual(ran.status, 0, ran.stderr)
+          assert.strictEqual(ran.stdout, `${"1".repeat(40)}\tHEAD\n`)
+          const tokens = yield* issued("github")
+          assert.deepStrictEqual([...new Set(presented)], tokens.map((token) => `x-access-token:${token}`))
+          assert.strictEqual(tokens.length, 2)
+          assert.strictEqual(yield* aden.countRequests({ endpoint: "refresh" }), 1)
+        }).pipe(Effect.provide(Emulator)),
+      60_000
+    )
+
+    it.live("a host it does not know is left to git, which has nobody else to ask", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        const ran = yield* git(["credential", "fill"], "protocol=https\nhost=other.example\n\n", { directory })
+        assert.notStrictEqual(ran.status, 0)
+        assert.strictEqual(ran.stdout, "")
+        assert.include(ran.stderr, "terminal prompts disabled")
+      }).pipe(Effect.provide(Emulator)))
+  })
+})

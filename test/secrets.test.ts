@@ -1,0 +1,227 @@
+/**
+ * The life of a program from its first sync to its end, with everything going wrong that can, and every server message repeating
+ * secrets: what it shows of itself at the lowest level holds none of them.
+ */
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { assert, describe, it } from "@effect/vitest"
+import {
+  AdenClient,
+  AdenSyncProvider,
+  Credential,
+  CredentialStore,
+  EncryptedFileStorage,
+  TenantCredentials,
+  UsageReporter
+} from "aden-credentials"
+import { AdenEmulator, Fault } from "aden-credentials/emulator"
+import { Effect, Exit, Fiber, Layer, Redacted, Schedule, Stream } from "effect"
+import { FetchHttpClient } from "effect/http"
+import { writeFileSync } from "node:fs"
+import { inspect } from "node:util"
+import { witness } from "./fixtures/witness.ts"
+import { temporaryDirectory } from "./storage/temporaryStorage.ts"
+
+const apiKey = "aden_sk_live_7Qk2vB9xZr4TnW1mEy8L"
+const tenantKey = "aden_sk_live_t3N5cHs8PuW0aGd6RjKx"
+const encryptionKey = "kQ9vTf3xWm2LrZ7yBn4HsDc8JpXe6AuG1oVtRiNqYwE="
+const tokens = {
+  hubspot: "CJTFwvnuLxIFAgEYz0Rk5PqM83vHdN2w",
+  github: "ghp_16C7e42F292c6912E7710c838347Ae178B4a"
+}
+const refreshToken = "1//0gZ8rRefreshTokenOfAPerson"
+const ownKey = "BSA_p8Rt2Kx6Wq0Ln4Vz9Mc3"
+const secrets = [apiKey, tenantKey, encryptionKey, tokens.hubspot, tokens.github, refreshToken, ownKey]
+
+const echo = `Bearer ${apiKey} is not known; token ${tokens.hubspot} (${tokens.github}), refresh_token ${refreshToken}`
+
+/** What Aden may answer to any question, each time with all that it has or was sent. */
+const failures: ReadonlyArray<Fault> = [
+  Fault.Status({ status: 401, body: JSON.stringify({ error: "invalid_api_key", message: echo }) }),
+  Fault.Status({ status: 403, body: JSON.stringify({ error: "forbidden", message: echo }) }),
+  Fault.Status({ status: 403, contentType: "text/html", body: `<h1>${echo}</h1>` }),
+  Fault.Status({ status: 404, contentType: "text/html", body: echo }),
+  Fault.Status({ status: 400, body: JSON.stringify({ error: "refresh_failed", message: echo }) }),
+  Fault.Status({ status: 418, body: JSON.stringify({ error: "teapot", message: echo }) }),
+  Fault.Status({ status: 500, body: echo }),
+  Fault.Redirect({ location: `http://127.0.0.1:1/?key=${apiKey}` }),
+  Fault.ReplaceBody({ body: `{"access_token": "${tokens.hubspot}", ` }),
+  Fault.Truncate(),
+  Fault.Reset({ at: "body" }),
+  Fault.RateLimited({ body: { error: "rate_limited", message: echo, retry_after: 0 } })
+]
+
+const issueKnownTokens = Effect.gen(function*() {
+  const aden = yield* AdenEmulator
+  for (const [integrationId, accessToken] of Object.entries(tokens)) {
+    const fields = { access_token: accessToken, refresh_token: refreshToken }
+    yield* aden.setFault(Fault.Patch({ fields }), { integrationId })
+  }
+})
+
+/** Each question that a program can ask, whatever comes of it. */
+const askEverything = Effect.gen(function*() {
+  const store = yield* CredentialStore
+  const client = yield* AdenClient
+  const usage = yield* UsageReporter
+  const refs = ["hubspot", "github", "slack", "own", "torn", "nobody"]
+  const questions: ReadonlyArray<Effect.Effect<unknown, unknown>> = [
+    store.sync,
+    store.list,
+    store.accounts("hubspot"),
+    store.require(refs),
+    client.healthCheck,
+    client.listIntegrations,
+    ...refs.flatMap((ref) => [
+      store.get(ref),
+      store.token(ref, { minTimeLeft: "2 hours" }),
+      store.getKey(ref, "refresh_token"),
+      store.refresh(ref),
+      store.validate(ref),
+      store.explain(ref),
+      store.awaitReauthorization(ref, { timeout: "10 millis", poll: "5 millis" }),
+      usage.report(ref, {
+        operation: `GET https://api.example.com/?access_token=${tokens.hubspot}`,
+        status: tokens.github,
+        metadata: { authorization: `Bearer ${tokens.hubspot}`, note: tokens.github, deep: [{ [tokens.github]: 1 }] }
+      })
+    ])
+  ]
+  return yield* Effect.forEach(questions, Effect.exit, { concurrency: 8 })
+})
+
+const scenario = Effect.gen(function*() {
+  const aden = yield* AdenEmulator
+  const directory = yield* temporaryDirectory
+  const client = AdenClient.layer({
+    baseUrl: aden.url,
+    apiKey: Redacted.make(apiKey),
+    retry: Schedule.recurs(1),
+    timeout: "5 seconds",
+    circuitBreaker: { failures: 1_000 }
+  })
+  const services = Layer.mergeAll(
+    UsageReporter.layer({ retry: Schedule.spaced("10 millis"), maxAttempts: 2, flushTimeout: "200 millis" }).pipe(
+      Layer.provideMerge(CredentialStore.layer({ cacheTtl: "1 millis", deadline: "1 second" })),
+      Layer.provide(AdenSyncProvider.layer()),
+      Layer.provideMerge(client),
+      Layer.provide(EncryptedFileStorage.layer({ directory, keys: [Redacted.make(encryptionKey)] }))
+    ),
+    TenantCredentials.layer({
+      lookup: () =>
+        Effect.succeed({
+          apiKey: Redacted.make(tenantKey),
+          baseUrl: aden.url,
+          directory,
+          encryptionKeys: [Redacted.make(encryptionKey)]
+        })
+    })
+  ).pipe(Layer.provide([NodeServices.layer, FetchHttpClient.layer]))
+
+  return yield* Effect.gen(function*() {
+    const store = yield* CredentialStore
+    const events = yield* Effect.forkChild(Stream.runCollect(store.changes), { startImmediately: true })
+    const shown: Array<unknown> = []
+
+    yield* store.save(Credential.fromApiKey({ id: "own", apiKey: Redacted.make(ownKey) }))
+    writeFileSync(`${directory}/credentials/torn.enc`, ownKey, { mode: 0o600 })
+    yield* issueKnownTokens
+    // the scenario shows something only if the tokens that are searched for are those in use
+    assert.strictEqual(Redacted.value(yield* store.token("hubspot")), tokens.hubspot)
+    shown.push(yield* store.get("hubspot"))
+    shown.push(yield* askEverything)
+    for (const failure of failures) {
+      yield* aden.clearFaults
+      yield* aden.setFault(failure)
+      yield* issueKnownTokens
+      yield* aden.expire("hubspot")
+      shown.push(yield* askEverything)
+    }
+    yield* aden.clearFaults
+    yield* aden.revoke("github")
+    shown.push(yield* askEverything)
+    shown.push(
+      yield* Effect.exit(Effect.provide(CredentialStore.use((tenant) => tenant.sync), TenantCredentials.get("acme")))
+    )
+    yield* aden.stop
+    shown.push(yield* askEverything)
+    yield* Fiber.interrupt(events)
+    return shown
+  }).pipe(Effect.provide(services, { local: true }))
+}).pipe(Effect.scoped)
+
+describe("no secret in anything that a program shows of itself", () => {
+  it.live(
+    "from its first sync to its end: errors, log, spans, metrics, answers and usage reports",
+    () =>
+      Effect.gen(function*() {
+        const aden = yield* AdenEmulator
+        const { exit, shown, spans, metrics } = yield* witness(scenario)
+        assert(Exit.isSuccess(exit), shown.slice(-2_000))
+        const answers = exit.value.flatMap((value) => [
+          inspect(value, { depth: Infinity, showHidden: true, maxStringLength: Infinity }),
+          JSON.stringify(value)
+        ])
+        const reported = JSON.stringify(yield* aden.usage)
+        const everything = [shown, ...answers, JSON.stringify(metrics), reported].join("\n")
+
+        // there was something to see
+        const names = new Set(spans.map(({ name }) => name))
+        for (
+          const name of [
+            "CredentialStore.get",
+            "CredentialStore.renew",
+            "CredentialStore.sync",
+            "AdenClient.requestRefresh",
+            "AdenClient.reportUsage",
+            "UsageReporter.deliver"
+          ]
+        ) assert.isTrue(names.has(name), `no span ${name}`)
+        assert.include(shown, "Asked Aden for a credential")
+        assert.include(shown, "Usage metadata that looks like a secret is left out")
+        assert.include(everything, "AdenUnauthorized")
+        assert.include(everything, "RateLimited")
+        assert.include(everything, "ReauthRequired")
+        assert.isAbove((yield* aden.usage).length, 0)
+        for (
+          const id of ["reads_total", "refreshes_total", "requests_total", "usage_reports_total", "served_stale_total"]
+        ) assert.isTrue(metrics.some((metric) => metric.id === `aden_credentials_${id}`), `no metric ${id}`)
+
+        for (const secret of secrets) {
+          const at = everything.indexOf(secret.slice(0, 8))
+          assert.strictEqual(at, -1, `shows ${secret}: …${everything.slice(Math.max(0, at - 300), at + 60)}…`)
+        }
+      }).pipe(Effect.provide(AdenEmulator.layer({
+        apiKeys: [Redacted.make(apiKey), Redacted.make(tenantKey)],
+        integrations: [
+          { id: "hubspot", tokenLifetime: "1 hour" },
+          { id: "github", tokenLifetime: "1 hour" },
+          { id: "slack", status: "requires_reauth" }
+        ]
+      }))),
+    60_000
+  )
+
+  it.live("the labels of metrics are few and known, whatever ids and texts there are", () =>
+    Effect.gen(function*() {
+      const { metrics } = yield* witness(scenario)
+      const labels = new Map<string, Set<string>>()
+      for (const { attributes, id } of metrics) {
+        if (!id.startsWith("aden_credentials_")) continue
+        for (const [name, value] of Object.entries(attributes ?? {})) {
+          labels.set(name, (labels.get(name) ?? new Set()).add(value))
+        }
+      }
+      assert.deepStrictEqual([...labels.keys()].toSorted(), [
+        "endpoint",
+        "error",
+        "outcome",
+        "question",
+        "source",
+        "status"
+      ])
+      for (const values of labels.values()) {
+        assert.isAtMost(values.size, 20)
+        for (const value of values) assert.match(value, /^(?:[A-Za-z]+|[1-5][0-9]{2})$/)
+      }
+    }).pipe(Effect.provide(AdenEmulator.layer({ apiKeys: [Redacted.make(apiKey)] }))), 60_000)
+})

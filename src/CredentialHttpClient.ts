@@ -28,9 +28,11 @@ import { readBody } from "./internal/adenExchange.ts"
 import { allowedOriginsSetting, hostFault } from "./internal/allowedHosts.ts"
 import { CredentialCarrier, withoutParams } from "./internal/CredentialCarrier.ts"
 import type { CarriedCredential } from "./internal/CredentialCarrier.ts"
+import { pathTemplate } from "./internal/pathTemplate.ts"
 import { canBeSentAgain, redirectOf } from "./internal/redirects.ts"
 import { SingleFlight } from "./internal/SingleFlight.ts"
 import { errorWithoutCredential, responseWithoutCredential } from "./internal/withoutCredential.ts"
+import { UsageReporter } from "./UsageReporter.ts"
 
 /**
  * Which credential a client carries, where to, and how.
@@ -66,6 +68,7 @@ export interface CredentialHttpClientOptions {
  *   if its body can be sent again. A second 401 is the program's, as it is, and so is the first where the credential cannot be
  *   renewed now; where a person has to authorize it again, the request fails with `ReauthRequired`.
  * - Answers and errors are about the request as the program made it: none shows the credential.
+ * - Where a `UsageReporter` is provided, each request is reported with its method, host, path template (`/contacts/{id}`) and status.
  *
  * The client underneath must not follow redirects by itself (`HttpClient.followRedirects`); the fetch client is told not to.
  *
@@ -189,6 +192,7 @@ const prepare = Effect.fnUntraced(function*(options: CredentialHttpClientOptions
   const origins = yield* allowedOriginsSetting("allowedHosts", options.allowedHosts)
   const carrier = yield* CredentialCarrier.make(options)
   const builtWith = yield* Effect.serviceOption(FetchHttpClient.RequestInit)
+  const usage = Option.getOrUndefined(yield* Effect.serviceOption(UsageReporter))
   const { ref } = options
 
   const renewals = new SingleFlight<string, CarriedCredential, TemplateFailure | NoProvider>()
@@ -261,7 +265,7 @@ const prepare = Effect.fnUntraced(function*(options: CredentialHttpClientOptions
 
   const denied = (url: URL, detail: string) => new CredentialHostDenied({ ref, host: url.host, detail })
 
-  const execute = Effect.fnUntraced(function*(
+  const exchange = Effect.fnUntraced(function*(
     original: Request
   ): Effect.fn.Return<HttpClientResponse.HttpClientResponse, Failure> {
     let request = original
@@ -301,6 +305,23 @@ const prepare = Effect.fnUntraced(function*(options: CredentialHttpClientOptions
       redirects++
     }
   })
+
+  /** Where somebody wants to know, it is reported what was done with the credential. */
+  const report = (request: Request, status: string): Effect.Effect<void> =>
+    usage === undefined ? Effect.void : Effect.ignore(Effect.flatMap(urlOf(request), ({ host, pathname }) => {
+      const { method } = request
+      const path = pathTemplate(pathname)
+      return usage.report(ref, { operation: `${method} ${host}${path}`, status, metadata: { method, host, path } })
+    }))
+
+  const execute = (request: Request) =>
+    exchange(request).pipe(
+      Effect.tap(({ status }) => report(request, String(status))),
+      // a request that was refused here used nothing
+      Effect.tapError((error) =>
+        HttpClientError.isHttpClientError(error) ? report(request, error.reason._tag) : Effect.void
+      )
+    )
 
   const clientOf = <E>(execute: (request: Request) => Effect.Effect<HttpClientResponse.HttpClientResponse, E>) =>
     HttpClient.makeWith<HttpClientError.HttpClientError, never, E | HttpClientError.HttpClientError, never>(

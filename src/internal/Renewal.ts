@@ -86,10 +86,10 @@ export class Renewal {
         if (credential === undefined || !entry.mayBeServed(now, this.#maxStale)) {
           return yield* this.#renewed(entry)
         }
-        const mayAsk = now >= entry.nextAttemptAt && entry.coolDownLeft(now) <= 0
-        if (mayAsk) yield* this.#startInBackground(entry)
-        else entry.serveUntilNextAttempt(this.#maxStale)
-        return mayAsk && (yield* WaitsForRenewal) ? yield* this.#afterRenewal(entry, credential) : credential
+        if (now < entry.nextAttemptAt || entry.coolDownLeft(now) > 0) entry.serveUntilNextAttempt(this.#maxStale)
+        else if (yield* WaitsForRenewal) return yield* this.#afterRenewal(entry, credential)
+        else yield* this.#flights.start(entry.id, this.#renewalBehind(entry))
+        return credential
       }
       case "expired":
       case "missing":
@@ -262,13 +262,13 @@ export class Renewal {
       })
   }
 
-  /** What is at hand when the renewal in the background has ended; what was before it, when it failed or takes too long. */
+  /** What is at hand when a renewal has ended; what was before it, when it failed or takes too long. */
   readonly #afterRenewal = Effect.fnUntraced(function*(
     this: Renewal,
     entry: CredentialEntry,
     before: Credential
   ): Effect.fn.Return<Credential, CredentialFailure> {
-    const outcome = yield* this.#flights.run(entry.id, this.#renewal(entry, false)).pipe(
+    const outcome = yield* this.#flights.run(entry.id, this.#renewalBehind(entry)).pipe(
       Effect.result,
       Effect.timeoutOption(grace)
     )
@@ -284,25 +284,22 @@ export class Renewal {
     return isOver ? yield* result.failure : before
   })
 
-  /** Renews while the caller is served what is at hand. */
-  #startInBackground(entry: CredentialEntry): Effect.Effect<void> {
-    return this.#flights.start(
-      entry.id,
-      Effect.tapError(
-        this.#renewal(entry, false),
-        Effect.fnUntraced({ self: this }, function*(error) {
-          if (entry.state.blockedSince !== undefined || entry.credential === undefined) return
-          // What storage fails with is not noted by a question to Aden: it too is a reason to wait.
-          const now = yield* Clock.currentTimeMillis
-          if (now >= entry.nextAttemptAt && entry.coolDownLeft(now) <= 0) yield* entry.failed(now, error)
-          entry.serveUntilNextAttempt(this.#maxStale)
-          yield* Effect.logWarning("Serving a cached credential that Aden did not confirm").pipe(
-            Effect.annotateLogs({ credential: entry.id, error: error._tag, reason: error.message })
-          )
-          yield* Metric.update(servedStale, 1)
-          yield* this.#table.publish({ _tag: "ServedStale", id: entry.id, error: error._tag })
-        })
-      )
+  /** Renews while the caller is served what is at hand: told is that it is, when Aden does not confirm it. */
+  #renewalBehind(entry: CredentialEntry): Effect.Effect<Credential, CredentialFailure> {
+    return Effect.tapError(
+      this.#renewal(entry, false),
+      Effect.fnUntraced({ self: this }, function*(error) {
+        if (entry.state.blockedSince !== undefined || entry.credential === undefined) return
+        // What storage fails with is not noted by a question to Aden: it too is a reason to wait.
+        const now = yield* Clock.currentTimeMillis
+        if (now >= entry.nextAttemptAt && entry.coolDownLeft(now) <= 0) yield* entry.failed(now, error)
+        entry.serveUntilNextAttempt(this.#maxStale)
+        yield* Effect.logWarning("Serving a cached credential that Aden did not confirm").pipe(
+          Effect.annotateLogs({ credential: entry.id, error: error._tag, reason: error.message })
+        )
+        yield* Metric.update(servedStale, 1)
+        yield* this.#table.publish({ _tag: "ServedStale", id: entry.id, error: error._tag })
+      })
     )
   }
 

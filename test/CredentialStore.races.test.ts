@@ -108,22 +108,6 @@ describe("CredentialStore: the program changes a credential while Aden is asked"
       assert.strictEqual(yield* token("hubspot"), "the program's own")
     }).pipe(Effect.provide(setup({ storage: files, aden: oneHour }))))
 
-  it.live("invalidated by many during a renewal: its answer is taken, and they share it", () =>
-    Effect.gen(function*() {
-      const store = yield* CredentialStore
-      const aden = yield* AdenEmulator
-      yield* store.token("hubspot")
-      yield* aden.setFault(Fault.Latency({ duration: "300 millis" }), { endpoint: "refresh" })
-      const answers = yield* Effect.forEach(Array.from({ length: 20 }, (_, index) => index), (index) =>
-        Effect.sleep(index * 5).pipe(
-          Effect.andThen(store.invalidate("hubspot")),
-          Effect.andThen(token("hubspot"))
-        ), { concurrency: "unbounded" })
-      assert.strictEqual(new Set(answers).size, 1)
-      assert.strictEqual(yield* token("hubspot"), answers[0])
-      assert.strictEqual(yield* count("refresh"), 1)
-    }).pipe(Effect.provide(setup({ storage: files, aden: oneHour }))))
-
   it.live("another process deletes it during its renewal: memory does not keep what storage lacks", () =>
     Effect.gen(function*() {
       const store = yield* CredentialStore

@@ -217,10 +217,11 @@ export class CredentialEntry {
     return coolDownLeft(this.state, now)
   }
 
-  /** The token at hand is not to be served again, whoever answers it. A renewal that is under way brings another. */
+  /** The token at hand is not to be served again, nor does an answer that was asked for before take its place. */
   reject(): void {
     this.#rejected = this.credential?.defaultKey?.value
     this.freshUntil = -Infinity
+    this.epoch = ++epochs
   }
 
   /** Nothing is at hand any more. */

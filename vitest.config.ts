@@ -18,6 +18,8 @@ export default defineConfig({
     environment: "node",
     // processes, not threads: tests change the working directory and the umask, and start processes of their own
     pool: "forks",
+    // much of the time goes into waiting for sockets, disks and other processes
+    maxWorkers: "100%",
     // a process of its own takes seconds to start where many run at once
     testTimeout: 120_000,
     hookTimeout: 120_000,

@@ -282,7 +282,7 @@ describe("UsageReporter", () => {
             logged.some(({ level, text }) => level === "WARN" && text.startsWith("Usage reports were dropped"))
           )
         }).pipe(Effect.provide(AdenEmulator.layer())),
-      60_000
+      120_000
     )
 
     it.live("with room for all, every report of an outage arrives, once", () =>
@@ -301,7 +301,7 @@ describe("UsageReporter", () => {
         assert.deepStrictEqual(counts, { received: 2_000 })
         assert.strictEqual(new Set(numbers(yield* usage)).size, 2_000)
         assert.strictEqual((yield* usage).length, 2_000)
-      }).pipe(Effect.provide(AdenEmulator.layer())), 60_000)
+      }).pipe(Effect.provide(AdenEmulator.layer())), 120_000)
 
     it.live("reporting asks for nothing: no request goes out in the turns of the caller", () =>
       Effect.gen(function*() {

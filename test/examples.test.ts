@@ -60,7 +60,7 @@ describe("each example", () => {
     } finally {
       await rm(temporary, { recursive: true, force: true })
     }
-  }, 60_000)
+  }, 120_000)
 })
 
 describe("the agent", () => {

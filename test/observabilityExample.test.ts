@@ -74,5 +74,5 @@ describe("examples/observability.ts", () => {
         assert.notInclude(text, "aden-emulator.")
         assert.notInclude(text, "emulator-api-key")
       }
-    }), 60_000)
+    }), 120_000)
 })

@@ -66,5 +66,5 @@ describe("the quickstart", () => {
     } finally {
       await rm(temporary, { recursive: true, force: true })
     }
-  }, 60_000)
+  }, 120_000)
 })

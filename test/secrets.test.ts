@@ -198,7 +198,7 @@ describe("no secret in anything that a program shows of itself", () => {
           { id: "slack", status: "requires_reauth" }
         ]
       }))),
-    60_000
+    120_000
   )
 
   it.live("the labels of metrics are few and known, whatever ids and texts there are", () =>
@@ -223,5 +223,5 @@ describe("no secret in anything that a program shows of itself", () => {
         assert.isAtMost(values.size, 20)
         for (const value of values) assert.match(value, /^(?:[A-Za-z]+|[1-5][0-9]{2})$/)
       }
-    }).pipe(Effect.provide(AdenEmulator.layer({ apiKeys: [Redacted.make(apiKey)] }))), 60_000)
+    }).pipe(Effect.provide(AdenEmulator.layer({ apiKeys: [Redacted.make(apiKey)] }))), 120_000)
 })

@@ -97,6 +97,6 @@ for (const dialect of ["seed", "hive"] as const) {
           server.requests.every(({ authorized, path }) => authorized === (path !== "/health")),
           "the API key is sent wherever it belongs, and nowhere else"
         )
-      }), 60_000)
+      }), 120_000)
   })
 }

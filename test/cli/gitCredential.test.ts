@@ -220,7 +220,7 @@ describe("aden-creds git-credential", () => {
           assert.notStrictEqual(again.stdout, filled.stdout)
           assert.include(again.stdout, (yield* issued("github")).at(-1) ?? "none")
         }).pipe(Effect.provide(Emulator)),
-      60_000
+      120_000
     )
 
     it.live.skipIf(!existsSync("/usr/bin/openssl"))(
@@ -245,7 +245,7 @@ describe("aden-creds git-credential", () => {
           assert.strictEqual(tokens.length, 2)
           assert.strictEqual(yield* aden.countRequests({ endpoint: "refresh" }), 1)
         }).pipe(Effect.provide(Emulator)),
-      60_000
+      120_000
     )
 
     it.live("a host it does not know is left to git, which has nobody else to ask", () =>

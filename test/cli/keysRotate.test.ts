@@ -200,5 +200,5 @@ describe("aden-creds keys rotate", () => {
           assert.strictEqual(defaultKey && Redacted.value(defaultKey.value), saved.get(id) ?? `secret ${id}`)
         }
       }).pipe(Effect.provide(EncryptedFileStorage.layer({ directory, keys: both })), Effect.provide(NodeServices.layer))
-    }), 60_000)
+    }), 120_000)
 })

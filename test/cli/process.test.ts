@@ -154,7 +154,7 @@ describe("aden-creds as a process", () => {
           assert.isTrue(isPlain(ran))
         }
       }).pipe(Effect.provide(AdenEmulator.layer())),
-    60_000
+    120_000
   )
 })
 

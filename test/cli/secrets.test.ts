@@ -176,7 +176,7 @@ describe("no secret in what a command writes", () => {
           }
         }
       }
-    }), 60_000)
+    }), 120_000)
 
   const boom = Layer.succeed(
     HttpClient.HttpClient,

@@ -711,7 +711,7 @@ describe("the request log", () => {
         assert.strictEqual(tokens.at(-1)?.number, 10_051)
         assert.strictEqual(tokens[0]?.number, 52)
       }).pipe(provideAden({ integrations: [{ id: "github" }] })),
-    60_000
+    120_000
   )
 
   it.effect("counts by endpoint, method, path, integration, tenant and status", () =>

@@ -179,7 +179,7 @@ describe("CredentialStore: processes that share a directory", () => {
         for (const answer of answers) assert.deepStrictEqual(answer, answers[0])
         assert.strictEqual(yield* refreshes, 1)
       }).pipe(Effect.provide(Aden)),
-    60_000
+    120_000
   )
 
   it.live(
@@ -201,7 +201,7 @@ describe("CredentialStore: processes that share a directory", () => {
         for (const { lines } of waiting) assert.property(lines[1], "token")
         assert.strictEqual(yield* refreshes, 2)
       }).pipe(Effect.provide(Aden)),
-    60_000
+    120_000
   )
 
   it.live(

@@ -91,9 +91,12 @@ export class CredentialStorage extends Context.Service<CredentialStorage, {
   ) => Effect.Effect<ReadonlyMap<string, StorageFailure | GenerationConflict>, CredentialStorageError>
   /**
    * Deletes the entry, and its state but for the generation, which goes up; `false` when there was none. What cannot be opened is deleted too:
-   * a person asked.
+   * a person asked. With `expectedGeneration`, `false` and nothing is deleted when another writer saved or deleted meanwhile.
    */
-  readonly delete: (id: string) => Effect.Effect<boolean, CredentialStorageError>
+  readonly delete: (
+    id: string,
+    options?: { readonly expectedGeneration?: number | undefined }
+  ) => Effect.Effect<boolean, CredentialStorageError>
   /** The ids of all entries, those that cannot be opened included, in no particular order. */
   readonly list: Effect.Effect<ReadonlyArray<string>, CredentialStorageError>
   readonly exists: (id: string) => Effect.Effect<boolean, CredentialStorageError>

@@ -212,12 +212,12 @@ export class CredentialTable {
 
   /** Drops the entry here and in storage; `false` when somebody saved it since it was asked about under this generation. */
   readonly remove = Effect.fnUntraced(function*(this: CredentialTable, entry: CredentialEntry, generation: number) {
-    const stored = entry.isUnsaved ? entry.state : yield* this.tolerant(this.storage.loadState(entry.id), entry.state)
-    if (!entry.isUnsaved && stored.generation !== generation) {
-      yield* Effect.ignore(this.load(entry))
-      return false
+    const expectedGeneration = entry.isUnsaved ? entry.state.generation : generation
+    const isDeleted = yield* this.tolerantWrite(this.storage.delete(entry.id, { expectedGeneration }), true)
+    if (!isDeleted) {
+      entry.isUnsaved = false
+      if (yield* Effect.orElseSucceed(this.load(entry), () => false)) return false
     }
-    yield* this.tolerantWrite(this.storage.delete(entry.id), false)
     this.forget(entry.id)
     yield* this.publish({ _tag: "Removed", id: entry.id })
     return true

@@ -10,7 +10,7 @@ export const decorate = (storage: Storage, members: Partial<Storage>): Storage =
     load: (id) => storage.load(id),
     save: (credential, options) => storage.save(credential, options),
     saveMany: (credentials, options) => storage.saveMany(credentials, options),
-    delete: (id) => storage.delete(id),
+    delete: (id, options) => storage.delete(id, options),
     list: storage.list,
     exists: (id) => storage.exists(id),
     loadState: (id) => storage.loadState(id),

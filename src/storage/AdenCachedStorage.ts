@@ -238,8 +238,10 @@ const make = Effect.fnUntraced(function*(options: {
         return yield* new AdenUnavailable({ id, reason: new AdenProtocolError({ detail, isTransient: false }) })
       }
       // who saved meanwhile has the later word
-      if ((yield* local.loadState(id)).generation !== state.generation) return yield* local.load(id)
-      yield* local.delete(id)
+      if (!(yield* local.delete(id, { expectedGeneration: state.generation }))) {
+        const saved = yield* local.load(id)
+        if (Option.isSome(saved)) return saved
+      }
     }
     pauseFor(id, yield* Clock.currentTimeMillis, true)
     return Option.none()

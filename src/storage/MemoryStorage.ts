@@ -119,9 +119,10 @@ const make = Effect.fnUntraced(function*(initial: Iterable<Credential>) {
       }
       return failures
     }),
-    delete: Effect.fn("MemoryStorage.delete")((id) =>
+    delete: Effect.fn("MemoryStorage.delete")((id, options) =>
       checked("delete", id, () => {
         const state = stateOf(id)
+        if ((options?.expectedGeneration ?? state.generation) !== state.generation) return false
         if (state.generation === 0) states.delete(id)
         else states.set(id, stateOfDelete(state))
         const deleted = credentials.delete(id)

@@ -265,6 +265,15 @@ export const suite = <E>(name: string, layer: Layer.Layer<CredentialStorage, E>)
           assert.deepStrictEqual(yield* storage.loadState("y"), CredentialState.initial)
         })))
 
+      it.effect("a delete that expects another generation deletes nothing", () =>
+        withStorage(Effect.fnUntraced(function*(storage) {
+          yield* storage.save(apiKey("x", "1"))
+          yield* storage.save(apiKey("x", "2"))
+          assert.isFalse(yield* storage.delete("x", { expectedGeneration: 1 }))
+          assert.strictEqual(valueOf(yield* storage.load("x")), "2")
+          assert.isTrue(yield* storage.delete("x", { expectedGeneration: 2 }))
+        })))
+
       it.effect("of what was deleted the count goes on: a writer that knew it does not overwrite what came after", () =>
         withStorage(Effect.fnUntraced(function*(storage) {
           yield* storage.save(apiKey("x", "1"))

@@ -241,6 +241,32 @@ describe("aden-creds doctor", () => {
         assert.strictEqual((yield* examine()).status, ExitStatus.done)
       }).pipe(withAden()))
 
+    it.live("the command that mends modes goes through no link, and a link is named as one", () =>
+      Effect.gen(function*() {
+        const { directory, examine } = yield* setup
+        const other = path.join(yield* temporaryDirectory, "other")
+        fs.writeFileSync(other, "not ours", { mode: 0o644 })
+        const state = (name: string) => path.join(directory, "state", `${name}.json`)
+        fs.rmSync(state("a"))
+        fs.symlinkSync(other, state("a"))
+        fs.symlinkSync(other, enc(directory, "link"))
+        assert.deepStrictEqual(
+          (yield* examine()).failures.map(({ check, locations, remedy }) => [check, ...locations, remedy]),
+          [
+            ["credentials", enc(directory, "link"), `Run: rm '${enc(directory, "link")}'`],
+            ["state", state("a"), `Run: rm '${state("a")}'`]
+          ]
+        )
+        fs.chmodSync(state("d"), 0o644)
+        const { failures, warnings } = yield* examine()
+        assert.lengthOf(warnings, 0)
+        const [modes] = failures
+        assert.deepStrictEqual(modes?.locations, [state("d")])
+        for (const { remedy } of failures) execFileSync("sh", ["-c", remedy?.replace(/^Run: /, "") ?? ""])
+        assert.strictEqual(fs.statSync(other).mode & 0o777, 0o644)
+        assert.strictEqual((yield* examine()).status, ExitStatus.done)
+      }).pipe(withAden()))
+
     it.live("a directory that is not there yet is no failure; one that is none is", () =>
       Effect.gen(function*() {
         const { directory, examine } = yield* setup

@@ -15,7 +15,7 @@ import { makeCredentialFiles } from "../../internal/credentialFiles.ts"
 import { CurrentProcess } from "../../internal/currentProcess.ts"
 import { belongsTo, escapedName, plainName } from "../../internal/entryName.ts"
 import { leaseMillis, makeFileLocks } from "../../internal/fileLocks.ts"
-import { makePrivateFiles } from "../../internal/privateFiles.ts"
+import { makePrivateFiles, quote } from "../../internal/privateFiles.ts"
 import type { PrivateFiles } from "../../internal/privateFiles.ts"
 import { decodeIndex } from "../../internal/storageIndex.ts"
 import { decodeState } from "../../internal/storedState.ts"
@@ -26,8 +26,6 @@ import type { Check, Finding } from "./Finding.ts"
 const concurrency = 8
 const maximumIndexBytes = 64 * 1024 * 1024
 const maximumStateBytes = 64 * 1024
-
-const quote = (path: string): string => `'${path.replaceAll("'", "'\\''")}'`
 
 const count = (number: number, noun: string): string => `${number} ${noun}${number === 1 ? "" : "s"}`
 
@@ -77,13 +75,15 @@ export const fileChecks = Effect.fnUntraced(function*(
 
 // modes ---------------------------------------------------------------------------------------------------------------
 
+/** Windows has no such modes. */
+const hasModes = (path: Path.Path): boolean => path.sep === "/"
+
 /** Fails with the name of what went wrong. */
 const modeOf = Effect.fnUntraced(function*(location: string) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
   const { mode, type } = yield* Effect.mapError(fs.stat(location), ({ reason }) => reason._tag)
-  // Windows has no such modes
-  return { type, mode: path.sep === "/" ? mode : 0 }
+  return { type, mode: hasModes(path) ? mode : 0 }
 })
 
 const refuse = (folder: string, message: string, remedy: string): Finding =>
@@ -108,16 +108,18 @@ const fileModes = Effect.fnUntraced(function*(folder: string) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
   const names = yield* Effect.orElseSucceed(fs.readDirectory(folder), () => [])
+  // what a link leads to is nobody's here
   const open = yield* Effect.filter(names, (name) =>
-    Effect.match(modeOf(path.join(folder, name)), {
+    Effect.match(fs.lstat(path.join(folder, name)), {
       onFailure: () => false,
-      onSuccess: ({ mode, type }) => type === "File" && (mode & 0o077) !== 0
+      onSuccess: ({ mode, type }) => type === "File" && hasModes(path) && (mode & 0o077) !== 0
     }), { concurrency })
   if (open.length === 0) return []
   return [
     failure("directory", {
       message: `${count(open.length, "file")} in ${folder} open to others: ${some(open)}`,
-      remedy: `Run: chmod go-rwx ${quote(folder)}/*`,
+      // chmod by itself goes through links
+      remedy: `Run: find ${quote(`${folder}${path.sep}`)} -maxdepth 1 -type f -exec chmod go-rwx {} +`,
       exitCode: ExitStatus.storage,
       locations: open.map((name) => path.join(folder, name))
     })
@@ -215,25 +217,28 @@ const indexFinding = Effect.fnUntraced(function*(
 
 const stateFindings = Effect.fnUntraced(function*(files: PrivateFiles, folder: string) {
   const names = yield* Effect.orElseSucceed(files.names(folder, ".json"), () => [])
-  const broken = yield* Effect.filter(
-    names,
-    (name) =>
-      files.read(files.fileIn(folder, `${name}.json`), maximumStateBytes).pipe(
-        Effect.map(Option.exists((bytes) => Option.isNone(decodeState(Buffer.from(bytes).toString("utf8"))))),
-        Effect.orElseSucceed(() => true)
-      ),
-    { concurrency }
-  )
-  if (broken.length === 0) return []
-  const locations = broken.map((name) => files.fileIn(folder, `${name}.json`))
-  return [
-    warning(
+  const records = yield* Effect.forEach(names, (name) => {
+    const location = files.fileIn(folder, `${name}.json`)
+    return Effect.map(Effect.result(files.read(location, maximumStateBytes)), (read) => ({ location, read }))
+  }, { concurrency })
+  const broken: Array<string> = []
+  const findings: Array<Finding> = []
+  for (const { location, read } of records) {
+    if (Result.isSuccess(read)) {
+      const isState = (bytes: Uint8Array) => Option.isSome(decodeState(Buffer.from(bytes).toString("utf8")))
+      if (Option.isSome(read.success) && !isState(read.success.value)) broken.push(location)
+    } else if (read.failure._tag === "FileTooLarge") broken.push(location)
+    else findings.push(unusable("state", location, read.failure))
+  }
+  if (broken.length > 0) {
+    findings.push(warning(
       "state",
-      `${count(broken.length, "state record")} cannot be read, and count as none: ${some(locations)}`,
+      `${count(broken.length, "state record")} cannot be read, and count as none: ${some(broken)}`,
       mendsItself,
-      locations
-    )
-  ]
+      broken
+    ))
+  }
+  return findings
 })
 
 /** Locks that are held are nothing to tell of; those whose holder ended, or does not renew them, are. */

@@ -306,6 +306,24 @@ describe("aden-creds doctor", () => {
         assert.lengthOf((yield* examine()).warnings, 0)
       }).pipe(withAden()))
 
+    it.live("what is in the place of a file or folder is to be moved away", () =>
+      Effect.gen(function*() {
+        const { directory, examine } = yield* setup
+        const index = path.join(directory, "metadata", "index.json")
+        const state = path.join(directory, "state")
+        fs.rmSync(index)
+        fs.mkdirSync(index, { mode: 0o700 })
+        execFileSync("mkfifo", ["-m", "600", enc(directory, "pipe")])
+        fs.rmSync(state, { recursive: true })
+        fs.writeFileSync(state, "", { mode: 0o600 })
+        const { failures } = yield* examine()
+        assert.deepStrictEqual(failures.map(({ locations, remedy }) => [...locations, remedy]), [
+          [state, "Move it away."],
+          [enc(directory, "pipe"), "Move it away."],
+          [index, "Move it away."]
+        ])
+      }).pipe(withAden()))
+
     it.live("a state record that cannot be read is a warning", () =>
       Effect.gen(function*() {
         const { directory, examine } = yield* setup
@@ -349,6 +367,35 @@ describe("aden-creds doctor", () => {
         Effect.provide(EncryptedFileStorage.layer({ directory, keys: [Redacted.make(encryptionKey)] })),
         Effect.provide(NodeServices.layer)
       )
+    }).pipe(withAden()))
+
+  it.live("what keeps a lock from being taken is named; what is no lock is gone past", () =>
+    Effect.gen(function*() {
+      const { directory, examine } = yield* setup
+      const locks = path.join(directory, "locks")
+      const writing = path.join(locks, "writing")
+      const elsewhere = path.join(directory, "elsewhere")
+      const ofA = path.join(locks, escapedName("a"))
+      const ofB = path.join(locks, escapedName("b"))
+      fs.renameSync(writing, elsewhere)
+      fs.symlinkSync(elsewhere, writing)
+      fs.writeFileSync(path.join(locks, ".DS_Store"), "")
+      fs.writeFileSync(ofA, "")
+      fs.mkdirSync(path.join(ofB, "99"), { recursive: true, mode: 0o700 })
+      const { failures, status } = yield* examine()
+      assert.strictEqual(status, ExitStatus.storage)
+      assert.sameDeepMembers(failures.map(({ check, locations, remedy }) => [check, ...locations, remedy]), [
+        ["locks", writing, `Run: rm '${writing}'`],
+        ["locks", ofA, "Move it away."],
+        ["locks", path.join(ofB, "99"), "Move it away."]
+      ])
+      fs.rmSync(writing)
+      fs.rmSync(ofA)
+      fs.rmdirSync(path.join(ofB, "99"))
+      fs.chmodSync(ofB, 0o777)
+      assert.deepStrictEqual((yield* examine()).failures.map(({ remedy }) => remedy), [`Run: chmod go-w '${ofB}'`])
+      fs.rmdirSync(ofB)
+      assert.strictEqual((yield* examine()).status, ExitStatus.done)
     }).pipe(withAden()))
 
   describe("Aden", () => {

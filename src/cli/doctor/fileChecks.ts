@@ -13,6 +13,7 @@ import type { StorageInsecure, StorageIoFailed } from "../../CredentialError.ts"
 import type { FernetKeys } from "../../Fernet.ts"
 import { makeCredentialFiles } from "../../internal/credentialFiles.ts"
 import { CurrentProcess } from "../../internal/currentProcess.ts"
+import { isLockName } from "../../internal/directoryLocks.ts"
 import { belongsTo, escapedName, plainName } from "../../internal/entryName.ts"
 import { leaseMillis, makeFileLocks } from "../../internal/fileLocks.ts"
 import { makePrivateFiles, quote } from "../../internal/privateFiles.ts"
@@ -244,25 +245,47 @@ const stateFindings = Effect.fnUntraced(function*(files: PrivateFiles, folder: s
 /** Locks that are held are nothing to tell of; those whose holder ended, or does not renew them, are. */
 const lockFindings = Effect.fnUntraced(function*(files: PrivateFiles, folder: string) {
   const fs = yield* FileSystem.FileSystem
-  const held = yield* Effect.result(makeFileLocks(files, folder, yield* yield* CurrentProcess).held)
-  if (Result.isFailure(held)) return [unusable("locks", folder, held.failure)]
+  const names = yield* Effect.result(files.names(folder, ""))
+  if (Result.isFailure(names)) return [unusable("locks", folder, names.failure)]
+  const locks = makeFileLocks(files, folder, yield* yield* CurrentProcess)
   const now = yield* Clock.currentTimeMillis
-  const stale = yield* Effect.filter(
-    held.success,
-    ({ isGone, location }) =>
-      isGone ? Effect.succeed(true) : Effect.match(fs.stat(location), {
-        onFailure: () => false,
-        onSuccess: ({ mtime }) => Option.exists(mtime, (mtime) => now - mtime.getTime() > leaseMillis)
-      })
+
+  const isSilent = (location: string) =>
+    Effect.match(fs.stat(location), {
+      onFailure: () => false,
+      onSuccess: ({ mtime }) => Option.exists(mtime, (mtime) => now - mtime.getTime() > leaseMillis)
+    })
+
+  const findings = yield* Effect.forEach(
+    names.success.filter(isLockName),
+    Effect.fnUntraced(function*(name): Effect.fn.Return<ReadonlyArray<Finding>> {
+      const place = files.fileIn(folder, name)
+      if (yield* isLink(fs, place)) {
+        return [failure("locks", {
+          message: `${place} is a symbolic link, which is not followed`,
+          remedy: `Run: rm ${quote(place)}`,
+          exitCode: ExitStatus.storage,
+          locations: [place]
+        })]
+      }
+      const isThere = yield* Effect.result(files.checkFolder(place))
+      if (Result.isFailure(isThere)) return [unusable("locks", place, isThere.failure)]
+      const held = yield* Effect.result(locks.heldBy(name))
+      if (Result.isFailure(held)) return [unusable("locks", held.failure.location, held.failure)]
+      if (held.success === undefined) return []
+      const { isGone, location, pid } = held.success
+      if (!isGone && !(yield* isSilent(location))) return []
+      const holder = pid === undefined ? "a process" : `process ${pid}`
+      return [warning(
+        "locks",
+        `${location} is held by ${holder}, which ${isGone ? "has ended" : "does not renew it"}`,
+        "Nothing to do: whoever next wants it takes it over.",
+        [location]
+      )]
+    })
   )
-  return stale.map(({ isGone, location, pid }) =>
-    warning(
-      "locks",
-      `${location} is held by ${pid === undefined ? "a process" : `process ${pid}`}, which ${
-        isGone ? "has ended" : "does not renew it"
-      }`,
-      "Nothing to do: whoever next wants it takes it over.",
-      [location]
-    )
-  )
+  return findings.flat()
 })
+
+const isLink = (fs: FileSystem.FileSystem, location: string) =>
+  Effect.match(fs.lstat(location), { onFailure: () => false, onSuccess: ({ type }) => type === "SymbolicLink" })

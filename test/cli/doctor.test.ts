@@ -7,6 +7,7 @@ import { Effect, Redacted } from "effect"
 import { execFileSync, spawnSync } from "node:child_process"
 import * as fs from "node:fs"
 import * as path from "node:path"
+import { CurrentTenant } from "../../src/internal/currentTenant.ts"
 import { escapedName } from "../../src/internal/entryName.ts"
 import {
   document,
@@ -321,6 +322,33 @@ describe("aden-creds doctor", () => {
           [state, "Move it away."],
           [enc(directory, "pipe"), "Move it away."],
           [index, "Move it away."]
+        ])
+      }).pipe(withAden()))
+
+    it.live("the tenants' folders are looked at too; what a tenant's own key opens is skipped", () =>
+      Effect.gen(function*() {
+        const { directory, examine } = yield* setup
+        const acme = path.join(directory, "acme")
+        const globex = path.join(directory, "globex")
+        yield* Effect.provideService(save(directory, ["t", "u"]), CurrentTenant, "acme")
+        yield* Effect.provideService(save(directory, ["t"], otherKey), CurrentTenant, "globex")
+        const well = yield* examine()
+        assert.strictEqual(well.status, ExitStatus.done)
+        assert.deepStrictEqual(
+          well.findings.filter(({ status }) => status !== "ok").map(({ message, status }) => [status, message]),
+          [["skipped", `The key opens none of 1 file in ${globex}/credentials: the tenant has another`]]
+        )
+        fs.chmodSync(acme, 0o777)
+        fs.writeFileSync(enc(acme, "t"), "broken", { mode: 0o600 })
+        fs.writeFileSync(path.join(globex, "state", "t.json"), "broken", { mode: 0o600 })
+        const { failures, status, warnings } = yield* examine()
+        assert.strictEqual(status, ExitStatus.storage)
+        assert.deepStrictEqual(failures.map(({ check, locations }) => [check, ...locations]), [
+          ["directory", acme],
+          ["credentials", enc(acme, "t")]
+        ])
+        assert.deepStrictEqual(warnings.map(({ check, locations }) => [check, ...locations]), [
+          ["state", path.join(globex, "state", "t.json")]
         ])
       }).pipe(withAden()))
 

@@ -20,6 +20,7 @@ import { makePrivateFiles, quote } from "../../internal/privateFiles.ts"
 import type { PrivateFiles } from "../../internal/privateFiles.ts"
 import { decodeIndex } from "../../internal/storageIndex.ts"
 import { decodeState } from "../../internal/storedState.ts"
+import { tenantFolders } from "../../internal/tenantFolders.ts"
 import { ExitStatus } from "../ExitStatus.ts"
 import { failed, failure, ok, skipped, warning } from "./Finding.ts"
 import type { Check, Finding } from "./Finding.ts"
@@ -37,14 +38,27 @@ const some = (names: ReadonlyArray<string>): string =>
 const unusable = (check: Check, location: string, reason: StorageInsecure | StorageIoFailed): Finding =>
   failed(check, new CredentialStorageError({ id: undefined, operation: "look at what is there", reason }), [location])
 
-/** All that there is to find in a directory. Without keys its files are not opened. */
+/** All that there is to find in a directory, and in the tenants' folders there. Without keys its files are not opened. */
 export const fileChecks = Effect.fnUntraced(function*(
   directory: string,
   keys: FernetKeys | undefined
 ): Effect.fn.Return<ReadonlyArray<Finding>, never, FileSystem.FileSystem | Path.Path> {
+  const files = yield* makePrivateFiles
+  const own = yield* folderChecks(files, directory, keys, false)
+  // a directory that cannot be looked into is named by now
+  const tenants = yield* Effect.orElseSucceed(tenantFolders(files, directory), () => [])
+  const ofTenants = yield* Effect.forEach(tenants, ({ location }) => folderChecks(files, location, keys, true))
+  return [...own, ...ofTenants.flat().filter(({ status }) => status !== "ok")]
+})
+
+const folderChecks = Effect.fnUntraced(function*(
+  files: PrivateFiles,
+  directory: string,
+  keys: FernetKeys | undefined,
+  isTenant: boolean
+): Effect.fn.Return<ReadonlyArray<Finding>, never, FileSystem.FileSystem | Path.Path> {
   const path = yield* Path.Path
   const fs = yield* FileSystem.FileSystem
-  const files = yield* makePrivateFiles
   if (!(yield* Effect.orElseSucceed(fs.exists(directory), () => true))) {
     return [ok("directory", `${directory} is not there yet; the first write makes it`)]
   }
@@ -68,7 +82,7 @@ export const fileChecks = Effect.fnUntraced(function*(
     ...(modes.length === 0 ? [ok("directory", `${directory} is open to its owner alone`)] : modes),
     ...(keys === undefined
       ? [skipped("credentials", "There is no key to open them with")]
-      : yield* credentialFindings(files, folders, keys)),
+      : yield* credentialFindings(files, folders, keys, isTenant)),
     ...(yield* stateFindings(files, folders.state)),
     ...(yield* lockFindings(files, folders.locks))
   ]
@@ -132,7 +146,8 @@ const fileModes = Effect.fnUntraced(function*(folder: string) {
 const credentialFindings = Effect.fnUntraced(function*(
   files: PrivateFiles,
   folders: { readonly credentials: string; readonly metadata: string },
-  keys: FernetKeys
+  keys: FernetKeys,
+  isTenant: boolean
 ) {
   const credentials = makeCredentialFiles(files, folders.credentials, keys, undefined)
   const names = yield* Effect.result(credentials.names)
@@ -161,7 +176,14 @@ const credentialFindings = Effect.fnUntraced(function*(
     }
   }
   const [first] = unopened
-  if (first !== undefined && ids.size === 0) {
+  if (first !== undefined && ids.size === 0 && isTenant) {
+    findings.push(
+      skipped(
+        "credentials",
+        `The key opens none of ${count(unopened.length, "file")} in ${folders.credentials}: the tenant has another`
+      )
+    )
+  } else if (first !== undefined && ids.size === 0) {
     findings.push(failure("encryption key", {
       message: `The key opens none of ${count(unopened.length, "file")}; ${first.location}: ${first.detail}`,
       remedy: "Set HIVE_CREDENTIAL_KEY to the key that they were written with, or name another --directory.",

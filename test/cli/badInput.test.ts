@@ -438,6 +438,20 @@ describe("storage: 8", () => {
       })
     }))
 
+  it.live("what keeps all of them from being opened is named where it is not the key", () =>
+    Effect.gen(function*() {
+      const directory = yield* copyOf("base")
+      yield* fs(({ remove }) => remove(`${directory}/state`, { recursive: true, force: true }))
+      yield* fs(({ writeFileString }) => writeFileString(`${directory}/state`, ""))
+      const environment = { ...settings, HIVE_CREDENTIAL_KEY: hiveKey }
+      const ran = yield* run(["list", "--directory", directory], environment)
+      assert.strictEqual(ran.status, ExitStatus.storage)
+      assert.match(
+        ran.stderr,
+        /^error: None of the \d+ credentials in this directory can be opened: .*state: is not a directory\n {2}Move it away\.\n$/
+      )
+    }))
+
   it.live("a key that opens nothing: 8, what is there is listed", () =>
     Effect.gen(function*() {
       const directory = yield* copyOf("base")

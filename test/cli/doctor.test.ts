@@ -352,6 +352,50 @@ describe("aden-creds doctor", () => {
         ])
       }).pipe(withAden()))
 
+    it.live.skipIf(process.platform !== "linux")(
+      "a file whose name is not UTF-8 text, which nobody can open, is named",
+      () =>
+        Effect.gen(function*() {
+          const { directory, environment } = yield* setup
+          fs.writeFileSync(
+            Buffer.concat([Buffer.from(`${directory}/credentials/x`), Buffer.from([0xff]), Buffer.from(".enc")]),
+            fs.readFileSync(enc(directory, "a")),
+            { mode: 0o600 }
+          )
+          const ran = yield* run(["doctor", "--json", "--directory", directory], environment)
+          assert.strictEqual(ran.status, ExitStatus.storage)
+          const failures = document(DoctorDocument, ran).findings.filter(({ status }) => status === "failure")
+          assert.deepStrictEqual(failures.map(({ locations, message }) => [message, ...locations]), [
+            [
+              `The name of ${enc(directory, "x\ufffd")} is not UTF-8 text: the file cannot be opened`,
+              enc(directory, "x\ufffd")
+            ]
+          ])
+        }).pipe(withAden())
+    )
+
+    it.live.skipIf(process.getuid?.() !== 0)(
+      "a directory that is another user's is a warning, with the command that mends it",
+      () =>
+        Effect.gen(function*() {
+          const { directory, examine } = yield* setup
+          execFileSync("chown", ["-R", "1234", directory])
+          const { status, warnings } = yield* examine()
+          assert.strictEqual(status, ExitStatus.done)
+          assert.deepStrictEqual(warnings.map(({ check, locations }) => [check, ...locations]), [[
+            "directory",
+            directory
+          ]])
+          assert.include(warnings[0]?.message, "belongs to user 1234")
+          execFileSync("sh", ["-c", warnings[0]?.remedy?.replace(/^Run: /, "") ?? ""])
+          assert.lengthOf((yield* examine()).warnings, 0)
+          fs.chownSync(path.join(directory, "credentials"), 1234, 0)
+          assert.deepStrictEqual((yield* examine()).warnings.map(({ locations }) => [...locations]), [
+            [path.join(directory, "credentials")]
+          ])
+        }).pipe(withAden())
+    )
+
     it.live("a state record that cannot be read is a warning", () =>
       Effect.gen(function*() {
         const { directory, examine } = yield* setup

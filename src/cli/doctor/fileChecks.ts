@@ -8,6 +8,7 @@ import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import * as Result from "effect/Result"
 import { Buffer } from "node:buffer"
+import process from "node:process"
 import { CredentialDecryptionFailed, CredentialStorageError } from "../../CredentialError.ts"
 import type { StorageInsecure, StorageIoFailed } from "../../CredentialError.ts"
 import type { FernetKeys } from "../../Fernet.ts"
@@ -75,6 +76,7 @@ const folderChecks = Effect.fnUntraced(function*(
   })
   if (cannotEnter !== undefined) return [cannotLookAt(directory, cannotEnter)]
   const modes = [
+    ...(yield* ownerFindings([directory, ...Object.values(folders)])),
     ...(yield* Effect.forEach([directory, ...Object.values(folders)], folderMode)).flat(),
     ...(yield* Effect.forEach([folders.credentials, folders.metadata, folders.state], fileModes)).flat()
   ]
@@ -117,6 +119,28 @@ const folderMode = Effect.fnUntraced(function*(folder: string) {
     ? "can be read by others: they see ids and types"
     : "can be written by others, and is not used"
   return [refuse(folder, message, `Run: chmod go-rwx ${quote(folder)}`)]
+})
+
+/** Only root, or who reads what others let it, gets to see a folder of another user. One finding for what is within another. */
+const ownerFindings = Effect.fnUntraced(function*(folders: ReadonlyArray<string>) {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const self = process.getuid?.()
+  if (self === undefined) return []
+  const findings: Array<Finding> = []
+  for (const folder of folders) {
+    const uid = Option.flatMap(yield* Effect.option(fs.stat(folder)), ({ uid }) => uid)
+    if (Option.isNone(uid) || uid.value === self) continue
+    findings.push(warning(
+      "directory",
+      `${folder} belongs to user ${uid.value}, who can exchange its files`,
+      `Run: chown -Rh ${self} ${quote(`${folder}${path.sep}`)}`,
+      [folder]
+    ))
+    // the command takes what is within along
+    if (folder === folders[0]) break
+  }
+  return findings
 })
 
 const fileModes = Effect.fnUntraced(function*(folder: string) {
@@ -173,6 +197,13 @@ const credentialFindings = Effect.fnUntraced(function*(
         const detail = "it holds another credential"
         findings.push(failed("credentials", new CredentialDecryptionFailed({ id: name, location, detail }), [location]))
       }
+    } else if (name.includes("\ufffd")) {
+      findings.push(failure("credentials", {
+        message: `The name of ${location} is not UTF-8 text: the file cannot be opened`,
+        remedy: "Rename it, or move it away.",
+        exitCode: ExitStatus.storage,
+        locations: [location]
+      }))
     }
   }
   const [first] = unopened

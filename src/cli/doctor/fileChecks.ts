@@ -83,7 +83,8 @@ const folderChecks = Effect.fnUntraced(function*(
   return [
     ...(modes.length === 0 ? [ok("directory", `${directory} is open to its owner alone`)] : modes),
     ...(keys === undefined
-      ? [skipped("credentials", "There is no key to open them with")]
+      // said once
+      ? isTenant ? [] : [skipped("credentials", "There is no key to open them with")]
       : yield* credentialFindings(files, folders, keys, isTenant)),
     ...(yield* stateFindings(files, folders.state)),
     ...(yield* lockFindings(files, folders.locks))

@@ -517,7 +517,7 @@ export class CredentialStorageError extends Schema.TaggedError<CredentialStorage
     switch (this.reason._tag) {
       case "StorageIoFailed":
         return isSomethingElse.test(this.reason.detail)
-          ? "Move it away."
+          ? "Move it away, or name another directory."
           : "Check that the directory exists, can be read and written by this user, and has space left."
       case "StorageInsecure":
         return `Run: ${this.reason.mend}`

@@ -347,7 +347,7 @@ describe("storage: 8", () => {
           status: ExitStatus.storage,
           tag: "CredentialStorageError",
           says: /is not a directory/,
-          mend: /Check that the directory exists/
+          mend: /Move it away, or name another directory/
         })
       }
       assert.strictEqual(yield* fs(({ readFileString }) => readFileString(directory)), "kept")
@@ -448,7 +448,7 @@ describe("storage: 8", () => {
       assert.strictEqual(ran.status, ExitStatus.storage)
       assert.match(
         ran.stderr,
-        /^error: None of the \d+ credentials in this directory can be opened: .*state: is not a directory\n {2}Move it away\.\n$/
+        /^error: None of the \d+ credentials in this directory can be opened: .*state: is not a directory\n {2}Move it away, or name.*\n$/
       )
     }))
 

@@ -320,8 +320,8 @@ describe("aden-creds doctor", () => {
         const { failures } = yield* examine()
         assert.deepStrictEqual(failures.map(({ locations, remedy }) => [...locations, remedy]), [
           [state, "Move it away."],
-          [enc(directory, "pipe"), "Move it away."],
-          [index, "Move it away."]
+          [enc(directory, "pipe"), "Move it away, or name another directory."],
+          [index, "Move it away, or name another directory."]
         ])
       }).pipe(withAden()))
 
@@ -458,8 +458,8 @@ describe("aden-creds doctor", () => {
       assert.strictEqual(status, ExitStatus.storage)
       assert.sameDeepMembers(failures.map(({ check, locations, remedy }) => [check, ...locations, remedy]), [
         ["locks", writing, `Run: rm '${writing}'`],
-        ["locks", ofA, "Move it away."],
-        ["locks", path.join(ofB, "99"), "Move it away."]
+        ["locks", ofA, "Move it away, or name another directory."],
+        ["locks", path.join(ofB, "99"), "Move it away, or name another directory."]
       ])
       fs.rmSync(writing)
       fs.rmSync(ofA)

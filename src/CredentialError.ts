@@ -472,6 +472,9 @@ export const StorageReason = Schema.Union([
  */
 export type StorageReason = typeof StorageReason.Type
 
+/** Where there should be a file there is a folder, a pipe or a device; or a file where there should be a folder. */
+const isSomethingElse = /^is (?:an? [a-z]+, not a file|not a directory)$/
+
 /** The storage methods whose names are no words. */
 const storageOperations: Readonly<Record<string, string>> = {
   exists: "look for",
@@ -513,7 +516,9 @@ export class CredentialStorageError extends Schema.TaggedError<CredentialStorage
   get remedy(): string {
     switch (this.reason._tag) {
       case "StorageIoFailed":
-        return "Check that the directory exists, can be read and written by this user, and has space left."
+        return isSomethingElse.test(this.reason.detail)
+          ? "Move it away, or name another directory."
+          : "Check that the directory exists, can be read and written by this user, and has space left."
       case "StorageInsecure":
         return `Run: ${this.reason.mend}`
       case "InvalidCredentialId":

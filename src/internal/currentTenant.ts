@@ -5,14 +5,13 @@ import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Path from "effect/Path"
-import { canBeWritten, escapedName } from "./entryName.ts"
+import { canBeWritten, escapedName, isEscapedName } from "./entryName.ts"
 
 /** The tenant's id; `undefined` where there are no tenants. */
 export const CurrentTenant = Context.Reference<string | undefined>("aden-credentials/internal/CurrentTenant", {
   defaultValue: () => undefined
 })
 
-const escapedId = /^~[0-9a-f]{64}$/
 const plainId = /^[a-z0-9][a-z0-9_-]{0,63}$/
 
 /** The folders of a directory that is no tenant's: tenants may have it as theirs in common with a program of its own. */
@@ -27,7 +26,7 @@ export const tenantDirectory = (path: Path.Path, directory: string, tenantId: st
 
 /** Whether a folder of the common directory can be a tenant's. */
 export const isTenantFolder = (name: string): boolean =>
-  escapedId.test(name) || (plainId.test(name) && !reserved.has(name))
+  isEscapedName(name) || (plainId.test(name) && !reserved.has(name))
 
 const apiKey = "ADEN_API_KEY"
 const variableName = /^\w+$/

@@ -5,6 +5,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { LockTimeout } from "../CredentialError.ts"
 import { CurrentProcess } from "./currentProcess.ts"
+import { isEscapedName } from "./entryName.ts"
 import { makeFileLocks } from "./fileLocks.ts"
 import { makeKeyedLock } from "./keyedLock.ts"
 import type { PrivateFiles } from "./privateFiles.ts"
@@ -15,6 +16,9 @@ const waiting = makeKeyedLock()
 
 /** The lock under which files are replaced. Those of credentials have names that begin with "~". */
 const writingLock = "writing"
+
+/** Whether what has this name among the locks is one. */
+export const isLockName = (name: string): boolean => name === writingLock || isEscapedName(name)
 
 /** How long a lock is waited for: a dead holder's lease ends meanwhile, and of a reader's deadline time is left to ask Aden. */
 const patience = Duration.seconds(20)

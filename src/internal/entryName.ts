@@ -17,6 +17,9 @@ export const plainName = (id: string): string => id.replaceAll("/", "_").replace
 /** The name that only this id has. */
 export const escapedName = (id: string): string => `~${createHash("sha256").update(id).digest("hex")}`
 
+/** Whether a name is the escaped one of some id. */
+export const isEscapedName = (name: string): boolean => /^~[0-9a-f]{64}$/.test(name)
+
 /** Two names are one file on some file system when they fold to the same text. */
 export const foldName = (name: string): string => name.normalize("NFC").toUpperCase().toLowerCase()
 

@@ -172,21 +172,17 @@ export const makeFileLocks = (files: PrivateFiles, folder: string, processes: Pr
       return { check: check(place, number) }
     }))
 
-  /** The locks that nobody gave back, for whoever looks what is wrong. */
-  const held = Effect.gen(function*() {
-    const found: Array<{ readonly location: string; readonly pid: number | undefined; readonly isGone: boolean }> = []
-    for (const name of yield* files.names(folder, "")) {
-      const place = files.fileIn(folder, name)
-      const sight = yield* look(place)
-      if (isFree(sight)) continue
-      const holder = Option.getOrUndefined(holderOf(sight))
-      const isGone = holder !== undefined && (yield* processes.isGone(holder))
-      found.push({ location: fileOf(place, sight.number), pid: holder?.pid, isGone })
-    }
-    return found
+  /** Who did not give back the lock of this name, for whoever looks what is wrong. */
+  const heldBy = Effect.fnUntraced(function*(name: string) {
+    const place = files.fileIn(folder, name)
+    const sight = yield* look(place)
+    if (isFree(sight)) return undefined
+    const holder = Option.getOrUndefined(holderOf(sight))
+    const isGone = holder !== undefined && (yield* processes.isGone(holder))
+    return { location: fileOf(place, sight.number), pid: holder?.pid, isGone }
   })
 
-  return { acquire, held } as const
+  return { acquire, heldBy } as const
 }
 
 export type FileLocks = ReturnType<typeof makeFileLocks>

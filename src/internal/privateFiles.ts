@@ -34,7 +34,8 @@ const detailOf = (error: PlatformError.PlatformError): string => {
   return cleanText(reason.description ?? reason._tag)
 }
 
-const quote = (path: string): string => `'${path.replaceAll("'", "'\\''")}'`
+/** A path as a word of a shell's command. */
+export const quote = (path: string): string => `'${path.replaceAll("'", "'\\''")}'`
 
 const isNotFound = (error: PlatformError.PlatformError): boolean => error.reason._tag === "NotFound"
 

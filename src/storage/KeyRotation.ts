@@ -4,21 +4,24 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import * as FileSystem from "effect/FileSystem"
+import type * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
 import type * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
-import { CredentialDecryptionFailed, StorageIoFailed } from "../CredentialError.ts"
+import { CredentialDecryptionFailed, StorageInsecure, StorageIoFailed } from "../CredentialError.ts"
 import type { AdenConfigError, CredentialStorageError, StorageFailure } from "../CredentialError.ts"
 import type { FernetKeys } from "../Fernet.ts"
 import { makeCredentialFiles, WrittenMeanwhile } from "../internal/credentialFiles.ts"
 import type { CredentialFiles } from "../internal/credentialFiles.ts"
-import { CurrentTenant, isTenantFolder, tenantDirectory } from "../internal/currentTenant.ts"
+import { CurrentTenant, tenantDirectory } from "../internal/currentTenant.ts"
 import { makeDirectoryLocks } from "../internal/directoryLocks.ts"
 import { configuredKeys, defaultDirectory, parseKeys } from "../internal/encryptionKeys.ts"
-import { makePrivateFiles } from "../internal/privateFiles.ts"
+import { cleanText } from "../internal/foreignText.ts"
+import { makePrivateFiles, quote } from "../internal/privateFiles.ts"
 import type { SharedLock } from "../internal/sharedLock.ts"
 import { inOperation } from "../internal/storageFault.ts"
+import { tenantFolders } from "../internal/tenantFolders.ts"
+import type { TenantFolder } from "../internal/tenantFolders.ts"
 
 /**
  * What a rotation tells of its work: `Found` first, with the number of files, then one event for each of them.
@@ -27,7 +30,7 @@ import { inOperation } from "../internal/storageFault.ts"
  * - `Unchanged`: it was already, or somebody deleted it meanwhile.
  * - `LeftToTenant`: the file is a tenant's of whose files none opens, because the tenant has a key of its own.
  * - `Failed`: no key opens the file, or it cannot be read or written. It is left as it is. Where a whole folder of a tenant
- *   cannot be read, `location` is that folder.
+ *   cannot be read, or is a symbolic link, `location` is that folder.
  *
  * @since 0.1.0
  * @category models
@@ -112,7 +115,6 @@ const rotation = Effect.fnUntraced(function*<R>(
   chosenDirectory: string | undefined,
   chosenKeys: Effect.Effect<FernetKeys, AdenConfigError, R>
 ) {
-  const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
   const keys = yield* chosenKeys
   const files = yield* makePrivateFiles
@@ -127,26 +129,14 @@ const rotation = Effect.fnUntraced(function*<R>(
     return { inTurn, credentials, names: isThere ? yield* credentials.names : [], isTenant }
   }, inOperation(operation))
 
-  const tenantIn = (location: string) =>
+  const tenantIn = ({ link, location }: TenantFolder) =>
     Effect.catch(
-      folderIn(location, true),
+      link === undefined ? folderIn(location, true) : inOperation(operation)(isElsewhere(location, link)),
       (error) => Effect.succeed<KeyRotationEvent>({ _tag: "Failed", location, error })
     )
 
-  /** What else is in the directory concerns nobody here. A folder that cannot be looked into may be a tenant's. */
-  const isTenant = (location: string) =>
-    fs.stat(location).pipe(
-      Effect.filterOrFail(({ type }) => type === "Directory"),
-      Effect.matchEffect({
-        onFailure: () => Effect.succeed(false),
-        onSuccess: () => Effect.orElseSucceed(fs.exists(path.join(location, "credentials")), () => true)
-      })
-    )
-
   const own = yield* folderIn(root, false)
-  const inRoot = yield* inOperation(operation)(files.names(root, ""))
-  const locations = inRoot.filter(isTenantFolder).map((name) => path.join(root, name))
-  const tenants = yield* Effect.forEach(yield* Effect.filter(locations, isTenant), tenantIn)
+  const tenants = yield* Effect.forEach(yield* inOperation(operation)(tenantFolders(files, root)), tenantIn)
   const folders: ReadonlyArray<Folder> = [own, ...tenants.filter((tenant) => "names" in tenant)]
   const total = folders.reduce((sum, { names }) => sum + names.length, 0)
   const failed = tenants.filter((tenant) => "_tag" in tenant)
@@ -155,6 +145,16 @@ const rotation = Effect.fnUntraced(function*<R>(
     Stream.concat(Stream.flatMap(Stream.fromIterable(folders), rotateFolder))
   )
 })
+
+/** Whoever put a link there need not be who may have files rewritten where it leads to. */
+const isElsewhere = (location: string, link: string) =>
+  Effect.fail(
+    new StorageInsecure({
+      location: cleanText(link),
+      detail: "is a symbolic link, which is not followed",
+      mend: `aden-creds keys rotate --directory ${quote(location)}`
+    })
+  )
 
 const rotateFolder = ({ credentials, inTurn, isTenant, names }: Folder): Stream.Stream<KeyRotationEvent> => {
   const unreadable: Array<KeyRotationEvent & { readonly _tag: "Failed" }> = []

@@ -347,7 +347,7 @@ describe("storage: 8", () => {
           status: ExitStatus.storage,
           tag: "CredentialStorageError",
           says: /is not a directory/,
-          mend: /Check that the directory exists/
+          mend: /Move it away, or name another directory/
         })
       }
       assert.strictEqual(yield* fs(({ readFileString }) => readFileString(directory)), "kept")
@@ -436,6 +436,20 @@ describe("storage: 8", () => {
         says: /is a symbolic link(?!.*run:)/,
         mend: /Run: rm /
       })
+    }))
+
+  it.live("what keeps all of them from being opened is named where it is not the key", () =>
+    Effect.gen(function*() {
+      const directory = yield* copyOf("base")
+      yield* fs(({ remove }) => remove(`${directory}/state`, { recursive: true, force: true }))
+      yield* fs(({ writeFileString }) => writeFileString(`${directory}/state`, ""))
+      const environment = { ...settings, HIVE_CREDENTIAL_KEY: hiveKey }
+      const ran = yield* run(["list", "--directory", directory], environment)
+      assert.strictEqual(ran.status, ExitStatus.storage)
+      assert.match(
+        ran.stderr,
+        /^error: None of the \d+ credentials in this directory can be opened: .*state: is not a directory\n {2}Move it away, or name.*\n$/
+      )
     }))
 
   it.live("a key that opens nothing: 8, what is there is listed", () =>

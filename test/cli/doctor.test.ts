@@ -7,6 +7,7 @@ import { Effect, Redacted } from "effect"
 import { execFileSync, spawnSync } from "node:child_process"
 import * as fs from "node:fs"
 import * as path from "node:path"
+import { CurrentTenant } from "../../src/internal/currentTenant.ts"
 import { escapedName } from "../../src/internal/entryName.ts"
 import {
   document,
@@ -241,6 +242,32 @@ describe("aden-creds doctor", () => {
         assert.strictEqual((yield* examine()).status, ExitStatus.done)
       }).pipe(withAden()))
 
+    it.live("the command that mends modes goes through no link, and a link is named as one", () =>
+      Effect.gen(function*() {
+        const { directory, examine } = yield* setup
+        const other = path.join(yield* temporaryDirectory, "other")
+        fs.writeFileSync(other, "not ours", { mode: 0o644 })
+        const state = (name: string) => path.join(directory, "state", `${name}.json`)
+        fs.rmSync(state("a"))
+        fs.symlinkSync(other, state("a"))
+        fs.symlinkSync(other, enc(directory, "link"))
+        assert.deepStrictEqual(
+          (yield* examine()).failures.map(({ check, locations, remedy }) => [check, ...locations, remedy]),
+          [
+            ["credentials", enc(directory, "link"), `Run: rm '${enc(directory, "link")}'`],
+            ["state", state("a"), `Run: rm '${state("a")}'`]
+          ]
+        )
+        fs.chmodSync(state("d"), 0o644)
+        const { failures, warnings } = yield* examine()
+        assert.lengthOf(warnings, 0)
+        const [modes] = failures
+        assert.deepStrictEqual(modes?.locations, [state("d")])
+        for (const { remedy } of failures) execFileSync("sh", ["-c", remedy?.replace(/^Run: /, "") ?? ""])
+        assert.strictEqual(fs.statSync(other).mode & 0o777, 0o644)
+        assert.strictEqual((yield* examine()).status, ExitStatus.done)
+      }).pipe(withAden()))
+
     it.live("a directory that is not there yet is no failure; one that is none is", () =>
       Effect.gen(function*() {
         const { directory, examine } = yield* setup
@@ -279,6 +306,95 @@ describe("aden-creds doctor", () => {
         yield* save(directory, ["new"])
         assert.lengthOf((yield* examine()).warnings, 0)
       }).pipe(withAden()))
+
+    it.live("what is in the place of a file or folder is to be moved away", () =>
+      Effect.gen(function*() {
+        const { directory, examine } = yield* setup
+        const index = path.join(directory, "metadata", "index.json")
+        const state = path.join(directory, "state")
+        fs.rmSync(index)
+        fs.mkdirSync(index, { mode: 0o700 })
+        execFileSync("mkfifo", ["-m", "600", enc(directory, "pipe")])
+        fs.rmSync(state, { recursive: true })
+        fs.writeFileSync(state, "", { mode: 0o600 })
+        const { failures } = yield* examine()
+        assert.deepStrictEqual(failures.map(({ locations, remedy }) => [...locations, remedy]), [
+          [state, "Move it away."],
+          [enc(directory, "pipe"), "Move it away, or name another directory."],
+          [index, "Move it away, or name another directory."]
+        ])
+      }).pipe(withAden()))
+
+    it.live("the tenants' folders are looked at too; what a tenant's own key opens is skipped", () =>
+      Effect.gen(function*() {
+        const { directory, examine } = yield* setup
+        const acme = path.join(directory, "acme")
+        const globex = path.join(directory, "globex")
+        yield* Effect.provideService(save(directory, ["t", "u"]), CurrentTenant, "acme")
+        yield* Effect.provideService(save(directory, ["t"], otherKey), CurrentTenant, "globex")
+        const well = yield* examine()
+        assert.strictEqual(well.status, ExitStatus.done)
+        assert.deepStrictEqual(
+          well.findings.filter(({ status }) => status !== "ok").map(({ message, status }) => [status, message]),
+          [["skipped", `The key opens none of 1 file in ${globex}/credentials: the tenant has another`]]
+        )
+        fs.chmodSync(acme, 0o777)
+        fs.writeFileSync(enc(acme, "t"), "broken", { mode: 0o600 })
+        fs.writeFileSync(path.join(globex, "state", "t.json"), "broken", { mode: 0o600 })
+        const { failures, status, warnings } = yield* examine()
+        assert.strictEqual(status, ExitStatus.storage)
+        assert.deepStrictEqual(failures.map(({ check, locations }) => [check, ...locations]), [
+          ["directory", acme],
+          ["credentials", enc(acme, "t")]
+        ])
+        assert.deepStrictEqual(warnings.map(({ check, locations }) => [check, ...locations]), [
+          ["state", path.join(globex, "state", "t.json")]
+        ])
+      }).pipe(withAden()))
+
+    it.live.skipIf(process.platform !== "linux")(
+      "a file whose name is not UTF-8 text, which nobody can open, is named",
+      () =>
+        Effect.gen(function*() {
+          const { directory, environment } = yield* setup
+          fs.writeFileSync(
+            Buffer.concat([Buffer.from(`${directory}/credentials/x`), Buffer.from([0xff]), Buffer.from(".enc")]),
+            fs.readFileSync(enc(directory, "a")),
+            { mode: 0o600 }
+          )
+          const ran = yield* run(["doctor", "--json", "--directory", directory], environment)
+          assert.strictEqual(ran.status, ExitStatus.storage)
+          const failures = document(DoctorDocument, ran).findings.filter(({ status }) => status === "failure")
+          assert.deepStrictEqual(failures.map(({ locations, message }) => [message, ...locations]), [
+            [
+              `The name of ${enc(directory, "x\ufffd")} is not UTF-8 text: the file cannot be opened`,
+              enc(directory, "x\ufffd")
+            ]
+          ])
+        }).pipe(withAden())
+    )
+
+    it.live.skipIf(process.getuid?.() !== 0)(
+      "a directory that is another user's is a warning, with the command that mends it",
+      () =>
+        Effect.gen(function*() {
+          const { directory, examine } = yield* setup
+          execFileSync("chown", ["-R", "1234", directory])
+          const { status, warnings } = yield* examine()
+          assert.strictEqual(status, ExitStatus.done)
+          assert.deepStrictEqual(warnings.map(({ check, locations }) => [check, ...locations]), [[
+            "directory",
+            directory
+          ]])
+          assert.include(warnings[0]?.message, "belongs to user 1234")
+          execFileSync("sh", ["-c", warnings[0]?.remedy?.replace(/^Run: /, "") ?? ""])
+          assert.lengthOf((yield* examine()).warnings, 0)
+          fs.chownSync(path.join(directory, "credentials"), 1234, 0)
+          assert.deepStrictEqual((yield* examine()).warnings.map(({ locations }) => [...locations]), [
+            [path.join(directory, "credentials")]
+          ])
+        }).pipe(withAden())
+    )
 
     it.live("a state record that cannot be read is a warning", () =>
       Effect.gen(function*() {
@@ -323,6 +439,35 @@ describe("aden-creds doctor", () => {
         Effect.provide(EncryptedFileStorage.layer({ directory, keys: [Redacted.make(encryptionKey)] })),
         Effect.provide(NodeServices.layer)
       )
+    }).pipe(withAden()))
+
+  it.live("what keeps a lock from being taken is named; what is no lock is gone past", () =>
+    Effect.gen(function*() {
+      const { directory, examine } = yield* setup
+      const locks = path.join(directory, "locks")
+      const writing = path.join(locks, "writing")
+      const elsewhere = path.join(directory, "elsewhere")
+      const ofA = path.join(locks, escapedName("a"))
+      const ofB = path.join(locks, escapedName("b"))
+      fs.renameSync(writing, elsewhere)
+      fs.symlinkSync(elsewhere, writing)
+      fs.writeFileSync(path.join(locks, ".DS_Store"), "")
+      fs.writeFileSync(ofA, "")
+      fs.mkdirSync(path.join(ofB, "99"), { recursive: true, mode: 0o700 })
+      const { failures, status } = yield* examine()
+      assert.strictEqual(status, ExitStatus.storage)
+      assert.sameDeepMembers(failures.map(({ check, locations, remedy }) => [check, ...locations, remedy]), [
+        ["locks", writing, `Run: rm '${writing}'`],
+        ["locks", ofA, "Move it away, or name another directory."],
+        ["locks", path.join(ofB, "99"), "Move it away, or name another directory."]
+      ])
+      fs.rmSync(writing)
+      fs.rmSync(ofA)
+      fs.rmdirSync(path.join(ofB, "99"))
+      fs.chmodSync(ofB, 0o777)
+      assert.deepStrictEqual((yield* examine()).failures.map(({ remedy }) => remedy), [`Run: chmod go-w '${ofB}'`])
+      fs.rmdirSync(ofB)
+      assert.strictEqual((yield* examine()).status, ExitStatus.done)
     }).pipe(withAden()))
 
   describe("Aden", () => {

@@ -262,6 +262,35 @@ describe("a key rotation", () => {
         assert.include(failedIn(events)[0]?.error.message, "chmod go-w")
       }))
 
+    it.effect("follows no link: what it leads to is named and left, with the command that rotates it there", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        const outside = yield* temporaryDirectory
+        yield* inDirectory(outside)((storage) => storage.save(apiKey("x")))
+        const before = traces(enc(outside, "x"))
+        fs.symlinkSync(outside, path.join(directory, "team"))
+        yield* asTenant(directory, "acme")((storage) => storage.save(apiKey("a")))
+        fs.mkdirSync(path.join(directory, "globex"), { mode: 0o700 })
+        fs.symlinkSync(path.join(outside, "credentials"), path.join(directory, "globex", "credentials"))
+        const events = yield* rotate(directory)
+        assert.deepStrictEqual(counts(events), { Rotated: 1, Failed: 2 })
+        assert.deepStrictEqual(traces(enc(outside, "x")), before)
+        assert.deepStrictEqual(failedIn(events).map(({ error, location }) => [location, error.message]), [
+          [
+            path.join(directory, "globex"),
+            `Storage could not re-encrypt: ${path.join(directory, "globex", "credentials")} is a symbolic link, ` +
+            `which is not followed; run: aden-creds keys rotate --directory '${path.join(directory, "globex")}'`
+          ],
+          [
+            path.join(directory, "team"),
+            `Storage could not re-encrypt: ${path.join(directory, "team")} is a symbolic link, ` +
+            `which is not followed; run: aden-creds keys rotate --directory '${path.join(directory, "team")}'`
+          ]
+        ])
+        // which does
+        assert.deepStrictEqual(counts(yield* rotate(path.join(directory, "team"))), { Rotated: 1 })
+      }))
+
     it.effect("goes past what is no tenant's", () =>
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory

@@ -1,13 +1,14 @@
 import * as Command from "effect/cli/Command"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import { CredentialStore } from "../../CredentialStore.ts"
 import type { CredentialSummary } from "../../CredentialStore.ts"
 import { formatTimestamp } from "../../internal/timestamp.ts"
 import { CommandOutput } from "../CommandOutput.ts"
 import { expiryOf, ListDocument } from "../documents.ts"
 import { endWith, ExitStatus } from "../ExitStatus.ts"
-import { complain, reportingFailures } from "../failureReport.ts"
+import { complain, detailsOf, reportingFailures } from "../failureReport.ts"
 import { storeAlone } from "../layers.ts"
 import { answer } from "../rootCommand.ts"
 import type { Column } from "../table.ts"
@@ -65,8 +66,16 @@ const complainOfUnreadable = Effect.fnUntraced(function*(summaries: ReadonlyArra
       `See why with: aden-creds explain ${JSON.stringify(first.ref)}`
     )
   }
+  const none = `None of the ${summaries.length} credentials in this directory can be opened`
+  const store = yield* CredentialStore
+  const reason = yield* Effect.option(Effect.flip(store.explain(first.ref)))
+  if (Option.isSome(reason) && reason.value._tag === "CredentialStorageError") {
+    const { message, remedy } = detailsOf(reason.value)
+    yield* complain(`${none}: ${message}`, remedy)
+    return yield* endWith(ExitStatus.storage)
+  }
   yield* complain(
-    `None of the ${summaries.length} credentials in this directory can be opened`,
+    none,
     "Set HIVE_CREDENTIAL_KEY to the key that they were written with, or name another --directory. " +
       `See why with: aden-creds explain ${JSON.stringify(first.ref)}`
   )

@@ -8,17 +8,20 @@ import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import * as Result from "effect/Result"
 import { Buffer } from "node:buffer"
+import process from "node:process"
 import { CredentialDecryptionFailed, CredentialStorageError } from "../../CredentialError.ts"
 import type { StorageInsecure, StorageIoFailed } from "../../CredentialError.ts"
 import type { FernetKeys } from "../../Fernet.ts"
 import { makeCredentialFiles } from "../../internal/credentialFiles.ts"
 import { CurrentProcess } from "../../internal/currentProcess.ts"
+import { isLockName } from "../../internal/directoryLocks.ts"
 import { belongsTo, escapedName, plainName } from "../../internal/entryName.ts"
 import { leaseMillis, makeFileLocks } from "../../internal/fileLocks.ts"
-import { makePrivateFiles } from "../../internal/privateFiles.ts"
+import { makePrivateFiles, quote } from "../../internal/privateFiles.ts"
 import type { PrivateFiles } from "../../internal/privateFiles.ts"
 import { decodeIndex } from "../../internal/storageIndex.ts"
 import { decodeState } from "../../internal/storedState.ts"
+import { tenantFolders } from "../../internal/tenantFolders.ts"
 import { ExitStatus } from "../ExitStatus.ts"
 import { failed, failure, ok, skipped, warning } from "./Finding.ts"
 import type { Check, Finding } from "./Finding.ts"
@@ -26,8 +29,6 @@ import type { Check, Finding } from "./Finding.ts"
 const concurrency = 8
 const maximumIndexBytes = 64 * 1024 * 1024
 const maximumStateBytes = 64 * 1024
-
-const quote = (path: string): string => `'${path.replaceAll("'", "'\\''")}'`
 
 const count = (number: number, noun: string): string => `${number} ${noun}${number === 1 ? "" : "s"}`
 
@@ -38,14 +39,27 @@ const some = (names: ReadonlyArray<string>): string =>
 const unusable = (check: Check, location: string, reason: StorageInsecure | StorageIoFailed): Finding =>
   failed(check, new CredentialStorageError({ id: undefined, operation: "look at what is there", reason }), [location])
 
-/** All that there is to find in a directory. Without keys its files are not opened. */
+/** All that there is to find in a directory, and in the tenants' folders there. Without keys its files are not opened. */
 export const fileChecks = Effect.fnUntraced(function*(
   directory: string,
   keys: FernetKeys | undefined
 ): Effect.fn.Return<ReadonlyArray<Finding>, never, FileSystem.FileSystem | Path.Path> {
+  const files = yield* makePrivateFiles
+  const own = yield* folderChecks(files, directory, keys, false)
+  // a directory that cannot be looked into is named by now
+  const tenants = yield* Effect.orElseSucceed(tenantFolders(files, directory), () => [])
+  const ofTenants = yield* Effect.forEach(tenants, ({ location }) => folderChecks(files, location, keys, true))
+  return [...own, ...ofTenants.flat().filter(({ status }) => status !== "ok")]
+})
+
+const folderChecks = Effect.fnUntraced(function*(
+  files: PrivateFiles,
+  directory: string,
+  keys: FernetKeys | undefined,
+  isTenant: boolean
+): Effect.fn.Return<ReadonlyArray<Finding>, never, FileSystem.FileSystem | Path.Path> {
   const path = yield* Path.Path
   const fs = yield* FileSystem.FileSystem
-  const files = yield* makePrivateFiles
   if (!(yield* Effect.orElseSucceed(fs.exists(directory), () => true))) {
     return [ok("directory", `${directory} is not there yet; the first write makes it`)]
   }
@@ -62,14 +76,16 @@ export const fileChecks = Effect.fnUntraced(function*(
   })
   if (cannotEnter !== undefined) return [cannotLookAt(directory, cannotEnter)]
   const modes = [
+    ...(yield* ownerFindings([directory, ...Object.values(folders)])),
     ...(yield* Effect.forEach([directory, ...Object.values(folders)], folderMode)).flat(),
     ...(yield* Effect.forEach([folders.credentials, folders.metadata, folders.state], fileModes)).flat()
   ]
   return [
     ...(modes.length === 0 ? [ok("directory", `${directory} is open to its owner alone`)] : modes),
     ...(keys === undefined
-      ? [skipped("credentials", "There is no key to open them with")]
-      : yield* credentialFindings(files, folders, keys)),
+      // said once
+      ? isTenant ? [] : [skipped("credentials", "There is no key to open them with")]
+      : yield* credentialFindings(files, folders, keys, isTenant)),
     ...(yield* stateFindings(files, folders.state)),
     ...(yield* lockFindings(files, folders.locks))
   ]
@@ -77,13 +93,15 @@ export const fileChecks = Effect.fnUntraced(function*(
 
 // modes ---------------------------------------------------------------------------------------------------------------
 
+/** Windows has no such modes. */
+const hasModes = (path: Path.Path): boolean => path.sep === "/"
+
 /** Fails with the name of what went wrong. */
 const modeOf = Effect.fnUntraced(function*(location: string) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
   const { mode, type } = yield* Effect.mapError(fs.stat(location), ({ reason }) => reason._tag)
-  // Windows has no such modes
-  return { type, mode: path.sep === "/" ? mode : 0 }
+  return { type, mode: hasModes(path) ? mode : 0 }
 })
 
 const refuse = (folder: string, message: string, remedy: string): Finding =>
@@ -104,20 +122,44 @@ const folderMode = Effect.fnUntraced(function*(folder: string) {
   return [refuse(folder, message, `Run: chmod go-rwx ${quote(folder)}`)]
 })
 
+/** Only root, or who reads what others let it, gets to see a folder of another user. One finding for what is within another. */
+const ownerFindings = Effect.fnUntraced(function*(folders: ReadonlyArray<string>) {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const self = process.getuid?.()
+  if (self === undefined) return []
+  const findings: Array<Finding> = []
+  for (const folder of folders) {
+    const uid = Option.flatMap(yield* Effect.option(fs.stat(folder)), ({ uid }) => uid)
+    if (Option.isNone(uid) || uid.value === self) continue
+    findings.push(warning(
+      "directory",
+      `${folder} belongs to user ${uid.value}, who can exchange its files`,
+      `Run: chown -Rh ${self} ${quote(`${folder}${path.sep}`)}`,
+      [folder]
+    ))
+    // the command takes what is within along
+    if (folder === folders[0]) break
+  }
+  return findings
+})
+
 const fileModes = Effect.fnUntraced(function*(folder: string) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
   const names = yield* Effect.orElseSucceed(fs.readDirectory(folder), () => [])
+  // what a link leads to is nobody's here
   const open = yield* Effect.filter(names, (name) =>
-    Effect.match(modeOf(path.join(folder, name)), {
+    Effect.match(fs.lstat(path.join(folder, name)), {
       onFailure: () => false,
-      onSuccess: ({ mode, type }) => type === "File" && (mode & 0o077) !== 0
+      onSuccess: ({ mode, type }) => type === "File" && hasModes(path) && (mode & 0o077) !== 0
     }), { concurrency })
   if (open.length === 0) return []
   return [
     failure("directory", {
       message: `${count(open.length, "file")} in ${folder} open to others: ${some(open)}`,
-      remedy: `Run: chmod go-rwx ${quote(folder)}/*`,
+      // chmod by itself goes through links
+      remedy: `Run: find ${quote(`${folder}${path.sep}`)} -maxdepth 1 -type f -exec chmod go-rwx {} +`,
       exitCode: ExitStatus.storage,
       locations: open.map((name) => path.join(folder, name))
     })
@@ -129,7 +171,8 @@ const fileModes = Effect.fnUntraced(function*(folder: string) {
 const credentialFindings = Effect.fnUntraced(function*(
   files: PrivateFiles,
   folders: { readonly credentials: string; readonly metadata: string },
-  keys: FernetKeys
+  keys: FernetKeys,
+  isTenant: boolean
 ) {
   const credentials = makeCredentialFiles(files, folders.credentials, keys, undefined)
   const names = yield* Effect.result(credentials.names)
@@ -155,10 +198,24 @@ const credentialFindings = Effect.fnUntraced(function*(
         const detail = "it holds another credential"
         findings.push(failed("credentials", new CredentialDecryptionFailed({ id: name, location, detail }), [location]))
       }
+    } else if (name.includes("\ufffd")) {
+      findings.push(failure("credentials", {
+        message: `The name of ${location} is not UTF-8 text: the file cannot be opened`,
+        remedy: "Rename it, or move it away.",
+        exitCode: ExitStatus.storage,
+        locations: [location]
+      }))
     }
   }
   const [first] = unopened
-  if (first !== undefined && ids.size === 0) {
+  if (first !== undefined && ids.size === 0 && isTenant) {
+    findings.push(
+      skipped(
+        "credentials",
+        `The key opens none of ${count(unopened.length, "file")} in ${folders.credentials}: the tenant has another`
+      )
+    )
+  } else if (first !== undefined && ids.size === 0) {
     findings.push(failure("encryption key", {
       message: `The key opens none of ${count(unopened.length, "file")}; ${first.location}: ${first.detail}`,
       remedy: "Set HIVE_CREDENTIAL_KEY to the key that they were written with, or name another --directory.",
@@ -215,49 +272,74 @@ const indexFinding = Effect.fnUntraced(function*(
 
 const stateFindings = Effect.fnUntraced(function*(files: PrivateFiles, folder: string) {
   const names = yield* Effect.orElseSucceed(files.names(folder, ".json"), () => [])
-  const broken = yield* Effect.filter(
-    names,
-    (name) =>
-      files.read(files.fileIn(folder, `${name}.json`), maximumStateBytes).pipe(
-        Effect.map(Option.exists((bytes) => Option.isNone(decodeState(Buffer.from(bytes).toString("utf8"))))),
-        Effect.orElseSucceed(() => true)
-      ),
-    { concurrency }
-  )
-  if (broken.length === 0) return []
-  const locations = broken.map((name) => files.fileIn(folder, `${name}.json`))
-  return [
-    warning(
+  const records = yield* Effect.forEach(names, (name) => {
+    const location = files.fileIn(folder, `${name}.json`)
+    return Effect.map(Effect.result(files.read(location, maximumStateBytes)), (read) => ({ location, read }))
+  }, { concurrency })
+  const broken: Array<string> = []
+  const findings: Array<Finding> = []
+  for (const { location, read } of records) {
+    if (Result.isSuccess(read)) {
+      const isState = (bytes: Uint8Array) => Option.isSome(decodeState(Buffer.from(bytes).toString("utf8")))
+      if (Option.isSome(read.success) && !isState(read.success.value)) broken.push(location)
+    } else if (read.failure._tag === "FileTooLarge") broken.push(location)
+    else findings.push(unusable("state", location, read.failure))
+  }
+  if (broken.length > 0) {
+    findings.push(warning(
       "state",
-      `${count(broken.length, "state record")} cannot be read, and count as none: ${some(locations)}`,
+      `${count(broken.length, "state record")} cannot be read, and count as none: ${some(broken)}`,
       mendsItself,
-      locations
-    )
-  ]
+      broken
+    ))
+  }
+  return findings
 })
 
 /** Locks that are held are nothing to tell of; those whose holder ended, or does not renew them, are. */
 const lockFindings = Effect.fnUntraced(function*(files: PrivateFiles, folder: string) {
   const fs = yield* FileSystem.FileSystem
-  const held = yield* Effect.result(makeFileLocks(files, folder, yield* yield* CurrentProcess).held)
-  if (Result.isFailure(held)) return [unusable("locks", folder, held.failure)]
+  const names = yield* Effect.result(files.names(folder, ""))
+  if (Result.isFailure(names)) return [unusable("locks", folder, names.failure)]
+  const locks = makeFileLocks(files, folder, yield* yield* CurrentProcess)
   const now = yield* Clock.currentTimeMillis
-  const stale = yield* Effect.filter(
-    held.success,
-    ({ isGone, location }) =>
-      isGone ? Effect.succeed(true) : Effect.match(fs.stat(location), {
-        onFailure: () => false,
-        onSuccess: ({ mtime }) => Option.exists(mtime, (mtime) => now - mtime.getTime() > leaseMillis)
-      })
+
+  const isSilent = (location: string) =>
+    Effect.match(fs.stat(location), {
+      onFailure: () => false,
+      onSuccess: ({ mtime }) => Option.exists(mtime, (mtime) => now - mtime.getTime() > leaseMillis)
+    })
+
+  const findings = yield* Effect.forEach(
+    names.success.filter(isLockName),
+    Effect.fnUntraced(function*(name): Effect.fn.Return<ReadonlyArray<Finding>> {
+      const place = files.fileIn(folder, name)
+      if (yield* isLink(fs, place)) {
+        return [failure("locks", {
+          message: `${place} is a symbolic link, which is not followed`,
+          remedy: `Run: rm ${quote(place)}`,
+          exitCode: ExitStatus.storage,
+          locations: [place]
+        })]
+      }
+      const isThere = yield* Effect.result(files.checkFolder(place))
+      if (Result.isFailure(isThere)) return [unusable("locks", place, isThere.failure)]
+      const held = yield* Effect.result(locks.heldBy(name))
+      if (Result.isFailure(held)) return [unusable("locks", held.failure.location, held.failure)]
+      if (held.success === undefined) return []
+      const { isGone, location, pid } = held.success
+      if (!isGone && !(yield* isSilent(location))) return []
+      const holder = pid === undefined ? "a process" : `process ${pid}`
+      return [warning(
+        "locks",
+        `${location} is held by ${holder}, which ${isGone ? "has ended" : "does not renew it"}`,
+        "Nothing to do: whoever next wants it takes it over.",
+        [location]
+      )]
+    })
   )
-  return stale.map(({ isGone, location, pid }) =>
-    warning(
-      "locks",
-      `${location} is held by ${pid === undefined ? "a process" : `process ${pid}`}, which ${
-        isGone ? "has ended" : "does not renew it"
-      }`,
-      "Nothing to do: whoever next wants it takes it over.",
-      [location]
-    )
-  )
+  return findings.flat()
 })
+
+const isLink = (fs: FileSystem.FileSystem, location: string) =>
+  Effect.match(fs.lstat(location), { onFailure: () => false, onSuccess: ({ type }) => type === "SymbolicLink" })

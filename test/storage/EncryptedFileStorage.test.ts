@@ -805,6 +805,42 @@ describe("EncryptedFileStorage", () => {
         }))
       }))
 
+    it.effect("a delete that cannot remove the file leaves the entry as it was, with its state", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.save(apiKey("x", "old")))
+        const state = inDirectory(directory)((storage) => storage.loadState("x"))
+        const before = yield* state
+        yield* withFileSystem(directory, (base) => ({
+          remove: (file, options) =>
+            file.endsWith(".enc")
+              ? Effect.fail(systemError("EACCES", "permission denied", file))
+              : base.remove(file, options)
+        }))((storage) => Effect.flip(storage.delete("x")))
+        assert.deepStrictEqual(yield* state, before)
+        assert.strictEqual(valueOf(yield* inDirectory(directory)((storage) => storage.load("x"))), "old")
+      }))
+
+    it.effect.each(["state", "metadata"])(
+      "full while a delete writes to %s: the next one completes it",
+      (folder) =>
+        Effect.gen(function*() {
+          const directory = yield* temporaryDirectory
+          yield* inDirectory(directory)((storage) => storage.saveMany([apiKey("x"), apiKey("y")]))
+          const error = yield* withFileSystem(directory, (base) => ({
+            open: (file, options) =>
+              options?.flag === "wx" && path.dirname(file) === path.join(directory, folder)
+                ? Effect.fail(systemError("ENOSPC", "no space left on device", file))
+                : base.open(file, options)
+          }))((storage) => Effect.flip(storage.delete("x")))
+          assert.include(error.message, "ENOSPC")
+          const remains = fs.existsSync(enc(directory, "x"))
+          assert.strictEqual(yield* inDirectory(directory)((storage) => storage.delete("x")), remains)
+          assert.deepStrictEqual(filesIn(path.join(directory, "credentials")), ["y.enc"])
+          assert.deepStrictEqual(Object.keys(readIndex(directory).credentials), ["y"])
+        })
+    )
+
     it.effect("an error of the system on reading is typed, cleaned and names the place", () =>
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory
@@ -879,6 +915,43 @@ describe("EncryptedFileStorage", () => {
           assert.isAbove(steps, 15)
         }).pipe(Effect.provide(NodeFiles))
     )
+
+    it.effect("a delete that dies at any step: no older credential comes back, and no late writer saves over it", () =>
+      Effect.gen(function*() {
+        let steps = 0
+        for (let last = 0; last <= steps; last++) {
+          const directory = yield* temporaryDirectory
+          const other = yield* temporaryDirectory
+          yield* inDirectory(directory)((storage) => storage.saveMany([apiKey("a/b"), apiKey("a_b", "older")]))
+          yield* inDirectory(directory)((storage) => storage.delete("a/b"))
+          // Hive writes under the plain name, beside the escaped one
+          yield* inDirectory(other)((storage) => storage.save(apiKey("a_b", "newer")))
+          fs.copyFileSync(enc(other, "a_b"), enc(directory, "a_b"))
+          const { generation } = yield* inDirectory(directory)((storage) => storage.loadState("a_b"))
+          let step = 0
+          const guard = <A, E, R>(file: string, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+            file.includes("locks")
+              ? effect
+              : Effect.suspend(() => step++ < last ? effect : Effect.die("killed"))
+          yield* Effect.exit(
+            withFileSystem(directory, (base) => ({
+              rename: (from, to) => guard(to, base.rename(from, to)),
+              remove: (file, options) => guard(file, base.remove(file, options)),
+              open: (file, options) =>
+                options?.flag === "wx" ? guard(file, base.open(file, options)) : base.open(file, options)
+            }))((storage) => storage.delete("a_b"))
+          )
+          steps = Math.max(steps, step)
+          const left = valueOf(yield* inDirectory(directory)((storage) => storage.load("a_b")))
+          assert.include(["newer", undefined], left)
+          if (left !== undefined) continue
+          const late = inDirectory(directory)((storage) =>
+            storage.save(apiKey("a_b", "late"), { expectedGeneration: generation })
+          )
+          assert.strictEqual((yield* Effect.flip(late))._tag, "GenerationConflict")
+        }
+        assert.isAbove(steps, 5)
+      }))
 
     it.live("an interrupted save leaves the old or the new credential, an index that knows it, and nothing beside", () =>
       Effect.gen(function*() {
@@ -960,6 +1033,92 @@ describe("EncryptedFileStorage", () => {
           assert.strictEqual((yield* storage.loadState("shared")).generation, 50)
         }))
       }))
+  })
+
+  describe("a process that was suspended while it wrote, and another took the lock over and gave it back", () => {
+    const takeOver = (directory: string) => {
+      const place = path.join(directory, "locks", "writing")
+      const number = Math.max(...fs.readdirSync(place).map(Number))
+      fs.writeFileSync(path.join(place, String(number + 1)), "free 0000000000\n", { mode: 0o600 })
+      fs.rmSync(path.join(place, String(number)))
+    }
+    /** A storage whose process is suspended once, before it makes a new file in this folder, or it takes the place of the old. */
+    const suspended = (
+      directory: string,
+      before: "open" | "rename",
+      folder: string,
+      meanwhile: Effect.Effect<unknown> = Effect.void
+    ) => {
+      let isOver = false
+      const suspend = (step: string, file: string) =>
+        Effect.suspend(() => {
+          if (isOver || step !== before || path.dirname(file) !== path.join(directory, folder)) return Effect.void
+          isOver = true
+          takeOver(directory)
+          return meanwhile
+        })
+      return withFileSystem(directory, (base) => ({
+        open: (file, options) =>
+          Effect.andThen(options?.flag === "wx" ? suspend("open", file) : Effect.void, base.open(file, options)),
+        rename: (from, to) => Effect.andThen(suspend("rename", to), base.rename(from, to))
+      }))
+    }
+
+    it.live.each(["state", "credentials", "metadata"])(
+      "before it wrote to %s: its save goes through, counted once, though it expected a generation",
+      (folder) =>
+        Effect.gen(function*() {
+          const directory = yield* temporaryDirectory
+          yield* inDirectory(directory)((storage) => storage.save(apiKey("x", "old")))
+          yield* suspended(directory, "open", folder)((storage) =>
+            storage.save(apiKey("x", "new"), { expectedGeneration: 1 })
+          )
+          yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+            assert.strictEqual(valueOf(yield* storage.load("x")), "new")
+            assert.strictEqual((yield* storage.loadState("x")).generation, 2)
+          }))
+          assert.property(readIndex(directory).credentials, "x")
+        })
+    )
+
+    it.live("saveMany goes on as well", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.save(apiKey("x", "old")))
+        const failures = yield* suspended(directory, "open", "credentials")((storage) =>
+          storage.saveMany([apiKey("x", "new")], { expectedGenerations: new Map([["x", 1]]) })
+        )
+        assert.strictEqual(failures.size, 0)
+        assert.strictEqual(valueOf(yield* inDirectory(directory)((storage) => storage.load("x"))), "new")
+      }))
+
+    it.live("what the other one saved under the same count is not taken for its own", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.save(apiKey("x", "old")))
+        const other = inDirectory(directory)((storage) => storage.save(apiKey("x", "theirs"))).pipe(
+          Effect.provideService(
+            CurrentProcess,
+            Effect.succeed({ self: { host: "other" }, isGone: () => Effect.succeed(false) })
+          )
+        )
+        const error = yield* suspended(directory, "rename", "state", Effect.orDie(other))((storage) =>
+          Effect.flip(storage.save(apiKey("x", "late"), { expectedGeneration: 1 }))
+        )
+        assert.strictEqual(error._tag, "GenerationConflict")
+        assert.strictEqual(valueOf(yield* inDirectory(directory)((storage) => storage.load("x"))), "theirs")
+      }))
+
+    it.live.each(["state", "metadata"])(
+      "before it wrote to %s: its delete answers that there was an entry, and the index follows",
+      (folder) =>
+        Effect.gen(function*() {
+          const directory = yield* temporaryDirectory
+          yield* inDirectory(directory)((storage) => storage.saveMany([apiKey("x"), apiKey("y")]))
+          assert.isTrue(yield* suspended(directory, "open", folder)((storage) => storage.delete("x")))
+          assert.deepStrictEqual(Object.keys(readIndex(directory).credentials), ["y"])
+        })
+    )
   })
 
   describe("the index", () => {

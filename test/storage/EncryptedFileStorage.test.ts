@@ -556,6 +556,61 @@ describe("EncryptedFileStorage", () => {
           assert.strictEqual((yield* Effect.flip(storage.load("x")))._tag, "CredentialDecryptionFailed")
         }))
       }))
+
+    it.effect.each(["credentials/x.enc", "metadata/index.json"])(
+      "%s that is replaced by a longer one between looking and opening is read whole, however long that took",
+      (name) =>
+        Effect.gen(function*() {
+          const directory = yield* temporaryDirectory
+          const file = path.join(directory, name)
+          const longer = inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+            yield* storage.saveMany([apiKey("x", "longer".repeat(100)), apiKey("y"), apiKey("z")])
+            if (name !== "metadata/index.json") return
+            fs.writeFileSync(file, JSON.stringify({ ...readIndex(directory), hive_note: "kept" }))
+          }))
+          yield* inDirectory(directory)((storage) => storage.save(apiKey("x")))
+          const before = fs.readFileSync(file)
+          yield* longer
+          const after = fs.readFileSync(file)
+          fs.writeFileSync(file, before)
+          let isReplaced = false
+          yield* withFileSystem(directory, (base) => ({
+            open: (opened, options) => {
+              if (!isReplaced && opened === file) {
+                isReplaced = true
+                fs.writeFileSync(`${file}.new`, after)
+                age(`${file}.new`)
+                fs.renameSync(`${file}.new`, file)
+              }
+              return base.open(opened, options)
+            }
+          }))(Effect.fnUntraced(function*(storage) {
+            if (name === "metadata/index.json") {
+              yield* storage.save(apiKey("z"))
+              assert.strictEqual(readIndex(directory).hive_note, "kept")
+            } else assert.strictEqual(valueOf(yield* storage.load("x")), "longer".repeat(100))
+          }))
+          assert.isTrue(isReplaced)
+        })
+    )
+
+    it.live("a file torn by a writer in place on a server whose clock is 5 s behind is read again", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          yield* storage.save(apiKey("x"))
+          const file = enc(directory, "x")
+          const good = fs.readFileSync(file)
+          const now = DateTime.toEpochMillis(yield* DateTime.now) / 1000
+          fs.writeFileSync(file, good.subarray(0, good.length / 2))
+          fs.utimesSync(file, now - 5, now - 5)
+          const reader = yield* storage.load("x").pipe(Effect.forkChild({ startImmediately: true }))
+          yield* Effect.sleep("15 millis")
+          fs.writeFileSync(file, good)
+          fs.utimesSync(file, now - 5, now - 5)
+          assert.strictEqual(valueOf(yield* Fiber.join(reader)), secret)
+        }))
+      }))
   })
 
   describe("what is not a private file", () => {

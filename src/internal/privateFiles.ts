@@ -257,19 +257,22 @@ export const makePrivateFiles = Effect.gen(function*() {
     yield* ensureFolder(folder)
   })
 
+  const removeIfAbandoned = Effect.fnUntraced(function*(file: string) {
+    const { mtime, type } = yield* fs.lstat(file)
+    const now = yield* Clock.currentTimeMillis
+    if (type !== "File" || !Option.exists(mtime, (mtime) => now - mtime.getTime() > abandonedMillis)) return
+    yield* fs.remove(file)
+  })
+
   /** Removes what writers left that died an hour ago or earlier. That some cannot be removed is nobody's failure. */
-  const removeAbandoned = Effect.fnUntraced(
-    function*(folder: string) {
-      const now = yield* Clock.currentTimeMillis
-      for (const name of yield* fs.readDirectory(folder)) {
-        if (!temporaryName.test(name)) continue
-        const file = path.join(folder, name)
-        const { mtime } = yield* fs.lstat(file)
-        if (Option.exists(mtime, (mtime) => now - mtime.getTime() > abandonedMillis)) yield* fs.remove(file)
-      }
-    },
-    (effect) => Effect.ignore(effect)
-  )
+  const removeAbandoned = (folder: string): Effect.Effect<void> =>
+    fs.readDirectory(folder).pipe(
+      Effect.map((names) => names.filter((name) => temporaryName.test(name))),
+      Effect.flatMap(Effect.forEach((name) => Effect.ignore(removeIfAbandoned(path.join(folder, name))), {
+        discard: true
+      })),
+      Effect.ignore
+    )
 
   /** A file's identity on disk: changes with every replacement, and with every write in place that takes a moment. */
   const fingerprint = (file: string): Effect.Effect<Option.Option<string>> =>

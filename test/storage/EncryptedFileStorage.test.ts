@@ -1070,6 +1070,24 @@ describe("EncryptedFileStorage", () => {
         assert.isTrue(fs.existsSync(foreign))
       }))
 
+    it.live("what looks like such a file and is not, or is gone meanwhile, keeps no other from being removed", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.save(apiKey("x")))
+        const folder = path.join(directory, "credentials")
+        const leftover = (digit: string) => path.join(folder, `.aden-${digit.repeat(32)}.tmp`)
+        fs.mkdirSync(leftover("0"))
+        for (const digit of "123456789") fs.writeFileSync(leftover(digit), "torn")
+        for (const digit of "0123456789") age(leftover(digit))
+        yield* withFileSystem(directory, (base) => ({
+          lstat: (file) => {
+            if (file === leftover("2")) fs.rmSync(file)
+            return base.lstat(file)
+          }
+        }))((storage) => storage.save(apiKey("x")))
+        assert.sameMembers(fs.readdirSync(folder), [path.basename(leftover("0")), "x.enc"])
+      }))
+
     it.effect("two layers over one directory in one process do not lose one another's saves", () =>
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory

@@ -135,7 +135,8 @@ const make = Effect.fnUntraced(function*<E, R>(
 ) {
   const path = yield* Path.Path
   const tenantId = yield* CurrentTenant
-  const directory = tenantDirectory(path, path.resolve(chosenDirectory ?? (yield* defaultDirectory)), tenantId)
+  const common = path.resolve(chosenDirectory ?? (yield* defaultDirectory))
+  const directory = tenantDirectory(path, common, tenantId)
   const keys = yield* chosenKeys
   const files = yield* makePrivateFiles
   const folders = {
@@ -187,19 +188,21 @@ const make = Effect.fnUntraced(function*<E, R>(
   ))
 
   const ensureFolders = Effect.gen(function*() {
-    for (const folder of [directory, ...Object.values(folders)]) yield* files.ensureFolder(folder)
+    for (const folder of new Set([common, directory, ...Object.values(folders)])) yield* files.ensureFolder(folder)
     yield* removeAbandoned
   })
 
-  const canRead = (folder: string) =>
-    Effect.flatMap(
-      files.checkFolder(directory),
-      (exists) => exists ? files.checkFolder(folder) : Effect.succeed(false)
-    )
+  /** Whether these folders, each in the one before, are there. A tenant's could be exchanged in a common one that others can write. */
+  const areThere = Effect.fnUntraced(function*(...inside: ReadonlyArray<string>) {
+    for (const folder of new Set([common, directory, ...inside])) {
+      if (!(yield* files.checkFolder(folder))) return false
+    }
+    return true
+  })
 
   const locate = Effect.fnUntraced(function*(id: string) {
     yield* checkCredentialId(id)
-    return (yield* canRead(folders.credentials)) ? yield* credentials.locate(id) : absent
+    return (yield* areThere(folders.credentials)) ? yield* credentials.locate(id) : absent
   })
 
   const cannotOpen = (id: string, located: { readonly name: string; readonly detail: string }) =>
@@ -309,7 +312,7 @@ const make = Effect.fnUntraced(function*<E, R>(
     const located = yield* locate(id)
     const isOwn = located._tag === "Found" ||
       (located._tag === "Unreadable" && (yield* index.ids).includes(id))
-    const { name, state } = (yield* canRead(folders.state))
+    const { name, state } = (yield* areThere(folders.state))
       ? yield* states.locate(id)
       : { name: undefined, state: CredentialState.initial }
     // first the count: nobody who knew the entry can save over its deletion
@@ -407,7 +410,7 @@ const make = Effect.fnUntraced(function*<E, R>(
     delete: Effect.fn("EncryptedFileStorage.delete")(
       function*(id) {
         yield* checkCredentialId(id)
-        if (!(yield* files.checkFolder(directory))) return false
+        if (!(yield* areThere())) return false
         let isRemoved = false
         return yield* inTurn((lock) =>
           writingEntry(id)(Effect.gen(function*() {
@@ -424,7 +427,7 @@ const make = Effect.fnUntraced(function*<E, R>(
       (effect, id) => inOperation("delete", id)(telling(effect))
     ),
     list: Effect.gen(function*() {
-      return (yield* canRead(folders.credentials)) ? yield* index.ids : []
+      return (yield* areThere(folders.credentials)) ? yield* index.ids : []
     }).pipe(inOperation("list"), Effect.withSpan("EncryptedFileStorage.list")),
     exists: Effect.fn("EncryptedFileStorage.exists")(
       function*(id) {
@@ -435,7 +438,7 @@ const make = Effect.fnUntraced(function*<E, R>(
     loadState: Effect.fn("EncryptedFileStorage.loadState")(
       function*(id) {
         yield* checkCredentialId(id)
-        return (yield* canRead(folders.state)) ? (yield* states.locate(id)).state : CredentialState.initial
+        return (yield* areThere(folders.state)) ? (yield* states.locate(id)).state : CredentialState.initial
       },
       (effect, id) => inOperation("loadState", id)(effect)
     ),

@@ -19,6 +19,7 @@ import { Credential } from "../../src/Credential.ts"
 import { CredentialState, CredentialStorage } from "../../src/CredentialStorage.ts"
 import { Fernet } from "../../src/Fernet.ts"
 import { CurrentProcess } from "../../src/internal/currentProcess.ts"
+import { CurrentTenant } from "../../src/internal/currentTenant.ts"
 import { escapedName } from "../../src/internal/entryName.ts"
 import { EncryptedFileStorage } from "../../src/storage/EncryptedFileStorage.ts"
 import { confusableIds, suite } from "./StorageContract.ts"
@@ -750,6 +751,27 @@ describe("EncryptedFileStorage", () => {
           yield* storage.save(apiKey("x", "new"))
         }))
     )
+
+    it.effect("the directory that tenants have in common is refused while others can write it", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        const asTenant = <A, E>(use: (storage: CredentialStorage["Service"]) => Effect.Effect<A, E>) =>
+          Effect.provideService(inDirectory(directory)(use), CurrentTenant, "acme")
+        yield* asTenant((storage) => storage.save(apiKey("x")))
+        fs.chmodSync(directory, 0o777)
+        yield* asTenant(Effect.fnUntraced(function*(storage) {
+          for (
+            const refused of [
+              Effect.asVoid(storage.load("x")),
+              Effect.asVoid(storage.delete("x")),
+              Effect.asVoid(storage.loadState("x")),
+              storage.save(apiKey("x"))
+            ]
+          ) assert.include((yield* Effect.flip(refused)).message, `chmod go-w '${directory}'`)
+        }))
+        fs.chmodSync(directory, 0o755)
+        assert.isTrue(yield* asTenant((storage) => storage.delete("x")))
+      }))
 
     it.effect("files that Hive left open to others are made private when rewritten", () =>
       run(Effect.fnUntraced(function*(directory, storage) {

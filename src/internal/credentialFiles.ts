@@ -109,6 +109,9 @@ export const makeCredentialFiles = (
 
   const names = files.names(folder, suffix)
 
+  /** As that of the file. */
+  const fingerprint = (name: string) => files.fingerprint(fileOf(name))
+
   const identities = new Map<string, { readonly fingerprint: string; readonly id: string | undefined }>()
 
   /** The credential in a file, when it can be opened and may rest there. */
@@ -127,12 +130,12 @@ export const makeCredentialFiles = (
   /** Whose a file is; `undefined` when it cannot be opened, or holds what does not belong there, and its name does not tell. */
   const identify = Effect.fnUntraced(function*(name: string) {
     if (namesItsId(name)) return name
-    const fingerprint = Option.getOrUndefined(yield* files.fingerprint(fileOf(name)))
+    const current = Option.getOrUndefined(yield* fingerprint(name))
     const known = identities.get(name)
-    if (known !== undefined && known.fingerprint === fingerprint) return known.id
+    if (known !== undefined && known.fingerprint === current) return known.id
     const stored = yield* openOwned(name)
     const id = stored?.credential.id
-    if (fingerprint !== undefined) identities.set(name, { fingerprint, id })
+    if (current !== undefined) identities.set(name, { fingerprint: current, id })
     return id
   })
 
@@ -161,13 +164,13 @@ export const makeCredentialFiles = (
     name: string,
     check: Effect.Effect<void, E>
   ): Effect.fn.Return<"Rotated" | "Unchanged" | Unreadable, StorageIoFailed | StorageInsecure | WrittenMeanwhile | E> {
-    const seen = yield* files.fingerprint(fileOf(name))
+    const seen = yield* fingerprint(name)
     const text = yield* staleText(name)
     if (Option.isNone(text)) return "Unchanged"
     if (Result.isFailure(text.value)) return { detail: text.value.failure }
     const token = Buffer.from(yield* Fernet.encrypt(keys, text.value.success), "latin1")
     const isSame = Effect.filterOrFail(
-      files.fingerprint(fileOf(name)),
+      fingerprint(name),
       (now) => Equal.equals(now, seen),
       () => new WrittenMeanwhile()
     )
@@ -177,7 +180,7 @@ export const makeCredentialFiles = (
 
   const remove = (name: string) => files.remove(fileOf(name))
 
-  return { fileOf, open, locate, names, identify, openOwned, write, isStale, reencrypt, remove } as const
+  return { fileOf, open, locate, names, fingerprint, identify, openOwned, write, isStale, reencrypt, remove } as const
 }
 
 export type CredentialFiles = ReturnType<typeof makeCredentialFiles>

@@ -9,8 +9,8 @@ import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 
 /**
- * A process, told apart from all others, before and after: a process id alone is used again. What a system does not tell is
- * absent, and a process without a host is never taken to be gone.
+ * A process, told apart from all others, before and after: a process id alone is used again. Where a system does not tell all
+ * of it the host is absent, and a process without a host is never taken to be gone.
  */
 export const ProcessIdentity = Schema.Struct({
   /** The host as it runs since it was started, and the space its process ids are from: containers have their own. */
@@ -51,15 +51,24 @@ const parseStat = (text: string): { readonly pid: number; readonly state: string
 
 const hasEnded = (state: string): boolean => state === "Z" || state === "X"
 
-/** Linux tells all of it in `/proc`. */
+/** What cannot be told from a process of another host or container, of whatever name, is not gone: its lease has to end. */
+const untold: Processes = {
+  self: nodeProcess?.pid === undefined ? {} : { pid: nodeProcess.pid },
+  isGone: () => Effect.succeed(false)
+}
+
+/** Linux tells all of it in `/proc`, where that is this process's own and all of it can be read. */
 const onLinux = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem
   const statOf = (pid: number | "self") => Effect.map(fs.readFileString(`/proc/${pid}/stat`), parseStat)
   const { pid, started } = yield* statOf("self")
+  if (pid !== nodeProcess?.pid) return untold
   const host = [
     yield* fs.readFileString("/proc/sys/kernel/hostname"),
     yield* fs.readFileString("/proc/sys/kernel/random/boot_id"),
-    yield* fs.readLink("/proc/self/ns/pid")
+    yield* fs.readLink("/proc/self/ns/pid"),
+    // in which a start is another time; Linux before 5.6 has none
+    yield* Effect.orElseSucceed(fs.readLink("/proc/self/ns/time"), () => "")
   ].map((text) => text.trim()).join(" ")
   return {
     self: { host, pid, started },
@@ -74,19 +83,8 @@ const onLinux = Effect.gen(function*() {
   } satisfies Processes
 })
 
-/** Other systems tell whether an id is in use. A reused one is taken to be alive: then its lease has to end. */
-const elsewhere: Effect.Effect<Processes> = Effect.sync(() => {
-  const host = nodeProcess?.getBuiltinModule?.("node:os").hostname()
-  const pid = nodeProcess?.pid
-  if (host === undefined || host === "" || pid === undefined) return { self: {}, isGone: () => Effect.succeed(false) }
-  return {
-    self: { host, pid },
-    isGone: (other) => Effect.sync(() => other.host === host && other.pid !== undefined && hasNoProcess(other.pid))
-  }
-})
-
 /** The processes as this one sees them. Read when a storage is built. */
 export const CurrentProcess = Context.Reference<Effect.Effect<Processes, never, FileSystem.FileSystem>>(
   "aden-credentials/internal/CurrentProcess",
-  { defaultValue: () => Effect.catch(onLinux, () => elsewhere) }
+  { defaultValue: () => Effect.orElseSucceed(onLinux, () => untold) }
 )

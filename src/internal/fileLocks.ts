@@ -72,12 +72,16 @@ const numberName = /^[1-9]\d{0,14}$/
 /** How a lock looks: that of the highest number, 0 where there is none. */
 interface Sight {
   readonly number: number
-  readonly text: string
+  /** None of a file that is too large to be a lock. */
+  readonly text: string | undefined
 }
 
-const isFree = ({ number, text }: Sight): boolean => number === 0 || text.startsWith("free")
+const isFree = ({ number, text }: Sight): boolean => number === 0 || text?.startsWith("free") === true
 
-const holderOf = ({ text }: Sight) => decodeHolder(text.slice(text.indexOf("\n") + 1))
+const holderOf = ({ text = "" }: Sight) => decodeHolder(text.slice(text.indexOf("\n") + 1))
+
+/** Whether a file was made here: one that is empty is on its way, or was never finished. */
+const isLock = (text: string | undefined): boolean => text === "" || text?.match(/^(held|free) \d{10}\n/) != null
 
 export const makeFileLocks = (files: PrivateFiles, folder: string, processes: Processes) => {
   const numbersIn = (place: string) =>
@@ -85,17 +89,16 @@ export const makeFileLocks = (files: PrivateFiles, folder: string, processes: Pr
 
   const fileOf = (place: string, number: number) => files.fileIn(place, String(number))
 
+  const textOf = (place: string, number: number) =>
+    files.read(fileOf(place, number), maximumBytes).pipe(
+      Effect.map(Option.match({ onNone: () => "", onSome: (bytes) => Buffer.from(bytes).toString() })),
+      Effect.catchTag("FileTooLarge", () => Effect.succeed(undefined))
+    )
+
   const look = Effect.fnUntraced(
     function*(place: string): Effect.fn.Return<Sight, StorageIoFailed | StorageInsecure> {
       const number = Math.max(0, ...yield* numbersIn(place))
-      if (number === 0) return { number, text: "" }
-      const bytes = yield* files.read(fileOf(place, number), maximumBytes).pipe(
-        Effect.catchTag("FileTooLarge", () => Effect.succeedNone)
-      )
-      return {
-        number,
-        text: Option.match(bytes, { onNone: () => "", onSome: (bytes) => Buffer.from(bytes).toString() })
-      }
+      return { number, text: number === 0 ? "" : yield* textOf(place, number) }
     }
   )
 
@@ -118,7 +121,12 @@ export const makeFileLocks = (files: PrivateFiles, folder: string, processes: Pr
       return false
     }
     for (const lower of numbers.filter((other) => other < number)) {
-      yield* Effect.ignore(files.remove(fileOf(place, lower)))
+      yield* Effect.ignore(
+        Effect.flatMap(
+          textOf(place, lower),
+          (text) => isLock(text) ? files.remove(fileOf(place, lower)) : Effect.void
+        )
+      )
     }
     if (number % tidyEvery === 0) yield* files.removeAbandoned(place)
     return true
@@ -144,8 +152,8 @@ export const makeFileLocks = (files: PrivateFiles, folder: string, processes: Pr
   ): Effect.Effect<HeldLock, StorageIoFailed | StorageInsecure, Scope.Scope> =>
     Effect.uninterruptibleMask(Effect.fnUntraced(function*(restore) {
       const place = files.fileIn(folder, name)
-      yield* files.ensureFolder(folder)
-      yield* files.ensureOwnFolder(place)
+      const ensurePlace = Effect.andThen(files.ensureFolder(folder), files.ensureOwnFolder(place))
+      yield* ensurePlace
       let pause = firstPauseMillis
       let last = yield* look(place)
       let watchedMillis = 0
@@ -154,6 +162,8 @@ export const makeFileLocks = (files: PrivateFiles, folder: string, processes: Pr
         const mayTake = isFree(last) ||
           watchedMillis >= (Option.isNone(holder) ? unwrittenMillis : leaseMillis) ||
           (Option.isSome(holder) && (yield* processes.isGone(holder.value)))
+        // somebody may have removed all locks while it waited
+        if (mayTake && last.number === 0) yield* ensurePlace
         if (mayTake && (yield* take(place, last.number + 1))) break
         const before = yield* Clock.currentTimeMillis
         yield* restore(Effect.sleep(Duration.millis(pause * (yield* Random.nextBetween(0.5, 1)))))

@@ -79,6 +79,9 @@ export const makeIndexFile = (files: PrivateFiles, file: string, credentials: Cr
     yield* files.write(file, Buffer.from(encodeIndex({ members: index.members, entries }, now)), check)
   })
 
+  /** Whether there is an entry of this id, though there may be no file. */
+  const has = (id: string) => read.pipe(Effect.map(({ entries }) => entries.has(id)), Effect.orElseSucceed(() => false))
+
   /** The ids of all files. One that neither it nor the index tells is listed by its name. */
   const ids = Effect.gen(function*() {
     const identified = yield* identify(yield* credentials.names)
@@ -91,5 +94,5 @@ export const makeIndexFile = (files: PrivateFiles, file: string, credentials: Cr
     return Array.from(new Set(all))
   })
 
-  return { update, ids } as const
+  return { update, has, ids } as const
 }

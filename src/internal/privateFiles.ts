@@ -19,7 +19,8 @@ import { cleanText } from "./foreignText.ts"
 export class FileTooLarge extends Data.TaggedError("FileTooLarge") {}
 
 const groupAndOthersMayWrite = 0o022
-const recentMillis = 2_000
+/** Long enough for a slow reader, and for a file server whose clock is some seconds off. */
+const recentMillis = 60_000
 const rereadAfter = "20 millis"
 const rereads = 3
 const abandonedMillis = 60 * 60 * 1_000
@@ -71,20 +72,29 @@ export const makePrivateFiles = Effect.gen(function*() {
   ): Effect.fn.Return<Option.Option<Uint8Array>, StorageIoFailed | StorageInsecure | FileTooLarge> {
     const info = yield* optional(fs.lstat(file)).pipe(Effect.mapError(failed(file)))
     if (Option.isNone(info)) return Option.none()
-    const { size, type } = info.value
+    const { type } = info.value
     if (type === "SymbolicLink") return yield* isLink(file)
     if (type !== "File") {
       return yield* new StorageIoFailed({ location: cleanText(file), detail: `is a ${type.toLowerCase()}, not a file` })
     }
-    const length = Number(ByteSize.toBigInt(size))
-    if (length > limit) return yield* new FileTooLarge()
-    return yield* optional(readBytes(file, length)).pipe(Effect.mapError(failed(file)))
+    return yield* readBytes(file, limit).pipe(
+      Effect.asSome,
+      Effect.catchTag(
+        "PlatformError",
+        (error) => isNotFound(error) ? Effect.succeedNone : Effect.fail(failed(file)(error))
+      )
+    )
   })
 
-  /** As many bytes as the file was seen to have: a writer in place is noticed by its token, which then is not whole. */
+  /**
+   * As many bytes as the file has when it is opened: another may have taken its place since it was looked at, and a writer in
+   * place is noticed by its token, which then is not whole.
+   */
   const readBytes = Effect.fnUntraced(
-    function*(file: string, length: number) {
+    function*(file: string, limit: number) {
       const handle = yield* open(file, "r")
+      const length = Number(ByteSize.toBigInt((yield* handle.stat).size))
+      if (length > limit) return yield* new FileTooLarge()
       const parts: Array<Uint8Array> = []
       for (let missing = length; missing > 0;) {
         const part = yield* handle.readAlloc(missing)
@@ -248,19 +258,22 @@ export const makePrivateFiles = Effect.gen(function*() {
     yield* ensureFolder(folder)
   })
 
+  const removeIfAbandoned = Effect.fnUntraced(function*(file: string) {
+    const { mtime, type } = yield* fs.lstat(file)
+    const now = yield* Clock.currentTimeMillis
+    if (type !== "File" || !Option.exists(mtime, (mtime) => now - mtime.getTime() > abandonedMillis)) return
+    yield* fs.remove(file)
+  })
+
   /** Removes what writers left that died an hour ago or earlier. That some cannot be removed is nobody's failure. */
-  const removeAbandoned = Effect.fnUntraced(
-    function*(folder: string) {
-      const now = yield* Clock.currentTimeMillis
-      for (const name of yield* fs.readDirectory(folder)) {
-        if (!temporaryName.test(name)) continue
-        const file = path.join(folder, name)
-        const { mtime } = yield* fs.lstat(file)
-        if (Option.exists(mtime, (mtime) => now - mtime.getTime() > abandonedMillis)) yield* fs.remove(file)
-      }
-    },
-    (effect) => Effect.ignore(effect)
-  )
+  const removeAbandoned = (folder: string): Effect.Effect<void> =>
+    fs.readDirectory(folder).pipe(
+      Effect.map((names) => names.filter((name) => temporaryName.test(name))),
+      Effect.flatMap(Effect.forEach((name) => Effect.ignore(removeIfAbandoned(path.join(folder, name))), {
+        discard: true
+      })),
+      Effect.ignore
+    )
 
   /** A file's identity on disk: changes with every replacement, and with every write in place that takes a moment. */
   const fingerprint = (file: string): Effect.Effect<Option.Option<string>> =>

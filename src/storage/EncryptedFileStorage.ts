@@ -6,6 +6,7 @@
  */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
 import type * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -114,6 +115,15 @@ interface SaveOptions {
   readonly state?: CredentialState | undefined
 }
 
+/** How far a save came before its lock was lost, when it begins anew. */
+interface Progress {
+  /** What its count took the place of, and the file as it was then. */
+  counted: { readonly state: CredentialState; readonly file: Option.Option<string> } | undefined
+  isSaved: boolean
+}
+
+const notBegun = (): Progress => ({ counted: undefined, isSaved: false })
+
 /** A renewal takes as long as a request: its lock is looked for again at the latest after this. */
 const renewalPauseMillis = 250
 
@@ -125,7 +135,8 @@ const make = Effect.fnUntraced(function*<E, R>(
 ) {
   const path = yield* Path.Path
   const tenantId = yield* CurrentTenant
-  const directory = tenantDirectory(path, path.resolve(chosenDirectory ?? (yield* defaultDirectory)), tenantId)
+  const common = path.resolve(chosenDirectory ?? (yield* defaultDirectory))
+  const directory = tenantDirectory(path, common, tenantId)
   const keys = yield* chosenKeys
   const files = yield* makePrivateFiles
   const folders = {
@@ -177,19 +188,21 @@ const make = Effect.fnUntraced(function*<E, R>(
   ))
 
   const ensureFolders = Effect.gen(function*() {
-    for (const folder of [directory, ...Object.values(folders)]) yield* files.ensureFolder(folder)
+    for (const folder of new Set([common, directory, ...Object.values(folders)])) yield* files.ensureFolder(folder)
     yield* removeAbandoned
   })
 
-  const canRead = (folder: string) =>
-    Effect.flatMap(
-      files.checkFolder(directory),
-      (exists) => exists ? files.checkFolder(folder) : Effect.succeed(false)
-    )
+  /** Whether these folders, each in the one before, are there. A tenant's could be exchanged in a common one that others can write. */
+  const areThere = Effect.fnUntraced(function*(...inside: ReadonlyArray<string>) {
+    for (const folder of new Set([common, directory, ...inside])) {
+      if (!(yield* files.checkFolder(folder))) return false
+    }
+    return true
+  })
 
   const locate = Effect.fnUntraced(function*(id: string) {
     yield* checkCredentialId(id)
-    return (yield* canRead(folders.credentials)) ? yield* credentials.locate(id) : absent
+    return (yield* areThere(folders.credentials)) ? yield* credentials.locate(id) : absent
   })
 
   const cannotOpen = (id: string, located: { readonly name: string; readonly detail: string }) =>
@@ -249,12 +262,20 @@ const make = Effect.fnUntraced(function*<E, R>(
     credential: Credential,
     inUse: NamesInUse,
     options: SaveOptions,
+    progress: Progress,
     lock: HeldLock
   ) {
+    if (progress.isSaved) return
     const { id } = credential
     const located = yield* locate(id)
     if (located._tag === "Unreadable") return yield* cannotOpen(id, located)
-    const before = yield* states.locate(id)
+    const file = located._tag === "Found" ? yield* credentials.fingerprint(located.name) : Option.none()
+    const found = yield* states.locate(id)
+    const { counted } = progress
+    // its own count is not that of another who was faster
+    const isOwnCount = counted !== undefined && found.state.generation === counted.state.generation + 1 &&
+      Equal.equals(file, counted.file)
+    const before = isOwnCount ? { ...found, state: counted.state } : found
     const { generation } = before.state
     const expected = options.expectedGeneration
     if (expected !== undefined && expected !== generation) {
@@ -274,14 +295,41 @@ const make = Effect.fnUntraced(function*<E, R>(
       inUse,
       lock
     )
+    progress.counted = { state: before.state, file }
     yield* credentials.write(name, document.success, lock.check).pipe(
       // a count of what was not saved would make later saves pass for outdated
       Effect.tapError(() => Effect.ignore(states.write(stateName, id, before.state, lock.check)))
     )
     // Hive may have come to write the plain name since: two files of one credential would outlive one another
     if (name !== escapedName(id)) yield* credentials.remove(escapedName(id))
+    progress.isSaved = true
     indexed.set(id, credential.type)
     yield* publish({ _tag: "Saved", id })
+  })
+
+  /** Removes an entry and forgets its state; false when there was no entry. */
+  const drop = Effect.fnUntraced(function*(id: string, { check }: HeldLock) {
+    const located = yield* locate(id)
+    const isOwn = located._tag === "Found" ||
+      (located._tag === "Unreadable" && (yield* index.ids).includes(id))
+    const { name, state } = (yield* areThere(folders.state))
+      ? yield* states.locate(id)
+      : { name: undefined, state: CredentialState.initial }
+    // first the count: nobody who knew the entry can save over its deletion
+    if (name !== undefined) {
+      yield* state.generation === 0 ? states.remove(name) : states.write(name, id, stateOfDelete(state), check)
+    }
+    if (!isOwn) return false
+    yield* Effect.gen(function*() {
+      yield* check
+      // first the older one, which would be read again
+      if (located.name !== escapedName(id)) yield* credentials.remove(escapedName(id))
+      yield* credentials.remove(located.name)
+    }).pipe(
+      Effect.tapError(() => name === undefined ? Effect.void : Effect.ignore(states.write(name, id, state, check)))
+    )
+    yield* publish({ _tag: "Deleted", id })
+    return true
   })
 
   // the storage ---------------------------------------------------------------------------------------------------------
@@ -307,8 +355,9 @@ const make = Effect.fnUntraced(function*<E, R>(
         yield* checkCredentialId(id)
         yield* ensureFolders
         const inUse = yield* namesInUse
+        const progress = notBegun()
         yield* inTurn((lock) =>
-          writingEntry(id)(Effect.andThen(put(credential, inUse, options ?? {}, lock), updateIndex(lock)))
+          writingEntry(id)(Effect.andThen(put(credential, inUse, options ?? {}, progress, lock), updateIndex(lock)))
         )
       },
       (effect, { id }) => inOperation("save", id)(telling(effect))
@@ -324,8 +373,9 @@ const make = Effect.fnUntraced(function*<E, R>(
         let timeout: LockTimeout | undefined
         yield* Effect.forEach(
           latest.values(),
-          (credential) =>
-            checkCredentialId(credential.id).pipe(
+          (credential) => {
+            const progress = notBegun()
+            return checkCredentialId(credential.id).pipe(
               Effect.andThen(() =>
                 timeout !== undefined ? Effect.fail(timeout) : inTurn((lock) =>
                   writingEntry(credential.id)(put(
@@ -335,6 +385,7 @@ const make = Effect.fnUntraced(function*<E, R>(
                       expectedGeneration: options?.expectedGenerations?.get(credential.id),
                       state: options?.state
                     },
+                    progress,
                     lock
                   ))
                 )
@@ -347,7 +398,8 @@ const make = Effect.fnUntraced(function*<E, R>(
               ),
               inOperation("save", credential.id),
               Effect.catch((failure) => Effect.sync(() => failures.set(credential.id, failure)))
-            ),
+            )
+          },
           { concurrency: 8, discard: true }
         ).pipe(Effect.onInterrupt(() => Effect.ignore(inTurn(updateIndex))))
         if (indexed.size > 0) yield* inTurn(updateIndex)
@@ -358,35 +410,24 @@ const make = Effect.fnUntraced(function*<E, R>(
     delete: Effect.fn("EncryptedFileStorage.delete")(
       function*(id) {
         yield* checkCredentialId(id)
-        if (!(yield* files.checkFolder(directory))) return false
+        if (!(yield* areThere())) return false
+        let isRemoved = false
         return yield* inTurn((lock) =>
           writingEntry(id)(Effect.gen(function*() {
-            const located = yield* locate(id)
-            const isOwn = located._tag === "Found" ||
-              (located._tag === "Unreadable" && (yield* index.ids).includes(id))
-            if (isOwn) {
-              yield* lock.check
-              yield* credentials.remove(located.name)
-              if (located.name !== escapedName(id)) yield* credentials.remove(escapedName(id))
-            }
-            if (yield* canRead(folders.state)) {
-              const { name, state } = yield* states.locate(id)
-              if (name !== undefined && state.generation === 0) yield* states.remove(name)
-              else if (name !== undefined) yield* states.write(name, id, stateOfDelete(state), lock.check)
-            }
-            if (!isOwn) return false
+            isRemoved ||= yield* drop(id, lock)
+            // one that was removed before the index could be written is in it still
+            if (!isRemoved && !(yield* index.has(id))) return false
             indexed.set(id, undefined)
-            yield* publish({ _tag: "Deleted", id })
             yield* files.ensureFolder(folders.metadata)
             yield* updateIndex(lock)
-            return true
+            return isRemoved
           }))
         )
       },
       (effect, id) => inOperation("delete", id)(telling(effect))
     ),
     list: Effect.gen(function*() {
-      return (yield* canRead(folders.credentials)) ? yield* index.ids : []
+      return (yield* areThere(folders.credentials)) ? yield* index.ids : []
     }).pipe(inOperation("list"), Effect.withSpan("EncryptedFileStorage.list")),
     exists: Effect.fn("EncryptedFileStorage.exists")(
       function*(id) {
@@ -397,7 +438,7 @@ const make = Effect.fnUntraced(function*<E, R>(
     loadState: Effect.fn("EncryptedFileStorage.loadState")(
       function*(id) {
         yield* checkCredentialId(id)
-        return (yield* canRead(folders.state)) ? (yield* states.locate(id)).state : CredentialState.initial
+        return (yield* areThere(folders.state)) ? (yield* states.locate(id)).state : CredentialState.initial
       },
       (effect, id) => inOperation("loadState", id)(effect)
     ),

@@ -218,21 +218,55 @@ describe("fileLocks", () => {
       yield* (yield* enter(locks)).leave
     }))
 
-  it.effect.each([
-    ["empty", ""],
-    ["no JSON", "held 0000000001\nnonsense\n"],
-    ["of 100 MB", undefined]
-  ])("a file in the place of a lock that is %s is waited out", ([, text]) =>
+  it.effect.each(
+    [
+      ["empty", "", ["4"]],
+      ["no JSON", "held 0000000001\nnonsense\n", ["4"]],
+      ["of 100 MB", undefined, ["3", "4"]],
+      ["somebody's notes", "mine", ["3", "4"]]
+    ] as const
+  )(
+    "a file in the place of a lock that is %s is waited out, and left if it is no lock",
+    ([, text, left]) =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        const place = path.join(directory, "lock")
+        fs.mkdirSync(place, { mode: 0o700 })
+        fs.writeFileSync(path.join(place, "3"), text ?? "")
+        if (text === undefined) fs.truncateSync(path.join(place, "3"), 100_000_000)
+        fs.writeFileSync(path.join(place, "notes.txt"), "mine")
+        const coming = yield* Effect.forkChild(enter(yield* new Host("a").locksIn(directory)), {
+          startImmediately: true
+        })
+        yield* (yield* arrival(coming)).leave
+        assert.sameMembers(fs.readdirSync(place), [...left, "notes.txt"])
+      })
+  )
+
+  it.effect("a file of somebody else's below the number of a lock is left", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
       const place = path.join(directory, "lock")
       fs.mkdirSync(place, { mode: 0o700 })
-      fs.writeFileSync(path.join(place, "3"), text ?? "")
-      if (text === undefined) fs.truncateSync(path.join(place, "3"), 100_000_000)
-      fs.writeFileSync(path.join(place, "notes.txt"), "mine")
-      const coming = yield* Effect.forkChild(enter(yield* new Host("a").locksIn(directory)), { startImmediately: true })
-      yield* (yield* arrival(coming)).leave
-      assert.sameMembers(fs.readdirSync(place), ["4", "notes.txt"])
+      fs.writeFileSync(path.join(place, "1"), "mine")
+      fs.writeFileSync(path.join(place, "2"), "free 0000000000\n")
+      fs.writeFileSync(path.join(place, "3"), "free 0000000000\n")
+      yield* (yield* enter(yield* new Host("a").locksIn(directory))).leave
+      assert.sameMembers(fs.readdirSync(place), ["1", "4"])
+    }))
+
+  it.effect("where all locks are removed while somebody waits it makes its lock anew", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryDirectory
+      const folder = path.join(directory, "locks")
+      const holder = yield* enter(yield* new Host("a").locksIn(folder))
+      const coming = yield* Effect.forkChild(enter(yield* new Host("b").locksIn(folder)), { startImmediately: true })
+      yield* pass(1_000)
+      fs.rmSync(folder, { recursive: true })
+      const next = yield* arrival(coming)
+      yield* next.check
+      yield* next.leave
+      yield* holder.leave
     }))
 
   it.effect.each(["lock", "lock/1"])(

@@ -19,6 +19,7 @@ import { Credential } from "../../src/Credential.ts"
 import { CredentialState, CredentialStorage } from "../../src/CredentialStorage.ts"
 import { Fernet } from "../../src/Fernet.ts"
 import { CurrentProcess } from "../../src/internal/currentProcess.ts"
+import { CurrentTenant } from "../../src/internal/currentTenant.ts"
 import { escapedName } from "../../src/internal/entryName.ts"
 import { EncryptedFileStorage } from "../../src/storage/EncryptedFileStorage.ts"
 import { confusableIds, suite } from "./StorageContract.ts"
@@ -556,6 +557,61 @@ describe("EncryptedFileStorage", () => {
           assert.strictEqual((yield* Effect.flip(storage.load("x")))._tag, "CredentialDecryptionFailed")
         }))
       }))
+
+    it.effect.each(["credentials/x.enc", "metadata/index.json"])(
+      "%s that is replaced by a longer one between looking and opening is read whole, however long that took",
+      (name) =>
+        Effect.gen(function*() {
+          const directory = yield* temporaryDirectory
+          const file = path.join(directory, name)
+          const longer = inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+            yield* storage.saveMany([apiKey("x", "longer".repeat(100)), apiKey("y"), apiKey("z")])
+            if (name !== "metadata/index.json") return
+            fs.writeFileSync(file, JSON.stringify({ ...readIndex(directory), hive_note: "kept" }))
+          }))
+          yield* inDirectory(directory)((storage) => storage.save(apiKey("x")))
+          const before = fs.readFileSync(file)
+          yield* longer
+          const after = fs.readFileSync(file)
+          fs.writeFileSync(file, before)
+          let isReplaced = false
+          yield* withFileSystem(directory, (base) => ({
+            open: (opened, options) => {
+              if (!isReplaced && opened === file) {
+                isReplaced = true
+                fs.writeFileSync(`${file}.new`, after)
+                age(`${file}.new`)
+                fs.renameSync(`${file}.new`, file)
+              }
+              return base.open(opened, options)
+            }
+          }))(Effect.fnUntraced(function*(storage) {
+            if (name === "metadata/index.json") {
+              yield* storage.save(apiKey("z"))
+              assert.strictEqual(readIndex(directory).hive_note, "kept")
+            } else assert.strictEqual(valueOf(yield* storage.load("x")), "longer".repeat(100))
+          }))
+          assert.isTrue(isReplaced)
+        })
+    )
+
+    it.live("a file torn by a writer in place on a server whose clock is 5 s behind is read again", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          yield* storage.save(apiKey("x"))
+          const file = enc(directory, "x")
+          const good = fs.readFileSync(file)
+          const now = DateTime.toEpochMillis(yield* DateTime.now) / 1000
+          fs.writeFileSync(file, good.subarray(0, good.length / 2))
+          fs.utimesSync(file, now - 5, now - 5)
+          const reader = yield* storage.load("x").pipe(Effect.forkChild({ startImmediately: true }))
+          yield* Effect.sleep("15 millis")
+          fs.writeFileSync(file, good)
+          fs.utimesSync(file, now - 5, now - 5)
+          assert.strictEqual(valueOf(yield* Fiber.join(reader)), secret)
+        }))
+      }))
   })
 
   describe("what is not a private file", () => {
@@ -696,6 +752,27 @@ describe("EncryptedFileStorage", () => {
         }))
     )
 
+    it.effect("the directory that tenants have in common is refused while others can write it", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        const asTenant = <A, E>(use: (storage: CredentialStorage["Service"]) => Effect.Effect<A, E>) =>
+          Effect.provideService(inDirectory(directory)(use), CurrentTenant, "acme")
+        yield* asTenant((storage) => storage.save(apiKey("x")))
+        fs.chmodSync(directory, 0o777)
+        yield* asTenant(Effect.fnUntraced(function*(storage) {
+          for (
+            const refused of [
+              Effect.asVoid(storage.load("x")),
+              Effect.asVoid(storage.delete("x")),
+              Effect.asVoid(storage.loadState("x")),
+              storage.save(apiKey("x"))
+            ]
+          ) assert.include((yield* Effect.flip(refused)).message, `chmod go-w '${directory}'`)
+        }))
+        fs.chmodSync(directory, 0o755)
+        assert.isTrue(yield* asTenant((storage) => storage.delete("x")))
+      }))
+
     it.effect("files that Hive left open to others are made private when rewritten", () =>
       run(Effect.fnUntraced(function*(directory, storage) {
         fs.chmodSync(enc(directory, "x"), 0o644)
@@ -805,6 +882,42 @@ describe("EncryptedFileStorage", () => {
         }))
       }))
 
+    it.effect("a delete that cannot remove the file leaves the entry as it was, with its state", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.save(apiKey("x", "old")))
+        const state = inDirectory(directory)((storage) => storage.loadState("x"))
+        const before = yield* state
+        yield* withFileSystem(directory, (base) => ({
+          remove: (file, options) =>
+            file.endsWith(".enc")
+              ? Effect.fail(systemError("EACCES", "permission denied", file))
+              : base.remove(file, options)
+        }))((storage) => Effect.flip(storage.delete("x")))
+        assert.deepStrictEqual(yield* state, before)
+        assert.strictEqual(valueOf(yield* inDirectory(directory)((storage) => storage.load("x"))), "old")
+      }))
+
+    it.effect.each(["state", "metadata"])(
+      "full while a delete writes to %s: the next one completes it",
+      (folder) =>
+        Effect.gen(function*() {
+          const directory = yield* temporaryDirectory
+          yield* inDirectory(directory)((storage) => storage.saveMany([apiKey("x"), apiKey("y")]))
+          const error = yield* withFileSystem(directory, (base) => ({
+            open: (file, options) =>
+              options?.flag === "wx" && path.dirname(file) === path.join(directory, folder)
+                ? Effect.fail(systemError("ENOSPC", "no space left on device", file))
+                : base.open(file, options)
+          }))((storage) => Effect.flip(storage.delete("x")))
+          assert.include(error.message, "ENOSPC")
+          const remains = fs.existsSync(enc(directory, "x"))
+          assert.strictEqual(yield* inDirectory(directory)((storage) => storage.delete("x")), remains)
+          assert.deepStrictEqual(filesIn(path.join(directory, "credentials")), ["y.enc"])
+          assert.deepStrictEqual(Object.keys(readIndex(directory).credentials), ["y"])
+        })
+    )
+
     it.effect("an error of the system on reading is typed, cleaned and names the place", () =>
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory
@@ -880,6 +993,43 @@ describe("EncryptedFileStorage", () => {
         }).pipe(Effect.provide(NodeFiles))
     )
 
+    it.effect("a delete that dies at any step: no older credential comes back, and no late writer saves over it", () =>
+      Effect.gen(function*() {
+        let steps = 0
+        for (let last = 0; last <= steps; last++) {
+          const directory = yield* temporaryDirectory
+          const other = yield* temporaryDirectory
+          yield* inDirectory(directory)((storage) => storage.saveMany([apiKey("a/b"), apiKey("a_b", "older")]))
+          yield* inDirectory(directory)((storage) => storage.delete("a/b"))
+          // Hive writes under the plain name, beside the escaped one
+          yield* inDirectory(other)((storage) => storage.save(apiKey("a_b", "newer")))
+          fs.copyFileSync(enc(other, "a_b"), enc(directory, "a_b"))
+          const { generation } = yield* inDirectory(directory)((storage) => storage.loadState("a_b"))
+          let step = 0
+          const guard = <A, E, R>(file: string, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+            file.includes("locks")
+              ? effect
+              : Effect.suspend(() => step++ < last ? effect : Effect.die("killed"))
+          yield* Effect.exit(
+            withFileSystem(directory, (base) => ({
+              rename: (from, to) => guard(to, base.rename(from, to)),
+              remove: (file, options) => guard(file, base.remove(file, options)),
+              open: (file, options) =>
+                options?.flag === "wx" ? guard(file, base.open(file, options)) : base.open(file, options)
+            }))((storage) => storage.delete("a_b"))
+          )
+          steps = Math.max(steps, step)
+          const left = valueOf(yield* inDirectory(directory)((storage) => storage.load("a_b")))
+          assert.include(["newer", undefined], left)
+          if (left !== undefined) continue
+          const late = inDirectory(directory)((storage) =>
+            storage.save(apiKey("a_b", "late"), { expectedGeneration: generation })
+          )
+          assert.strictEqual((yield* Effect.flip(late))._tag, "GenerationConflict")
+        }
+        assert.isAbove(steps, 5)
+      }))
+
     it.live("an interrupted save leaves the old or the new credential, an index that knows it, and nothing beside", () =>
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory
@@ -942,6 +1092,24 @@ describe("EncryptedFileStorage", () => {
         assert.isTrue(fs.existsSync(foreign))
       }))
 
+    it.live("what looks like such a file and is not, or is gone meanwhile, keeps no other from being removed", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.save(apiKey("x")))
+        const folder = path.join(directory, "credentials")
+        const leftover = (digit: string) => path.join(folder, `.aden-${digit.repeat(32)}.tmp`)
+        fs.mkdirSync(leftover("0"))
+        for (const digit of "123456789") fs.writeFileSync(leftover(digit), "torn")
+        for (const digit of "0123456789") age(leftover(digit))
+        yield* withFileSystem(directory, (base) => ({
+          lstat: (file) => {
+            if (file === leftover("2")) fs.rmSync(file)
+            return base.lstat(file)
+          }
+        }))((storage) => storage.save(apiKey("x")))
+        assert.sameMembers(fs.readdirSync(folder), [path.basename(leftover("0")), "x.enc"])
+      }))
+
     it.effect("two layers over one directory in one process do not lose one another's saves", () =>
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory
@@ -960,6 +1128,92 @@ describe("EncryptedFileStorage", () => {
           assert.strictEqual((yield* storage.loadState("shared")).generation, 50)
         }))
       }))
+  })
+
+  describe("a process that was suspended while it wrote, and another took the lock over and gave it back", () => {
+    const takeOver = (directory: string) => {
+      const place = path.join(directory, "locks", "writing")
+      const number = Math.max(...fs.readdirSync(place).map(Number))
+      fs.writeFileSync(path.join(place, String(number + 1)), "free 0000000000\n", { mode: 0o600 })
+      fs.rmSync(path.join(place, String(number)))
+    }
+    /** A storage whose process is suspended once, before it makes a new file in this folder, or it takes the place of the old. */
+    const suspended = (
+      directory: string,
+      before: "open" | "rename",
+      folder: string,
+      meanwhile: Effect.Effect<unknown> = Effect.void
+    ) => {
+      let isOver = false
+      const suspend = (step: string, file: string) =>
+        Effect.suspend(() => {
+          if (isOver || step !== before || path.dirname(file) !== path.join(directory, folder)) return Effect.void
+          isOver = true
+          takeOver(directory)
+          return meanwhile
+        })
+      return withFileSystem(directory, (base) => ({
+        open: (file, options) =>
+          Effect.andThen(options?.flag === "wx" ? suspend("open", file) : Effect.void, base.open(file, options)),
+        rename: (from, to) => Effect.andThen(suspend("rename", to), base.rename(from, to))
+      }))
+    }
+
+    it.live.each(["state", "credentials", "metadata"])(
+      "before it wrote to %s: its save goes through, counted once, though it expected a generation",
+      (folder) =>
+        Effect.gen(function*() {
+          const directory = yield* temporaryDirectory
+          yield* inDirectory(directory)((storage) => storage.save(apiKey("x", "old")))
+          yield* suspended(directory, "open", folder)((storage) =>
+            storage.save(apiKey("x", "new"), { expectedGeneration: 1 })
+          )
+          yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+            assert.strictEqual(valueOf(yield* storage.load("x")), "new")
+            assert.strictEqual((yield* storage.loadState("x")).generation, 2)
+          }))
+          assert.property(readIndex(directory).credentials, "x")
+        })
+    )
+
+    it.live("saveMany goes on as well", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.save(apiKey("x", "old")))
+        const failures = yield* suspended(directory, "open", "credentials")((storage) =>
+          storage.saveMany([apiKey("x", "new")], { expectedGenerations: new Map([["x", 1]]) })
+        )
+        assert.strictEqual(failures.size, 0)
+        assert.strictEqual(valueOf(yield* inDirectory(directory)((storage) => storage.load("x"))), "new")
+      }))
+
+    it.live("what the other one saved under the same count is not taken for its own", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.save(apiKey("x", "old")))
+        const other = inDirectory(directory)((storage) => storage.save(apiKey("x", "theirs"))).pipe(
+          Effect.provideService(
+            CurrentProcess,
+            Effect.succeed({ self: { host: "other" }, isGone: () => Effect.succeed(false) })
+          )
+        )
+        const error = yield* suspended(directory, "rename", "state", Effect.orDie(other))((storage) =>
+          Effect.flip(storage.save(apiKey("x", "late"), { expectedGeneration: 1 }))
+        )
+        assert.strictEqual(error._tag, "GenerationConflict")
+        assert.strictEqual(valueOf(yield* inDirectory(directory)((storage) => storage.load("x"))), "theirs")
+      }))
+
+    it.live.each(["state", "metadata"])(
+      "before it wrote to %s: its delete answers that there was an entry, and the index follows",
+      (folder) =>
+        Effect.gen(function*() {
+          const directory = yield* temporaryDirectory
+          yield* inDirectory(directory)((storage) => storage.saveMany([apiKey("x"), apiKey("y")]))
+          assert.isTrue(yield* suspended(directory, "open", folder)((storage) => storage.delete("x")))
+          assert.deepStrictEqual(Object.keys(readIndex(directory).credentials), ["y"])
+        })
+    )
   })
 
   describe("the index", () => {

@@ -308,13 +308,14 @@ const make = Effect.fnUntraced(function*<E, R>(
   })
 
   /** Removes an entry and forgets its state; false when there was no entry. */
-  const drop = Effect.fnUntraced(function*(id: string, { check }: HeldLock) {
+  const drop = Effect.fnUntraced(function*(id: string, { check }: HeldLock, expected: number | undefined) {
     const located = yield* locate(id)
     const isOwn = located._tag === "Found" ||
       (located._tag === "Unreadable" && (yield* index.ids).includes(id))
     const { name, state } = (yield* areThere(folders.state))
       ? yield* states.locate(id)
       : { name: undefined, state: CredentialState.initial }
+    if (expected !== undefined && expected !== state.generation) return false
     // first the count: nobody who knew the entry can save over its deletion
     if (name !== undefined) {
       yield* state.generation === 0 ? states.remove(name) : states.write(name, id, stateOfDelete(state), check)
@@ -408,13 +409,13 @@ const make = Effect.fnUntraced(function*<E, R>(
       (effect) => inOperation("saveMany")(telling(effect))
     ),
     delete: Effect.fn("EncryptedFileStorage.delete")(
-      function*(id) {
+      function*(id, options) {
         yield* checkCredentialId(id)
         if (!(yield* areThere())) return false
         let isRemoved = false
         return yield* inTurn((lock) =>
           writingEntry(id)(Effect.gen(function*() {
-            isRemoved ||= yield* drop(id, lock)
+            isRemoved ||= yield* drop(id, lock, options?.expectedGeneration)
             // one that was removed before the index could be written is in it still
             if (!isRemoved && !(yield* index.has(id))) return false
             indexed.set(id, undefined)

@@ -30,7 +30,8 @@ export type CredentialEvent =
  * Why a synchronisation left an integration out:
  *
  * - `ReauthRequired`: a person has to authorize it again, at `reauthorizationUrl` where Aden named one.
- * - `OwnedElsewhere`: a credential of this id is stored that this provider did not write.
+ * - `OwnedElsewhere`: a credential of this id is stored that this provider did not write, or the program changed it while Aden
+ *   was asked.
  * - `NotFound`: Aden lists it and does not have it.
  * - `Malformed`: the item of the list cannot be read; `detail` says why.
  *

@@ -35,6 +35,6 @@ export const storeAlone = CredentialStore.layer().pipe(
 /** The store by the rules of the Aden provider, for commands that ask nobody: nothing of Aden's needs to be set for them. */
 export const storeOffline = CredentialStore.layer().pipe(
   Layer.provide(AdenSyncProvider.layer()),
-  Layer.provide(AdenClient.layerTest({ clockOffset: Effect.succeed(0) })),
+  Layer.provide(AdenClient.layerTest({})),
   Layer.provide(storage)
 )

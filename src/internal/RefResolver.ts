@@ -148,9 +148,7 @@ export class RefResolver {
   ): Effect.fn.Return<CredentialEntry, AdenRequestFailure | CredentialNotFound | AmbiguousCredential> {
     if (ref === "" || this.#table.providers.length === 0) return yield* new CredentialNotFound({ ref })
     const now = yield* Clock.currentTimeMillis
-    const remembered = this.#listing !== undefined && isWithin(this.#listTtl, this.#listing.at, now)
-      ? this.#listing
-      : undefined
+    const remembered = this.#remembered(now)
     let found = resolveListed(ref, remembered?.accounts ?? [])
     if (found._tag === "Missing" && (remembered === undefined || now >= remembered.missingUntil)) {
       found = resolveListed(ref, yield* this.list)
@@ -169,13 +167,14 @@ export class RefResolver {
 
   /** What was listed lately, or is now. */
   get #recentList(): Effect.Effect<ReadonlyArray<ListedAccount>, AdenRequestFailure> {
-    return Effect.flatMap(
-      Clock.currentTimeMillis,
-      (now) =>
-        this.#listing !== undefined && isWithin(this.#listTtl, this.#listing.at, now)
-          ? Effect.succeed(this.#listing.accounts)
-          : this.list
-    )
+    return Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      const remembered = this.#remembered(now)
+      return remembered === undefined ? this.list : Effect.succeed(remembered.accounts)
+    })
+  }
+
+  #remembered(now: number): Listing | undefined {
+    return this.#listing !== undefined && isWithin(this.#listTtl, this.#listing.at, now) ? this.#listing : undefined
   }
 
   /** Asks every provider for its list now, once for all who ask meanwhile; never before a rate limit on it has ended. */

@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import { CredentialStore } from "../../CredentialStore.ts"
 import type { CredentialExplanation } from "../../CredentialStore.ts"
 import { printable } from "../../internal/foreignText.ts"
+import { durationText, expiryText, timeText } from "../../internal/timeText.ts"
 import type { Style } from "../CommandOutput.ts"
 import { expiryOf, ExplainDocument } from "../documents.ts"
 import { reportingFailures } from "../failureReport.ts"
@@ -11,7 +12,6 @@ import { storeOffline } from "../layers.ts"
 import { ref } from "../refArgument.ts"
 import { answer } from "../rootCommand.ts"
 import { paintStatus } from "../table.ts"
-import { durationText, expiryText, timeText } from "../timeText.ts"
 
 export const explainCommand = Command.make(
   "explain",

@@ -2,10 +2,10 @@ import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
 import { AdenClient } from "../../AdenClient.ts"
 import { printable } from "../../internal/foreignText.ts"
+import { latencyText } from "../../internal/timeText.ts"
 import { HealthDocument } from "../documents.ts"
 import { reportingFailures } from "../failureReport.ts"
 import { answer } from "../rootCommand.ts"
-import { latencyText } from "../timeText.ts"
 
 export const healthCommand = Command.make(
   "health",

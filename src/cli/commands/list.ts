@@ -5,6 +5,7 @@ import * as Option from "effect/Option"
 import { CredentialStore } from "../../CredentialStore.ts"
 import type { CredentialSummary } from "../../CredentialStore.ts"
 import { formatTimestamp } from "../../internal/timestamp.ts"
+import { expiryText } from "../../internal/timeText.ts"
 import { CommandOutput } from "../CommandOutput.ts"
 import { expiryOf, ListDocument } from "../documents.ts"
 import { endWith, ExitStatus } from "../ExitStatus.ts"
@@ -13,7 +14,6 @@ import { storeAlone } from "../layers.ts"
 import { answer } from "../rootCommand.ts"
 import type { Column } from "../table.ts"
 import { paintStatus, table } from "../table.ts"
-import { expiryText } from "../timeText.ts"
 
 export const listCommand = Command.make(
   "list",

@@ -2,12 +2,12 @@ import * as Command from "effect/cli/Command"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import { CredentialStore } from "../../CredentialStore.ts"
+import { expirySentence } from "../../internal/timeText.ts"
 import { expiryOf, RefreshDocument } from "../documents.ts"
 import { reportingFailures } from "../failureReport.ts"
 import { storeWithAden } from "../layers.ts"
 import { ref } from "../refArgument.ts"
 import { answer } from "../rootCommand.ts"
-import { expirySentence } from "../timeText.ts"
 
 export const refreshCommand = Command.make(
   "refresh",

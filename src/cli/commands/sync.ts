@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type { SyncEvent, SyncSkipped } from "../../CredentialEvent.ts"
 import { CredentialStore } from "../../CredentialStore.ts"
+import { expirySentence } from "../../internal/timeText.ts"
 import type { OutputStream } from "../CommandOutput.ts"
 import { expiryOf, SyncDocument } from "../documents.ts"
 import { endWith, exitStatusOf, worstOf } from "../ExitStatus.ts"
@@ -13,7 +14,6 @@ import * as ProgressBar from "../ProgressBar.ts"
 import { answer } from "../rootCommand.ts"
 import type { Column } from "../table.ts"
 import { paintStatus, table } from "../table.ts"
-import { expirySentence } from "../timeText.ts"
 
 export const syncCommand = Command.make(
   "sync",

@@ -4,13 +4,13 @@ import * as Effect from "effect/Effect"
 import type { CredentialValidation } from "../../Credential.ts"
 import { CredentialStore } from "../../CredentialStore.ts"
 import { printable } from "../../internal/foreignText.ts"
+import { expirySentence } from "../../internal/timeText.ts"
 import { expiryOf, ValidateDocument } from "../documents.ts"
 import { endWith, ExitStatus } from "../ExitStatus.ts"
 import { complain, reportingFailures } from "../failureReport.ts"
 import { storeWithAden } from "../layers.ts"
 import { ref } from "../refArgument.ts"
 import { answer } from "../rootCommand.ts"
-import { expirySentence } from "../timeText.ts"
 
 export const validateCommand = Command.make(
   "validate",

@@ -1,5 +1,5 @@
 /**
- * Times and durations for people. Machines get ISO 8601 and ms, see documents.ts.
+ * Times and durations for people.
  */
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"

@@ -237,6 +237,7 @@ export const DoctorDocument = Schema.Struct({
  */
 export const EmulatorDocument = Schema.Struct({
   url: Schema.String,
+  consoleUrl: Schema.String,
   tenantId: Schema.String,
   apiKey: Schema.String,
   integrations: Schema.Array(Schema.Struct({ id: Schema.String, status: Schema.String }))

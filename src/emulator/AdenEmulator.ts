@@ -21,10 +21,12 @@ import { AdenApi } from "../AdenApi.ts"
 import type { AdenConfigError } from "../CredentialError.ts"
 import * as adenHandlers from "./adenHandlers.ts"
 import * as connectPage from "./connectPage.ts"
+import * as consolePage from "./consolePage.ts"
 import type { Answer, AnswerMiddleware, Fault } from "./Fault.ts"
 import * as FaultPlan from "./FaultPlan.ts"
 import * as IntegrationRegistry from "./IntegrationRegistry.ts"
 import * as LoopbackServer from "./LoopbackServer.ts"
+import * as Page from "./Page.ts"
 import * as RequestLog from "./RequestLog.ts"
 import * as UsageLedger from "./UsageLedger.ts"
 
@@ -91,7 +93,8 @@ export const defaultIntegrations: ReadonlyArray<IntegrationRegistry.IntegrationO
 
 /**
  * An Aden server in this process, on 127.0.0.1: integrations whose tokens expire and are refreshed, a connect flow behind
- * `reauthorization_url`, tenants, usage reports, and faults on demand. `GET /openapi.json` is its OpenAPI document.
+ * `reauthorization_url`, tenants, usage reports, and faults on demand. `GET /openapi.json` is its OpenAPI document;
+ * `consoleUrl` is a page on which a person sees and changes all this.
  *
  * Time is Effect's `Clock`, the `Date` header included. The members that name an integration or a tenant that does not
  * exist end in a defect that says which.
@@ -116,6 +119,8 @@ export const defaultIntegrations: ReadonlyArray<IntegrationRegistry.IntegrationO
 export class AdenEmulator extends Context.Service<AdenEmulator, {
   /** Where it listens, such as `http://127.0.0.1:4000`; the same after `stop` and `start`. */
   readonly url: string
+  /** The console, for a person with a browser: integrations, faults and the last requests. What it asks is not logged. */
+  readonly consoleUrl: string
   /** The first tenant's first API key. */
   readonly apiKey: Redacted.Redacted<string>
   /** The first tenant's id. */
@@ -200,6 +205,7 @@ const make = Effect.fnUntraced(function*(options: AdenEmulatorOptions) {
     connectPage.layer(registry, tenantId)
   ).pipe(
     Layer.provide(HttpRouter.middleware(observed).layer),
+    Layer.merge(consolePage.layer({ registry, faults, log, firstTenant: tenantId })),
     Layer.provide(NodeHttpServer.layerHttpServices)
   )
   const answer = yield* HttpRouter.toHttpEffect(routes).pipe(
@@ -229,6 +235,7 @@ const make = Effect.fnUntraced(function*(options: AdenEmulatorOptions) {
 
   return AdenEmulator.of({
     url: server.url,
+    consoleUrl: `${server.url}${Page.consolePath}`,
     apiKey: apiKeys[0] ?? defaultApiKey,
     tenantId,
     addIntegration: Effect.fn("AdenEmulator.addIntegration")(function*(added, of = {}) {

@@ -24,10 +24,12 @@ export interface FaultMatch {
   readonly times?: number | undefined
 }
 
-interface SetFault {
+/** A fault that is set, and how many requests it still meets. */
+export interface SetFault {
+  readonly number: number
   readonly fault: Fault
   readonly match: FaultMatch
-  left: number
+  readonly left: number
 }
 
 interface RequestFacts {
@@ -38,16 +40,20 @@ interface RequestFacts {
 
 export interface FaultPlan {
   readonly set: (fault: Fault, match: FaultMatch) => Effect.Effect<void>
+  /** The faults that are set, in the order in which they were. */
+  readonly list: Effect.Effect<ReadonlyArray<SetFault>>
+  /** Ends the fault of this number. Nothing where it has ended. */
+  readonly end: (number: number) => Effect.Effect<void>
   readonly clear: Effect.Effect<void>
   /** Puts the faults that the request meets around its answer; `onFault` is told of each that acts. */
   readonly play: (facts: RequestFacts, onFault: (fault: Fault) => void) => AnswerMiddleware
 }
 
-/** What a person meets in a browser is left alone unless it is named. */
-const aden: ReadonlyArray<EmulatorEndpoint> = ["list", "get", "refresh", "validate", "usage", "health"]
+/** What a fault meets where nothing is named: what a person meets in a browser is left alone. */
+export const endpointsOfAden = ["list", "get", "refresh", "validate", "usage", "health"] as const
 
 const meets = (match: FaultMatch, facts: RequestFacts): boolean => {
-  const endpoints = match.endpoint ?? aden
+  const endpoints: EmulatorEndpoint | ReadonlyArray<EmulatorEndpoint> = match.endpoint ?? endpointsOfAden
   return (typeof endpoints === "string" ? endpoints === facts.endpoint : endpoints.includes(facts.endpoint)) &&
     (match.integrationId === undefined || match.integrationId === facts.integrationId) &&
     (match.tenantId === undefined || match.tenantId === facts.tenantId)
@@ -55,12 +61,13 @@ const meets = (match: FaultMatch, facts: RequestFacts): boolean => {
 
 export const make: Effect.Effect<FaultPlan> = Effect.sync(() => {
   let plan: ReadonlyArray<SetFault> = []
+  let numbered = 0
 
   const take = (kind: Predicate.Predicate<Fault["_tag"]>, facts: RequestFacts): Fault | undefined => {
     const entry = plan.find((entry) => kind(entry.fault._tag) && meets(entry.match, facts))
     if (entry === undefined) return undefined
-    entry.left--
-    if (entry.left <= 0) plan = plan.filter((other) => other !== entry)
+    const left = entry.left - 1
+    plan = plan.flatMap((other) => other !== entry ? [other] : left <= 0 ? [] : [{ ...entry, left }])
     return entry.fault
   }
 
@@ -71,8 +78,13 @@ export const make: Effect.Effect<FaultPlan> = Effect.sync(() => {
           return Effect.die(new Error(`A fault answers with a status from 200 to 599, not ${fault.status}.`))
         }
         const left = match.times ?? Number.POSITIVE_INFINITY
-        if (left > 0) plan = [...plan, { fault, match, left }]
+        if (left > 0) plan = [...plan, { number: ++numbered, fault, match, left }]
         return Effect.void
+      }),
+    list: Effect.sync(() => plan),
+    end: (number) =>
+      Effect.sync(() => {
+        plan = plan.filter((entry) => entry.number !== number)
       }),
     clear: Effect.sync(() => {
       plan = []

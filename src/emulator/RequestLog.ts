@@ -7,7 +7,8 @@ import type { Fault } from "./Fault.ts"
 import { Recent, remembered } from "./Recent.ts"
 
 /**
- * Aden's six endpoints, the emulator's own two pages, and whatever else was asked for.
+ * Aden's six endpoints, the connect page, the OpenAPI document, and whatever else was asked for. What the console asks is not
+ * logged.
  *
  * @since 0.1.0
  * @category models

@@ -3,67 +3,79 @@
  */
 import * as Effect from "effect/Effect"
 import * as HttpRouter from "effect/http/HttpRouter"
-import { HttpServerRequest, ParsedSearchParams } from "effect/http/HttpServerRequest"
-import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import { ParsedSearchParams } from "effect/http/HttpServerRequest"
 import * as Option from "effect/Option"
+import { html } from "./Html.ts"
 import type { EmulatedIntegration, IntegrationRegistry } from "./IntegrationRegistry.ts"
+import * as Page from "./Page.ts"
 
 /** The page's path, for a router. */
 export const path = "/integrations/:integration_id/connect"
 
 /** The path of an integration's page; the tenant is named where it is not the first one. */
 export const connectPath = (integration: EmulatedIntegration, firstTenant: string): string =>
-  `/integrations/${encodeURIComponent(integration.id)}/connect` +
-  (integration.tenantId === firstTenant ? "" : `?tenant=${encodeURIComponent(integration.tenantId)}`)
+  `/integrations/${encodeURIComponent(integration.id.toWellFormed())}/connect` +
+  (integration.tenantId === firstTenant ? "" : `?tenant=${encodeURIComponent(integration.tenantId.toWellFormed())}`)
 
 /** `GET` shows the page, `POST` connects: a new token is issued. */
 export const layer = (registry: IntegrationRegistry, firstTenant: string) =>
-  HttpRouter.use(Effect.fnUntraced(function*(router) {
-    yield* router.add("GET", path, page(registry, firstTenant, Effect.succeed))
-    yield* router.add("POST", path, page(registry, firstTenant, registry.connect))
-  }))
+  HttpRouter.use((router) =>
+    Page.add(router, path, {
+      GET: Effect.map(asked(registry, firstTenant), Option.match({ onNone: unknown, onSome: consent })),
+      POST: Effect.flatMap(
+        asked(registry, firstTenant),
+        Option.match({
+          onNone: () => Effect.succeed(unknown()),
+          onSome: (integration) => Effect.map(registry.connect(integration), connected)
+        })
+      )
+    })
+  )
 
-const page = (
-  registry: IntegrationRegistry,
-  firstTenant: string,
-  act: (integration: EmulatedIntegration) => Effect.Effect<EmulatedIntegration>
-) =>
+/** The integration that the page is about. */
+const asked = (registry: IntegrationRegistry, firstTenant: string) =>
   Effect.gen(function*() {
     const id = (yield* HttpRouter.params)["integration_id"] ?? ""
     const tenant = (yield* ParsedSearchParams)["tenant"]
-    const known = yield* registry.tenants
     const tenantId = typeof tenant === "string" ? tenant : firstTenant
-    const found = known.includes(tenantId) ? yield* registry.find(tenantId, id) : Option.none()
-    if (Option.isNone(found)) {
-      return html(404, "Unknown integration", `<p>The emulator has no integration <b>${escape(id)}</b>.</p>`)
-    }
-    const integration = yield* act(found.value)
-    const { method } = yield* HttpServerRequest
-    const account = integration.alias ?? integration.email
-    const state = integration.status === "requires_reauth" ? "needs to be connected" : "is connected"
-    return html(
-      200,
-      `Connect ${integration.type}`,
-      `<p><b>${escape(integration.id)}</b>${account === undefined ? "" : ` (${escape(account)})`} ` +
-        `${method === "POST" ? "is connected. You can close this page" : state}.</p>` +
-        `<p>Scopes: ${integration.scopes.length === 0 ? "none" : escape(integration.scopes.join(", "))}</p>` +
-        (method === "POST" ? "" : `<form method="post"><button>Connect</button></form>`)
-    )
+    const known = yield* registry.tenants
+    return known.includes(tenantId) ? yield* registry.find(tenantId, id) : Option.none()
   })
 
-const escape = (text: string): string => text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`)
+const unknown = () => Page.message(404, "Unknown integration", html`<p>The emulator has no such integration.</p>`)
 
-const html = (status: number, title: string, body: string) =>
-  HttpServerResponse.text(
-    `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">` +
-      `<title>${escape(title)}</title><style>body{font:1rem/1.5 system-ui;margin:4rem auto;max-width:30rem}</style>` +
-      `<h1>${escape(title)}</h1>${body}</html>\n`,
-    {
-      status,
-      contentType: "text/html; charset=utf-8",
-      headers: {
-        "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'",
-        "cache-control": "no-store"
-      }
+const consent = (integration: EmulatedIntegration) => {
+  const account = integration.alias ?? integration.email
+  const scopes = integration.scopes.map((scope) => html`<li><code><bdi>${scope}</bdi></code></li>`)
+  return Page.respond({
+    title: `Connect ${integration.id}`,
+    body: html`
+<body class="narrow">
+<main>
+<h1>Connect <bdi>${integration.id}</bdi></h1>
+<p>An agent wants to use ${account === undefined ? "your account" : html`the account <bdi>${account}</bdi>`} at
+<b><bdi>${integration.type}</bdi></b>. It ${
+      integration.status === "requires_reauth"
+        ? html`<b class="bad">is not connected</b> now`
+        : html`<b class="good">is connected</b> already`
+    }.</p>
+${
+      scopes.length === 0
+        ? html`<p>It asks for no scopes.</p>`
+        : html`<p id="scopes">It may use these scopes:</p><ul aria-labelledby="scopes">${scopes}</ul>`
     }
+<form method="post"><button class="main">Connect</button></form>
+<p class="quiet">In place of the provider's own page: nothing leaves this machine. Connecting issues a new token.</p>
+${Page.consoleLink}
+</main>
+</body>`
+  })
+}
+
+const connected = (integration: EmulatedIntegration) =>
+  Page.message(
+    200,
+    `Connected`,
+    html`<p role="status"><b class="good"><bdi>${integration.id}</bdi> is connected.</b> The agent goes on by itself.
+You can close this page.</p>`
   )

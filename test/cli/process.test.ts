@@ -162,13 +162,18 @@ describe("aden-creds emulator as a process", () => {
   it.live("says where it is, serves any client, and ends with 0 at SIGINT, promptly", () =>
     Effect.gen(function*() {
       let asked: Promise<unknown> | undefined
+      let console: Promise<string> | undefined
       let stoppedAt = 0
       const ran = yield* runProcess(["emulator", "--json"], {}, {
         onOutput: ({ stdout }, signal) => {
           if (asked !== undefined || !stdout.endsWith("\n")) return
-          const { apiKey, url } = Schema.decodeUnknownSync(Schema.fromJsonString(EmulatorDocument))(stdout)
+          const { apiKey, consoleUrl, url } = Schema.decodeUnknownSync(Schema.fromJsonString(EmulatorDocument))(stdout)
+          console = fetch(consoleUrl).then((response) => response.text())
           asked = fetch(`${url}/v1/credentials/github`, { headers: { authorization: `Bearer ${apiKey}` } })
-            .then((response) => response.json())
+            .then(async (response) => {
+              await console
+              return response.json()
+            })
             .finally(() => {
               stoppedAt = Date.now()
               signal("SIGINT")
@@ -184,6 +189,7 @@ describe("aden-creds emulator as a process", () => {
       assert.deepStrictEqual(emulator.integrations.map(({ id }) => id), ["hubspot", "github", "slack"])
       const credential = yield* Effect.promise(() => asked ?? Promise.resolve(undefined))
       assert.deepInclude(credential, { integration_id: "github", token_type: "Bearer" })
+      assert.include(yield* Effect.promise(() => console ?? Promise.resolve("")), "<h1>Aden emulator</h1>")
     }))
 
   it.live("the line it prints to copy is all that another terminal needs", () =>
@@ -216,6 +222,7 @@ describe("aden-creds emulator as a process", () => {
         }
       })
       assert.include(ran.stdout, `Aden emulator at http://127.0.0.1:${port}\n`)
+      assert.include(ran.stdout, `console       http://127.0.0.1:${port}/\n`)
       assert.include(ran.stdout, "API key       emulator-api-key\n")
       assert.include(
         ran.stdout,

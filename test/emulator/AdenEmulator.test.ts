@@ -450,7 +450,6 @@ describe("paths", () => {
       const aden = yield* AdenEmulator
       for (
         const [method, path] of [
-          ["GET", "/"],
           ["GET", "/v1"],
           ["GET", "/v2/credentials/hubspot"],
           ["DELETE", "/v1/credentials/hubspot"],
@@ -464,7 +463,7 @@ describe("paths", () => {
         assert.strictEqual(answer.status, 404, path)
         assert.strictEqual(json(answer)["error"], "not_found", path)
       }
-      assert.strictEqual(yield* aden.countRequests({ endpoint: "unknown" }), 8)
+      assert.strictEqual(yield* aden.countRequests({ endpoint: "unknown" }), 7)
     }).pipe(provideAden()))
 
   it.effect("the OpenAPI document describes the six endpoints", () =>
@@ -549,10 +548,10 @@ describe("the connect flow", () => {
       const page = yield* ask(url, { key: "" })
       assert.strictEqual(page.status, 200)
       assert.match(page.headers.get("content-type") ?? "", /^text\/html/)
-      assert.include(page.text, `<form method="post"><button>Connect</button></form>`)
+      assert.include(page.text, `<form method="post"><button class="main">Connect</button></form>`)
       assert.strictEqual((yield* ask(`${aden.url}/v1/credentials/slack`)).status, 400, "showing it connects nothing")
       const done = yield* post(url, { key: "" })
-      assert.include(done.text, "is connected")
+      assert.include(done.text, "<bdi>slack</bdi> is connected")
       const connected = json(yield* ask(`${aden.url}/v1/credentials/slack`))
       assert.strictEqual(connected["access_token"], yield* lastToken(aden, "slack"))
       assert.notInclude(page.text + done.text, String(connected["access_token"]))

@@ -25,15 +25,16 @@ export const emulatorCommand = Command.make(
   Effect.fnUntraced(
     function*(_: { readonly port: number }) {
       const emulator = yield* AdenEmulator
-      const { tenantId, url } = emulator
+      const { consoleUrl, tenantId, url } = emulator
       const apiKey = Redacted.value(emulator.apiKey)
       const integrations = yield* emulator.integrations()
       // it runs until it is interrupted: that is how it ends well
       yield* endWith(ExitStatus.done)
-      yield* answer(EmulatorDocument, { url, tenantId, apiKey, integrations }, ({ style }) =>
+      yield* answer(EmulatorDocument, { url, consoleUrl, tenantId, apiKey, integrations }, ({ style }) =>
         [
           `${style.bold("Aden emulator")} at ${url}`,
           "",
+          `  console       ${consoleUrl}`,
           `  tenant        ${tenantId}`,
           `  API key       ${apiKey}`,
           `  integrations  ${integrations.map(({ id, status }) => `${id} (${status})`).join(", ")}`,

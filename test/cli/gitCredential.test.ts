@@ -2,13 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { ExitStatus } from "aden-credentials/cli"
 import { AdenEmulator } from "aden-credentials/emulator"
 import { Effect, Redacted } from "effect"
-import { execFileSync, spawn } from "node:child_process"
-import { once } from "node:events"
-import { existsSync, readFileSync } from "node:fs"
-import { createServer } from "node:https"
-import type { AddressInfo } from "node:net"
-import { commandLine, emulatorEnvironment, run, temporaryDirectory } from "./harness.ts"
-import type { Environment, Ran } from "./harness.ts"
+import { basicAuth, git, hasGit, hasOpenssl, httpsHost } from "./git.ts"
+import { emulatorEnvironment, run, temporaryDirectory } from "./harness.ts"
 
 const integrations = [
   { id: "github", tokenLifetime: "1 hour" },
@@ -17,19 +12,6 @@ const integrations = [
 ] as const
 
 const Emulator = AdenEmulator.layer({ integrations })
-
-/** Runs a program with this input. */
-const runWith = (program: string, args: ReadonlyArray<string>, input: string, environment: Environment) =>
-  Effect.callback<Ran>((resume) => {
-    const child = spawn(program, args, { env: { PATH: process.env["PATH"], ...environment }, stdio: "pipe" })
-    const written = { stdout: "", stderr: "" }
-    for (const name of ["stdout", "stderr"] as const) {
-      child[name].setEncoding("utf8").on("data", (text: string) => written[name] += text)
-    }
-    child.stdin.on("error", () => undefined).end(input)
-    child.on("close", (status) => resume(Effect.succeed({ status, ...written })))
-    return Effect.sync(() => child.kill("SIGKILL"))
-  })
 
 /** Asks the helper as git does. */
 const asking = (args: ReadonlyArray<string>, input: string) =>
@@ -45,63 +27,23 @@ const issued = (id: string): Effect.Effect<ReadonlyArray<string>, never, AdenEmu
     (tokens) => tokens.filter(({ integrationId }) => integrationId === id).map(({ value }) => Redacted.value(value))
   )
 
-const quote = (text: string) => `'${text.replaceAll("'", "'\\''")}'`
-
-/** Runs git with the helper as its only one. */
-const git = (
-  args: ReadonlyArray<string>,
-  input: string,
-  options: { readonly directory: string; readonly flags?: string }
-) =>
-  Effect.gen(function*() {
-    const environment = yield* emulatorEnvironment
-    const helper = [process.execPath, ...commandLine(["git-credential", "--directory", options.directory])].map(quote)
-    return yield* runWith(
-      "git",
-      ["-c", "credential.helper=", "-c", `credential.helper=!${helper.join(" ")} ${options.flags ?? ""}`, ...args],
-      input,
-      { ...environment, GIT_TERMINAL_PROMPT: "0", HOME: options.directory, GIT_CONFIG_NOSYSTEM: "1" }
+/** A host with one repository, over https, that takes any token but the first it is shown. */
+const gitHost = Effect.fnUntraced(function*(directory: string) {
+  const presented: Array<string> = []
+  const line = (text: string) => (text.length + 4).toString(16).padStart(4, "0") + text
+  const { host } = yield* httpsHost(directory, (request, response) => {
+    const shown = basicAuth(request.headers.authorization)
+    if (shown !== undefined) presented.push(shown)
+    if (shown === undefined || shown === presented[0]) {
+      response.writeHead(401, { "www-authenticate": "Basic realm=\"git\"" }).end()
+      return
+    }
+    response.writeHead(200, { "content-type": "application/x-git-upload-pack-advertisement" }).end(
+      `${line("# service=git-upload-pack\n")}0000${line(`${"1".repeat(40)} HEAD\0agent=test\n`)}0000`
     )
   })
-
-/** A host with one repository, over https, that takes any token but the first it is shown. */
-const gitHost = (directory: string) =>
-  Effect.acquireRelease(
-    Effect.promise(async () => {
-      const files = { key: `${directory}/host.key`, cert: `${directory}/host.crt` }
-      execFileSync(
-        "openssl",
-        ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1", "-days", "1"]
-          .concat(["-keyout", files.key, "-out", files.cert]),
-        { stdio: "ignore" }
-      )
-      const presented: Array<string> = []
-      const line = (text: string) => (text.length + 4).toString(16).padStart(4, "0") + text
-      const server = createServer(
-        { key: readFileSync(files.key), cert: readFileSync(files.cert) },
-        (request, response) => {
-          const [scheme, value = ""] = (request.headers.authorization ?? "").split(" ")
-          const shown = Buffer.from(value, "base64").toString()
-          if (scheme === "Basic") presented.push(shown)
-          if (scheme !== "Basic" || shown === presented[0]) {
-            response.writeHead(401, { "www-authenticate": "Basic realm=\"git\"" }).end()
-            return
-          }
-          response.writeHead(200, { "content-type": "application/x-git-upload-pack-advertisement" }).end(
-            `${line("# service=git-upload-pack\n")}0000${line(`${"1".repeat(40)} HEAD\0agent=test\n`)}0000`
-          )
-        }
-      ).listen(0, "127.0.0.1")
-      await once(server, "listening")
-      const { port } = server.address() as AddressInfo
-      return { host: `127.0.0.1:${port}`, presented, server }
-    }),
-    ({ server }) =>
-      Effect.sync(() => {
-        server.closeAllConnections()
-        server.close()
-      })
-  )
+  return { host, presented }
+})
 
 describe("aden-creds git-credential", () => {
   it.live("get: the user name, the token and its expiry, for a host over https", () =>
@@ -186,7 +128,7 @@ describe("aden-creds git-credential", () => {
       assert.match(ran.stderr, /\/integrations\/slack\/connect/)
     }).pipe(Effect.provide(Emulator)))
 
-  describe.skipIf(!existsSync("/usr/bin/git"))("with git (where it is installed)", () => {
+  describe.skipIf(!hasGit)("with git (where it is installed)", () => {
     const input = "protocol=https\nhost=github.com\npath=owner/repository.git\n\n"
 
     it.live("git credential fill gets the token", () =>
@@ -223,7 +165,7 @@ describe("aden-creds git-credential", () => {
       120_000
     )
 
-    it.live.skipIf(!existsSync("/usr/bin/openssl"))(
+    it.live.skipIf(!hasOpenssl)(
       "over https, a token that the host refuses is renewed, and the next attempt gets through (where openssl is installed)",
       () =>
         Effect.gen(function*() {

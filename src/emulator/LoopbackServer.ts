@@ -45,7 +45,9 @@ export const make = Effect.fnUntraced(function*(
     // `NodeHttpServer.make` listens first and takes requests later, lets open connections end, and waits for them: a
     // server that comes back on a known port loses what arrives meanwhile, and one that goes down would be polite
     const requests = yield* Scope.fork(yield* Effect.scope, "parallel")
-    server.on("request", yield* NodeHttpServer.makeHandler(answer, { scope: requests }))
+    // no part of the trace of the program it runs in: a real server is another program, whose answers no trace holds
+    const untraced = Effect.withTracerEnabled(NodeHttpServer.makeHandler(answer, { scope: requests }), false)
+    server.on("request", yield* untraced)
     yield* Effect.acquireRelease(listen(server, port), () => close(server, sockets))
     const address = server.address()
     return address === null || typeof address === "string" ? port : address.port

@@ -6,6 +6,7 @@ import { TestClock } from "effect/testing"
 import * as http from "node:http"
 import * as net from "node:net"
 import { startSeedServer } from "../fixtures/seedServer.ts"
+import { witness } from "../fixtures/witness.ts"
 
 // The tests speak to the emulator as any program does: with fetch, node:http and bare sockets.
 
@@ -667,6 +668,19 @@ describe("the request log", () => {
         assert.notInclude(everything, secret)
       }
     }).pipe(provideAden()))
+
+  it.effect("its spans are no part of the program's trace: a real server is another program", () =>
+    Effect.gen(function*() {
+      const { exit, spans } = yield* witness(
+        Effect.gen(function*() {
+          const aden = yield* AdenEmulator
+          yield* aden.setFault(Fault.Status({ status: 500, body: "what a span would hold" }))
+          return [yield* ask(`${aden.url}/v1/credentials/hubspot`), yield* ask(aden.consoleUrl)]
+        }).pipe(provideAden())
+      )
+      assert.deepStrictEqual(Exit.map(exit, (answers) => answers.map(({ status }) => status)), Exit.succeed([500, 200]))
+      assert.deepStrictEqual(spans.map(({ name }) => name), ["AdenEmulator.setFault"])
+    }))
 
   it.live(
     "does not grow without end: the last 10,000 requests, tokens and usage reports are remembered",

@@ -1,6 +1,6 @@
 /**
  * The life of a program from its first sync to its end, with everything going wrong that can, and every server message repeating
- * secrets: what it shows of itself at the lowest level holds none of them.
+ * secrets: what it shows of itself at the lowest level holds none of them. Nor does what the emulator shows of it.
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
@@ -8,6 +8,7 @@ import {
   AdenClient,
   AdenSyncProvider,
   Credential,
+  CredentialHttpClient,
   CredentialStore,
   EncryptedFileStorage,
   TenantCredentials,
@@ -15,9 +16,12 @@ import {
 } from "aden-credentials"
 import { AdenEmulator, Fault } from "aden-credentials/emulator"
 import { Effect, Exit, Fiber, Layer, Redacted, Schedule, Stream } from "effect"
-import { FetchHttpClient } from "effect/http"
+import { FetchHttpClient, HttpBody, HttpClient, HttpClientRequest, HttpClientResponse } from "effect/http"
 import { writeFileSync } from "node:fs"
 import { inspect } from "node:util"
+import { run } from "./cli/harness.ts"
+import { reply, scriptedServer } from "./fixtures/scriptedServer.ts"
+import type { Reply } from "./fixtures/scriptedServer.ts"
 import { witness } from "./fixtures/witness.ts"
 import { temporaryDirectory } from "./storage/temporaryStorage.ts"
 
@@ -89,9 +93,125 @@ const askEverything = Effect.gen(function*() {
   return yield* Effect.forEach(questions, Effect.exit, { concurrency: 8 })
 })
 
+/** Each way to put a credential to use within a program, whatever comes of it. `api` and `elsewhere` repeat what they are sent. */
+const useEverything = Effect.fnUntraced(function*(api: { readonly url: string }, elsewhere: { readonly url: string }) {
+  const store = yield* CredentialStore
+  const { host } = new URL(api.url)
+  const clients = yield* Effect.forEach(
+    [
+      { ref: "hubspot", allowedHosts: [host] },
+      { ref: "github", allowedHosts: [host], headers: { "X-Token": "Token {{github}}" } },
+      { ref: "hubspot", allowedHosts: [host], params: { "access_token": "{{hubspot.access_token}}" } },
+      { ref: "own", allowedHosts: [host] },
+      { ref: "slack", allowedHosts: [host] },
+      { ref: "nobody", allowedHosts: [host] }
+    ],
+    CredentialHttpClient.make
+  )
+  const template = `{{hubspot}} {{github.access_token}} {{own}} Bearer ${tokens.hubspot}`
+  const uses: ReadonlyArray<Effect.Effect<unknown, unknown, CredentialStore | HttpClient.HttpClient>> = [
+    ...[
+      template,
+      `${template} {{nobody}}`,
+      `${template} {{hubspot.refresh_token}}`,
+      `${template} {{hubspot._secret}}`,
+      `${template} {{hubspot`,
+      `${template} {{{{hubspot}}}}`
+    ].flatMap((text) => [
+      store.resolve(text),
+      store.resolve({ deep: [{ note: text }] }),
+      store.resolve(text, { refs: ["github"] }),
+      store.resolveHeaders({ authorization: `Bearer ${text}`, "x-a": text }),
+      store.resolveHeaders({ authorization: `${text}\r\nX-Injected: 1` }),
+      Effect.map(store.resolveParams({ token: text }), (urlParams) => HttpClientRequest.get(api.url, { urlParams }))
+    ]),
+    ...clients.flatMap((client) =>
+      [
+        ...["/ok", "/401", "/500", "/redirect", "/reset"].map((path) => `${api.url}${path}`),
+        `${elsewhere.url}/ok`,
+        `http://user@${host}/ok`,
+        `http://${host}.evil.test/ok`
+      ].map((url) => client.get(url))
+    ),
+    // an HttpClientError carries the request and all that led to it
+    HttpClient.post(`${api.url}/401`, { body: HttpBody.text("{}") }).pipe(
+      Effect.flatMap(HttpClientResponse.filterStatusOk),
+      Effect.provide(CredentialHttpClient.layer({ ref: "hubspot", allowedHosts: [host] }))
+    )
+  ]
+  return yield* Effect.forEach(uses, Effect.exit, { concurrency: 4 })
+}, Effect.scoped)
+
+/** The commands that hand a token on: to another program's environment, to git. What they print besides. */
+const handOn = Effect.fnUntraced(function*(directory: string) {
+  const aden = yield* AdenEmulator
+  const environment = {
+    ADEN_API_URL: aden.url,
+    ADEN_API_KEY: apiKey,
+    HIVE_CREDENTIAL_KEY: encryptionKey,
+    ADEN_CREDS_DEBUG: "1"
+  }
+  const flags = ["--log-level", "all", "--directory", directory]
+  const command = ["--", process.execPath, "--eval", "process.exitCode = process.env.TOKEN === undefined ? 1 : 0"]
+  const commands: ReadonlyArray<readonly [args: ReadonlyArray<string>, input: string]> = [
+    [["exec", "--env", "TOKEN=hubspot", ...flags, ...command], ""],
+    [["exec", "--env", "TOKEN=slack", ...flags, ...command], ""],
+    [["exec", "--env", "TOKEN=github", ...flags, "--", "/there/is/no/such/program", tokens.github], ""],
+    ...["get", "store", "erase"].map((operation) =>
+      [
+        ["git-credential", ...flags, operation],
+        `protocol=https\nhost=github.com\nusername=x-access-token\npassword=${tokens.github}\n\n`
+      ] as const
+    ),
+    [["git-credential", ...flags, "get"], `protocol=https\n${tokens.github}\n`]
+  ]
+  return yield* Effect.forEach(commands, ([args, input]) => run(args, environment, { input }))
+})
+
+/** What the emulator shows a person and a program. */
+const emulatorShows = Effect.gen(function*() {
+  const aden = yield* AdenEmulator
+  const pages = yield* Effect.promise(() =>
+    Promise.all(
+      [
+        aden.consoleUrl,
+        `${aden.url}/integrations/hubspot/connect`,
+        `${aden.url}/integrations/hubspot/connect?tenant=${tokens.github}`
+      ]
+        .map(async (url) => {
+          const page = await fetch(url)
+          return [...page.headers].join("\n") + await page.text()
+        })
+    )
+  )
+  return { pages, requests: yield* aden.requests }
+})
+
+/** An API that accepts nothing at `/401`, and repeats what it was sent in whatever it answers. */
+const api = (elsewhere: string): Reply => (response, request) => {
+  const answers: Readonly<Record<string, Reply>> = {
+    "/401": reply(401, { message: `${request.headers.authorization} has expired` }),
+    "/500": reply(500, { message: echo }),
+    "/redirect": reply(302, "", { location: `${elsewhere}/ok` }),
+    "/reset": (response) => response.socket?.resetAndDestroy()
+  }
+  return (answers[request.path.split("?")[0] ?? ""] ?? reply(200, { ok: true }))(response, request)
+}
+
+const Emulator = AdenEmulator.layer({
+  apiKeys: [Redacted.make(apiKey), Redacted.make(tenantKey)],
+  integrations: [
+    { id: "hubspot", tokenLifetime: "1 hour" },
+    { id: "github", tokenLifetime: "1 hour" },
+    { id: "slack", status: "requires_reauth" }
+  ]
+})
+
 const scenario = Effect.gen(function*() {
   const aden = yield* AdenEmulator
   const directory = yield* temporaryDirectory
+  const elsewhere = yield* scriptedServer({ replies: [reply(200, {})] })
+  const server = yield* scriptedServer({ replies: [api(elsewhere.url)] })
   const client = AdenClient.layer({
     baseUrl: aden.url,
     apiKey: Redacted.make(apiKey),
@@ -115,7 +235,7 @@ const scenario = Effect.gen(function*() {
           encryptionKeys: [Redacted.make(encryptionKey)]
         })
     })
-  ).pipe(Layer.provide([NodeServices.layer, FetchHttpClient.layer]))
+  ).pipe(Layer.provideMerge(FetchHttpClient.layer), Layer.provide(NodeServices.layer))
 
   return yield* Effect.gen(function*() {
     const store = yield* CredentialStore
@@ -128,13 +248,21 @@ const scenario = Effect.gen(function*() {
     // the scenario shows something only if the tokens that are searched for are those in use
     assert.strictEqual(Redacted.value(yield* store.token("hubspot")), tokens.hubspot)
     shown.push(yield* store.get("hubspot"))
-    shown.push(yield* askEverything)
+    shown.push(yield* askEverything, yield* useEverything(server, elsewhere))
+    // each client carried it
+    assert.isTrue(server.requests.some(({ headers }) => headers["authorization"] === `Bearer ${tokens.hubspot}`))
+    assert.isTrue(server.requests.some(({ headers }) => headers["x-token"] === `Token ${tokens.github}`))
+    assert.isTrue(server.requests.some(({ path }) => path === `/ok?access_token=${tokens.hubspot}`))
+    const handed = yield* handOn(directory)
+    assert.strictEqual(handed[0]?.status, 0, handed[0]?.stderr)
+    assert.include(handed[3]?.stdout, `password=${tokens.github}\n`)
+    shown.push(handed.map(({ status, stderr }) => [status, stderr]))
     for (const failure of failures) {
       yield* aden.clearFaults
       yield* aden.setFault(failure)
       yield* issueKnownTokens
       yield* aden.expire("hubspot")
-      shown.push(yield* askEverything)
+      shown.push(yield* askEverything, yield* useEverything(server, elsewhere), yield* emulatorShows)
     }
     yield* aden.clearFaults
     yield* aden.revoke("github")
@@ -145,23 +273,25 @@ const scenario = Effect.gen(function*() {
     yield* aden.stop
     shown.push(yield* askEverything)
     yield* Fiber.interrupt(events)
-    return shown
+    // the hostile server was reached by a redirect, without anything
+    assert.isNotEmpty(elsewhere.requests)
+    const reached = inspect(elsewhere.requests, { depth: Infinity })
+    return { shown: [...shown, reached], usage: yield* aden.usage }
   }).pipe(Effect.provide(services, { local: true }))
-}).pipe(Effect.scoped)
+}).pipe(Effect.scoped, Effect.provide(Emulator, { local: true }))
 
 describe("no secret in anything that a program shows of itself", () => {
   it.live(
     "from its first sync to its end: errors, log, spans, metrics, answers and usage reports",
     () =>
       Effect.gen(function*() {
-        const aden = yield* AdenEmulator
         const { exit, shown, spans, metrics } = yield* witness(scenario)
         assert(Exit.isSuccess(exit), shown.slice(-2_000))
-        const answers = exit.value.flatMap((value) => [
+        const answers = exit.value.shown.flatMap((value) => [
           inspect(value, { depth: Infinity, showHidden: true, maxStringLength: Infinity }),
           JSON.stringify(value)
         ])
-        const reported = JSON.stringify(yield* aden.usage)
+        const reported = JSON.stringify(exit.value.usage)
         const everything = [shown, ...answers, JSON.stringify(metrics), reported].join("\n")
 
         // there was something to see
@@ -171,6 +301,9 @@ describe("no secret in anything that a program shows of itself", () => {
             "CredentialStore.get",
             "CredentialStore.renew",
             "CredentialStore.sync",
+            "CredentialStore.resolve",
+            "CredentialStore.resolveHeaders",
+            "CredentialStore.resolveParams",
             "AdenClient.requestRefresh",
             "AdenClient.reportUsage",
             "UsageReporter.deliver"
@@ -181,7 +314,10 @@ describe("no secret in anything that a program shows of itself", () => {
         assert.include(everything, "AdenUnauthorized")
         assert.include(everything, "RateLimited")
         assert.include(everything, "ReauthRequired")
-        assert.isAbove((yield* aden.usage).length, 0)
+        assert.include(everything, "CredentialHostDenied")
+        assert.include(everything, "CredentialTemplateError")
+        assert.include(everything, "<h1>Aden emulator</h1>")
+        assert.isTrue(exit.value.usage.some(({ metadata }) => metadata["path"] === "/ok"))
         for (
           const id of ["reads_total", "refreshes_total", "requests_total", "usage_reports_total", "served_stale_total"]
         ) assert.isTrue(metrics.some((metric) => metric.id === `aden_credentials_${id}`), `no metric ${id}`)
@@ -190,14 +326,7 @@ describe("no secret in anything that a program shows of itself", () => {
           const at = everything.indexOf(secret.slice(0, 8))
           assert.strictEqual(at, -1, `shows ${secret}: …${everything.slice(Math.max(0, at - 300), at + 60)}…`)
         }
-      }).pipe(Effect.provide(AdenEmulator.layer({
-        apiKeys: [Redacted.make(apiKey), Redacted.make(tenantKey)],
-        integrations: [
-          { id: "hubspot", tokenLifetime: "1 hour" },
-          { id: "github", tokenLifetime: "1 hour" },
-          { id: "slack", status: "requires_reauth" }
-        ]
-      }))),
+      }),
     120_000
   )
 
@@ -223,5 +352,5 @@ describe("no secret in anything that a program shows of itself", () => {
         assert.isAtMost(values.size, 20)
         for (const value of values) assert.match(value, /^(?:[A-Za-z]+|[1-5][0-9]{2})$/)
       }
-    }).pipe(Effect.provide(AdenEmulator.layer({ apiKeys: [Redacted.make(apiKey)] }))), 120_000)
+    }), 120_000)
 })

@@ -29,12 +29,19 @@ const commands: ReadonlyArray<ReadonlyArray<string>> = [
   ["health"],
   ["doctor"],
   ["doctor", "--json"],
+  ["exec", "--env", "TOKEN=hubspot", "--", process.execPath, "--eval", ""],
+  ["exec", "--env", "TOKEN=slack", "--env", "OTHER=github", "--", "/there/is/no/such/program"],
+  ["git-credential", "store"],
+  ["git-credential", "erase"],
   ["keys", "rotate", "--json"],
   ["delete", "nope"],
   ["delete", "hubspot", "--json"]
 ]
 
 const echo = `${apiKey} ${tokens[0]} ${encryptionKey}`
+
+/** What git says of a token that a host refused. */
+const rejected = `protocol=https\nhost=github.com\nusername=x-access-token\npassword=${tokens[1]}\n\n`
 
 /** What goes wrong, each with the server repeating every secret it may have seen. */
 const failures: Readonly<Record<string, ReadonlyArray<Fault> | "down">> = {
@@ -102,7 +109,10 @@ const commandsLeak = Effect.fnUntraced(function*(name: string, failure: Readonly
 
   const found: Array<string> = []
   for (const args of commands) {
-    const ran = yield* run([...args, "--log-level", "all", "--directory", directory], environment)
+    // before the `--` of a command to run
+    const [own, command] = args[0] === "exec" ? [args.slice(0, 3), args.slice(3)] : [args, []]
+    const flags = ["--log-level", "all", "--directory", directory]
+    const ran = yield* run([...own, ...flags, ...command], environment, { input: rejected })
     const text = ran.stdout + ran.stderr
     if (args[0] === "refresh" && args[1] === "hubspot") {
       assert.strictEqual(ran.status === ExitStatus.done, name === "nothing", `${name}: ${text}`)

@@ -285,6 +285,53 @@ describe("UsageReporter", () => {
       120_000
     )
 
+    it.live(
+      "10,000 reports cost their caller the same with Aden up, down and hanging, in one run",
+      () =>
+        Effect.gen(function*() {
+          const aden = yield* AdenEmulator
+          const states = [
+            { begin: Effect.void, end: Effect.void },
+            { begin: aden.stop, end: Effect.orDie(aden.start) },
+            { begin: aden.setFault(Fault.Hang(), { endpoint: "usage" }), end: aden.clearFaults }
+          ].map((state) => ({ ...state, times: new Array<number>() }))
+          const { deepest, made } = yield* reporting((reporter) =>
+            Effect.gen(function*() {
+              const counted = { deepest: 0, made: 0 }
+              for (let round = 0; round < 12; round++) {
+                for (const { begin, end, times } of states) {
+                  yield* begin
+                  for (let batch = 0; batch < 6; batch++) {
+                    const before = yield* Clock.currentTimeNanos
+                    for (let n = 0; n < 50; n++) {
+                      yield* reporter.report("github", {
+                        operation: "call",
+                        status: "ok",
+                        metadata: { n: counted.made++ }
+                      })
+                    }
+                    // the first rounds warm up
+                    if (round >= 2) times.push(Number((yield* Clock.currentTimeNanos) - before))
+                    counted.deepest = Math.max(counted.deepest, yield* depthNow)
+                    // the workers get their turns
+                    yield* Effect.sleep("2 millis")
+                  }
+                  yield* end
+                }
+              }
+              return counted
+            }), { flushTimeout: "1 second", maxAttempts: 1_000_000 })
+          const medians = states.map(({ times }) => times.toSorted((a, b) => a - b)[times.length >> 1] ?? Number.NaN)
+          // a caller that waited for a connection, let alone an answer, would pay a hundred times as much
+          assert.isBelow(Math.max(...medians) / Math.min(...medians), 5, `ns for 50 reports: ${medians.join(", ")}`)
+          assert.isAtLeast(made, 10_000)
+          assert.isAtMost(deepest, 1_000 + 4)
+          const seen = numbers(yield* usage)
+          assert.strictEqual(new Set(seen).size, seen.length)
+        }).pipe(Effect.provide(AdenEmulator.layer())),
+      120_000
+    )
+
     it.live("with room for all, every report of an outage arrives, once", () =>
       Effect.gen(function*() {
         const aden = yield* AdenEmulator

@@ -4,7 +4,8 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import { spawn } from "node:child_process"
-import { constants } from "node:os"
+import { access, constants } from "node:fs/promises"
+import { constants as system } from "node:os"
 import process from "node:process"
 import { CommandNotRun } from "./CommandFailure.ts"
 
@@ -12,6 +13,35 @@ import { CommandNotRun } from "./CommandFailure.ts"
 export const inheritedEnvironment: Effect.Effect<Readonly<Record<string, string | undefined>>> = Effect.sync(() =>
   process.env
 )
+
+/**
+ * Fails where nothing can be run by this name, so that nothing is asked for on its behalf. Where it does not, running it still may.
+ * Windows looks in more places and under more names: there it says nothing.
+ */
+export const requireCommand = Effect.fnUntraced(
+  function*(command: string, environment: Readonly<Record<string, string | undefined>>) {
+    const folders = environment["PATH"]?.split(":")
+    if (process.platform === "win32" || folders === undefined) return
+    const byPath = command.includes("/")
+    const faults = yield* Effect.forEach(
+      byPath ? [command] : folders.map((folder) => `${folder || "."}/${command}`),
+      faultOf
+    )
+    if (faults.includes(undefined)) return
+    // in a folder of PATH, found but not to be run counts for more than not found, whatever kept it from being found
+    const code = byPath ? faults[0] : faults.find((code) => code === "EACCES") ?? "ENOENT"
+    return yield* CommandNotRun.from(command, { code })
+  }
+)
+
+/** Why a file cannot be run; `undefined` where it can, or where only running it will tell. */
+const faultOf = (file: string): Effect.Effect<string | undefined> =>
+  Effect.promise(() =>
+    access(file, constants.X_OK).then(
+      () => undefined,
+      (error: NodeJS.ErrnoException) => ["ENOENT", "ENOTDIR", "EACCES"].find((code) => code === error.code)
+    )
+  )
 
 /** What is passed on. A terminal sends some to the whole foreground group by itself, and so to the command as well. */
 const signals: ReadonlyArray<NodeJS.Signals> = process.platform === "win32"
@@ -66,7 +96,7 @@ const start = ({ args, command, environment }: {
     const child = spawn(command, args, { stdio: "inherit", env: environment })
     kill = (signal) => child.kill(signal)
     child.once("error", fail)
-    child.once("exit", (code, signal) => finish(Effect.succeed(code ?? 128 + (signal ? constants.signals[signal] : 0))))
+    child.once("exit", (code, signal) => finish(Effect.succeed(code ?? 128 + (signal ? system.signals[signal] : 0))))
   } catch (error) {
     // an argument or a value that no process can be given, such as one with a null character
     fail(error)

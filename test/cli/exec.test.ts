@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { ExitStatus } from "aden-credentials/cli"
 import { AdenEmulator, Fault } from "aden-credentials/emulator"
 import { Effect, Fiber, Schedule } from "effect"
-import { chmodSync, existsSync, writeFileSync } from "node:fs"
+import { chmodSync, existsSync, mkdirSync, writeFileSync } from "node:fs"
 import { constants } from "node:os"
 import type { Environment } from "./harness.ts"
 import { emulatorEnvironment, run, runProcess, temporaryDirectory } from "./harness.ts"
@@ -157,8 +157,9 @@ describe("aden-creds exec", () => {
       assert.isTrue(existsSync(ended))
     }).pipe(Effect.provide(AdenEmulator.layer())))
 
-  it.live("no such command: 127; one that is no program: 126", () =>
+  it.live("no such command: 127; one that is no program: 126; for neither a token is asked for", () =>
     Effect.gen(function*() {
+      const aden = yield* AdenEmulator
       const missing = yield* exec(["--env", "T=github", "--", "no-such-command-here", "--flag"])
       assert.strictEqual(missing.status, ExitStatus.commandNotFound)
       assert.match(missing.stderr, /^error: There is no command "no-such-command-here"\n {2}\S.*\n$/)
@@ -169,6 +170,26 @@ describe("aden-creds exec", () => {
       const plain = yield* exec(["--env", "T=github", "--", file])
       assert.strictEqual(plain.status, ExitStatus.commandNotRunnable)
       assert.match(plain.stderr, /^error: The command ".*" cannot be run: EACCES\n {2}\S.*\n$/)
+      for (const command of [`${directory}/missing`, `${file}/below`, "./missing", "missing/below"]) {
+        const ran = yield* exec(["--env", "T=github", "--", command])
+        assert.oneOf(ran.status, [ExitStatus.commandNotFound, ExitStatus.commandNotRunnable], command)
+      }
+      assert.strictEqual(yield* aden.countRequests(), 0)
+    }).pipe(Effect.provide(AdenEmulator.layer())))
+
+  it.live("a command is found as a shell finds it: by its path, or in a folder of PATH behind one that has no such program", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryDirectory
+      const [first, second] = [`${directory}/first`, `${directory}/second`]
+      for (const folder of [first, second]) mkdirSync(folder)
+      writeFileSync(`${first}/tool`, "no program", { mode: 0o600 })
+      writeFileSync(`${second}/tool`, "#!/bin/sh\necho ran", { mode: 0o700 })
+      for (const command of ["tool", `${second}/tool`]) {
+        const ran = yield* exec(["--env", "T=github", "--", command], {}, {
+          PATH: `${directory}/none::${first}:${second}`
+        })
+        assert.strictEqual(ran.stdout, "ran\n", ran.stderr)
+      }
     }).pipe(Effect.provide(AdenEmulator.layer())))
 
   it.live("a token that cannot be had: its status and URL, and the command does not run", () =>

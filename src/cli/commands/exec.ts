@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import { AdenConfigError } from "../../CredentialError.ts"
 import { CredentialStore } from "../../CredentialStore.ts"
-import { inheritedEnvironment, runInPlace } from "../childProcess.ts"
+import { inheritedEnvironment, requireCommand, runInPlace } from "../childProcess.ts"
 import { endWith } from "../ExitStatus.ts"
 import { reportingFailures } from "../failureReport.ts"
 import { storeWithAden } from "../layers.ts"
@@ -82,8 +82,10 @@ export const execCommand = Command.make(
       const variables = env.map(parse)
       const fault = faultOf(variables)
       if (fault !== undefined) return yield* fault
+      const whole = yield* inheritedEnvironment
+      yield* requireCommand(command, whole)
       const tokens = yield* Effect.provide(tokensOf(variables), storeWithAden)
-      const inherited = Object.entries(yield* inheritedEnvironment).filter(([name]) => !withheld.test(name))
+      const inherited = Object.entries(whole).filter(([name]) => !withheld.test(name))
       const environment = Object.fromEntries([...inherited, ...tokens])
       yield* runInPlace({ command, args, environment, onEnd: endWith })
     },

@@ -176,7 +176,7 @@ const page = (shown: Shown) => {
 <h1>Aden emulator</h1>
 <p id="summary" role="status" aria-live="polite" data-live>${connected} of ${integrations.length} integrations are connected.
 ${shown.faults.length === 0 ? "No faults" : counted(shown.faults.length, "fault")} set.
-${counted(shown.requests.length, "request")} so far.</p>
+${counted(shown.requests.length, "request")} in the log.</p>
 <p class="quiet"><span id="liveness" role="status" aria-live="polite">This is how things stood when the page was loaded.</span>
 <a href="${Page.consolePath}">Refresh</a></p>
 </header>

@@ -131,9 +131,18 @@ describe.skipIf(chromiumPath === undefined)("in Chromium (where it is installed,
       yield* aden.setFault(Fault.Status({ status: 500 }), { endpoint: "health" })
       yield* user(() => fetch(`${aden.url}/health`))
       yield* user(() => page.getByRole("button", { name: "Disconnect slack" }).waitFor())
-      yield* user(() => page.getByText("3 of 3 integrations are connected. 1 fault set. 1 request so far.").waitFor())
+      yield* user(() =>
+        page.getByText("3 of 3 integrations are connected. 1 fault set. 1 request in the log.").waitFor()
+      )
       yield* user(() => page.getByRole("cell", { name: "GET /health" }).waitFor())
       assert.strictEqual(yield* focused(), "Disconnect github")
+      yield* user(() => page.keyboard.press("Enter"))
+      yield* user(() => page.getByRole("button", { name: "Connect github" }).waitFor())
+      assert.strictEqual(
+        yield* user(() => page.evaluate<string>("document.activeElement.id")),
+        "integration-tenant-123/github",
+        "who sent the form is in its row again"
+      )
       yield* aden.addIntegration({ id: "notion" })
       yield* user(() => page.getByRole("button", { name: "Disconnect notion" }).waitFor())
       assert.deepStrictEqual(complaints, [])
@@ -147,7 +156,7 @@ describe.skipIf(chromiumPath === undefined)("in Chromium (where it is installed,
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const { complaints, page } = yield* opened(aden.consoleUrl)
-      yield* user(() => page.getByText("0 requests so far.").waitFor())
+      yield* user(() => page.getByText("0 requests in the log.").waitFor())
       const [script, image] = [
         "<script>document.title='owned'</script>",
         "<img src=x onerror=\"document.title='owned'\">"

@@ -121,7 +121,7 @@ describe("the console shows", () => {
       assert.strictEqual(requests.length, 50)
       assert.notInclude(text, "hidden=")
       assert.notInclude(text, "api_key")
-      assert.include(text, "61 requests so far.")
+      assert.include(text, "61 requests in the log.")
       assert.strictEqual(yield* aden.countRequests(), 61)
     }).pipe(provideAden()))
 
@@ -432,6 +432,8 @@ it.effect("other methods are refused with 405 and the ones there are", () =>
       }
     }
     assert.strictEqual((yield* statuses)["slack"], "requires_reauth")
+    const head = yield* ask(aden.consoleUrl, { method: "HEAD" })
+    assert.deepStrictEqual([head.status, head.text], [200, ""])
   }).pipe(provideAden()))
 
 it.live("a program that waits in awaitReauthorization goes on when the form is sent", () =>

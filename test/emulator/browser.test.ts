@@ -8,6 +8,7 @@ import { Effect, Fiber, Layer, Redacted } from "effect"
 import { FetchHttpClient } from "effect/http"
 import type { BrowserContextOptions, Page } from "playwright-core"
 import { browser, chromiumPath } from "../fixtures/chromium.ts"
+import { reply, scriptedServer } from "../fixtures/scriptedServer.ts"
 
 const emulated = (options?: AdenEmulatorOptions) =>
   Effect.provide(
@@ -172,20 +173,21 @@ describe.skipIf(chromiumPath === undefined)("in Chromium (where it is installed,
   it.live("a page of another site can neither send the form nor frame the page", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
-      const { page } = yield* opened("about:blank")
       const connect = `${aden.url}/integrations/slack/connect`
-      // another origin on this machine: another port
-      yield* user(() =>
-        page.route("http://127.0.0.1:1/", (route) =>
-          route.fulfill({
-            contentType: "text/html",
-            body:
-              `<iframe src="${connect}"></iframe><form method="post" action="${connect}"><button>Win</button></form>`
-          }))
-      )
-      yield* user(() => page.goto("http://127.0.0.1:1/"))
-      const framed = yield* user(() => page.frames()[1]?.content() ?? Promise.resolve("no frame"))
-      assert.notInclude(String(framed), "slack")
+      const evil = yield* scriptedServer({
+        replies: [
+          reply(
+            200,
+            `<iframe src="${connect}"></iframe><form method="post" action="${connect}"><button>Win</button></form>`,
+            { "content-type": "text/html" }
+          )
+        ]
+      })
+      const { page } = yield* opened(`${evil.url}/`)
+      assert.deepStrictEqual(page.frames().map((frame) => frame.url()), [
+        `${evil.url}/`,
+        "chrome-error://chromewebdata/"
+      ])
       yield* user(() => page.getByRole("button", { name: "Win" }).click())
       yield* user(() => page.getByRole("heading", { name: "Not from another site" }).waitFor())
       assert.strictEqual((yield* aden.integrations())[2]?.status, "requires_reauth")

@@ -306,7 +306,9 @@ describe("hostile names", () => {
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       yield* ask(aden.url, { path: `/v1/credentials/<img%20src=x>"onload='1'` })
+      yield* ask(aden.url, { path: `/${"long".repeat(2_000)}` })
       const { text } = yield* ask(aden.consoleUrl)
+      assert.isBelow(text.length, 10_000, "what is too long is cut")
       assert.notInclude(text, "<img")
       assert.include(unescaped(text), `/v1/credentials/<img%20src=x>"onload='1'`)
     }).pipe(provideAden()))

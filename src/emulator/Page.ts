@@ -10,6 +10,7 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Url from "effect/http/Url"
 import * as Result from "effect/Result"
 import { createHash } from "node:crypto"
+import { cleanText } from "../internal/foreignText.ts"
 import { isLoopback } from "../internal/loopback.ts"
 import { Html, html } from "./Html.ts"
 
@@ -38,7 +39,7 @@ h2 { line-height: 1.2; margin: 2.5rem 0 .75rem }
 a { color: var(--accent) }
 code { font: .9em ui-monospace, monospace; overflow-wrap: anywhere }
 bdi { overflow-wrap: anywhere }
-.scroll { overflow-x: auto }
+.scroll { overflow-x: auto; margin-block-end: 1rem }
 table { border-collapse: collapse; width: 100% }
 caption { text-align: start; font-weight: 600; padding-block: .5rem }
 th, td { border-block-end: 1px solid var(--line); padding: .5rem .75rem .5rem 0; text-align: start }
@@ -51,7 +52,7 @@ th { font-weight: 600 }
 .bad { color: var(--bad) }
 form { display: inline }
 form.fields { display: flex; flex-wrap: wrap; gap: .75rem 1rem; align-items: end }
-.field { display: grid; gap: .25rem; max-width: 100% }
+.field { display: grid; grid-template-columns: minmax(0, 1fr); gap: .25rem; max-width: min(100%, 24rem) }
 label { font-size: .9rem }
 button, select, input { font: inherit; font-size: 1rem; line-height: 1.5; padding: .4rem .75rem; border: 1px solid var(--line); border-radius: .4rem;
   max-width: 100% }
@@ -59,6 +60,7 @@ button { cursor: pointer }
 button.main { background: #0a58ca; border-color: #0a58ca; color: #fff; padding: .6rem 1.5rem }
 select { min-height: 2.4rem }
 input { width: 8.5rem }
+::placeholder { color: var(--quiet); opacity: 1 }
 :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px }
 ul.faults { list-style: none; padding: 0; margin: 0 0 1rem }
 ul.faults li { display: flex; flex-wrap: wrap; gap: .5rem 1rem; align-items: center; padding-block: .35rem;
@@ -108,6 +110,9 @@ ${body}
       }
     }
   )
+
+/** A name that a program chose: what would hide or reorder the text around it is taken out, and what is too long is cut. */
+export const name = (text: string) => html`<bdi>${cleanText(text)}</bdi>`
 
 /** A page of a few words. */
 export const message = (status: number, title: string, text: Html) =>

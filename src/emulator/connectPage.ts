@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import { ParsedSearchParams } from "effect/http/HttpServerRequest"
 import * as Option from "effect/Option"
+import { cleanText } from "../internal/foreignText.ts"
 import { html } from "./Html.ts"
 import type { EmulatedIntegration, IntegrationRegistry } from "./IntegrationRegistry.ts"
 import * as Page from "./Page.ts"
@@ -46,15 +47,15 @@ const unknown = () => Page.message(404, "Unknown integration", html`<p>The emula
 
 const consent = (integration: EmulatedIntegration) => {
   const account = integration.alias ?? integration.email
-  const scopes = integration.scopes.map((scope) => html`<li><code><bdi>${scope}</bdi></code></li>`)
+  const scopes = integration.scopes.map((scope) => html`<li><code>${Page.name(scope)}</code></li>`)
   return Page.respond({
-    title: `Connect ${integration.id}`,
+    title: `Connect ${cleanText(integration.id)}`,
     body: html`
 <body class="narrow">
 <main>
-<h1>Connect <bdi>${integration.id}</bdi></h1>
-<p>An agent wants to use ${account === undefined ? "your account" : html`the account <bdi>${account}</bdi>`} at
-<b><bdi>${integration.type}</bdi></b>. It ${
+<h1>Connect ${Page.name(integration.id)}</h1>
+<p>An agent wants to use ${account === undefined ? "your account" : html`the account ${Page.name(account)}`} at
+<b>${Page.name(integration.type)}</b>. It ${
       integration.status === "requires_reauth"
         ? html`<b class="bad">is not connected</b> now`
         : html`<b class="good">is connected</b> already`
@@ -75,7 +76,7 @@ ${Page.consoleLink}
 const connected = (integration: EmulatedIntegration) =>
   Page.message(
     200,
-    `Connected`,
-    html`<p role="status"><b class="good"><bdi>${integration.id}</bdi> is connected.</b> The agent goes on by itself.
+    "Connected",
+    html`<p role="status"><b class="good">${Page.name(integration.id)} is connected.</b> The agent goes on by itself.
 You can close this page.</p>`
   )

@@ -201,11 +201,9 @@ ${faultForm(integrations)}
 
 const counted = (count: number, noun: string) => `${count} ${noun}${count === 1 ? "" : "s"}`
 
-const name = (text: string) => html`<bdi>${cleanText(text)}</bdi>`
-
 const tenantTable = ({ id, integrations }: Shown["tenants"][number], { firstTenant, now }: Shown) =>
   html`<div class="scroll"><table>
-<caption>Tenant ${name(id)}</caption>
+<caption>Tenant ${Page.name(id)}</caption>
 <thead><tr><th scope="col">Integration</th><th scope="col">Status</th><th scope="col">Token expires</th>
 <th scope="col">Change</th></tr></thead>
 <tbody>${
@@ -220,8 +218,8 @@ const integrationRow = (integration: EmulatedIntegration, firstTenant: string, n
   const about = [type === id ? undefined : type, alias, email].filter((text) => text !== undefined)
   return html`
 <tr id="${rowOf(integration)}" tabindex="-1">
-<th scope="row"><a href="${connectPage.connectPath(integration, firstTenant)}">${name(id)}</a>${
-    about.length === 0 ? undefined : html` <span class="quiet">${name(about.join(", "))}</span>`
+<th scope="row"><a href="${connectPage.connectPath(integration, firstTenant)}">${Page.name(id)}</a>${
+    about.length === 0 ? undefined : html` <span class="quiet">${Page.name(about.join(", "))}</span>`
   }</th>
 <td>${
     status === "requires_reauth"
@@ -259,9 +257,11 @@ class="hidden"> ${label}</span></button></form></li>`
 
 const faultScope = ({ left, match }: SetFault, severalTenants: boolean) => {
   const endpoints = match.endpoint === undefined ? "every request" : [match.endpoint].flat().join(", ")
-  return html`${endpoints}${match.integrationId === undefined ? undefined : html` for ${name(match.integrationId)}`}${
-    match.tenantId === undefined || !severalTenants ? undefined : html` of ${name(match.tenantId)}`
-  }${Number.isFinite(left) ? `, ${counted(left, "more time")}` : ""}`
+  return html`${endpoints}${
+    match.integrationId === undefined ? undefined : html` for ${Page.name(match.integrationId)}`
+  }${match.tenantId === undefined || !severalTenants ? undefined : html` of ${Page.name(match.tenantId)}`}${
+    Number.isFinite(left) ? `, ${counted(left, "more time")}` : ""
+  }`
 }
 
 const field = (label: string, control: (id: string) => Html) => {

@@ -175,8 +175,7 @@ const page = (shown: Shown) => {
 <header>
 <h1>Aden emulator</h1>
 <p id="summary" role="status" aria-live="polite" data-live>${connected} of ${integrations.length} integrations are connected.
-${shown.faults.length === 0 ? "No faults" : counted(shown.faults.length, "fault")} set.
-${counted(shown.requests.length, "request")} in the log.</p>
+${shown.faults.length === 0 ? "No faults" : counted(shown.faults.length, "fault")} set.</p>
 <p class="quiet"><span id="liveness" role="status" aria-live="polite">This is how things stood when the page was loaded.</span>
 <a href="${Page.consolePath}">Refresh</a></p>
 </header>
@@ -316,7 +315,8 @@ ${
 
 const requestTable = (requests: ReadonlyArray<EmulatorRequest>): Html => {
   if (requests.length === 0) return html`<p>None yet.</p>`
-  return html`<div class="scroll" role="region" aria-labelledby="requests" tabindex="0"><table class="requests">
+  return html`<p>${counted(requests.length, "request")} in the log, the newest first.</p>
+<div class="scroll" role="region" aria-labelledby="requests" tabindex="0"><table class="requests">
 <thead><tr><th scope="col">Time (UTC)</th><th scope="col">Request</th><th scope="col">Answer</th>
 <th scope="col">Faults met</th></tr></thead>
 <tbody>${

@@ -132,9 +132,7 @@ describe.skipIf(chromiumPath === undefined)("in Chromium (where it is installed,
       yield* aden.setFault(Fault.Status({ status: 500 }), { endpoint: "health" })
       yield* user(() => fetch(`${aden.url}/health`))
       yield* user(() => page.getByRole("button", { name: "Disconnect slack" }).waitFor())
-      yield* user(() =>
-        page.getByText("3 of 3 integrations are connected. 1 fault set. 1 request in the log.").waitFor()
-      )
+      yield* user(() => page.getByRole("status").getByText("3 of 3 integrations are connected. 1 fault set.").waitFor())
       yield* user(() => page.getByRole("cell", { name: "GET /health" }).waitFor())
       assert.strictEqual(yield* focused(), "Disconnect github")
       yield* user(() => page.keyboard.press("Enter"))
@@ -157,7 +155,7 @@ describe.skipIf(chromiumPath === undefined)("in Chromium (where it is installed,
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const { complaints, page } = yield* opened(aden.consoleUrl)
-      yield* user(() => page.getByText("0 requests in the log.").waitFor())
+      yield* user(() => page.getByText("This page is up to date").waitFor())
       const [script, image] = [
         "<script>document.title='owned'</script>",
         "<img src=x onerror=\"document.title='owned'\">"

@@ -121,7 +121,7 @@ describe("the console shows", () => {
       assert.strictEqual(requests.length, 50)
       assert.notInclude(text, "hidden=")
       assert.notInclude(text, "api_key")
-      assert.include(text, "61 requests in the log.")
+      assert.include(text, "61 requests in the log,")
       assert.strictEqual(yield* aden.countRequests(), 61)
     }).pipe(provideAden()))
 

@@ -5,11 +5,14 @@ import * as ByteSize from "effect/ByteSize"
 import * as Clock from "effect/Clock"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
+import * as Exit from "effect/Exit"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import type * as PlatformError from "effect/PlatformError"
 import * as Predicate from "effect/Predicate"
+import * as Scope from "effect/Scope"
 import { Buffer } from "node:buffer"
 import { randomBytes } from "node:crypto"
 import { StorageInsecure, StorageIoFailed } from "../CredentialError.ts"
@@ -17,6 +20,14 @@ import { cleanText } from "./foreignText.ts"
 
 /** A file that is larger than it may be: not read. */
 export class FileTooLarge extends Data.TaggedError("FileTooLarge") {}
+
+/** A file that was made here and is still open. */
+export interface OwnFile {
+  /** Writes over its beginning in place, wherever it is by now. */
+  readonly overwrite: (bytes: Uint8Array) => Effect.Effect<void, StorageIoFailed>
+  /** Whether its name is known to lead to it still. */
+  readonly isInPlace: Effect.Effect<boolean, StorageIoFailed>
+}
 
 const groupAndOthersMayWrite = 0o022
 /** Long enough for a slow reader, and for a file server whose clock is some seconds off. */
@@ -161,37 +172,52 @@ export const makePrivateFiles = Effect.gen(function*() {
   }
 
   /**
-   * Makes a file that is not there yet, with its content from the first moment on; false when there is one, or anything else in
-   * its place. Where the system has no hard links the content follows a moment later.
+   * Makes a file that is not there yet, with its content from the first moment on; none when there is one, or anything else in
+   * its place. Where the system has no hard links the content follows a moment later. It stays open until the scope closes.
    */
-  const create = (file: string, bytes: Uint8Array): Effect.Effect<boolean, StorageIoFailed> => {
-    const temporary = temporaryIn(path.dirname(file))
-    const writeTo = (place: string) =>
-      open(place, "wx", 0o600).pipe(Effect.flatMap((handle) => handle.writeAll(bytes)), Effect.scoped)
-    const isTaken = (error: PlatformError.PlatformError) => error.reason._tag === "AlreadyExists"
-    const link = fs.link(temporary, file).pipe(
-      Effect.catchIf((error) => !isTaken(error), () => writeTo(file)),
-      Effect.as(true),
-      Effect.catchIf(isTaken, () => Effect.succeed(false))
-    )
-    return writeTo(temporary).pipe(
-      Effect.mapError(failed(file)),
-      Effect.andThen(Effect.mapError(link, failed(file))),
-      Effect.ensuring(Effect.ignore(fs.remove(temporary))),
-      Effect.uninterruptible
-    )
-  }
+  const create = Effect.fnUntraced(
+    function*(file: string, bytes: Uint8Array): Effect.fn.Return<Option.Option<OwnFile>, StorageIoFailed, Scope.Scope> {
+      const temporary = temporaryIn(path.dirname(file))
+      const opened = yield* Scope.fork(yield* Effect.scope)
+      const writeTo = (place: string) =>
+        open(place, "wx", 0o600).pipe(Effect.tap((handle) => handle.writeAll(bytes)), Scope.provide(opened))
+      const isTaken = (error: PlatformError.PlatformError) => error.reason._tag === "AlreadyExists"
+      const made = Effect.gen(function*() {
+        const written = yield* writeTo(temporary)
+        const handle = yield* fs.link(temporary, file).pipe(
+          Effect.as(written),
+          Effect.catchIf((error) => !isTaken(error), () => writeTo(file))
+        )
+        return Option.some(yield* ownFile(file, handle))
+      })
+      return yield* made.pipe(
+        Effect.ensuring(Effect.ignore(fs.remove(temporary))),
+        Effect.onError((cause) => Scope.close(opened, Exit.failCause(cause))),
+        Effect.catchIf(isTaken, () => Effect.succeed(Option.none<OwnFile>())),
+        Effect.mapError(failed(file))
+      )
+    },
+    Effect.uninterruptible
+  )
 
-  /** Writes over the beginning of a file in place; false when there is none. */
-  const overwrite = (file: string, bytes: Uint8Array): Effect.Effect<boolean, StorageIoFailed> =>
-    open(file, "r+").pipe(
-      Effect.flatMap((handle) => handle.writeAll(bytes)),
-      Effect.scoped,
-      Effect.as(true),
-      Effect.catchIf(isNotFound, () => Effect.succeed(false)),
-      Effect.uninterruptible,
-      Effect.mapError(failed(file))
-    )
+  /** While it is open, the system gives its number to no other file: that of the same number is this one. */
+  const ownFile = Effect.fnUntraced(function*(
+    file: string,
+    handle: FileSystem.File
+  ): Effect.fn.Return<OwnFile, PlatformError.PlatformError> {
+    const { ino } = yield* handle.stat
+    return {
+      overwrite: (bytes) =>
+        Effect.andThen(handle.seek(0n, "start"), handle.writeAll(bytes)).pipe(
+          Effect.uninterruptible,
+          Effect.mapError(failed(file))
+        ),
+      isInPlace: optional(fs.lstat(file)).pipe(
+        Effect.map((found) => Option.isSome(ino) && Option.exists(found, (info) => Equal.equals(info.ino, ino))),
+        Effect.mapError(failed(file))
+      )
+    }
+  })
 
   /** Removes a file, or a link itself; `false` when there was none. */
   const remove = (file: string): Effect.Effect<boolean, StorageIoFailed> =>
@@ -292,7 +318,6 @@ export const makePrivateFiles = Effect.gen(function*() {
     rereadTorn,
     write,
     create,
-    overwrite,
     remove,
     names,
     checkFolder,

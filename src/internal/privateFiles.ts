@@ -182,18 +182,23 @@ export const makePrivateFiles = Effect.gen(function*() {
       const writeTo = (place: string) =>
         open(place, "wx", 0o600).pipe(Effect.tap((handle) => handle.writeAll(bytes)), Scope.provide(opened))
       const isTaken = (error: PlatformError.PlatformError) => error.reason._tag === "AlreadyExists"
-      const made = Effect.gen(function*() {
-        const written = yield* writeTo(temporary)
+      const inPlace = Effect.fnUntraced(function*(written: FileSystem.File) {
         const handle = yield* fs.link(temporary, file).pipe(
           Effect.as(written),
           Effect.catchIf((error) => !isTaken(error), () => writeTo(file))
         )
         return Option.some(yield* ownFile(file, handle))
       })
-      return yield* made.pipe(
+      return yield* writeTo(temporary).pipe(
+        Effect.flatMap((written) =>
+          Effect.catchIf(
+            inPlace(written),
+            isTaken,
+            () => Effect.as(Scope.close(opened, Exit.void), Option.none<OwnFile>())
+          )
+        ),
         Effect.ensuring(Effect.ignore(fs.remove(temporary))),
         Effect.onError((cause) => Scope.close(opened, Exit.failCause(cause))),
-        Effect.catchIf(isTaken, () => Effect.succeed(Option.none<OwnFile>())),
         Effect.mapError(failed(file))
       )
     },

@@ -115,11 +115,26 @@ interface SaveOptions {
   readonly state?: CredentialState | undefined
 }
 
+/** What the count of a write took the place of, and the file as it was then. */
+interface Counted {
+  readonly state: CredentialState
+  readonly file: Option.Option<string>
+}
+
+/** Whether a state can be the count that a write left, rather than that of another who was faster. */
+const isCountOf = (state: CredentialState, counted: Counted | undefined): counted is Counted =>
+  counted !== undefined && state.generation === counted.state.generation + 1
+
 /** How far a save came before its lock was lost, when it begins anew. */
 interface Progress {
-  /** What its count took the place of, and the file as it was then. */
-  counted: { readonly state: CredentialState; readonly file: Option.Option<string> } | undefined
+  counted: Counted | undefined
   isSaved: boolean
+}
+
+/** The same of a delete. */
+interface Removal {
+  counted: Counted | undefined
+  isRemoved: boolean
 }
 
 const notBegun = (): Progress => ({ counted: undefined, isSaved: false })
@@ -128,6 +143,7 @@ const notBegun = (): Progress => ({ counted: undefined, isSaved: false })
 const renewalPauseMillis = 250
 
 const absent: Located = { _tag: "Absent", plainIsTaken: false }
+const stateless: LocatedState = { name: undefined, state: CredentialState.initial, plainIsTaken: false }
 
 const make = Effect.fnUntraced(function*<E, R>(
   chosenDirectory: string | undefined,
@@ -273,8 +289,7 @@ const make = Effect.fnUntraced(function*<E, R>(
     const found = yield* states.locate(id)
     const { counted } = progress
     // its own count is not that of another who was faster
-    const isOwnCount = counted !== undefined && found.state.generation === counted.state.generation + 1 &&
-      Equal.equals(file, counted.file)
+    const isOwnCount = isCountOf(found.state, counted) && Equal.equals(file, counted.file)
     const before = isOwnCount ? { ...found, state: counted.state } : found
     const { generation } = before.state
     const expected = options.expectedGeneration
@@ -307,30 +322,58 @@ const make = Effect.fnUntraced(function*<E, R>(
     yield* publish({ _tag: "Saved", id })
   })
 
-  /** Removes an entry and forgets its state; false when there was no entry. */
-  const drop = Effect.fnUntraced(function*(id: string, { check }: HeldLock, expected: number | undefined) {
+  /** Removes an entry and forgets its state, and notes in `removal` whether there was one. */
+  const drop = Effect.fnUntraced(function*(
+    id: string,
+    inUse: NamesInUse,
+    expected: number | undefined,
+    removal: Removal,
+    lock: HeldLock
+  ) {
+    const { check } = lock
     const located = yield* locate(id)
     const isOwn = located._tag === "Found" ||
       (located._tag === "Unreadable" && (yield* index.ids).includes(id))
-    const { name, state } = (yield* areThere(folders.state))
-      ? yield* states.locate(id)
-      : { name: undefined, state: CredentialState.initial }
-    if (expected !== undefined && expected !== state.generation) return false
-    // first the count: nobody who knew the entry can save over its deletion
-    if (name !== undefined) {
-      yield* state.generation === 0 ? states.remove(name) : states.write(name, id, stateOfDelete(state), check)
+    if (isOwn) yield* files.ensureFolder(folders.state)
+    const found = (yield* areThere(folders.state)) ? yield* states.locate(id) : stateless
+    if (removal.isRemoved) {
+      if (!isOwn && found.name !== undefined && isCountOf(found.state, removal.counted)) {
+        yield* states.write(found.name, id, stateOfDelete(removal.counted.state), check)
+      }
+      return
     }
-    if (!isOwn) return false
+    const file = isOwn ? yield* credentials.fingerprint(located.name) : Option.none()
+    const { counted } = removal
+    const isOwnCount = isCountOf(found.state, counted) && Equal.equals(file, counted.file)
+    const before = isOwnCount ? { ...found, state: counted.state } : found
+    const { state } = before
+    if (expected !== undefined && expected !== state.generation) return
+    if (!isOwn) {
+      if (found.name === undefined) return
+      return yield* state.generation === 0
+        ? states.remove(found.name)
+        : states.write(found.name, id, stateOfDelete(state), check)
+    }
+    // first the count: nobody who knew the entry can save over its deletion; the rest is known for as long as the entry is there
+    const name = yield* writeState(
+      id,
+      before,
+      new CredentialState({ ...state, generation: state.generation + 1 }),
+      inUse,
+      lock
+    )
+    removal.counted = { state, file }
     yield* Effect.gen(function*() {
       yield* check
       // first the older one, which would be read again
       if (located.name !== escapedName(id)) yield* credentials.remove(escapedName(id))
       yield* credentials.remove(located.name)
     }).pipe(
-      Effect.tapError(() => name === undefined ? Effect.void : Effect.ignore(states.write(name, id, state, check)))
+      Effect.tapError(() => Effect.ignore(states.write(name, id, state, check)))
     )
+    removal.isRemoved = true
     yield* publish({ _tag: "Deleted", id })
-    return true
+    yield* states.write(name, id, stateOfDelete(state), check)
   })
 
   // the storage ---------------------------------------------------------------------------------------------------------
@@ -412,10 +455,12 @@ const make = Effect.fnUntraced(function*<E, R>(
       function*(id, options) {
         yield* checkCredentialId(id)
         if (!(yield* areThere())) return false
-        let isRemoved = false
+        const inUse = yield* namesInUse
+        const removal: Removal = { counted: undefined, isRemoved: false }
         return yield* inTurn((lock) =>
           writingEntry(id)(Effect.gen(function*() {
-            isRemoved ||= yield* drop(id, lock, options?.expectedGeneration)
+            yield* drop(id, inUse, options?.expectedGeneration, removal, lock)
+            const { isRemoved } = removal
             // one that was removed before the index could be written is in it still
             if (!isRemoved && !(yield* index.has(id))) return false
             indexed.set(id, undefined)

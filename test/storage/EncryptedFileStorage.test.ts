@@ -1030,6 +1030,72 @@ describe("EncryptedFileStorage", () => {
         assert.isAbove(steps, 5)
       }))
 
+    it.effect("a delete that dies at any step: while the entry is there, all that was known about it is known", () =>
+      Effect.gen(function*() {
+        const known = new CredentialState({
+          generation: 1,
+          account: { provider: "slack", alias: "work" },
+          blockedSince: DateTime.makeUnsafe(1_000),
+          reauthorizationUrl: "https://aden.example/connect",
+          coolDownUntil: DateTime.makeUnsafe(2_000),
+          lastError: "RateLimited"
+        })
+        let steps = 0
+        const left = new Set<string>()
+        for (let last = 0; last <= steps; last++) {
+          const directory = yield* temporaryDirectory
+          const credential = Credential.fromAccessToken({
+            id: "x",
+            accessToken: Redacted.make(secret),
+            provider: "slack",
+            alias: "work"
+          })
+          yield* inDirectory(directory)((storage) => storage.save(credential, { state: known }))
+          assert.deepStrictEqual(yield* inDirectory(directory)((storage) => storage.loadState("x")), known)
+          let step = 0
+          const guard = <A, E, R>(file: string, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+            file.includes("locks")
+              ? effect
+              : Effect.suspend(() => step++ < last ? effect : Effect.die("killed"))
+          yield* Effect.exit(
+            withFileSystem(directory, (base) => ({
+              rename: (from, to) => guard(to, base.rename(from, to)),
+              remove: (file, options) => guard(file, base.remove(file, options)),
+              open: (file, options) =>
+                options?.flag === "wx" ? guard(file, base.open(file, options)) : base.open(file, options)
+            }))((storage) => storage.delete("x"))
+          )
+          steps = Math.max(steps, step)
+          yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+            const { generation, ...rest } = yield* storage.loadState("x")
+            const isThere = yield* storage.exists("x")
+            left.add(`${isThere ? "there" : "gone"}, ${rest.account === undefined ? "forgotten" : "known"}`)
+            assert.isTrue(generation === 2 || (isThere && generation === 1))
+            if (isThere) assert.deepStrictEqual(new CredentialState({ ...rest, generation: 1 }), known)
+            // whatever is left, the next delete completes it
+            assert.strictEqual(yield* storage.delete("x"), isThere)
+            assert.deepStrictEqual(Object.keys(yield* storage.loadState("x")), ["generation"])
+            assert.notProperty(readIndex(directory).credentials, "x")
+          }))
+        }
+        assert.sameMembers([...left], ["there, known", "gone, known", "gone, forgotten"])
+      }))
+
+    it.effect("no late writer saves over the deletion of an entry that Hive wrote, which has no count", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          yield* storage.save(apiKey("x", "Hive's"))
+          fs.rmSync(path.join(directory, "state"), { recursive: true })
+          const { generation } = yield* storage.loadState("x")
+          assert.strictEqual(generation, 0)
+          assert.isTrue(yield* storage.delete("x", { expectedGeneration: generation }))
+          const late = storage.save(apiKey("x", "late"), { expectedGeneration: generation })
+          assert.strictEqual((yield* Effect.flip(late))._tag, "GenerationConflict")
+          assert.isFalse(yield* storage.exists("x"))
+        }))
+      }))
+
     it.live("an interrupted save leaves the old or the new credential, an index that knows it, and nothing beside", () =>
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory

@@ -1096,6 +1096,33 @@ describe("EncryptedFileStorage", () => {
         }))
       }))
 
+    it.effect("before a save returns, each file was flushed before it took its place, and its folder afterwards", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.save(apiKey("x", "old")))
+        const order: Array<string> = []
+        const nameOf = (file: string) =>
+          path.relative(directory, file).replace(/\.aden-[0-9a-f]{32}\.tmp$/, "temporary")
+        yield* withFileSystem(directory, (base) => ({
+          open: (file, options) =>
+            Effect.map(base.open(file, options), (handle) =>
+              new Proxy(handle, {
+                get: (target, property) =>
+                  property === "sync"
+                    ? Effect.tap(target.sync, () => Effect.sync(() => order.push(`flushed ${nameOf(file)}`)))
+                    : Reflect.get(target, property, target)
+              })),
+          rename: (from, to) =>
+            Effect.tap(base.rename(from, to), () => Effect.sync(() => order.push(`renamed ${nameOf(to)}`)))
+        }))((storage) => storage.save(apiKey("x", "new")))
+        for (const [folder, file] of [["state", "x.json"], ["credentials", "x.enc"], ["metadata", "index.json"]]) {
+          assert.deepStrictEqual(
+            order.filter((step) => step.includes(` ${folder}`)),
+            [`flushed ${folder}/temporary`, `renamed ${folder}/${file}`, `flushed ${folder}`]
+          )
+        }
+      }))
+
     it.live("an interrupted save leaves the old or the new credential, an index that knows it, and nothing beside", () =>
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory
@@ -1203,18 +1230,22 @@ describe("EncryptedFileStorage", () => {
       fs.writeFileSync(path.join(place, String(number + 1)), "free 0000000000\n", { mode: 0o600 })
       fs.rmSync(path.join(place, String(number)))
     }
-    /** A storage whose process is suspended once, before it makes a new file in this folder, or it takes the place of the old. */
+    /**
+     * A storage whose process is suspended once, before it makes a new file in this folder, or it takes the place of the old:
+     * the first, or the one after so many.
+     */
     const suspended = (
       directory: string,
       before: "open" | "rename",
       folder: string,
-      meanwhile: Effect.Effect<unknown> = Effect.void
+      meanwhile: Effect.Effect<unknown> = Effect.void,
+      after = 0
     ) => {
-      let isOver = false
+      let seen = 0
       const suspend = (step: string, file: string) =>
         Effect.suspend(() => {
-          if (isOver || step !== before || path.dirname(file) !== path.join(directory, folder)) return Effect.void
-          isOver = true
+          if (step !== before || path.dirname(file) !== path.join(directory, folder)) return Effect.void
+          if (seen++ !== after) return Effect.void
           takeOver(directory)
           return meanwhile
         })
@@ -1253,17 +1284,20 @@ describe("EncryptedFileStorage", () => {
         assert.strictEqual(valueOf(yield* inDirectory(directory)((storage) => storage.load("x"))), "new")
       }))
 
+    const theirs = (directory: string) =>
+      inDirectory(directory)((storage) => storage.save(apiKey("x", "theirs"))).pipe(
+        Effect.provideService(
+          CurrentProcess,
+          Effect.succeed({ self: { host: "other" }, isGone: () => Effect.succeed(false) })
+        ),
+        Effect.orDie
+      )
+
     it.live("what the other one saved under the same count is not taken for its own", () =>
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory
         yield* inDirectory(directory)((storage) => storage.save(apiKey("x", "old")))
-        const other = inDirectory(directory)((storage) => storage.save(apiKey("x", "theirs"))).pipe(
-          Effect.provideService(
-            CurrentProcess,
-            Effect.succeed({ self: { host: "other" }, isGone: () => Effect.succeed(false) })
-          )
-        )
-        const error = yield* suspended(directory, "rename", "state", Effect.orDie(other))((storage) =>
+        const error = yield* suspended(directory, "rename", "state", theirs(directory))((storage) =>
           Effect.flip(storage.save(apiKey("x", "late"), { expectedGeneration: 1 }))
         )
         assert.strictEqual(error._tag, "GenerationConflict")
@@ -1280,6 +1314,51 @@ describe("EncryptedFileStorage", () => {
           assert.deepStrictEqual(Object.keys(readIndex(directory).credentials), ["y"])
         })
     )
+
+    it.live("before it wrote the credential: what the other one saved meanwhile is not overwritten", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.save(apiKey("x", "old")))
+        const error = yield* suspended(directory, "open", "credentials", theirs(directory))((storage) =>
+          Effect.flip(storage.save(apiKey("x", "late"), { expectedGeneration: 1 }))
+        )
+        assert.strictEqual(error._tag, "GenerationConflict")
+        assert.strictEqual(valueOf(yield* inDirectory(directory)((storage) => storage.load("x"))), "theirs")
+      }))
+
+    it.live.each([["counted", "rename", 0], ["removed the file", "open", 1]] as const)(
+      "when it had %s: its delete goes on where it was, though it expected a generation",
+      ([, step, after]) =>
+        Effect.gen(function*() {
+          const directory = yield* temporaryDirectory
+          const blocked = new CredentialState({ generation: 0, lastError: "AdenUnavailable" })
+          yield* inDirectory(directory)((storage) => storage.save(apiKey("x"), { state: blocked }))
+          assert.isTrue(
+            yield* suspended(directory, step, "state", Effect.void, after)((storage) =>
+              storage.delete("x", { expectedGeneration: 1 })
+            )
+          )
+          yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+            assert.isFalse(yield* storage.exists("x"))
+            assert.deepStrictEqual(yield* storage.loadState("x"), new CredentialState({ generation: 2 }))
+          }))
+          assert.deepStrictEqual(readIndex(directory).credentials, {})
+        })
+    )
+
+    it.live("what the other one saved after its delete removed the file stays, with its state", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.save(apiKey("x", "old")))
+        assert.isTrue(
+          yield* suspended(directory, "open", "state", theirs(directory), 1)((storage) => storage.delete("x"))
+        )
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          assert.strictEqual(valueOf(yield* storage.load("x")), "theirs")
+          assert.deepStrictEqual(yield* storage.loadState("x"), new CredentialState({ generation: 3, account: {} }))
+          assert.property(readIndex(directory).credentials, "x")
+        }))
+      }))
   })
 
   describe("the index", () => {

@@ -1,11 +1,12 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import { resolveRef } from "../Credential.ts"
 import type { CredentialRef, ProviderAccount } from "../Credential.ts"
 import { AmbiguousCredential, CredentialNotFound, RateLimited } from "../CredentialError.ts"
-import type { AdenRequestFailure, StorageFailure } from "../CredentialError.ts"
+import type { AdenRequestFailure, CredentialStorageError, StorageFailure } from "../CredentialError.ts"
 import type { CredentialProvider } from "../CredentialProvider.ts"
 import type { CredentialEntry } from "./CredentialEntry.ts"
 import type { CredentialTable } from "./CredentialTable.ts"
@@ -162,6 +163,28 @@ export class RefResolver {
       entry.listed = found.account
     }
     this.#table.bind(ref, entry)
+    return entry
+  })
+
+  /**
+   * The same where storage failed with this error. One file that cannot be read may be the program's own, which is nobody's
+   * to replace; where nothing can be read at all, what the providers list is better than nothing.
+   */
+  readonly findUnread = Effect.fnUntraced(function*(
+    this: RefResolver,
+    ref: CredentialRef,
+    error: CredentialStorageError
+  ): Effect.fn.Return<CredentialEntry, CredentialStorageError | AmbiguousCredential> {
+    const table = this.#table
+    if (error.reason._tag !== "StorageIoFailed") return yield* error
+    if (Exit.isSuccess(yield* Effect.exit(table.storage.list))) return yield* error
+    const entry = yield* this.findListed(ref).pipe(
+      Effect.catchIf(
+        (failure) => failure._tag !== "AmbiguousCredential",
+        () => Effect.fail(error)
+      )
+    )
+    yield* table.tolerant(Effect.fail(error), undefined)
     return entry
   })
 

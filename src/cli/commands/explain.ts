@@ -27,6 +27,7 @@ export const explainCommand = Command.make(
           ...explanation,
           ...expiryOf(explanation.expiresAt, now),
           ageMs: explanation.age,
+          storageError: explanation.storageError?.message,
           coolDownLeftMs: explanation.coolDownLeft
         },
         ({ style }) => textOf(explanation, now, style)
@@ -49,7 +50,8 @@ const textOf = (explanation: CredentialExplanation, now: DateTime.Utc, style: St
     reauthorizationUrl,
     renewalAt,
     source,
-    status
+    status,
+    storageError
   } = explanation
   const lines: ReadonlyArray<readonly [label: string, value: string | undefined]> = [
     ["id", printable(id)],
@@ -62,6 +64,7 @@ const textOf = (explanation: CredentialExplanation, now: DateTime.Utc, style: St
     ["expires", status === "requires_reauth" && expiresAt === undefined ? undefined : expiryText(expiresAt, now)],
     ["renewed from", renewalAt === undefined ? undefined : timeText(renewalAt, now)],
     ["last error", lastError],
+    ["storage error", storageError?.message],
     ["Aden not asked for", coolDownLeft === undefined ? undefined : durationText(coolDownLeft)],
     ["authorize again at", reauthorizationUrl]
   ]

@@ -269,6 +269,30 @@ describe("CredentialStore: degraded disks", () => {
       yield* pass("10 minutes")
     }).pipe(Effect.provide(environment)))
 
+  it.effect("slow: who names a provider waits a second at most to learn of a second account, once for all", () =>
+    Effect.gen(function*() {
+      const disk = yield* Disk
+      const aden = yield* AdenEmulator
+      yield* aden.addIntegration({ id: "hash-1", type: "google", alias: "Home", tokenLifetime: "1 hour" })
+      const store = yield* start(yield* cache)
+      yield* store.sync
+      const first = yield* tokenOf(store, "google")
+      yield* TestClock.adjust("6 minutes")
+      disk.delay = "1 minute"
+      const reading = yield* Effect.forkChild(tokenOf(store, "google"), { startImmediately: true })
+      yield* pass("1 second")
+      assert.isDefined(reading.pollUnsafe())
+      assert.strictEqual(yield* Fiber.join(reading), first)
+      assert.strictEqual(yield* tokenOf(store, "google"), first)
+      disk.delay = undefined
+      yield* pass("10 minutes")
+      // it is looked for nonetheless
+      yield* aden.addIntegration({ id: "hash-2", type: "google", alias: "Work" })
+      yield* store.sync
+      yield* TestClock.adjust("6 minutes")
+      assert.strictEqual((yield* Effect.flip(store.token("google")))._tag, "AmbiguousCredential")
+    }).pipe(Effect.provide(environment)))
+
   it.effect("slow: an expired token is renewed all the same, and saved", () =>
     Effect.gen(function*() {
       const disk = yield* Disk

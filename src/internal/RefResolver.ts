@@ -17,6 +17,9 @@ import { SingleFlight } from "./SingleFlight.ts"
 /** How long the index of storage is used for a ref that it lacks before it is derived anew, in ms. */
 const indexTtl = 30_000
 
+/** How long a read waits to learn whether what it knows is still the only account that its ref fits. */
+const searchPatience = "1 second"
+
 type ListedAccount = { readonly provider: CredentialProvider; readonly account: ProviderAccount }
 
 /** The providers' lists, as answered `at` this time; what they lack counts as missing until `missingUntil`. */
@@ -36,6 +39,8 @@ export class RefResolver {
     CredentialEntry | undefined,
     StorageFailure | AmbiguousCredential
   >()
+  /** The refs for which storage is searched longer than anybody waited. */
+  readonly #slow = new Set<CredentialRef>()
   readonly #listings = new SingleFlight<"list", ReadonlyArray<ListedAccount>, AdenRequestFailure>()
   readonly #coolDowns = new Map<CredentialProvider, { readonly since: number; readonly until: number }>()
   readonly #missing: PolicyClock
@@ -59,7 +64,28 @@ export class RefResolver {
       // another process may have stored a second account that the ref fits as well
       return isWithin(this.#listTtl, this.#table.indexedAt, now)
         ? Effect.succeed(known)
-        : this.#searches.run(ref, this.#searchAgain(ref, known))
+        : this.#searchedAgain(ref, known)
+    })
+  }
+
+  /** A slow disk keeps nobody waiting for what is at hand: the search goes on behind, and whoever asks later gets its answer. */
+  #searchedAgain(
+    ref: CredentialRef,
+    known: CredentialEntry
+  ): Effect.Effect<CredentialEntry | undefined, StorageFailure | AmbiguousCredential> {
+    return Effect.suspend(() => {
+      if (this.#searches.has(ref) && this.#slow.has(ref)) return Effect.succeed(known)
+      this.#slow.delete(ref)
+      const search = this.#searchAgain(ref, known)
+      return Effect.andThen(this.#searches.start(ref, search), this.#searches.run(ref, search)).pipe(
+        Effect.timeoutOrElse({
+          duration: searchPatience,
+          orElse: () => {
+            this.#slow.add(ref)
+            return Effect.succeed(known)
+          }
+        })
+      )
     })
   }
 

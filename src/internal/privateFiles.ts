@@ -262,6 +262,10 @@ export const makePrivateFiles = Effect.gen(function*() {
     }
   )
 
+  /** Fails where the folder is there and nothing can be written in it. That the disk is full does not show. */
+  const checkWritable = (folder: string): Effect.Effect<void, StorageIoFailed> =>
+    optional(fs.access(folder, { writable: true })).pipe(Effect.asVoid, Effect.mapError(failed(folder)))
+
   /** Parents first, one by one: Node's own recursion does not end where a system refuses with ENOENT, as /proc does. */
   const makeFolder = (folder: string): Effect.Effect<void, PlatformError.PlatformError> => {
     const make = fs.makeDirectory(folder, { mode: 0o700 })
@@ -326,6 +330,7 @@ export const makePrivateFiles = Effect.gen(function*() {
     remove,
     names,
     checkFolder,
+    checkWritable,
     ensureFolder,
     ensureOwnFolder,
     removeAbandoned,

@@ -10,6 +10,7 @@ import {
   FileSystem,
   Layer,
   Option,
+  PlatformError,
   Random,
   Schema,
   Scope
@@ -359,6 +360,92 @@ describe("fileLocks", () => {
         yield* next.leave
       }
     }))
+
+  it.effect("where the system has no hard links, one of many has it at a time", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryDirectory
+      const locksWithoutLinks = Effect.map(makePrivateFiles, (files) =>
+        makeFileLocks(files, directory, { self: { host: "a" }, isGone: () => Effect.succeed(false) })).pipe(
+          Effect.provide(Layer.effect(
+            FileSystem.FileSystem,
+            Effect.map(FileSystem.FileSystem, (base) => ({
+              ...base,
+              link: (_: string, file: string) =>
+                Effect.fail(PlatformError.systemError({
+                  _tag: "Unknown",
+                  module: "FileSystem",
+                  method: "link",
+                  pathOrDescriptor: file
+                }))
+            }))
+          )),
+          Effect.provide(NodeFiles)
+        )
+      let inside = 0
+      const working = yield* Effect.forEach([1, 2, 3, 4], () =>
+        Effect.gen(function*() {
+          const { check, leave } = yield* enter(yield* locksWithoutLinks)
+          assert.strictEqual(++inside, 1)
+          yield* settle
+          yield* check
+          inside--
+          yield* leave
+        }).pipe(Effect.forkChild))
+      for (const fiber of working) {
+        yield* arrival(fiber)
+      }
+    }))
+
+  it.effect("the 64th taker of a lock removes what takers left that died long ago", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryDirectory
+      const place = path.join(directory, "lock")
+      const leftover = (digit: string) => path.join(place, `.aden-${digit.repeat(32)}.tmp`)
+      fs.mkdirSync(place, { mode: 0o700 })
+      fs.writeFileSync(path.join(place, "62"), "free 0000000000\n")
+      for (const digit of ["0", "1"]) fs.writeFileSync(leftover(digit), "torn")
+      fs.utimesSync(leftover("0"), new Date(-7_200_000), new Date(-7_200_000))
+      fs.utimesSync(leftover("1"), new Date(0), new Date(0))
+      const locks = yield* new Host("a").locksIn(directory)
+      yield* (yield* enter(locks)).leave
+      assert.isTrue(fs.existsSync(leftover("0")))
+      yield* (yield* enter(locks)).leave
+      assert.sameMembers(fs.readdirSync(place), ["64", path.basename(leftover("1"))])
+    }))
+
+  it.effect.skipIf(!fs.existsSync("/proc/self/fd"))( // only Linux tells what is open
+    "leaves nothing open, whether it was had, taken over or missed",
+    () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        const openIn = () =>
+          fs.readdirSync("/proc/self/fd").filter((fd) => {
+            try {
+              return fs.readlinkSync(`/proc/self/fd/${fd}`).startsWith(directory)
+            } catch {
+              return false
+            }
+          }).length
+        const [first, second] = [new Host("first"), new Host("second")]
+        const holder = yield* enter(yield* first.locksIn(directory))
+        assert.strictEqual(openIn(), 1)
+        const coming = yield* Effect.forkChild(enter(yield* second.locksIn(directory)), { startImmediately: true })
+        yield* pass(1_000)
+        yield* first.freeze
+        const next = yield* arrival(coming)
+        yield* first.thaw
+        yield* holder.leave
+        yield* next.leave
+        // of those who find it free at one moment all but one miss it
+        const locks = yield* new Host("many").locksIn(directory)
+        const working = yield* Effect.forEach(
+          Array.from({ length: 8 }),
+          () => Effect.forkChild(Effect.flatMap(enter(locks), ({ leave }) => leave))
+        )
+        for (const fiber of working) yield* arrival(fiber)
+        assert.strictEqual(openIn(), 0)
+      })
+  )
 
   it.effect.each(["lock", "lock/1"])(
     "a symbolic link in the place of %s is not followed",

@@ -1477,6 +1477,29 @@ describe("EncryptedFileStorage", () => {
         assert.strictEqual(credentials.y.type, "api_key")
       }))
 
+    it.effect.each(
+      [
+        ["lost", (index: string) => fs.rmSync(index)],
+        ["lost with its folder", (index: string) => fs.rmSync(path.dirname(index), { recursive: true })],
+        ["empty", (index: string) => fs.truncateSync(index)],
+        ["torn", (index: string) => fs.truncateSync(index, 40)],
+        ["older", (index: string) => fs.writeFileSync(index, JSON.stringify({ credentials: { gone: {} } }))]
+      ] as const
+    )(
+      "that is %s is made anew by the next save or delete, of all that is there",
+      ([, damage]) =>
+        Effect.gen(function*() {
+          const directory = yield* temporaryDirectory
+          yield* inDirectory(directory)((storage) => storage.saveMany([apiKey("x"), apiKey("a/b"), apiKey("y")]))
+          damage(indexOf(directory))
+          yield* inDirectory(directory)((storage) => storage.save(apiKey("z")))
+          assert.sameMembers(Object.keys(readIndex(directory).credentials), ["x", "a/b", "y", "z"])
+          damage(indexOf(directory))
+          yield* inDirectory(directory)((storage) => storage.delete("y"))
+          assert.sameMembers(Object.keys(readIndex(directory).credentials), ["x", "a/b", "z"])
+        })
+    )
+
     it.effect("list does not trust it: what has no file is not listed, and what it does not know is", () =>
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory

@@ -29,6 +29,12 @@ export interface OwnFile {
   readonly isInPlace: Effect.Effect<boolean, StorageIoFailed>
 }
 
+/** The new content of a file, on the disk already. */
+export interface Replacement {
+  /** Makes it the file's content, for whoever opens the file from now on. */
+  readonly takePlace: Effect.Effect<void, StorageIoFailed>
+}
+
 const groupAndOthersMayWrite = 0o022
 /** Long enough for a slow reader, and for a file server whose clock is some seconds off. */
 const recentMillis = 60_000
@@ -141,35 +147,59 @@ export const makePrivateFiles = Effect.gen(function*() {
         return Effect.flatMap(isBeingWritten(file), (written) => written ? again : Effect.succeed(content))
       })
 
-  /** The rename has happened; a file system that cannot flush a folder only loses the guarantee against a power cut. */
-  const syncFolder = (folder: string) =>
+  /**
+   * Flushes the names in a folder. That a file system cannot do it only loses the guarantee against a power cut: what was renamed
+   * is in its place.
+   */
+  const flush = (folder: string): Effect.Effect<void> =>
     fs.open(folder, { flag: "r" }).pipe(Effect.flatMap((handle) => handle.sync), Effect.scoped, Effect.ignore)
 
   const temporaryIn = (folder: string) => path.join(folder, `.aden-${randomBytes(16).toString("hex")}.tmp`)
 
   /**
+   * Writes the new content of a file beside it; gone when the scope closes, unless it has taken its place. Not interruptible:
+   * closing a file while the system still writes to it could write into another.
+   */
+  const prepare = Effect.fnUntraced(function*(
+    file: string,
+    bytes: Uint8Array
+  ): Effect.fn.Return<Replacement, StorageIoFailed, Scope.Scope> {
+    const temporary = temporaryIn(path.dirname(file))
+    let isInPlace = false
+    const discard = Effect.suspend(() => isInPlace ? Effect.void : Effect.ignore(fs.remove(temporary)))
+    yield* Effect.acquireRelease(
+      open(temporary, "wx", 0o600).pipe(
+        Effect.flatMap((handle) => Effect.andThen(handle.writeAll(bytes), handle.sync)),
+        Effect.scoped,
+        Effect.mapError(failed(file)),
+        Effect.onError(() => discard)
+      ),
+      () => discard
+    )
+    return {
+      takePlace: fs.rename(temporary, file).pipe(
+        Effect.tap(() => Effect.sync(() => isInPlace = true)),
+        Effect.uninterruptible,
+        Effect.mapError(failed(file))
+      )
+    }
+  })
+
+  /**
    * Replaces a file: whoever reads it, or finds it after a crash at any moment, sees the old or the new content. When `check`
-   * fails, made just before the new content takes its place, the old stays. Not interruptible: closing a file while the system
-   * still writes to it could write into another.
+   * fails, made just before the new content takes its place, the old stays.
    */
   const write = <E>(
     file: string,
     bytes: Uint8Array,
     check: Effect.Effect<void, E>
-  ): Effect.Effect<void, E | StorageIoFailed> => {
-    const folder = path.dirname(file)
-    const temporary = temporaryIn(folder)
-    return open(temporary, "wx", 0o600).pipe(
-      Effect.flatMap((handle) => Effect.andThen(handle.writeAll(bytes), handle.sync)),
+  ): Effect.Effect<void, E | StorageIoFailed> =>
+    prepare(file, bytes).pipe(
+      Effect.flatMap(({ takePlace }) => Effect.andThen(check, takePlace)),
       Effect.scoped,
-      Effect.mapError(failed(file)),
-      Effect.andThen(check),
-      Effect.andThen(Effect.mapError(fs.rename(temporary, file), failed(file))),
-      Effect.onError(() => Effect.ignore(fs.remove(temporary))),
-      Effect.andThen(syncFolder(folder)),
+      Effect.andThen(flush(path.dirname(file))),
       Effect.uninterruptible
     )
-  }
 
   /**
    * Makes a file that is not there yet, with its content from the first moment on; none when there is one, or anything else in
@@ -325,6 +355,8 @@ export const makePrivateFiles = Effect.gen(function*() {
   return {
     read,
     rereadTorn,
+    prepare,
+    flush,
     write,
     create,
     remove,

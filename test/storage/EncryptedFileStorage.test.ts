@@ -1285,7 +1285,9 @@ describe("EncryptedFileStorage", () => {
       }))
 
     const theirs = (directory: string) =>
-      inDirectory(directory)((storage) => storage.save(apiKey("x", "theirs"))).pipe(
+      inDirectory(directory)((storage) =>
+        storage.save(apiKey("x", "theirs"), { state: new CredentialState({ generation: 0, lastError: "RateLimited" }) })
+      ).pipe(
         Effect.provideService(
           CurrentProcess,
           Effect.succeed({ self: { host: "other" }, isGone: () => Effect.succeed(false) })
@@ -1323,7 +1325,26 @@ describe("EncryptedFileStorage", () => {
           Effect.flip(storage.save(apiKey("x", "late"), { expectedGeneration: 1 }))
         )
         assert.strictEqual(error._tag, "GenerationConflict")
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          assert.strictEqual(valueOf(yield* storage.load("x")), "theirs")
+          assert.deepStrictEqual(
+            yield* storage.loadState("x"),
+            new CredentialState({ generation: 2, account: {}, lastError: "RateLimited" })
+          )
+        }))
+      }))
+
+    it.live("before it removed the file: what the other one saved meanwhile stays", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.save(apiKey("x", "old")))
+        assert.isFalse(
+          yield* suspended(directory, "rename", "state", theirs(directory))((storage) =>
+            storage.delete("x", { expectedGeneration: 1 })
+          )
+        )
         assert.strictEqual(valueOf(yield* inDirectory(directory)((storage) => storage.load("x"))), "theirs")
+        assert.property(readIndex(directory).credentials, "x")
       }))
 
     it.live.each([["counted", "rename", 0], ["removed the file", "open", 1]] as const)(
@@ -1355,7 +1376,10 @@ describe("EncryptedFileStorage", () => {
         )
         yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
           assert.strictEqual(valueOf(yield* storage.load("x")), "theirs")
-          assert.deepStrictEqual(yield* storage.loadState("x"), new CredentialState({ generation: 3, account: {} }))
+          assert.deepStrictEqual(
+            yield* storage.loadState("x"),
+            new CredentialState({ generation: 3, account: {}, lastError: "RateLimited" })
+          )
           assert.property(readIndex(directory).credentials, "x")
         }))
       }))

@@ -448,6 +448,7 @@ const make = Effect.fnUntraced(function*<E, R>(
       // first the older one, which would be read again
       if (located.name !== escapedName(id)) yield* credentials.remove(escapedName(id))
       yield* credentials.remove(located.name)
+      yield* files.flush(folders.credentials)
     }).pipe(
       Effect.tapError(() => Effect.ignore(states.write(name, id, state, check)))
     )

@@ -1096,31 +1096,48 @@ describe("EncryptedFileStorage", () => {
         }))
       }))
 
+    /** Writes down what is flushed, renamed and removed in a directory, in order. */
+    const steps = (directory: string, order: Array<string>) => {
+      const nameOf = (file: string) => path.relative(directory, file).replace(/\.aden-[0-9a-f]{32}\.tmp$/, "temporary")
+      const noting = (step: string, file: string) => Effect.sync(() => order.push(`${step} ${nameOf(file)}`))
+      return withFileSystem(directory, (base) => ({
+        open: (file, options) =>
+          Effect.map(base.open(file, options), (handle) =>
+            new Proxy(handle, {
+              get: (target, property) =>
+                property === "sync"
+                  ? Effect.tap(target.sync, () => noting("flushed", file))
+                  : Reflect.get(target, property, target)
+            })),
+        rename: (from, to) => Effect.tap(base.rename(from, to), () => noting("renamed", to)),
+        remove: (file, options) => Effect.tap(base.remove(file, options), () => noting("removed", file))
+      }))
+    }
+
     it.effect("before a save returns, each file was flushed before it took its place, and its folder afterwards", () =>
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory
         yield* inDirectory(directory)((storage) => storage.save(apiKey("x", "old")))
         const order: Array<string> = []
-        const nameOf = (file: string) =>
-          path.relative(directory, file).replace(/\.aden-[0-9a-f]{32}\.tmp$/, "temporary")
-        yield* withFileSystem(directory, (base) => ({
-          open: (file, options) =>
-            Effect.map(base.open(file, options), (handle) =>
-              new Proxy(handle, {
-                get: (target, property) =>
-                  property === "sync"
-                    ? Effect.tap(target.sync, () => Effect.sync(() => order.push(`flushed ${nameOf(file)}`)))
-                    : Reflect.get(target, property, target)
-              })),
-          rename: (from, to) =>
-            Effect.tap(base.rename(from, to), () => Effect.sync(() => order.push(`renamed ${nameOf(to)}`)))
-        }))((storage) => storage.save(apiKey("x", "new")))
+        yield* steps(directory, order)((storage) => storage.save(apiKey("x", "new")))
         for (const [folder, file] of [["state", "x.json"], ["credentials", "x.enc"], ["metadata", "index.json"]]) {
           assert.deepStrictEqual(
-            order.filter((step) => step.includes(` ${folder}`)),
+            order.filter((step) => step.includes(` ${folder}`) && !step.startsWith("removed")),
             [`flushed ${folder}/temporary`, `renamed ${folder}/${file}`, `flushed ${folder}`]
           )
         }
+      }))
+
+    it.effect("before a delete returns, its folder was flushed: no power cut brings the credential back", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.save(apiKey("x", "old")))
+        const order: Array<string> = []
+        yield* steps(directory, order)((storage) => storage.delete("x"))
+        assert.deepStrictEqual(
+          order.filter((step) => step.includes(" credentials")),
+          ["removed credentials/x.enc", "flushed credentials"]
+        )
       }))
 
     it.live("an interrupted save leaves the old or the new credential, an index that knows it, and nothing beside", () =>

@@ -136,6 +136,11 @@ export interface CredentialExplanation {
   readonly renewalAt: DateTime.Utc | undefined
   /** The tag of the last error, such as `AdenUnavailable`. */
   readonly lastError: string | undefined
+  /**
+   * What storage fails with, as this store last found: what is at hand could not be saved or read again, or the last write, of
+   * whatever credential, failed. The store goes on from memory meanwhile. `undefined` as soon as storage works again.
+   */
+  readonly storageError: CredentialStorageError | undefined
   /** For how long Aden must not be asked for it. */
   readonly coolDownLeft: Duration.Duration | undefined
   readonly reauthorizationUrl: string | undefined
@@ -317,14 +322,13 @@ const renewNever = Schedule.recurs(0)
 
 const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
   const original = yield* CredentialStorage
-  const storage = atRest(original)
   const { all: providers } = yield* CredentialProviders
   const cacheTtl = yield* durationSetting("cacheTtl", options.cacheTtl ?? "5 minutes")
   const deadline = yield* durationSetting("deadline", options.deadline ?? "30 seconds")
   const maxStale = yield* durationSetting("maxStale", options.maxStale ?? "24 hours")
 
   const table = yield* CredentialTable.make({
-    storage,
+    storage: atRest(original),
     providers,
     policies: {
       renew: options.autoRefresh === false ? renewNever : renewInTime,
@@ -335,6 +339,7 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
       ...options.policy
     }
   })
+  const { storage } = table
   const resolver = new RefResolver(table, Duration.toMillis(cacheTtl))
   const renewal = new Renewal({
     table,
@@ -354,7 +359,11 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
       const stored = yield* resolver.findStored(ref)
       return stored !== undefined && (yield* stricter.hear(stored)) ? stored : yield* resolver.findListed(ref)
     },
-    (effect, ref) => Effect.catchTag(effect, "CredentialStorageError", (error) => Effect.fail(unwrapReason(error, ref)))
+    (effect, ref) =>
+      effect.pipe(
+        Effect.catchTag("CredentialStorageError", (error) => resolver.findUnread(ref, error)),
+        Effect.catchTag("CredentialStorageError", (error) => Effect.fail(unwrapReason(error, ref)))
+      )
   )
 
   /** Whoever waits for the credential of a ref waits no longer than the deadline, and is told of what it asked for. */
@@ -573,7 +582,8 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     const entry = yield* resolver.lookAt(ref)
     if (entry === undefined) return yield* new CredentialNotFound({ ref })
     yield* entry.measure()
-    return explanationOf(entry, { ref, isInMemory, now: yield* Clock.currentTimeMillis })
+    const storageError = table.storageErrorOf(entry)
+    return explanationOf(entry, { ref, isInMemory, storageError, now: yield* Clock.currentTimeMillis })
   })
 
   const templates = new TemplateResolver(get)
@@ -722,9 +732,14 @@ const withRefs = (summaries: ReadonlyArray<CredentialSummary>): ReadonlyArray<Cr
 
 const explanationOf = (
   entry: CredentialEntry,
-  options: { readonly ref: CredentialRef; readonly isInMemory: boolean; readonly now: number }
+  options: {
+    readonly ref: CredentialRef
+    readonly isInMemory: boolean
+    readonly storageError: CredentialStorageError | undefined
+    readonly now: number
+  }
 ): CredentialExplanation => {
-  const { isInMemory, now, ref } = options
+  const { isInMemory, now, ref, storageError } = options
   const freshness = entry.freshness(now)
   const coolDown = entry.coolDownLeft(now)
   const isServedStale = entry.lastError !== undefined && (freshness === "due" || freshness === "stale")
@@ -741,6 +756,7 @@ const explanationOf = (
     timeLeft: Number.isFinite(entry.expiresAt) ? Duration.millis(Math.max(0, entry.expiresAt - now)) : undefined,
     renewalAt: entry.provider === undefined ? undefined : time(entry.renewAt),
     lastError: entry.lastError?._tag ?? entry.state.lastError,
+    storageError,
     coolDownLeft: coolDown > 0 ? Duration.millis(coolDown) : undefined,
     reauthorizationUrl: entry.state.reauthorizationUrl
   }

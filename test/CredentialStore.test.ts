@@ -276,6 +276,7 @@ describe("CredentialStore: refs", () => {
       assert.strictEqual((yield* Effect.flip(store.getKey("hubspot", "nothing")))._tag, "CredentialKeyNotFound")
       assert.strictEqual(Redacted.value(yield* store.getKey("hubspot", "access_token")), yield* token("hubspot"))
       const explanation = yield* store.explain("hubspot")
+      assert.isUndefined(explanation.storageError)
       assert.strictEqual(explanation.status, "fresh")
       assert.strictEqual(explanation.source, "aden")
       assert.isTrue(yield* store.delete("hubspot"))

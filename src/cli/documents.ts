@@ -178,6 +178,8 @@ export const ExplainDocument = Schema.Struct({
   /** From when a read renews it. */
   renewalAt: Time,
   lastError: Text,
+  /** What storage fails with, which keeps the credential in memory alone. */
+  storageError: Text,
   /** For how long Aden must not be asked for it. */
   coolDownLeftMs: orNull(Schema.DurationFromMillis),
   reauthorizationUrl: Text

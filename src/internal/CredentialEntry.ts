@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Redacted from "effect/Redacted"
 import type { Credential, ProviderAccount } from "../Credential.ts"
-import type { CredentialFailure } from "../CredentialError.ts"
+import type { CredentialFailure, CredentialStorageError } from "../CredentialError.ts"
 import type { CredentialProvider } from "../CredentialProvider.ts"
 import { CredentialState } from "../CredentialStorage.ts"
 import type { RefreshPolicies } from "../RefreshPolicy.ts"
@@ -46,6 +46,9 @@ export class CredentialEntry {
   isUnsaved = false
   /** The same for what is remembered beside it. */
   isStateUnsaved = false
+  /** What storage failed with when this entry was last read from it, or written to it. */
+  unreadable: CredentialStorageError | undefined = undefined
+  unwritable: CredentialStorageError | undefined = undefined
   /** How Aden lists it, where it is known from the list alone. */
   listed: ProviderAccount | undefined = undefined
   lastError: CredentialFailure | undefined = undefined

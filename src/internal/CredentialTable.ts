@@ -16,6 +16,7 @@ import type { RefreshPolicies } from "../RefreshPolicy.ts"
 import type { CredentialSource } from "./CredentialEntry.ts"
 import { CredentialEntry } from "./CredentialEntry.ts"
 import { isWithin } from "./freshness.ts"
+import { watched } from "./watchedStorage.ts"
 
 /** A smaller change of a provider's clock, in ms, is not told apart: `Date` counts in seconds. */
 const clockResolution = 1_000
@@ -46,6 +47,8 @@ export class CredentialTable {
   readonly #byRef = new Map<CredentialRef, CredentialEntry>()
   #index: StoredAccounts | undefined = undefined
   #isStorageWarned = false
+  /** What the last write failed with, of whatever entry: a disk that takes none concerns them all. */
+  #unwritable: CredentialStorageError | undefined = undefined
   #questions = 0
   /** Counts the changes to what refs mean: what was found under an older version has to be looked for again. */
   version = 0
@@ -56,7 +59,17 @@ export class CredentialTable {
     readonly policies: RefreshPolicies
     readonly events: PubSub.PubSub<CredentialEvent>
   }) {
-    this.storage = options.storage
+    this.storage = watched(options.storage, {
+      read: (id, error) => {
+        const entry = this.#entries.get(id)
+        if (entry !== undefined) entry.unreadable = error
+      },
+      written: (id, error) => {
+        const entry = this.#entries.get(id)
+        if (entry !== undefined) entry.unwritable = error
+        if (error === undefined || error.reason._tag === "StorageIoFailed") this.#unwritable = error
+      }
+    })
     this.providers = options.providers.map((provider) => this.#watchingClock(provider))
     this.policies = options.policies
     this.events = options.events
@@ -222,6 +235,12 @@ export class CredentialTable {
     yield* this.publish({ _tag: "Removed", id: entry.id })
     return true
   })
+
+  /** What storage fails with for an entry: while it is not saved or cannot be read, or nothing can be written. */
+  storageErrorOf(entry: CredentialEntry): CredentialStorageError | undefined {
+    const unsaved = entry.isUnsaved || entry.isStateUnsaved ? entry.unwritable : undefined
+    return unsaved ?? entry.unreadable ?? this.#unwritable
+  }
 
   /** The program changed the entry of this id while something was being written: memory follows storage again. */
   follow(id: string): Effect.Effect<void> {

@@ -1,11 +1,12 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import { resolveRef } from "../Credential.ts"
 import type { CredentialRef, ProviderAccount } from "../Credential.ts"
 import { AmbiguousCredential, CredentialNotFound, RateLimited } from "../CredentialError.ts"
-import type { AdenRequestFailure, StorageFailure } from "../CredentialError.ts"
+import type { AdenRequestFailure, CredentialStorageError, StorageFailure } from "../CredentialError.ts"
 import type { CredentialProvider } from "../CredentialProvider.ts"
 import type { CredentialEntry } from "./CredentialEntry.ts"
 import type { CredentialTable } from "./CredentialTable.ts"
@@ -15,6 +16,9 @@ import { SingleFlight } from "./SingleFlight.ts"
 
 /** How long the index of storage is used for a ref that it lacks before it is derived anew, in ms. */
 const indexTtl = 30_000
+
+/** How long a read waits to learn whether what it knows is still the only account that its ref fits. */
+const searchPatience = "1 second"
 
 type ListedAccount = { readonly provider: CredentialProvider; readonly account: ProviderAccount }
 
@@ -35,6 +39,8 @@ export class RefResolver {
     CredentialEntry | undefined,
     StorageFailure | AmbiguousCredential
   >()
+  /** The refs for which storage is searched longer than anybody waited. */
+  readonly #slow = new Set<CredentialRef>()
   readonly #listings = new SingleFlight<"list", ReadonlyArray<ListedAccount>, AdenRequestFailure>()
   readonly #coolDowns = new Map<CredentialProvider, { readonly since: number; readonly until: number }>()
   readonly #missing: PolicyClock
@@ -58,7 +64,28 @@ export class RefResolver {
       // another process may have stored a second account that the ref fits as well
       return isWithin(this.#listTtl, this.#table.indexedAt, now)
         ? Effect.succeed(known)
-        : this.#searches.run(ref, this.#searchAgain(ref, known))
+        : this.#searchedAgain(ref, known)
+    })
+  }
+
+  /** A slow disk keeps nobody waiting for what is at hand: the search goes on behind, and whoever asks later gets its answer. */
+  #searchedAgain(
+    ref: CredentialRef,
+    known: CredentialEntry
+  ): Effect.Effect<CredentialEntry | undefined, StorageFailure | AmbiguousCredential> {
+    return Effect.suspend(() => {
+      if (this.#searches.has(ref) && this.#slow.has(ref)) return Effect.succeed(known)
+      this.#slow.delete(ref)
+      const search = this.#searchAgain(ref, known)
+      return Effect.andThen(this.#searches.start(ref, search), this.#searches.run(ref, search)).pipe(
+        Effect.timeoutOrElse({
+          duration: searchPatience,
+          orElse: () => {
+            this.#slow.add(ref)
+            return Effect.succeed(known)
+          }
+        })
+      )
     })
   }
 
@@ -162,6 +189,28 @@ export class RefResolver {
       entry.listed = found.account
     }
     this.#table.bind(ref, entry)
+    return entry
+  })
+
+  /**
+   * The same where storage failed with this error. One file that cannot be read may be the program's own, which is nobody's
+   * to replace; where nothing can be read at all, what the providers list is better than nothing.
+   */
+  readonly findUnread = Effect.fnUntraced(function*(
+    this: RefResolver,
+    ref: CredentialRef,
+    error: CredentialStorageError
+  ): Effect.fn.Return<CredentialEntry, CredentialStorageError | AmbiguousCredential> {
+    const table = this.#table
+    if (error.reason._tag !== "StorageIoFailed") return yield* error
+    if (Exit.isSuccess(yield* Effect.exit(table.storage.list))) return yield* error
+    const entry = yield* this.findListed(ref).pipe(
+      Effect.catchIf(
+        (failure) => failure._tag !== "AmbiguousCredential",
+        () => Effect.fail(error)
+      )
+    )
+    yield* table.tolerant(Effect.fail(error), undefined)
     return entry
   })
 

@@ -463,10 +463,12 @@ export class Renewal {
     // What a sync saved meanwhile does not stand in the way when it is older than this answer.
     const isOlder = entry.saved.generation === entry.state.generation &&
       (entry.saved.order < asked.order || (asked.held !== undefined && held?.holdsTokenOf(asked.held) === true))
-    let generation = isOlder ? entry.saved.generation : asked.generation
-    if (entry.isUnsaved) generation = yield* this.#generationBehind(credential, generation)
-    const saved = new CredentialState({ generation: generation + 1, lastConfirmed: yield* DateTime.now })
-    const outcome = yield* table.tolerantWrite(
+    let generation: number | undefined = isOlder ? entry.saved.generation : asked.generation
+    if (entry.isUnsaved || entry.unreadable !== undefined) {
+      generation = yield* this.#generationBehind(entry, credential, generation)
+    }
+    const saved = new CredentialState({ generation: (generation ?? 0) + 1, lastConfirmed: yield* DateTime.now })
+    const outcome = generation === undefined ? "outdated" as const : yield* table.tolerantWrite(
       table.storage.save(credential, { expectedGeneration: generation, state: saved }).pipe(
         Effect.as("saved" as const),
         Effect.catchTag("GenerationConflict", () => Effect.succeed("outdated" as const))
@@ -487,7 +489,7 @@ export class Renewal {
     }
     const wasBlocked = entry.state.blockedSince !== undefined
     // What was not saved has not been counted.
-    const state = outcome === "unsaved" ? new CredentialState({ ...saved, generation }) : saved
+    const state = outcome === "unsaved" ? new CredentialState({ ...saved, generation: saved.generation - 1 }) : saved
     yield* table.remember(entry, { credential, state, source: "aden" })
     entry.isUnsaved = outcome === "unsaved"
     entry.isStateUnsaved = entry.isUnsaved
@@ -501,12 +503,18 @@ export class Renewal {
   })
 
   /**
-   * Which generation a renewal replaces after one that could not be saved: a disk that failed half-way may have counted it.
-   * What somebody else saved since is not replaced.
+   * Which generation a renewal replaces where what is stored could not be saved, or read: a disk that failed half-way may have
+   * counted it. What somebody else saved since is not replaced; none where it is not the provider's, but was not counted.
    */
-  readonly #generationBehind = Effect.fnUntraced(function*(this: Renewal, credential: Credential, known: number) {
+  readonly #generationBehind = Effect.fnUntraced(function*(
+    this: Renewal,
+    entry: CredentialEntry,
+    credential: Credential,
+    known: number
+  ) {
     const { storage } = this.#table
     const stored = yield* Effect.orElseSucceed(storage.load(credential.id), () => Option.none<Credential>())
+    if (Option.exists(stored, (own) => this.#table.providerOf(own) !== entry.provider)) return undefined
     const isOlder = Option.exists(
       stored,
       ({ lastRefreshed }) =>

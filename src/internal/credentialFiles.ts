@@ -139,12 +139,12 @@ export const makeCredentialFiles = (
     return id
   })
 
-  const write = Effect.fnUntraced(function*<E>(name: string, document: string, check: Effect.Effect<void, E>) {
+  const prepare = Effect.fnUntraced(function*(name: string, document: string) {
     const token = Buffer.from(yield* Fernet.encrypt(keys, Buffer.from(document)), "latin1")
     if (token.length > maximumBytes) {
       return yield* new StorageRefused({ detail: "the credential is too large: encrypted, it may have 16 MiB" })
     }
-    yield* files.write(fileOf(name), token, check)
+    return yield* files.prepare(fileOf(name), token)
   })
 
   /** The text of a file that is not under the first key; none when it is, or is not there. */
@@ -180,7 +180,7 @@ export const makeCredentialFiles = (
 
   const remove = (name: string) => files.remove(fileOf(name))
 
-  return { fileOf, open, locate, names, fingerprint, identify, openOwned, write, isStale, reencrypt, remove } as const
+  return { fileOf, open, locate, names, fingerprint, identify, openOwned, prepare, isStale, reencrypt, remove } as const
 }
 
 export type CredentialFiles = ReturnType<typeof makeCredentialFiles>

@@ -3,14 +3,15 @@
  *
  * A lock is a folder of numbered files, of which the one with the highest number alone counts: it says who holds the lock, or
  * that it is free. To take the lock is to make the file with the next number, exclusively; to renew it or to give it back is to
- * overwrite the own file in place. The highest file is never removed, so the numbers only grow, and this is why at most one
+ * overwrite the own file in place, which stays open meanwhile. The highest file is never removed, so the numbers only grow, and this is why at most one
  * taker succeeds, however late a slow one comes:
  *
  * - Two that saw the same number free or abandoned both try to make the next one, and the system lets one of them.
  * - One that comes so late that the next file was made and removed again can make it once more. It then looks again, finds a
  *   higher number, which cannot have gone, and removes its own. Until then its file was below the highest, and meant nothing.
  * - Nobody removes or replaces the file of another that counts. A holder that was taken over overwrites a file that does not
- *   count any more, or none.
+ *   count any more, or none. Where a person removed all of them, the numbers begin anew: a holder tells its own file by what
+ *   it has open, not by its number alone.
  *
  * A holder that stops without giving back (killed, suspended, on a host that lost the network) is taken over when its file did
  * not change for the lease, by the watch of the one who waits: clocks of different hosts are never compared. Only the time in
@@ -35,7 +36,7 @@ import { randomBytes } from "node:crypto"
 import type { StorageInsecure, StorageIoFailed } from "../CredentialError.ts"
 import { ProcessIdentity } from "./currentProcess.ts"
 import type { Processes } from "./currentProcess.ts"
-import type { PrivateFiles } from "./privateFiles.ts"
+import type { OwnFile, PrivateFiles } from "./privateFiles.ts"
 
 /** The lock was taken over: what was to be done under it is not to be done. */
 export class LockLost extends Data.TaggedError("LockLost") {}
@@ -76,6 +77,13 @@ interface Sight {
   readonly text: string | undefined
 }
 
+/** A lock that was taken: its open file, the line in it that names the holder, and its number. */
+interface OwnLock {
+  readonly file: OwnFile
+  readonly holder: string
+  readonly number: number
+}
+
 const isFree = ({ number, text }: Sight): boolean => number === 0 || text?.startsWith("free") === true
 
 const holderOf = ({ text = "" }: Sight) => decodeHolder(text.slice(text.indexOf("\n") + 1))
@@ -102,23 +110,32 @@ export const makeFileLocks = (files: PrivateFiles, folder: string, processes: Pr
     }
   )
 
-  const check = Effect.fnUntraced(function*(place: string, number: number) {
+  /** A file system without numbers for files, or with ever new ones, is asked for the token instead. */
+  const isOwn = ({ file, holder, number }: OwnLock, place: string) =>
+    Effect.flatMap(file.isInPlace, (isInPlace) =>
+      isInPlace ? Effect.succeed(true) : Effect.map(
+        textOf(place, number),
+        (text) => text?.endsWith(holder) === true
+      ))
+
+  const check = Effect.fnUntraced(function*(place: string, own: OwnLock) {
     const numbers = yield* numbersIn(place)
-    if (!numbers.includes(number) || numbers.some((other) => other > number)) return yield* new LockLost()
-  })
+    const isHighest = numbers.includes(own.number) && !numbers.some((other) => other > own.number)
+    if (!isHighest || !(yield* isOwn(own, place))) return yield* new LockLost()
+  }, Effect.catchTag("StorageInsecure", () => Effect.fail(new LockLost())))
 
-  const giveBack = (place: string, number: number) =>
-    Effect.ignore(files.overwrite(fileOf(place, number), heading("free", 0)))
+  const giveBack = ({ file }: OwnLock) => Effect.ignore(file.overwrite(heading("free", 0)))
 
-  /** Makes the file of this number; false when another was faster. */
+  /** Makes the file of this number; none when another was faster. */
   const take = Effect.fnUntraced(function*(place: string, number: number) {
-    const holder = encodeHolder({ token: randomBytes(8).toString("hex"), ...processes.self })
-    const content = Buffer.concat([heading("held", 0), Buffer.from(`${holder}\n`)])
-    if (!(yield* files.create(fileOf(place, number), content))) return false
-    const numbers = yield* Effect.onError(numbersIn(place), () => giveBack(place, number))
+    const holder = `${encodeHolder({ token: randomBytes(8).toString("hex"), ...processes.self })}\n`
+    const file = yield* files.create(fileOf(place, number), Buffer.concat([heading("held", 0), Buffer.from(holder)]))
+    if (Option.isNone(file)) return undefined
+    const own: OwnLock = { file: file.value, holder, number }
+    const numbers = yield* Effect.onError(numbersIn(place), () => giveBack(own))
     if (numbers.some((other) => other > number)) {
       yield* files.remove(fileOf(place, number))
-      return false
+      return undefined
     }
     for (const lower of numbers.filter((other) => other < number)) {
       yield* Effect.ignore(
@@ -129,12 +146,12 @@ export const makeFileLocks = (files: PrivateFiles, folder: string, processes: Pr
       )
     }
     if (number % tidyEvery === 0) yield* files.removeAbandoned(place)
-    return true
+    return own
   })
 
-  const renew = (place: string, number: number) => {
+  const renew = ({ file }: OwnLock) => {
     let beat = 0
-    return Effect.suspend(() => files.overwrite(fileOf(place, number), heading("held", ++beat))).pipe(
+    return Effect.suspend(() => file.overwrite(heading("held", ++beat))).pipe(
       // the next beat may succeed
       Effect.ignore,
       Effect.delay(renewEvery),
@@ -164,7 +181,12 @@ export const makeFileLocks = (files: PrivateFiles, folder: string, processes: Pr
           (Option.isSome(holder) && (yield* processes.isGone(holder.value)))
         // somebody may have removed all locks while it waited
         if (mayTake && last.number === 0) yield* ensurePlace
-        if (mayTake && (yield* take(place, last.number + 1))) break
+        const own = mayTake ? yield* take(place, last.number + 1) : undefined
+        if (own !== undefined) {
+          yield* Effect.addFinalizer(() => giveBack(own))
+          yield* Effect.forkScoped(renew(own))
+          return { check: check(place, own) }
+        }
         const before = yield* Clock.currentTimeMillis
         yield* restore(Effect.sleep(Duration.millis(pause * (yield* Random.nextBetween(0.5, 1)))))
         const sight = yield* look(place)
@@ -176,10 +198,6 @@ export const makeFileLocks = (files: PrivateFiles, folder: string, processes: Pr
         last = sight
         pause = Math.min(2 * pause, longestPause)
       }
-      const number = last.number + 1
-      yield* Effect.addFinalizer(() => giveBack(place, number))
-      yield* Effect.forkScoped(renew(place, number))
-      return { check: check(place, number) }
     }))
 
   /** Who did not give back the lock of this name, for whoever looks what is wrong. */

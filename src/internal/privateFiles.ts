@@ -5,11 +5,14 @@ import * as ByteSize from "effect/ByteSize"
 import * as Clock from "effect/Clock"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
+import * as Exit from "effect/Exit"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import type * as PlatformError from "effect/PlatformError"
 import * as Predicate from "effect/Predicate"
+import * as Scope from "effect/Scope"
 import { Buffer } from "node:buffer"
 import { randomBytes } from "node:crypto"
 import { StorageInsecure, StorageIoFailed } from "../CredentialError.ts"
@@ -17,6 +20,20 @@ import { cleanText } from "./foreignText.ts"
 
 /** A file that is larger than it may be: not read. */
 export class FileTooLarge extends Data.TaggedError("FileTooLarge") {}
+
+/** A file that was made here and is still open. */
+export interface OwnFile {
+  /** Writes over its beginning in place, wherever it is by now. */
+  readonly overwrite: (bytes: Uint8Array) => Effect.Effect<void, StorageIoFailed>
+  /** Whether its name is known to lead to it still. */
+  readonly isInPlace: Effect.Effect<boolean, StorageIoFailed>
+}
+
+/** The new content of a file, on the disk already. */
+export interface Replacement {
+  /** Makes it the file's content, for whoever opens the file from now on. */
+  readonly takePlace: Effect.Effect<void, StorageIoFailed>
+}
 
 const groupAndOthersMayWrite = 0o022
 /** Long enough for a slow reader, and for a file server whose clock is some seconds off. */
@@ -130,68 +147,112 @@ export const makePrivateFiles = Effect.gen(function*() {
         return Effect.flatMap(isBeingWritten(file), (written) => written ? again : Effect.succeed(content))
       })
 
-  /** The rename has happened; a file system that cannot flush a folder only loses the guarantee against a power cut. */
-  const syncFolder = (folder: string) =>
+  /**
+   * Flushes the names in a folder. That a file system cannot do it only loses the guarantee against a power cut: what was renamed
+   * is in its place.
+   */
+  const flush = (folder: string): Effect.Effect<void> =>
     fs.open(folder, { flag: "r" }).pipe(Effect.flatMap((handle) => handle.sync), Effect.scoped, Effect.ignore)
 
   const temporaryIn = (folder: string) => path.join(folder, `.aden-${randomBytes(16).toString("hex")}.tmp`)
 
   /**
+   * Writes the new content of a file beside it; gone when the scope closes, unless it has taken its place. Not interruptible:
+   * closing a file while the system still writes to it could write into another.
+   */
+  const prepare = Effect.fnUntraced(function*(
+    file: string,
+    bytes: Uint8Array
+  ): Effect.fn.Return<Replacement, StorageIoFailed, Scope.Scope> {
+    const temporary = temporaryIn(path.dirname(file))
+    let isInPlace = false
+    const discard = Effect.suspend(() => isInPlace ? Effect.void : Effect.ignore(fs.remove(temporary)))
+    yield* Effect.acquireRelease(
+      open(temporary, "wx", 0o600).pipe(
+        Effect.flatMap((handle) => Effect.andThen(handle.writeAll(bytes), handle.sync)),
+        Effect.scoped,
+        Effect.mapError(failed(file)),
+        Effect.onError(() => discard)
+      ),
+      () => discard
+    )
+    return {
+      takePlace: fs.rename(temporary, file).pipe(
+        Effect.tap(() => Effect.sync(() => isInPlace = true)),
+        Effect.uninterruptible,
+        Effect.mapError(failed(file))
+      )
+    }
+  })
+
+  /**
    * Replaces a file: whoever reads it, or finds it after a crash at any moment, sees the old or the new content. When `check`
-   * fails, made just before the new content takes its place, the old stays. Not interruptible: closing a file while the system
-   * still writes to it could write into another.
+   * fails, made just before the new content takes its place, the old stays.
    */
   const write = <E>(
     file: string,
     bytes: Uint8Array,
     check: Effect.Effect<void, E>
-  ): Effect.Effect<void, E | StorageIoFailed> => {
-    const folder = path.dirname(file)
-    const temporary = temporaryIn(folder)
-    return open(temporary, "wx", 0o600).pipe(
-      Effect.flatMap((handle) => Effect.andThen(handle.writeAll(bytes), handle.sync)),
+  ): Effect.Effect<void, E | StorageIoFailed> =>
+    prepare(file, bytes).pipe(
+      Effect.flatMap(({ takePlace }) => Effect.andThen(check, takePlace)),
       Effect.scoped,
-      Effect.mapError(failed(file)),
-      Effect.andThen(check),
-      Effect.andThen(Effect.mapError(fs.rename(temporary, file), failed(file))),
-      Effect.onError(() => Effect.ignore(fs.remove(temporary))),
-      Effect.andThen(syncFolder(folder)),
+      Effect.andThen(flush(path.dirname(file))),
       Effect.uninterruptible
     )
-  }
 
   /**
-   * Makes a file that is not there yet, with its content from the first moment on; false when there is one, or anything else in
-   * its place. Where the system has no hard links the content follows a moment later.
+   * Makes a file that is not there yet, with its content from the first moment on; none when there is one, or anything else in
+   * its place. Where the system has no hard links the content follows a moment later. It stays open until the scope closes.
    */
-  const create = (file: string, bytes: Uint8Array): Effect.Effect<boolean, StorageIoFailed> => {
-    const temporary = temporaryIn(path.dirname(file))
-    const writeTo = (place: string) =>
-      open(place, "wx", 0o600).pipe(Effect.flatMap((handle) => handle.writeAll(bytes)), Effect.scoped)
-    const isTaken = (error: PlatformError.PlatformError) => error.reason._tag === "AlreadyExists"
-    const link = fs.link(temporary, file).pipe(
-      Effect.catchIf((error) => !isTaken(error), () => writeTo(file)),
-      Effect.as(true),
-      Effect.catchIf(isTaken, () => Effect.succeed(false))
-    )
-    return writeTo(temporary).pipe(
-      Effect.mapError(failed(file)),
-      Effect.andThen(Effect.mapError(link, failed(file))),
-      Effect.ensuring(Effect.ignore(fs.remove(temporary))),
-      Effect.uninterruptible
-    )
-  }
+  const create = Effect.fnUntraced(
+    function*(file: string, bytes: Uint8Array): Effect.fn.Return<Option.Option<OwnFile>, StorageIoFailed, Scope.Scope> {
+      const temporary = temporaryIn(path.dirname(file))
+      const opened = yield* Scope.fork(yield* Effect.scope)
+      const writeTo = (place: string) =>
+        open(place, "wx", 0o600).pipe(Effect.tap((handle) => handle.writeAll(bytes)), Scope.provide(opened))
+      const isTaken = (error: PlatformError.PlatformError) => error.reason._tag === "AlreadyExists"
+      const inPlace = Effect.fnUntraced(function*(written: FileSystem.File) {
+        const handle = yield* fs.link(temporary, file).pipe(
+          Effect.as(written),
+          Effect.catchIf((error) => !isTaken(error), () => writeTo(file))
+        )
+        return Option.some(yield* ownFile(file, handle))
+      })
+      return yield* writeTo(temporary).pipe(
+        Effect.flatMap((written) =>
+          Effect.catchIf(
+            inPlace(written),
+            isTaken,
+            () => Effect.as(Scope.close(opened, Exit.void), Option.none<OwnFile>())
+          )
+        ),
+        Effect.ensuring(Effect.ignore(fs.remove(temporary))),
+        Effect.onError((cause) => Scope.close(opened, Exit.failCause(cause))),
+        Effect.mapError(failed(file))
+      )
+    },
+    Effect.uninterruptible
+  )
 
-  /** Writes over the beginning of a file in place; false when there is none. */
-  const overwrite = (file: string, bytes: Uint8Array): Effect.Effect<boolean, StorageIoFailed> =>
-    open(file, "r+").pipe(
-      Effect.flatMap((handle) => handle.writeAll(bytes)),
-      Effect.scoped,
-      Effect.as(true),
-      Effect.catchIf(isNotFound, () => Effect.succeed(false)),
-      Effect.uninterruptible,
-      Effect.mapError(failed(file))
-    )
+  /** While it is open, the system gives its number to no other file: that of the same number is this one. */
+  const ownFile = Effect.fnUntraced(function*(
+    file: string,
+    handle: FileSystem.File
+  ): Effect.fn.Return<OwnFile, PlatformError.PlatformError> {
+    const { ino } = yield* handle.stat
+    return {
+      overwrite: (bytes) =>
+        Effect.andThen(handle.seek(0n, "start"), handle.writeAll(bytes)).pipe(
+          Effect.uninterruptible,
+          Effect.mapError(failed(file))
+        ),
+      isInPlace: optional(fs.lstat(file)).pipe(
+        Effect.map((found) => Option.isSome(ino) && Option.exists(found, (info) => Equal.equals(info.ino, ino))),
+        Effect.mapError(failed(file))
+      )
+    }
+  })
 
   /** Removes a file, or a link itself; `false` when there was none. */
   const remove = (file: string): Effect.Effect<boolean, StorageIoFailed> =>
@@ -230,6 +291,10 @@ export const makePrivateFiles = Effect.gen(function*() {
       return true
     }
   )
+
+  /** Fails where the folder is there and nothing can be written in it. That the disk is full does not show. */
+  const checkWritable = (folder: string): Effect.Effect<void, StorageIoFailed> =>
+    optional(fs.access(folder, { writable: true })).pipe(Effect.asVoid, Effect.mapError(failed(folder)))
 
   /** Parents first, one by one: Node's own recursion does not end where a system refuses with ENOENT, as /proc does. */
   const makeFolder = (folder: string): Effect.Effect<void, PlatformError.PlatformError> => {
@@ -290,12 +355,14 @@ export const makePrivateFiles = Effect.gen(function*() {
   return {
     read,
     rereadTorn,
+    prepare,
+    flush,
     write,
     create,
-    overwrite,
     remove,
     names,
     checkFolder,
+    checkWritable,
     ensureFolder,
     ensureOwnFolder,
     removeAbandoned,

@@ -47,6 +47,9 @@ export const makeStateFiles = (files: PrivateFiles, folder: string) => {
     return { name: damaged, state: CredentialState.initial, plainIsTaken }
   })
 
+  const prepare = (name: string, id: string, state: CredentialState) =>
+    files.prepare(fileOf(name), Buffer.from(encodeState(id, state)))
+
   const write = <E>(name: string, id: string, state: CredentialState, check: Effect.Effect<void, E>) =>
     files.write(fileOf(name), Buffer.from(encodeState(id, state)), check)
 
@@ -54,5 +57,5 @@ export const makeStateFiles = (files: PrivateFiles, folder: string) => {
 
   const names = files.names(folder, suffix)
 
-  return { locate, write, remove, names } as const
+  return { locate, prepare, write, remove, names } as const
 }

@@ -4,6 +4,7 @@
  *
  * @since 0.1.0
  */
+import * as Arr from "effect/Array"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
@@ -40,9 +41,11 @@ import type { HeldLock } from "../internal/fileLocks.ts"
 import { makeIndexFile } from "../internal/indexFile.ts"
 import { makeKeyedLock } from "../internal/keyedLock.ts"
 import { makePrivateFiles } from "../internal/privateFiles.ts"
+import type { Replacement } from "../internal/privateFiles.ts"
 import { makeStateFiles } from "../internal/stateFiles.ts"
 import type { LocatedState } from "../internal/stateFiles.ts"
 import { inOperation } from "../internal/storageFault.ts"
+import type { StorageFault } from "../internal/storageFault.ts"
 import { encodeCredential } from "../internal/storedCredential.ts"
 
 /**
@@ -115,19 +118,66 @@ interface SaveOptions {
   readonly state?: CredentialState | undefined
 }
 
-/** How far a save came before its lock was lost, when it begins anew. */
-interface Progress {
-  /** What its count took the place of, and the file as it was then. */
-  counted: { readonly state: CredentialState; readonly file: Option.Option<string> } | undefined
+/** What the count of a write took the place of, and the file as it was then. */
+interface Counted {
+  readonly state: CredentialState
+  readonly file: Option.Option<string>
+}
+
+/** Whether a state can be the count that a write left, rather than that of another who was faster. */
+const isCountOf = (state: CredentialState, counted: Counted | undefined): counted is Counted =>
+  counted !== undefined && state.generation === counted.state.generation + 1
+
+/** A credential that is to be saved, and how far that came before its lock was lost, when it begins anew. */
+interface Saving {
+  readonly credential: Credential
+  readonly options: SaveOptions
+  counted: Counted | undefined
   isSaved: boolean
 }
 
-const notBegun = (): Progress => ({ counted: undefined, isSaved: false })
+const toSave = (credential: Credential, options: SaveOptions): Saving => ({
+  credential,
+  options,
+  counted: undefined,
+  isSaved: false
+})
+
+/** How far a delete came before its lock was lost, when it begins anew. */
+interface Removal {
+  counted: Counted | undefined
+  isRemoved: boolean
+}
+
+/** A credential and its state, each written beside the file whose place it takes. */
+interface Prepared {
+  readonly saving: Saving
+  /** As it was; `stateName` is its file. */
+  readonly before: CredentialState
+  readonly stateName: string
+  readonly file: Option.Option<string>
+  readonly newState: Replacement
+  readonly newCredential: Replacement
+  /** An older file of the same credential. */
+  readonly older: string | undefined
+}
+
+/** Why one of several credentials is not saved. */
+type SaveFailure = CredentialDecryptionFailed | GenerationConflict | StorageFault
+
+/** So many are put in place at once: they share the flushing of the folders, and whoever else writes waits for them. */
+const batchSize = 64
+
+/** From so many on they are many. */
+const many = 8
+
+const fileConcurrency = 8
 
 /** A renewal takes as long as a request: its lock is looked for again at the latest after this. */
 const renewalPauseMillis = 250
 
 const absent: Located = { _tag: "Absent", plainIsTaken: false }
+const noState: LocatedState = { name: undefined, state: CredentialState.initial, plainIsTaken: false }
 
 const make = Effect.fnUntraced(function*<E, R>(
   chosenDirectory: string | undefined,
@@ -178,9 +228,16 @@ const make = Effect.fnUntraced(function*<E, R>(
 
   const writing = makeKeyedLock()
 
-  /** Ids that could come to share a file are written one after another. Work that has begun is finished. */
-  const writingEntry = (id: string) => <A, E2, R2>(effect: Effect.Effect<A, E2, R2>) =>
-    writing(`entry\0${foldName(plainName(id))}`)(Effect.uninterruptible(effect))
+  /**
+   * Ids that could come to share a file are written one after another: taken in order, no two writers wait for each other. Work
+   * that has begun is finished.
+   */
+  const writingEntries = (ids: ReadonlyArray<string>) => <A, E2>(effect: Effect.Effect<A, E2>): Effect.Effect<A, E2> =>
+    Effect.forEach(
+      Array.from(new Set(ids.map((id) => foldName(plainName(id))))).toSorted(),
+      (name) => writing.held(`entry\0${name}`),
+      { discard: true }
+    ).pipe(Effect.andThen(Effect.uninterruptible(effect)), Effect.scoped)
 
   // not interruptible: the interruption of one caller would be remembered for all
   const removeAbandoned = yield* Effect.cached(Effect.uninterruptible(
@@ -246,40 +303,32 @@ const make = Effect.fnUntraced(function*<E, R>(
 
   type NamesInUse = Effect.Success<typeof namesInUse>
 
-  const writeState = Effect.fnUntraced(function*(
-    id: string,
-    before: LocatedState,
-    state: CredentialState,
-    inUse: NamesInUse,
-    { check }: HeldLock
-  ) {
-    const name = before.name ?? chooseName(id, before.plainIsTaken, yield* inUse.states, files.windows)
-    yield* states.write(name, id, state, check)
-    return name
+  /** Whether the id has no file among these names, on any file system. */
+  const isNew = (id: string, names: ReadonlySet<string>) =>
+    !names.has(foldName(plainName(id))) && !names.has(escapedName(id))
+
+  const nameOfState = Effect.fnUntraced(function*(id: string, located: LocatedState, inUse: NamesInUse) {
+    return located.name ?? chooseName(id, located.plainIsTaken, yield* inUse.states, files.windows)
   })
 
-  const put = Effect.fnUntraced(function*(
-    credential: Credential,
+  const prepare = Effect.fnUntraced(function*(
+    saving: Saving,
     inUse: NamesInUse,
-    options: SaveOptions,
-    progress: Progress,
-    lock: HeldLock
-  ) {
-    if (progress.isSaved) return
+    isOneOfMany: boolean
+  ): Effect.fn.Return<Prepared, SaveFailure, Scope.Scope> {
+    const { counted, credential, options } = saving
     const { id } = credential
-    const located = yield* locate(id)
+    const located = yield* credentials.locate(id)
     if (located._tag === "Unreadable") return yield* cannotOpen(id, located)
     const file = located._tag === "Found" ? yield* credentials.fingerprint(located.name) : Option.none()
-    const found = yield* states.locate(id)
-    const { counted } = progress
+    // nobody else writes states meanwhile: to look for each new one under two names costs more than to read the folder
+    const found = isOneOfMany && isNew(id, yield* inUse.states) ? noState : yield* states.locate(id)
     // its own count is not that of another who was faster
-    const isOwnCount = counted !== undefined && found.state.generation === counted.state.generation + 1 &&
-      Equal.equals(file, counted.file)
-    const before = isOwnCount ? { ...found, state: counted.state } : found
-    const { generation } = before.state
-    const expected = options.expectedGeneration
-    if (expected !== undefined && expected !== generation) {
-      return yield* new GenerationConflict({ id, expected, actual: generation })
+    const isOwnCount = isCountOf(found.state, counted) && Equal.equals(file, counted.file)
+    const before = isOwnCount ? counted.state : found.state
+    const { expectedGeneration: expected } = options
+    if (expected !== undefined && expected !== before.generation) {
+      return yield* new GenerationConflict({ id, expected, actual: before.generation })
     }
     const stored = located._tag === "Found" ? located.stored : undefined
     const document = encodeCredential(credential, yield* DateTime.now, stored, tenantId)
@@ -287,50 +336,125 @@ const make = Effect.fnUntraced(function*<E, R>(
     const name = located._tag === "Found"
       ? located.name
       : chooseName(id, located.plainIsTaken, yield* inUse.credentials, files.windows)
-    // first the count: nobody can see the new credential under the old one
-    const stateName = yield* writeState(
-      id,
-      before,
-      stateOfSave(credential, before.state, options.state),
-      inUse,
-      lock
-    )
-    progress.counted = { state: before.state, file }
-    yield* credentials.write(name, document.success, lock.check).pipe(
-      // a count of what was not saved would make later saves pass for outdated
-      Effect.tapError(() => Effect.ignore(states.write(stateName, id, before.state, lock.check)))
-    )
+    const stateName = yield* nameOfState(id, found, inUse)
+    const newState = yield* states.prepare(stateName, id, stateOfSave(credential, before, options.state))
+    const newCredential = yield* credentials.prepare(name, document.success)
     // Hive may have come to write the plain name since: two files of one credential would outlive one another
-    if (name !== escapedName(id)) yield* credentials.remove(escapedName(id))
-    progress.isSaved = true
-    indexed.set(id, credential.type)
-    yield* publish({ _tag: "Saved", id })
+    const older = located._tag === "Found" && name !== escapedName(id) ? escapedName(id) : undefined
+    return { saving, before, stateName, file, newState, newCredential, older }
   })
 
-  /** Removes an entry and forgets its state; false when there was no entry. */
-  const drop = Effect.fnUntraced(function*(id: string, { check }: HeldLock, expected: number | undefined) {
+  /** A count of what was not saved would make later saves pass for outdated. */
+  const takeBackCount = ({ before, saving, stateName }: Prepared, { check }: HeldLock) =>
+    Effect.ignore(states.write(stateName, saving.credential.id, before, check))
+
+  const replace = (one: Prepared, lock: HeldLock) => {
+    const { newCredential, older, saving } = one
+    const { id, type } = saving.credential
+    return newCredential.takePlace.pipe(
+      Effect.tapError(() => takeBackCount(one, lock)),
+      Effect.andThen(older === undefined ? Effect.void : credentials.remove(older)),
+      Effect.andThen(Effect.sync(() => {
+        saving.isSaved = true
+        indexed.set(id, type)
+      }))
+    )
+  }
+
+  /** Puts credentials in place together. Answers why some could not be, which keeps none of the others. */
+  const putAll = Effect.fnUntraced(
+    function*(batch: ReadonlyArray<Saving>, lock: HeldLock) {
+      const inUse = yield* namesInUse
+      const failures = new Map<string, SaveFailure>()
+      /** What succeeds, of each. */
+      const each = <A extends { readonly saving: Saving }, B, R>(
+        items: ReadonlyArray<A>,
+        step: (item: A) => Effect.Effect<B, SaveFailure, R>
+      ) =>
+        Effect.map(
+          Effect.forEach(
+            items,
+            (item) =>
+              step(item).pipe(
+                Effect.asSome,
+                Effect.catch((failure) =>
+                  Effect.sync(() => {
+                    failures.set(item.saving.credential.id, failure)
+                    return Option.none()
+                  })
+                )
+              ),
+            { concurrency: fileConcurrency }
+          ),
+          Arr.getSomes
+        )
+      const left = batch.flatMap((saving) => saving.isSaved ? [] : [{ saving }])
+      const prepared = yield* each(left, ({ saving }) => prepare(saving, inUse, batch.length >= many))
+      if (prepared.length === 0) return failures
+      // first the counts: nobody can see a new credential under the old one
+      yield* lock.check
+      const counted = yield* each(prepared, (one) =>
+        Effect.map(one.newState.takePlace, () => {
+          one.saving.counted = { state: one.before, file: one.file }
+          return one
+        }))
+      yield* files.flush(folders.state)
+      yield* Effect.tapError(lock.check, () => Effect.forEach(counted, (one) => takeBackCount(one, lock)))
+      yield* each(counted, (one) => replace(one, lock))
+      yield* files.flush(folders.credentials)
+      for (const { saving } of counted) {
+        if (saving.isSaved) yield* publish({ _tag: "Saved", id: saving.credential.id })
+      }
+      return failures
+    },
+    Effect.scoped
+  )
+
+  /** Removes an entry and forgets its state, and notes in `removal` whether there was one. */
+  const drop = Effect.fnUntraced(function*(
+    id: string,
+    expected: number | undefined,
+    removal: Removal,
+    { check }: HeldLock
+  ) {
     const located = yield* locate(id)
     const isOwn = located._tag === "Found" ||
       (located._tag === "Unreadable" && (yield* index.ids).includes(id))
-    const { name, state } = (yield* areThere(folders.state))
-      ? yield* states.locate(id)
-      : { name: undefined, state: CredentialState.initial }
-    if (expected !== undefined && expected !== state.generation) return false
-    // first the count: nobody who knew the entry can save over its deletion
-    if (name !== undefined) {
-      yield* state.generation === 0 ? states.remove(name) : states.write(name, id, stateOfDelete(state), check)
+    if (isOwn) yield* files.ensureFolder(folders.state)
+    const found = (yield* areThere(folders.state)) ? yield* states.locate(id) : noState
+    if (removal.isRemoved) {
+      if (!isOwn && found.name !== undefined && isCountOf(found.state, removal.counted)) {
+        yield* states.write(found.name, id, stateOfDelete(removal.counted.state), check)
+      }
+      return
     }
-    if (!isOwn) return false
+    const file = isOwn ? yield* credentials.fingerprint(located.name) : Option.none()
+    const { counted } = removal
+    const isOwnCount = isCountOf(found.state, counted) && Equal.equals(file, counted.file)
+    const state = isOwnCount ? counted.state : found.state
+    if (expected !== undefined && expected !== state.generation) return
+    if (!isOwn) {
+      if (found.name === undefined) return
+      return yield* state.generation === 0
+        ? states.remove(found.name)
+        : states.write(found.name, id, stateOfDelete(state), check)
+    }
+    // first the count: nobody who knew the entry can save over its deletion; the rest is known for as long as the entry is there
+    const name = yield* nameOfState(id, found, yield* namesInUse)
+    yield* states.write(name, id, new CredentialState({ ...state, generation: state.generation + 1 }), check)
+    removal.counted = { state, file }
     yield* Effect.gen(function*() {
       yield* check
       // first the older one, which would be read again
       if (located.name !== escapedName(id)) yield* credentials.remove(escapedName(id))
       yield* credentials.remove(located.name)
+      yield* files.flush(folders.credentials)
     }).pipe(
-      Effect.tapError(() => name === undefined ? Effect.void : Effect.ignore(states.write(name, id, state, check)))
+      Effect.tapError(() => Effect.ignore(states.write(name, id, state, check)))
     )
+    removal.isRemoved = true
     yield* publish({ _tag: "Deleted", id })
-    return true
+    yield* states.write(name, id, stateOfDelete(state), check)
   })
 
   // the storage ---------------------------------------------------------------------------------------------------------
@@ -355,10 +479,13 @@ const make = Effect.fnUntraced(function*<E, R>(
         const { id } = credential
         yield* checkCredentialId(id)
         yield* ensureFolders
-        const inUse = yield* namesInUse
-        const progress = notBegun()
+        const saving = toSave(credential, options ?? {})
         yield* inTurn((lock) =>
-          writingEntry(id)(Effect.andThen(put(credential, inUse, options ?? {}, progress, lock), updateIndex(lock)))
+          writingEntries([id])(Effect.gen(function*() {
+            const failure = (yield* putAll([saving], lock)).get(id)
+            if (failure !== undefined) return yield* Effect.fail(failure)
+            yield* updateIndex(lock)
+          }))
         )
       },
       (effect, { id }) => inOperation("save", id)(telling(effect))
@@ -368,41 +495,41 @@ const make = Effect.fnUntraced(function*<E, R>(
         const failures = new Map<string, StorageFailure | GenerationConflict>()
         if (many.length === 0) return failures
         yield* ensureFolders
-        const inUse = yield* namesInUse
+        const fail = (id: string, failure: SaveFailure) =>
+          Effect.fail(failure).pipe(
+            telling,
+            inOperation("save", id),
+            Effect.catch((failure) => Effect.sync(() => failures.set(id, failure)))
+          )
         const latest = new Map(many.map((credential) => [credential.id, credential]))
+        const savings: Array<Saving> = []
+        for (const [id, credential] of latest) {
+          const expectedGeneration = options?.expectedGenerations?.get(id)
+          yield* Effect.matchEffect(checkCredentialId(id), {
+            onFailure: (failure) => fail(id, failure),
+            onSuccess: () =>
+              Effect.sync(() => savings.push(toSave(credential, { expectedGeneration, state: options?.state })))
+          })
+        }
         // who waited in vain has waited for all
         let timeout: LockTimeout | undefined
-        yield* Effect.forEach(
-          latest.values(),
-          (credential) => {
-            const progress = notBegun()
-            return checkCredentialId(credential.id).pipe(
-              Effect.andThen(() =>
-                timeout !== undefined ? Effect.fail(timeout) : inTurn((lock) =>
-                  writingEntry(credential.id)(put(
-                    credential,
-                    inUse,
-                    {
-                      expectedGeneration: options?.expectedGenerations?.get(credential.id),
-                      state: options?.state
-                    },
-                    progress,
-                    lock
-                  ))
-                )
-              ),
-              telling,
-              Effect.tapError((error) =>
-                Effect.sync(() => {
-                  if (error instanceof LockTimeout) timeout = error
-                })
-              ),
-              inOperation("save", credential.id),
-              Effect.catch((failure) => Effect.sync(() => failures.set(credential.id, failure)))
-            )
-          },
-          { concurrency: 8, discard: true }
-        ).pipe(Effect.onInterrupt(() => Effect.ignore(inTurn(updateIndex))))
+        yield* Effect.forEach(Arr.chunksOf(savings, batchSize), (batch) => {
+          const ids = batch.map(({ credential }) => credential.id)
+          const put = timeout !== undefined
+            ? Effect.fail(timeout)
+            : inTurn((lock) => writingEntries(ids)(putAll(batch, lock)))
+          return Effect.matchEffect(put, {
+            onSuccess: Effect.forEach(([id, failure]) => fail(id, failure), { discard: true }),
+            onFailure: (failure) => {
+              if (failure instanceof LockTimeout) timeout = failure
+              return Effect.forEach(
+                batch,
+                ({ credential, isSaved }) => isSaved ? Effect.void : fail(credential.id, failure),
+                { discard: true }
+              )
+            }
+          })
+        }, { discard: true }).pipe(Effect.onInterrupt(() => Effect.ignore(inTurn(updateIndex))))
         if (indexed.size > 0) yield* inTurn(updateIndex)
         return failures
       },
@@ -412,10 +539,11 @@ const make = Effect.fnUntraced(function*<E, R>(
       function*(id, options) {
         yield* checkCredentialId(id)
         if (!(yield* areThere())) return false
-        let isRemoved = false
+        const removal: Removal = { counted: undefined, isRemoved: false }
         return yield* inTurn((lock) =>
-          writingEntry(id)(Effect.gen(function*() {
-            isRemoved ||= yield* drop(id, lock, options?.expectedGeneration)
+          writingEntries([id])(Effect.gen(function*() {
+            yield* drop(id, options?.expectedGeneration, removal, lock)
+            const { isRemoved } = removal
             // one that was removed before the index could be written is in it still
             if (!isRemoved && !(yield* index.has(id))) return false
             indexed.set(id, undefined)
@@ -447,11 +575,11 @@ const make = Effect.fnUntraced(function*<E, R>(
       function*(id, state) {
         yield* checkCredentialId(id)
         yield* ensureFolders
-        const inUse = yield* namesInUse
         yield* inTurn((lock) =>
-          writingEntry(id)(Effect.gen(function*() {
+          writingEntries([id])(Effect.gen(function*() {
             const before = yield* states.locate(id)
-            yield* writeState(id, before, stateWithoutSave(state, before.state), inUse, lock)
+            const name = yield* nameOfState(id, before, yield* namesInUse)
+            yield* states.write(name, id, stateWithoutSave(state, before.state), lock.check)
           }))
         )
       },

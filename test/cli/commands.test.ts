@@ -17,6 +17,8 @@ import { AdenEmulator, type AdenEmulatorOptions, Fault } from "aden-credentials/
 import { DateTime, Duration, Effect, Fiber, Redacted } from "effect"
 import { TestClock } from "effect/testing"
 import { readFileSync } from "node:fs"
+import * as path from "node:path"
+import { canBeReadOnly, readOnlyFolder } from "../fixtures/readOnlyFolder.ts"
 import {
   document,
   dueCredential,
@@ -549,6 +551,32 @@ describe("aden-creds explain", () => {
       assert.notMatch((yield* aden_creds("explain", "slack")).stdout, /never/, "it has no token that could last")
       assert.strictEqual(yield* aden.countRequests(), 0)
     }).pipe(withAden()))
+
+  it.live.skipIf(!canBeReadOnly)(
+    "says that the directory cannot be written, until it can",
+    () =>
+      Effect.gen(function*() {
+        const { aden_creds, directory } = yield* setup
+        yield* aden_creds("sync")
+        const explained = Effect.map(
+          aden_creds("explain", "hubspot", "--json"),
+          (ran) => document(ExplainDocument, ran)
+        )
+        assert.isUndefined((yield* explained).storageError)
+        assert.notMatch((yield* aden_creds("explain", "hubspot")).stdout, /storage error/)
+        const folder = path.join(directory, "credentials")
+        yield* Effect.scoped(Effect.gen(function*() {
+          yield* readOnlyFolder(folder)
+          const { storageError } = yield* explained
+          assert.match(
+            storageError ?? "",
+            /^Storage could not save "hubspot": \/.*\/credentials: E(ROFS|ACCES): [a-z -]+$/
+          )
+          assert.include((yield* aden_creds("explain", "hubspot")).stdout, `storage error:       ${storageError}\n`)
+        }))
+        assert.isUndefined((yield* explained).storageError)
+      }).pipe(withAden())
+  )
 })
 
 describe("aden-creds health", () => {

@@ -1,12 +1,27 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Arbitrary, Clock, Deferred, Duration, Effect, Exit, Fiber, Random, Schema, Scope } from "effect"
+import {
+  Arbitrary,
+  Clock,
+  Deferred,
+  Duration,
+  Effect,
+  Exit,
+  Fiber,
+  FileSystem,
+  Layer,
+  Option,
+  PlatformError,
+  Random,
+  Schema,
+  Scope
+} from "effect"
 import { TestClock } from "effect/testing"
 import * as fs from "node:fs"
 import * as path from "node:path"
 import type { Processes } from "../../src/internal/currentProcess.ts"
 import { makeFileLocks } from "../../src/internal/fileLocks.ts"
 import { makePrivateFiles } from "../../src/internal/privateFiles.ts"
-import type { PrivateFiles } from "../../src/internal/privateFiles.ts"
+import type { OwnFile, PrivateFiles } from "../../src/internal/privateFiles.ts"
 import { NodeFiles, temporaryDirectory } from "../storage/temporaryStorage.ts"
 
 // Several hosts over one real directory. A host that is frozen does nothing from one file operation to the next, as a process
@@ -56,14 +71,17 @@ class Host {
   readonly running = Effect.suspend(() => this.#gate === undefined ? Effect.void : Deferred.await(this.#gate))
 
   locksIn(directory: string, isGone: Processes["isGone"] = () => Effect.succeed(false)) {
-    const after = <A, E>(effect: Effect.Effect<A, E>) => Effect.andThen(this.running, effect)
+    const after = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.andThen(this.running, effect)
+    const slowly = (file: OwnFile): OwnFile => ({
+      overwrite: (bytes) => after(file.overwrite(bytes)),
+      isInPlace: after(file.isInPlace)
+    })
     return Effect.map(makePrivateFiles, (files) => {
       const slow: PrivateFiles = {
         ...files,
         names: (folder, suffix) => after(files.names(folder, suffix)),
         read: (file, limit) => after(files.read(file, limit)),
-        create: (file, bytes) => after(files.create(file, bytes)),
-        overwrite: (file, bytes) => after(files.overwrite(file, bytes)),
+        create: (file, bytes) => Effect.map(after(files.create(file, bytes)), Option.map(slowly)),
         remove: (file) => after(files.remove(file))
       }
       return makeFileLocks(slow, directory, { self: { host: this.name, pid: 1 }, isGone })
@@ -268,6 +286,166 @@ describe("fileLocks", () => {
       yield* next.leave
       yield* holder.leave
     }))
+
+  it.effect.each(
+    [
+      ["removed", (folder: string) => fs.rmSync(folder, { recursive: true })],
+      ["moved away", (folder: string) => fs.renameSync(folder, `${folder}-aside`)]
+    ] as const
+  )(
+    "where all locks are %s under a holder, it is told, and touches the lock of the next one no more",
+    ([, takeAway]) =>
+      Effect.gen(function*() {
+        const folder = path.join(yield* temporaryDirectory, "locks")
+        const holder = yield* enter(yield* new Host("a").locksIn(folder))
+        takeAway(folder)
+        assert.strictEqual((yield* Effect.flip(holder.check))._tag, "LockLost")
+        const next = yield* enter(yield* new Host("b").locksIn(folder))
+        const lock = path.join(folder, "lock", "1")
+        const before = fs.readFileSync(lock, "utf8")
+        assert.strictEqual((yield* Effect.flip(holder.check))._tag, "LockLost")
+        yield* holder.leave
+        assert.strictEqual(fs.readFileSync(lock, "utf8"), before)
+        yield* next.check
+        yield* next.leave
+      })
+  )
+
+  it.effect("a beat of a holder whose lock was removed does not renew the lock of the next one", () =>
+    Effect.gen(function*() {
+      const folder = path.join(yield* temporaryDirectory, "locks")
+      const [first, second] = [new Host("first"), new Host("second")]
+      const former = yield* enter(yield* first.locksIn(folder))
+      fs.rmSync(folder, { recursive: true })
+      yield* enter(yield* second.locksIn(folder))
+      yield* second.freeze
+      const coming = yield* Effect.forkChild(enter(yield* new Host("third").locksIn(folder)), {
+        startImmediately: true
+      })
+      // for it the lock of the second is abandoned, however long the first goes on
+      yield* (yield* arrival(coming)).leave
+      yield* second.thaw
+      yield* former.leave
+    }))
+
+  it.effect("where files have no numbers a holder is told by its token", () =>
+    Effect.gen(function*() {
+      const folder = path.join(yield* temporaryDirectory, "locks")
+      const unnumbered = (changing: boolean) =>
+        Effect.map(makePrivateFiles, (files) =>
+          makeFileLocks(files, folder, { self: { host: "a" }, isGone: () => Effect.succeed(false) })).pipe(
+            Effect.provide(Layer.effect(
+              FileSystem.FileSystem,
+              Effect.map(FileSystem.FileSystem, (base) => ({
+                ...base,
+                lstat: (file: string) =>
+                  Effect.map(base.lstat(file), (info) => ({
+                    ...info,
+                    ino: changing
+                      ? Option.map(info.ino, (number) =>
+                        number + 1n)
+                      : Option.none()
+                  }))
+              }))
+            )),
+            Effect.provide(NodeFiles)
+          )
+      for (const changing of [true, false]) {
+        const holder = yield* enter(yield* unnumbered(changing))
+        yield* holder.check
+        fs.rmSync(folder, { recursive: true })
+        const next = yield* enter(yield* unnumbered(changing))
+        assert.strictEqual((yield* Effect.flip(holder.check))._tag, "LockLost")
+        yield* next.check
+        yield* next.leave
+      }
+    }))
+
+  it.effect("where the system has no hard links, one of many has it at a time", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryDirectory
+      const locksWithoutLinks = Effect.map(makePrivateFiles, (files) =>
+        makeFileLocks(files, directory, { self: { host: "a" }, isGone: () => Effect.succeed(false) })).pipe(
+          Effect.provide(Layer.effect(
+            FileSystem.FileSystem,
+            Effect.map(FileSystem.FileSystem, (base) => ({
+              ...base,
+              link: (_: string, file: string) =>
+                Effect.fail(PlatformError.systemError({
+                  _tag: "Unknown",
+                  module: "FileSystem",
+                  method: "link",
+                  pathOrDescriptor: file
+                }))
+            }))
+          )),
+          Effect.provide(NodeFiles)
+        )
+      let inside = 0
+      const working = yield* Effect.forEach([1, 2, 3, 4], () =>
+        Effect.gen(function*() {
+          const { check, leave } = yield* enter(yield* locksWithoutLinks)
+          assert.strictEqual(++inside, 1)
+          yield* settle
+          yield* check
+          inside--
+          yield* leave
+        }).pipe(Effect.forkChild))
+      for (const fiber of working) {
+        yield* arrival(fiber)
+      }
+    }))
+
+  it.effect("the 64th taker of a lock removes what takers left that died long ago", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryDirectory
+      const place = path.join(directory, "lock")
+      const leftover = (digit: string) => path.join(place, `.aden-${digit.repeat(32)}.tmp`)
+      fs.mkdirSync(place, { mode: 0o700 })
+      fs.writeFileSync(path.join(place, "62"), "free 0000000000\n")
+      for (const digit of ["0", "1"]) fs.writeFileSync(leftover(digit), "torn")
+      fs.utimesSync(leftover("0"), new Date(-7_200_000), new Date(-7_200_000))
+      fs.utimesSync(leftover("1"), new Date(0), new Date(0))
+      const locks = yield* new Host("a").locksIn(directory)
+      yield* (yield* enter(locks)).leave
+      assert.isTrue(fs.existsSync(leftover("0")))
+      yield* (yield* enter(locks)).leave
+      assert.sameMembers(fs.readdirSync(place), ["64", path.basename(leftover("1"))])
+    }))
+
+  it.effect.skipIf(!fs.existsSync("/proc/self/fd"))( // only Linux tells what is open
+    "leaves nothing open, whether it was had, taken over or missed",
+    () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        const openIn = () =>
+          fs.readdirSync("/proc/self/fd").filter((fd) => {
+            try {
+              return fs.readlinkSync(`/proc/self/fd/${fd}`).startsWith(directory)
+            } catch {
+              return false
+            }
+          }).length
+        const [first, second] = [new Host("first"), new Host("second")]
+        const holder = yield* enter(yield* first.locksIn(directory))
+        assert.strictEqual(openIn(), 1)
+        const coming = yield* Effect.forkChild(enter(yield* second.locksIn(directory)), { startImmediately: true })
+        yield* pass(1_000)
+        yield* first.freeze
+        const next = yield* arrival(coming)
+        yield* first.thaw
+        yield* holder.leave
+        yield* next.leave
+        // of those who find it free at one moment all but one miss it
+        const locks = yield* new Host("many").locksIn(directory)
+        const working = yield* Effect.forEach(
+          Array.from({ length: 8 }),
+          () => Effect.forkChild(Effect.flatMap(enter(locks), ({ leave }) => leave))
+        )
+        for (const fiber of working) yield* arrival(fiber)
+        assert.strictEqual(openIn(), 0)
+      })
+  )
 
   it.effect.each(["lock", "lock/1"])(
     "a symbolic link in the place of %s is not followed",

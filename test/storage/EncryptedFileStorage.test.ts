@@ -1030,6 +1030,116 @@ describe("EncryptedFileStorage", () => {
         assert.isAbove(steps, 5)
       }))
 
+    it.effect("a delete that dies at any step: while the entry is there, all that was known about it is known", () =>
+      Effect.gen(function*() {
+        const known = new CredentialState({
+          generation: 1,
+          account: { provider: "slack", alias: "work" },
+          blockedSince: DateTime.makeUnsafe(1_000),
+          reauthorizationUrl: "https://aden.example/connect",
+          coolDownUntil: DateTime.makeUnsafe(2_000),
+          lastError: "RateLimited"
+        })
+        let steps = 0
+        const left = new Set<string>()
+        for (let last = 0; last <= steps; last++) {
+          const directory = yield* temporaryDirectory
+          const credential = Credential.fromAccessToken({
+            id: "x",
+            accessToken: Redacted.make(secret),
+            provider: "slack",
+            alias: "work"
+          })
+          yield* inDirectory(directory)((storage) => storage.save(credential, { state: known }))
+          assert.deepStrictEqual(yield* inDirectory(directory)((storage) => storage.loadState("x")), known)
+          let step = 0
+          const guard = <A, E, R>(file: string, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+            file.includes("locks")
+              ? effect
+              : Effect.suspend(() => step++ < last ? effect : Effect.die("killed"))
+          yield* Effect.exit(
+            withFileSystem(directory, (base) => ({
+              rename: (from, to) => guard(to, base.rename(from, to)),
+              remove: (file, options) => guard(file, base.remove(file, options)),
+              open: (file, options) =>
+                options?.flag === "wx" ? guard(file, base.open(file, options)) : base.open(file, options)
+            }))((storage) => storage.delete("x"))
+          )
+          steps = Math.max(steps, step)
+          yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+            const { generation, ...rest } = yield* storage.loadState("x")
+            const isThere = yield* storage.exists("x")
+            left.add(`${isThere ? "there" : "gone"}, ${rest.account === undefined ? "forgotten" : "known"}`)
+            assert.isTrue(generation === 2 || (isThere && generation === 1))
+            if (isThere) assert.deepStrictEqual(new CredentialState({ ...rest, generation: 1 }), known)
+            // whatever is left, the next delete completes it
+            assert.strictEqual(yield* storage.delete("x"), isThere)
+            assert.deepStrictEqual(Object.keys(yield* storage.loadState("x")), ["generation"])
+            assert.notProperty(readIndex(directory).credentials, "x")
+          }))
+        }
+        assert.sameMembers([...left], ["there, known", "gone, known", "gone, forgotten"])
+      }))
+
+    it.effect("no late writer saves over the deletion of an entry that Hive wrote, which has no count", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          yield* storage.save(apiKey("x", "Hive's"))
+          fs.rmSync(path.join(directory, "state"), { recursive: true })
+          const { generation } = yield* storage.loadState("x")
+          assert.strictEqual(generation, 0)
+          assert.isTrue(yield* storage.delete("x", { expectedGeneration: generation }))
+          const late = storage.save(apiKey("x", "late"), { expectedGeneration: generation })
+          assert.strictEqual((yield* Effect.flip(late))._tag, "GenerationConflict")
+          assert.isFalse(yield* storage.exists("x"))
+        }))
+      }))
+
+    /** Writes down what is flushed, renamed and removed in a directory, in order. */
+    const steps = (directory: string, order: Array<string>) => {
+      const nameOf = (file: string) => path.relative(directory, file).replace(/\.aden-[0-9a-f]{32}\.tmp$/, "temporary")
+      const noting = (step: string, file: string) => Effect.sync(() => order.push(`${step} ${nameOf(file)}`))
+      return withFileSystem(directory, (base) => ({
+        open: (file, options) =>
+          Effect.map(base.open(file, options), (handle) =>
+            new Proxy(handle, {
+              get: (target, property) =>
+                property === "sync"
+                  ? Effect.tap(target.sync, () => noting("flushed", file))
+                  : Reflect.get(target, property, target)
+            })),
+        rename: (from, to) => Effect.tap(base.rename(from, to), () => noting("renamed", to)),
+        remove: (file, options) => Effect.tap(base.remove(file, options), () => noting("removed", file))
+      }))
+    }
+
+    it.effect("before a save returns, each file was flushed before it took its place, and its folder afterwards", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.save(apiKey("x", "old")))
+        const order: Array<string> = []
+        yield* steps(directory, order)((storage) => storage.save(apiKey("x", "new")))
+        for (const [folder, file] of [["state", "x.json"], ["credentials", "x.enc"], ["metadata", "index.json"]]) {
+          assert.deepStrictEqual(
+            order.filter((step) => step.includes(` ${folder}`) && !step.startsWith("removed")),
+            [`flushed ${folder}/temporary`, `renamed ${folder}/${file}`, `flushed ${folder}`]
+          )
+        }
+      }))
+
+    it.effect("before a delete returns, its folder was flushed: no power cut brings the credential back", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.save(apiKey("x", "old")))
+        const order: Array<string> = []
+        yield* steps(directory, order)((storage) => storage.delete("x"))
+        assert.deepStrictEqual(
+          order.filter((step) => step.includes(" credentials")),
+          ["removed credentials/x.enc", "flushed credentials"]
+        )
+      }))
+
     it.live("an interrupted save leaves the old or the new credential, an index that knows it, and nothing beside", () =>
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory
@@ -1137,18 +1247,22 @@ describe("EncryptedFileStorage", () => {
       fs.writeFileSync(path.join(place, String(number + 1)), "free 0000000000\n", { mode: 0o600 })
       fs.rmSync(path.join(place, String(number)))
     }
-    /** A storage whose process is suspended once, before it makes a new file in this folder, or it takes the place of the old. */
+    /**
+     * A storage whose process is suspended once, before it makes a new file in this folder, or it takes the place of the old:
+     * the first, or the one after so many.
+     */
     const suspended = (
       directory: string,
       before: "open" | "rename",
       folder: string,
-      meanwhile: Effect.Effect<unknown> = Effect.void
+      meanwhile: Effect.Effect<unknown> = Effect.void,
+      after = 0
     ) => {
-      let isOver = false
+      let seen = 0
       const suspend = (step: string, file: string) =>
         Effect.suspend(() => {
-          if (isOver || step !== before || path.dirname(file) !== path.join(directory, folder)) return Effect.void
-          isOver = true
+          if (step !== before || path.dirname(file) !== path.join(directory, folder)) return Effect.void
+          if (seen++ !== after) return Effect.void
           takeOver(directory)
           return meanwhile
         })
@@ -1187,17 +1301,22 @@ describe("EncryptedFileStorage", () => {
         assert.strictEqual(valueOf(yield* inDirectory(directory)((storage) => storage.load("x"))), "new")
       }))
 
+    const theirs = (directory: string) =>
+      inDirectory(directory)((storage) =>
+        storage.save(apiKey("x", "theirs"), { state: new CredentialState({ generation: 0, lastError: "RateLimited" }) })
+      ).pipe(
+        Effect.provideService(
+          CurrentProcess,
+          Effect.succeed({ self: { host: "other" }, isGone: () => Effect.succeed(false) })
+        ),
+        Effect.orDie
+      )
+
     it.live("what the other one saved under the same count is not taken for its own", () =>
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory
         yield* inDirectory(directory)((storage) => storage.save(apiKey("x", "old")))
-        const other = inDirectory(directory)((storage) => storage.save(apiKey("x", "theirs"))).pipe(
-          Effect.provideService(
-            CurrentProcess,
-            Effect.succeed({ self: { host: "other" }, isGone: () => Effect.succeed(false) })
-          )
-        )
-        const error = yield* suspended(directory, "rename", "state", Effect.orDie(other))((storage) =>
+        const error = yield* suspended(directory, "rename", "state", theirs(directory))((storage) =>
           Effect.flip(storage.save(apiKey("x", "late"), { expectedGeneration: 1 }))
         )
         assert.strictEqual(error._tag, "GenerationConflict")
@@ -1214,6 +1333,73 @@ describe("EncryptedFileStorage", () => {
           assert.deepStrictEqual(Object.keys(readIndex(directory).credentials), ["y"])
         })
     )
+
+    it.live("before it wrote the credential: what the other one saved meanwhile is not overwritten", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.save(apiKey("x", "old")))
+        const error = yield* suspended(directory, "open", "credentials", theirs(directory))((storage) =>
+          Effect.flip(storage.save(apiKey("x", "late"), { expectedGeneration: 1 }))
+        )
+        assert.strictEqual(error._tag, "GenerationConflict")
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          assert.strictEqual(valueOf(yield* storage.load("x")), "theirs")
+          assert.deepStrictEqual(
+            yield* storage.loadState("x"),
+            new CredentialState({ generation: 2, account: {}, lastError: "RateLimited" })
+          )
+        }))
+      }))
+
+    it.live("before it removed the file: what the other one saved meanwhile stays", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.save(apiKey("x", "old")))
+        assert.isFalse(
+          yield* suspended(directory, "rename", "state", theirs(directory))((storage) =>
+            storage.delete("x", { expectedGeneration: 1 })
+          )
+        )
+        assert.strictEqual(valueOf(yield* inDirectory(directory)((storage) => storage.load("x"))), "theirs")
+        assert.property(readIndex(directory).credentials, "x")
+      }))
+
+    it.live.each([["counted", "rename", 0], ["removed the file", "open", 1]] as const)(
+      "when it had %s: its delete goes on where it was, though it expected a generation",
+      ([, step, after]) =>
+        Effect.gen(function*() {
+          const directory = yield* temporaryDirectory
+          const blocked = new CredentialState({ generation: 0, lastError: "AdenUnavailable" })
+          yield* inDirectory(directory)((storage) => storage.save(apiKey("x"), { state: blocked }))
+          assert.isTrue(
+            yield* suspended(directory, step, "state", Effect.void, after)((storage) =>
+              storage.delete("x", { expectedGeneration: 1 })
+            )
+          )
+          yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+            assert.isFalse(yield* storage.exists("x"))
+            assert.deepStrictEqual(yield* storage.loadState("x"), new CredentialState({ generation: 2 }))
+          }))
+          assert.deepStrictEqual(readIndex(directory).credentials, {})
+        })
+    )
+
+    it.live("what the other one saved after its delete removed the file stays, with its state", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.save(apiKey("x", "old")))
+        assert.isTrue(
+          yield* suspended(directory, "open", "state", theirs(directory), 1)((storage) => storage.delete("x"))
+        )
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          assert.strictEqual(valueOf(yield* storage.load("x")), "theirs")
+          assert.deepStrictEqual(
+            yield* storage.loadState("x"),
+            new CredentialState({ generation: 3, account: {}, lastError: "RateLimited" })
+          )
+          assert.property(readIndex(directory).credentials, "x")
+        }))
+      }))
   })
 
   describe("the index", () => {
@@ -1331,6 +1517,29 @@ describe("EncryptedFileStorage", () => {
         assert.notStrictEqual(credentials.x.updated_at, entries.x.updated_at)
         assert.strictEqual(credentials.y.type, "api_key")
       }))
+
+    it.effect.each(
+      [
+        ["lost", (index: string) => fs.rmSync(index)],
+        ["lost with its folder", (index: string) => fs.rmSync(path.dirname(index), { recursive: true })],
+        ["empty", (index: string) => fs.truncateSync(index)],
+        ["torn", (index: string) => fs.truncateSync(index, 40)],
+        ["older", (index: string) => fs.writeFileSync(index, JSON.stringify({ credentials: { gone: {} } }))]
+      ] as const
+    )(
+      "that is %s is made anew by the next save or delete, of all that is there",
+      ([, damage]) =>
+        Effect.gen(function*() {
+          const directory = yield* temporaryDirectory
+          yield* inDirectory(directory)((storage) => storage.saveMany([apiKey("x"), apiKey("a/b"), apiKey("y")]))
+          damage(indexOf(directory))
+          yield* inDirectory(directory)((storage) => storage.save(apiKey("z")))
+          assert.sameMembers(Object.keys(readIndex(directory).credentials), ["x", "a/b", "y", "z"])
+          damage(indexOf(directory))
+          yield* inDirectory(directory)((storage) => storage.delete("y"))
+          assert.sameMembers(Object.keys(readIndex(directory).credentials), ["x", "a/b", "z"])
+        })
+    )
 
     it.effect("list does not trust it: what has no file is not listed, and what it does not know is", () =>
       Effect.gen(function*() {

@@ -1,16 +1,21 @@
 import * as Command from "effect/cli/Command"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Path from "effect/Path"
+import { CredentialStorageError } from "../../CredentialError.ts"
 import { CredentialStore } from "../../CredentialStore.ts"
 import type { CredentialExplanation } from "../../CredentialStore.ts"
+import { defaultDirectory } from "../../internal/encryptionKeys.ts"
 import { printable } from "../../internal/foreignText.ts"
+import { makePrivateFiles } from "../../internal/privateFiles.ts"
 import { durationText, expiryText, timeText } from "../../internal/timeText.ts"
 import type { Style } from "../CommandOutput.ts"
 import { expiryOf, ExplainDocument } from "../documents.ts"
 import { reportingFailures } from "../failureReport.ts"
 import { storeOffline } from "../layers.ts"
 import { ref } from "../refArgument.ts"
-import { answer } from "../rootCommand.ts"
+import { answer, rootCommand } from "../rootCommand.ts"
 import { paintStatus } from "../table.ts"
 
 export const explainCommand = Command.make(
@@ -19,7 +24,9 @@ export const explainCommand = Command.make(
   Effect.fnUntraced(
     function*({ ref }) {
       const store = yield* CredentialStore
-      const explanation = yield* store.explain(ref)
+      const found = yield* store.explain(ref)
+      // this process has written nothing that could have failed
+      const explanation = { ...found, storageError: found.storageError ?? (yield* unwritable(found.id)) }
       const now = yield* DateTime.now
       yield* answer(
         ExplainDocument,
@@ -27,6 +34,7 @@ export const explainCommand = Command.make(
           ...explanation,
           ...expiryOf(explanation.expiresAt, now),
           ageMs: explanation.age,
+          storageError: explanation.storageError?.message,
           coolDownLeftMs: explanation.coolDownLeft
         },
         ({ style }) => textOf(explanation, now, style)
@@ -36,6 +44,24 @@ export const explainCommand = Command.make(
     reportingFailures
   )
 ).pipe(Command.withDescription("Show where a cached credential stands and why. Asks nobody"))
+
+/** What the next write of a credential would fail with, as far as that shows without one. */
+const unwritable = Effect.fnUntraced(function*(id: string) {
+  const { directory: chosen } = yield* rootCommand
+  const path = yield* Path.Path
+  const directory = path.resolve(
+    yield* Option.match(chosen, { onNone: () => defaultDirectory, onSome: Effect.succeed })
+  )
+  const { checkWritable } = yield* makePrivateFiles
+  return yield* Effect.forEach(
+    [directory, ...["credentials", "state", "metadata", "locks"].map((folder) => path.join(directory, folder))],
+    checkWritable,
+    { discard: true }
+  ).pipe(Effect.match({
+    onFailure: (reason) => new CredentialStorageError({ id, operation: "save", reason }),
+    onSuccess: () => undefined
+  }))
+})
 
 const textOf = (explanation: CredentialExplanation, now: DateTime.Utc, style: Style): string => {
   const {
@@ -49,7 +75,8 @@ const textOf = (explanation: CredentialExplanation, now: DateTime.Utc, style: St
     reauthorizationUrl,
     renewalAt,
     source,
-    status
+    status,
+    storageError
   } = explanation
   const lines: ReadonlyArray<readonly [label: string, value: string | undefined]> = [
     ["id", printable(id)],
@@ -62,6 +89,7 @@ const textOf = (explanation: CredentialExplanation, now: DateTime.Utc, style: St
     ["expires", status === "requires_reauth" && expiresAt === undefined ? undefined : expiryText(expiresAt, now)],
     ["renewed from", renewalAt === undefined ? undefined : timeText(renewalAt, now)],
     ["last error", lastError],
+    ["storage error", storageError?.message],
     ["Aden not asked for", coolDownLeft === undefined ? undefined : durationText(coolDownLeft)],
     ["authorize again at", reauthorizationUrl]
   ]

@@ -131,7 +131,11 @@ const runMany = Effect.fnUntraced(function*(options: {
     total.runs += progress.runs
     total.requests += progress.requests
     total.operations += progress.operations
-    total.failures.push(...progress.failures)
+    for (const failure of progress.failures) {
+      total.failures.push(failure)
+      // a long run says at once which seed to look at
+      process.stderr.write(`\nseed ${failure.seed} fails: ${failure.violation.rule}\n`)
+    }
   }
   const rate = () => Math.round(total.runs / (performance.now() - start) * 1_000)
   const line = () =>

@@ -7,6 +7,7 @@ import {
   AdenUnavailable,
   type CredentialEvent,
   CredentialProviders,
+  CredentialState,
   CredentialStorage,
   CredentialStorageError,
   CredentialStore,
@@ -199,7 +200,8 @@ describe("CredentialStore over a storage that fails with what Aden said", () => 
         changes: Stream.empty,
         list: Effect.succeed([]),
         exists: () => Effect.succeed(false),
-        load: (id) => Effect.fail(new CredentialStorageError({ id, operation: "load", reason }))
+        load: (id) => Effect.fail(new CredentialStorageError({ id, operation: "load", reason })),
+        loadState: () => Effect.succeed(CredentialState.initial)
       }))
     )
 

@@ -1,13 +1,13 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
-import { Credential, CredentialStorage, CredentialStore, EncryptedFileStorage } from "aden-credentials"
+import { Credential, CredentialStorage, CredentialStore, EncryptedFileStorage, MemoryStorage } from "aden-credentials"
 import { AdenEmulator, Fault } from "aden-credentials/emulator"
 import { Context, Effect, Fiber, FileSystem, Layer, Option, PlatformError, Redacted, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
-import { count, forever, oneHour, restarted, setup, storeLayer, token } from "./fixtures/emulatedStore.ts"
+import { count, eventually, forever, oneHour, restarted, setup, storeLayer, token } from "./fixtures/emulatedStore.ts"
 
 // What one part of a program, or another process, does while the store is in the middle of something.
 
@@ -96,9 +96,10 @@ describe("CredentialStore: the program changes a credential while Aden is asked"
       const aden = yield* AdenEmulator
       yield* store.token("hubspot")
       yield* store.invalidate("hubspot")
-      yield* aden.setFault(Fault.Latency({ duration: "200 millis" }), { endpoint: "get" })
+      const asked = yield* count("get")
+      yield* aden.setFault(Fault.Latency({ duration: "1 second" }), { endpoint: "get" })
       const syncing = yield* Effect.forkChild(store.sync, { startImmediately: true })
-      yield* Effect.sleep("100 millis")
+      yield* eventually(Effect.map(count("get"), (now) => now > asked))
       yield* store.delete("hubspot")
       yield* store.save(own)
       const report = yield* Fiber.join(syncing)
@@ -114,9 +115,10 @@ describe("CredentialStore: the program changes a credential while Aden is asked"
       const aden = yield* AdenEmulator
       const there = yield* startProcess
       yield* store.token("hubspot")
-      yield* aden.setFault(Fault.Latency({ duration: "200 millis" }), { endpoint: "refresh" })
+      const asked = yield* count("refresh")
+      yield* aden.setFault(Fault.Latency({ duration: "1 second" }), { endpoint: "refresh" })
       const refreshing = yield* Effect.forkChild(store.refresh("hubspot"), { startImmediately: true })
-      yield* Effect.sleep("100 millis")
+      yield* eventually(Effect.map(count("refresh"), (now) => now > asked))
       yield* there.delete("hubspot")
       yield* Fiber.join(refreshing)
       assert.strictEqual((yield* Effect.flip(store.explain("hubspot")))._tag, "CredentialNotFound")
@@ -155,15 +157,79 @@ describe("CredentialStore: another process deletes and saves under an id that is
       const aden = yield* AdenEmulator
       const there = yield* startProcess
       yield* store.token("hubspot")
-      yield* aden.setFault(Fault.Latency({ duration: "200 millis" }), { endpoint: "refresh" })
+      const asked = yield* count("refresh")
+      yield* aden.setFault(Fault.Latency({ duration: "1 second" }), { endpoint: "refresh" })
       const refreshing = yield* Effect.forkChild(store.refresh("hubspot"), { startImmediately: true })
-      yield* Effect.sleep("100 millis")
+      yield* eventually(Effect.map(count("refresh"), (now) => now > asked))
       yield* there.delete("hubspot")
       yield* there.save(own)
       yield* Fiber.join(refreshing)
       const stored = yield* CredentialStorage.use((storage) => storage.load("hubspot"))
       assert.isTrue(Option.exists(stored, ({ providerId }) => providerId === undefined))
     }).pipe(Effect.provide(setup({ storage: files, aden: oneHour }))))
+})
+
+/** A storage in memory into which another process saves in the middle of the n-th read: between credential and state. */
+const interruptedRead = { saving: undefined as Credential | undefined, loadsLeft: 0 }
+
+const interrupted = Layer.effect(
+  CredentialStorage,
+  Effect.map(Effect.service(CredentialStorage), (storage) =>
+    CredentialStorage.of({
+      ...storage,
+      load: (id) =>
+        Effect.tap(storage.load(id), () => Effect.sync(() => void (id === own.id && interruptedRead.loadsLeft--))),
+      loadState: (id) => {
+        const { loadsLeft, saving } = interruptedRead
+        if (saving?.id !== id || loadsLeft > 0) return storage.loadState(id)
+        interruptedRead.saving = undefined
+        return Effect.andThen(Effect.orDie(storage.save(saving)), storage.loadState(id))
+      }
+    }))
+).pipe(Layer.provide(MemoryStorage.layer()))
+
+const saveDuringRead = (n: number) =>
+  Effect.sync(() => {
+    interruptedRead.saving = own
+    interruptedRead.loadsLeft = n
+  })
+
+describe("CredentialStore: another process saves its own while this one reads the entry", () => {
+  const setting = setup({ storage: interrupted, aden: { integrations: [{ id: "hubspot" }, { id: "other" }] } })
+  const removed = AdenEmulator.use((aden) => aden.removeIntegration("hubspot"))
+  const refreshing = Effect.exit(CredentialStore.use((store) => store.refresh("hubspot")))
+  const syncing = Effect.exit(CredentialStore.use((store) => store.sync))
+
+  /** In each read of the entry that the program makes. */
+  const duringEachRead = <E, R>(
+    before: Effect.Effect<unknown, E, R>,
+    program: Effect.Effect<unknown, E, CredentialStore>
+  ) =>
+    Effect.gen(function*() {
+      for (let n = 1;; n++) {
+        const isDone = yield* Effect.gen(function*() {
+          yield* token("hubspot")
+          yield* before
+          yield* saveDuringRead(n)
+          yield* restarted(program)
+          if (interruptedRead.saving !== undefined) return true
+          const stored = yield* CredentialStorage.use((storage) => storage.load("hubspot"))
+          assert.isTrue(Option.exists(stored, ({ providerId }) => providerId === undefined), `read ${n}`)
+          return false
+        }).pipe(Effect.provide(setting, { local: true }))
+        if (isDone) return assert.isAbove(n, 1)
+      }
+    })
+
+  it.effect("and Aden does not have the integration any more: what it saved is not removed", () =>
+    duringEachRead(removed, refreshing))
+
+  it.effect("and then renews it: what it saved is not overwritten", () => duringEachRead(Effect.void, refreshing))
+
+  it.effect("and then synchronises: what it saved is not overwritten", () => duringEachRead(Effect.void, syncing))
+
+  it.effect("and then synchronises without the integration: what it saved is not removed", () =>
+    duringEachRead(removed, syncing))
 })
 
 describe("CredentialStore: the clock is set back", () => {

@@ -16,6 +16,7 @@ import type { RefreshPolicies } from "../RefreshPolicy.ts"
 import type { CredentialSource } from "./CredentialEntry.ts"
 import { CredentialEntry } from "./CredentialEntry.ts"
 import { isWithin } from "./freshness.ts"
+import { loadRecord } from "./storedRecord.ts"
 import { watched } from "./watchedStorage.ts"
 
 /** A smaller change of a provider's clock, in ms, is not told apart: `Date` counts in seconds. */
@@ -189,8 +190,8 @@ export class CredentialTable {
     entry: CredentialEntry
   ): Effect.fn.Return<boolean, StorageFailure> {
     if (entry.isUnsaved) return true
-    const stored = yield* this.storage.load(entry.id)
-    const newer = newerState(entry, yield* this.storage.loadState(entry.id))
+    const { state: remembered, stored } = yield* loadRecord(this.storage, entry.id)
+    const newer = newerState(entry, remembered)
     entry.isStateUnsaved = newer === entry.state && entry.isStateUnsaved
     const state = stillLimited(newer, entry.state)
     if (Option.isSome(stored)) yield* this.remember(entry, { credential: stored.value, state, source: "storage" })

@@ -28,6 +28,7 @@ import { WaitsForRenewal } from "./foreground.ts"
 import { renewals, renewalTime, servedStale } from "./metrics.ts"
 import type { RefResolver } from "./RefResolver.ts"
 import { SingleFlight } from "./SingleFlight.ts"
+import { loadRecord } from "./storedRecord.ts"
 
 /** A token that was renewed less than this long ago, in ms, is not renewed again because it lasts too short. */
 const settled = 30_000
@@ -512,8 +513,8 @@ export class Renewal {
     credential: Credential,
     known: number
   ) {
-    const { storage } = this.#table
-    const stored = yield* Effect.orElseSucceed(storage.load(credential.id), () => Option.none<Credential>())
+    const unread = { stored: Option.none<Credential>(), state: CredentialState.initial }
+    const { state, stored } = yield* Effect.orElseSucceed(loadRecord(this.#table.storage, credential.id), () => unread)
     if (Option.exists(stored, (own) => this.#table.providerOf(own) !== entry.provider)) return undefined
     const isOlder = Option.exists(
       stored,
@@ -521,8 +522,7 @@ export class Renewal {
         lastRefreshed !== undefined && credential.lastRefreshed !== undefined &&
         DateTime.isLessThan(lastRefreshed, credential.lastRefreshed)
     )
-    if (!isOlder) return known
-    return (yield* Effect.orElseSucceed(storage.loadState(credential.id), () => CredentialState.initial)).generation
+    return isOlder ? state.generation : known
   })
 
   /** The provider does not have the integration. Only when its list lacks it too is the entry gone. */

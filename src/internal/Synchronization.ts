@@ -17,6 +17,7 @@ import type { CredentialTable } from "./CredentialTable.ts"
 import { coolDownLeft } from "./freshness.ts"
 import type { RefResolver } from "./RefResolver.ts"
 import type { Asked, Renewal } from "./Renewal.ts"
+import { loadRecord } from "./storedRecord.ts"
 
 /** A fetched integration that waits to be saved, with what it was asked on. */
 interface Unsaved extends Asked {
@@ -78,12 +79,16 @@ export class Synchronization {
       const { storage } = this.#table
       const entry = this.#table.entry(id)
       const { epoch } = entry
-      const stored = isStored ? yield* Effect.result(storage.load(id)) : Result.succeed(Option.none<Credential>())
-      if (Result.isFailure(stored)) return failed(id, stored.failure)
-      if (Option.isSome(stored.success) && this.#table.providerOf(stored.success.value) !== provider) {
+      // what has been counted may have been stored since it was listed
+      const unstored = isStored ? undefined : yield* storage.loadState(id)
+      const record = unstored?.generation === 0
+        ? Result.succeed({ stored: Option.none<Credential>(), state: unstored })
+        : yield* Effect.result(loadRecord(storage, id))
+      if (Result.isFailure(record)) return failed(id, record.failure)
+      const { state, stored } = record.success
+      if (Option.isSome(stored) && this.#table.providerOf(stored.value) !== provider) {
         return skipped(id, "OwnedElsewhere", "a credential of this id is stored that this provider did not write")
       }
-      const state = yield* storage.loadState(id)
       const limited = rateLimitOf(id, state, yield* Clock.currentTimeMillis)
       if (limited !== undefined) return limited
       const asked: Asked = {
@@ -95,7 +100,7 @@ export class Synchronization {
       const event = yield* syncOne(provider, account)
       switch (event._tag) {
         case "Fetched": {
-          const credential = Option.match(stored.success, {
+          const credential = Option.match(stored, {
             onNone: () => event.credential,
             onSome: (present) => present.renewedBy(event.credential)
           })
@@ -125,11 +130,11 @@ export class Synchronization {
     provider: CredentialProvider,
     id: string
   ): Effect.fn.Return<Option.Option<SyncEvent | Unsaved>> {
-    const stored = yield* Effect.option(this.#table.storage.load(id))
-    const present = Option.flatten(stored)
+    const record = yield* Effect.option(loadRecord(this.#table.storage, id))
+    if (Option.isNone(record)) return Option.none()
+    const { state, stored: present } = record.value
     if (Option.isNone(present) || this.#table.providerOf(present.value) !== provider) return Option.none()
     const entry = this.#table.entry(id)
-    const state = yield* Effect.orElseSucceed(this.#table.storage.loadState(id), () => CredentialState.initial)
     const limited = rateLimitOf(id, state, yield* Clock.currentTimeMillis)
     if (limited !== undefined) return Option.some(limited)
     const asked: Asked = {

@@ -26,6 +26,8 @@ import { durationSetting } from "../internal/durationSetting.ts"
 import { coolDownLeft, expiryOf } from "../internal/freshness.ts"
 import { SingleFlight } from "../internal/SingleFlight.ts"
 import { decorate, MayAskAden } from "../internal/storageDecorator.ts"
+import { loadRecord } from "../internal/storedRecord.ts"
+import type { StoredRecord } from "../internal/storedRecord.ts"
 
 /**
  * A {@link CredentialStorage} over another one and the Aden provider: `load` answers from the other, and asks Aden (`GET`)
@@ -81,10 +83,8 @@ const pause = 30_000
 const maximumPauses = 1_000
 
 /** What is stored under an id, as it was when it was looked at. */
-interface Resting {
+interface Resting extends StoredRecord {
   readonly id: string
-  readonly stored: Option.Option<Credential>
-  readonly state: CredentialState
 }
 
 const make = Effect.fnUntraced(function*(options: {
@@ -110,11 +110,10 @@ const make = Effect.fnUntraced(function*(options: {
   }
 
   const load = Effect.fn("AdenCachedStorage.load")(function*(id: string) {
-    const stored = yield* local.load(id)
-    const mayAsk = yield* MayAskAden
-    if (!mayAsk || Option.exists(stored, (credential) => !provider.canHandle(credential))) return stored
-    const state = yield* local.loadState(id)
-    const resting: Resting = { id, stored, state }
+    if (!(yield* MayAskAden)) return yield* local.load(id)
+    const resting: Resting = { id, ...(yield* loadRecord(local, id)) }
+    const { state, stored } = resting
+    if (Option.exists(stored, (credential) => !provider.canHandle(credential))) return stored
     const now = yield* Clock.currentTimeMillis
     if (state.blockedSince !== undefined) return yield* recheck(resting, now)
     const offset = yield* provider.clockOffset

@@ -131,8 +131,8 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
     name: "lets a sync overwrite the program's own",
     patches: [{
       file: synchronization,
-      from: "Option.isSome(stored.success) && this.#table.providerOf(stored.success.value) !== provider",
-      to: "Option.isSome(stored.success) && provider === undefined"
+      from: "Option.isSome(stored) && this.#table.providerOf(stored.value) !== provider",
+      to: "Option.isSome(stored) && provider === undefined"
     }]
   },
   {

@@ -513,8 +513,8 @@ const observedStorage = (
         storage.saveMany(credentials, saveOptions),
         (failures) => Effect.forEach(credentials.filter(({ id }) => !failures.has(id)), saved, { discard: true })
       ),
-    delete: (id) =>
-      Effect.tap(storage.delete(id), (isDeleted) =>
+    delete: (id, deleteOptions) =>
+      Effect.tap(storage.delete(id, deleteOptions), (isDeleted) =>
         Effect.map(CurrentOperation, (operation) => {
           if (isDeleted || operation?.kind === "delete") ledger.deleted(seat, id, operation)
         })),

@@ -61,7 +61,10 @@ const folderChecks = Effect.fnUntraced(function*(
   const path = yield* Path.Path
   const fs = yield* FileSystem.FileSystem
   if (!(yield* Effect.orElseSucceed(fs.exists(directory), () => true))) {
-    return [ok("directory", `${directory} is not there yet; the first write makes it`)]
+    const unwritable = yield* unwritableFindings(files, [directory])
+    return unwritable.length > 0
+      ? unwritable
+      : [ok("directory", `${directory} is not there yet; the first write makes it`)]
   }
   const folders = {
     credentials: path.join(directory, "credentials"),
@@ -78,6 +81,7 @@ const folderChecks = Effect.fnUntraced(function*(
   const modes = [
     ...(yield* ownerFindings([directory, ...Object.values(folders)])),
     ...(yield* Effect.forEach([directory, ...Object.values(folders)], folderMode)).flat(),
+    ...(yield* unwritableFindings(files, Object.values(folders))),
     ...(yield* Effect.forEach([folders.credentials, folders.metadata, folders.state], fileModes)).flat()
   ]
   return [
@@ -120,6 +124,15 @@ const folderMode = Effect.fnUntraced(function*(folder: string) {
     ? "can be read by others: they see ids and types"
     : "can be written by others, and is not used"
   return [refuse(folder, message, `Run: chmod go-rwx ${quote(folder)}`)]
+})
+
+/** Where nothing can be written, one finding for all folders: it is mostly the disk. */
+const unwritableFindings = Effect.fnUntraced(function*(files: PrivateFiles, folders: ReadonlyArray<string>) {
+  const [, reasons] = yield* Effect.partition(folders, files.checkWritable)
+  const [first] = reasons
+  if (first === undefined) return []
+  const error = new CredentialStorageError({ id: undefined, operation: "write", reason: first })
+  return [failed("directory", error, Array.from(new Set(reasons.map(({ location }) => location))))]
 })
 
 /** Only root, or who reads what others let it, gets to see a folder of another user. One finding for what is within another. */

@@ -9,7 +9,8 @@ import {
   Layer,
   Option,
   PlatformError,
-  Redacted
+  Redacted,
+  Stream
 } from "effect"
 import { execFileSync } from "node:child_process"
 import * as fs from "node:fs"
@@ -882,6 +883,51 @@ describe("EncryptedFileStorage", () => {
         }))
       }))
 
+    it.effect("a credential that cannot take its place leaves the entry as it was, with its state, and the others are saved", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.saveMany([apiKey("x", "old"), apiKey("y", "old")]))
+        const before = filesIn(path.join(directory, "state"))
+        const failures = yield* withFileSystem(directory, (base) => ({
+          rename: (from, to) =>
+            /(x|never)\.enc$/.test(to)
+              ? Effect.fail(systemError("EACCES", "permission denied", to))
+              : base.rename(from, to)
+        }))((storage) => storage.saveMany([apiKey("x", "new"), apiKey("never"), apiKey("y", "new")]))
+        assert.sameMembers(Array.from(failures.keys()), ["x", "never"])
+        assert.sameMembers([...filesIn(path.join(directory, "state"))], [...before])
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          assert.strictEqual(valueOf(yield* storage.load("x")), "old")
+          assert.strictEqual(valueOf(yield* storage.load("y")), "new")
+          assert.strictEqual((yield* storage.loadState("x")).generation, 1)
+          assert.strictEqual((yield* storage.loadState("never")).generation, 0)
+        }))
+        assert.sameMembers(Object.keys(readIndex(directory).credentials), ["x", "y"])
+        assert.deepStrictEqual(filesIn(directory).filter((file) => file.includes(".tmp")), [])
+      }))
+
+    it.effect("a save that fails because an older file of the credential cannot be removed has saved nothing", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.saveMany([apiKey("a/b"), apiKey("a_b", "older")]))
+        yield* inDirectory(directory)((storage) => storage.delete("a/b"))
+        yield* writeToken(
+          enc(directory, "a_b"),
+          JSON.stringify({ id: "a_b", keys: { api_key: { name: "api_key", value: "Hive's" } } })
+        )
+        const state = inDirectory(directory)((storage) => storage.loadState("a_b"))
+        const before = yield* state
+        const error = yield* withFileSystem(directory, (base) => ({
+          remove: (file, options) =>
+            file === enc(directory, escapedName("a_b"))
+              ? Effect.fail(systemError("EACCES", "permission denied", file))
+              : base.remove(file, options)
+        }))((storage) => Effect.flip(storage.save(apiKey("a_b", "newer"))))
+        assert.include(error.message, "EACCES")
+        assert.strictEqual(valueOf(yield* inDirectory(directory)((storage) => storage.load("a_b"))), "Hive's")
+        assert.deepStrictEqual(yield* state, before)
+      }))
+
     it.effect("a delete that cannot remove the file leaves the entry as it was, with its state", () =>
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory
@@ -1168,7 +1214,7 @@ describe("EncryptedFileStorage", () => {
         yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
           const many = Array.from({ length: 200 }, (_, index) => apiKey(`id_${index}`))
           const writer = yield* storage.saveMany(many).pipe(Effect.forkChild({ startImmediately: true }))
-          yield* Effect.sleep("60 millis")
+          while ((yield* storage.list).length === 0) yield* Effect.sleep("1 millis")
           yield* Fiber.interrupt(writer)
           const ids = yield* storage.list
           assert.isAbove(ids.length, 0)
@@ -1322,6 +1368,42 @@ describe("EncryptedFileStorage", () => {
         assert.strictEqual(error._tag, "GenerationConflict")
         assert.strictEqual(valueOf(yield* inDirectory(directory)((storage) => storage.load("x"))), "theirs")
       }))
+
+    it.live.each(["state", "credentials"])(
+      "half-way through what it put into %s: a saveMany overwrites nothing of the other one, and saves the rest, counted once",
+      (folder) =>
+        Effect.gen(function*() {
+          const directory = yield* temporaryDirectory
+          const ids = [...Array.from({ length: 60 }, (_, index) => `id ${index}`), "x"]
+          yield* inDirectory(directory)((storage) => storage.saveMany(ids.map((id) => apiKey(id, "old"))))
+          const { failures, told } = yield* suspended(directory, "rename", folder, theirs(directory), 30)(
+            Effect.fnUntraced(function*(storage) {
+              const told: Array<string> = []
+              yield* storage.changes.pipe(
+                Stream.runForEach(({ id }) => Effect.sync(() => told.push(id))),
+                Effect.forkScoped({ startImmediately: true })
+              )
+              const failures = yield* storage.saveMany(ids.map((id) => apiKey(id, "new")), {
+                expectedGenerations: new Map(ids.map((id) => [id, 1]))
+              })
+              yield* Effect.yieldNow
+              return { failures, told }
+            }, Effect.scoped)
+          )
+          assert.deepStrictEqual(Array.from(failures, ([id, { _tag }]) => [id, _tag]), [["x", "GenerationConflict"]])
+          assert.sameMembers(told, ids.slice(0, -1))
+          yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+            for (const id of ids) {
+              assert.strictEqual(valueOf(yield* storage.load(id)), id === "x" ? "theirs" : "new")
+              // of the count that was left when the other one saved, that one made the next
+              const expected = id === "x" && folder === "credentials" ? 3 : 2
+              assert.strictEqual((yield* storage.loadState(id)).generation, expected, id)
+            }
+            assert.strictEqual((yield* storage.loadState("x")).lastError, "RateLimited")
+          }))
+          assert.deepStrictEqual(filesIn(directory).filter((file) => file.includes(".tmp")), [])
+        })
+    )
 
     it.live.each(["state", "metadata"])(
       "before it wrote to %s: its delete answers that there was an entry, and the index follows",

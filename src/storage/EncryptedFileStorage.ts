@@ -218,6 +218,8 @@ const make = Effect.fnUntraced(function*<E, R>(
       )
     }).pipe(Effect.uninterruptible, writing("index"))
 
+  const enterSaved = Effect.suspend(() => indexed.size === 0 ? Effect.void : inTurn(updateIndex))
+
   // writing -------------------------------------------------------------------------------------------------------------
 
   const { drop, putAll, writeState } = makeEntryFiles({
@@ -314,8 +316,11 @@ const make = Effect.fnUntraced(function*<E, R>(
               )
             }
           })
-        }, { discard: true }).pipe(Effect.onInterrupt(() => Effect.ignore(inTurn(updateIndex))))
-        if (indexed.size > 0) yield* inTurn(updateIndex)
+        }, { discard: true }).pipe(
+          Effect.andThen(enterSaved),
+          // who is interrupted may have saved some, which Hive is to find
+          Effect.onInterrupt(() => Effect.ignore(enterSaved))
+        )
         return failures
       },
       (effect) => inOperation("saveMany")(telling(effect))

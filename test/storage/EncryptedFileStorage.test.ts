@@ -10,6 +10,7 @@ import {
   Option,
   PlatformError,
   Redacted,
+  Result,
   Stream
 } from "effect"
 import { execFileSync } from "node:child_process"
@@ -718,6 +719,30 @@ describe("EncryptedFileStorage", () => {
         assert.strictEqual(valueOf(yield* storage.load("y")), secret)
       })))
 
+    it.effect("what cannot be saved of many is named and left, and the others are saved", () =>
+      run(Effect.fnUntraced(function*(directory, storage) {
+        const good = Array.from({ length: 12 }, (_, index) => `good ${index}`)
+        const state = (name: string) => path.join(directory, "state", `${name}.json`)
+        const elsewhere = path.join(directory, "elsewhere")
+        fs.writeFileSync(elsewhere, "mine")
+        fs.mkdirSync(enc(directory, "folder"))
+        fs.mkdirSync(state("state folder"))
+        fs.symlinkSync(elsewhere, enc(directory, "link"))
+        fs.symlinkSync(elsewhere, state("state link"))
+        fs.writeFileSync(enc(directory, "damaged"), "mine")
+        const bad = ["folder", "state folder", "link", "state link", "damaged"]
+        const failures = yield* storage.saveMany([...bad, ...good, "x"].map((id) => apiKey(id, "new")))
+        assert.sameMembers(Array.from(failures.keys()), bad)
+        for (const [id, { message }] of failures) assert.include(message, `/${id}.`)
+        assert.strictEqual(fs.readFileSync(elsewhere, "utf8"), "mine")
+        assert.strictEqual(fs.readFileSync(enc(directory, "damaged"), "utf8"), "mine")
+        for (const id of [...good, "x"]) assert.strictEqual(valueOf(yield* storage.load(id)), "new")
+        assert.isTrue(fs.statSync(enc(directory, "folder")).isDirectory())
+        assert.isTrue(fs.lstatSync(enc(directory, "link")).isSymbolicLink())
+        assert.isFalse(fs.existsSync(enc(directory, "state folder")))
+        assert.isFalse(fs.existsSync(enc(directory, "state link")))
+      })))
+
     it.live("a pipe in place of a credential does not hang the reader", () =>
       run(Effect.fnUntraced(function*(directory, storage) {
         fs.rmSync(enc(directory, "x"))
@@ -905,6 +930,75 @@ describe("EncryptedFileStorage", () => {
         assert.sameMembers(Object.keys(readIndex(directory).credentials), ["x", "y"])
         assert.deepStrictEqual(filesIn(directory).filter((file) => file.includes(".tmp")), [])
       }))
+
+    it.live(
+      "a saveMany during which the disk fails once, at any step: what failed is as it was, the others are saved",
+      () =>
+        Effect.gen(function*() {
+          // enough to be many, and some that would share a file
+          const old = ["a/b", "x"]
+          const ids = [...old, "a_b", "A_B", "n/1", "n_1", "y", "z"]
+          let steps = 0
+          for (let failing = 0; failing <= steps; failing++) {
+            const directory = yield* temporaryDirectory
+            yield* inDirectory(directory)((storage) => storage.saveMany(old.map((id) => apiKey(id, "old"))))
+            let step = 0
+            const guard = <A, R>(
+              file: string,
+              effect: Effect.Effect<A, PlatformError.PlatformError, R>
+            ): Effect.Effect<A, PlatformError.PlatformError, R> =>
+              file.includes("locks")
+                ? effect
+                : Effect.suspend(() => step++ === failing ? Effect.fail(systemError("EIO", "i/o error", file)) : effect)
+            const told: Array<string> = []
+            const outcome = yield* withFileSystem(directory, (base) => ({
+              rename: (from, to) => guard(to, base.rename(from, to)),
+              remove: (file, options) => guard(file, base.remove(file, options)),
+              open: (file, options) =>
+                options?.flag !== "wx" ? base.open(file, options) : guard(
+                  file,
+                  Effect.map(base.open(file, options), (handle) =>
+                    new Proxy(handle, {
+                      get: (target, property) =>
+                        property === "writeAll"
+                          ? (bytes: Uint8Array) => guard(file, target.writeAll(bytes))
+                          : property === "sync"
+                          ? guard(file, target.sync)
+                          : Reflect.get(target, property, target)
+                    }))
+                )
+            }))(Effect.fnUntraced(function*(storage) {
+              yield* storage.changes.pipe(
+                Stream.runForEach(({ id }) => Effect.sync(() => told.push(id))),
+                Effect.forkScoped({ startImmediately: true })
+              )
+              const outcome = yield* Effect.result(storage.saveMany(ids.map((id) => apiKey(id, "new"))))
+              yield* Effect.yieldNow
+              return outcome
+            }, Effect.scoped))
+            steps = Math.max(steps, step)
+            assert.deepStrictEqual(filesIn(directory).filter((file) => file.includes(".tmp")), [])
+            // only an index that cannot be written is a failure of all
+            const failed = Result.isSuccess(outcome) ? Array.from(outcome.success.keys()) : []
+            assert.isAtMost(failed.length, 1)
+            assert.sameMembers(told, ids.filter((id) => !failed.includes(id)))
+            yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+              for (const id of ids) {
+                const generation = old.includes(id) ? 1 : 0
+                const isFailed = failed.includes(id)
+                const before = old.includes(id) ? "old" : undefined
+                assert.strictEqual(valueOf(yield* storage.load(id)), isFailed ? before : "new", id)
+                assert.strictEqual((yield* storage.loadState(id)).generation, generation + (isFailed ? 0 : 1), id)
+              }
+              assert.strictEqual((yield* storage.saveMany(ids.map((id) => apiKey(id, "newer")))).size, 0)
+              assert.sameMembers([...yield* storage.list], ids)
+            }))
+            assert.sameMembers(Object.keys(readIndex(directory).credentials), ids)
+          }
+          assert.isAbove(steps, 60)
+        }),
+      120_000
+    )
 
     it.effect("a save that fails because an older file of the credential cannot be removed has saved nothing", () =>
       Effect.gen(function*() {

@@ -402,6 +402,23 @@ describe("aden-creds doctor", () => {
         ])
       }).pipe(withAden()))
 
+    it.live("a file that was copied from one tenant's folder into another's is named, one without a tenant is not", () =>
+      Effect.gen(function*() {
+        const { directory, examine } = yield* setup
+        const odd = path.join(directory, escapedName("Odd/Tenant"))
+        yield* Effect.provideService(save(directory, ["t"]), CurrentTenant, "acme")
+        yield* Effect.provideService(save(directory, ["u"]), CurrentTenant, "Odd/Tenant")
+        fs.copyFileSync(enc(directory, "a"), enc(odd, "a"))
+        assert.deepStrictEqual((yield* examine()).failures, [])
+        fs.copyFileSync(enc(path.join(directory, "acme"), "t"), enc(odd, "t"))
+        const { failures, status } = yield* examine()
+        assert.strictEqual(status, ExitStatus.storage)
+        assert.deepStrictEqual(failures.map(({ check, locations }) => [check, ...locations]), [
+          ["credentials", enc(odd, "t")]
+        ])
+        assert.include(failures[0]?.message, "it belongs to another tenant")
+      }).pipe(withAden()))
+
     it.live.skipIf(process.platform !== "linux")(
       "a file whose name is not UTF-8 text, which nobody can open, is named",
       () =>

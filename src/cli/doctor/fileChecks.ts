@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import * as Path from "effect/Path"
+import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import { Buffer } from "node:buffer"
 import process from "node:process"
@@ -14,12 +15,15 @@ import type { StorageInsecure, StorageIoFailed } from "../../CredentialError.ts"
 import type { FernetKeys } from "../../Fernet.ts"
 import { makeCredentialFiles } from "../../internal/credentialFiles.ts"
 import { CurrentProcess } from "../../internal/currentProcess.ts"
+import { tenantDirectory } from "../../internal/currentTenant.ts"
 import { isLockName } from "../../internal/directoryLocks.ts"
 import { belongsTo, escapedName, plainName } from "../../internal/entryName.ts"
 import { leaseMillis, makeFileLocks } from "../../internal/fileLocks.ts"
 import { makePrivateFiles, quote } from "../../internal/privateFiles.ts"
 import type { PrivateFiles } from "../../internal/privateFiles.ts"
 import { decodeIndex } from "../../internal/storageIndex.ts"
+import { ofAnotherTenant, tenantOf } from "../../internal/storedCredential.ts"
+import type { StoredCredential } from "../../internal/storedCredential.ts"
 import { decodeState } from "../../internal/storedState.ts"
 import { tenantFolders } from "../../internal/tenantFolders.ts"
 import { ExitStatus } from "../ExitStatus.ts"
@@ -187,6 +191,7 @@ const credentialFindings = Effect.fnUntraced(function*(
   keys: FernetKeys,
   isTenant: boolean
 ) {
+  const path = yield* Path.Path
   const credentials = makeCredentialFiles(files, folders.credentials, keys, undefined)
   const names = yield* Effect.result(credentials.names)
   if (Result.isFailure(names)) return [unusable("credentials", folders.credentials, names.failure)]
@@ -199,6 +204,15 @@ const credentialFindings = Effect.fnUntraced(function*(
   const ids = new Map<string, string>()
   const unopened: Array<{ readonly name: string; readonly location: string; readonly detail: string }> = []
   const findings: Array<Finding> = []
+  const cannotOpen = (name: string, location: string, detail: string) =>
+    failed("credentials", new CredentialDecryptionFailed({ id: name, location, detail }), [location])
+  const directory = path.dirname(folders.credentials)
+  /** Whether the file was copied from another tenant's folder. */
+  const isForeign = (stored: StoredCredential) => {
+    const owner = tenantOf(stored)
+    return isTenant && owner !== undefined &&
+      !(Predicate.isString(owner) && tenantDirectory(path, path.dirname(directory), owner) === directory)
+  }
   for (const { content, name } of opened) {
     const location = credentials.fileOf(name)
     if (Result.isFailure(content)) {
@@ -206,11 +220,9 @@ const credentialFindings = Effect.fnUntraced(function*(
     } else if (Option.isSome(content.success)) {
       const stored = content.success.value
       if (Result.isFailure(stored)) unopened.push({ name, location, detail: stored.failure })
+      else if (isForeign(stored.success)) findings.push(cannotOpen(name, location, ofAnotherTenant))
       else if (belongsTo(stored.success.credential.id, name)) ids.set(stored.success.credential.id, name)
-      else {
-        const detail = "it holds another credential"
-        findings.push(failed("credentials", new CredentialDecryptionFailed({ id: name, location, detail }), [location]))
-      }
+      else findings.push(cannotOpen(name, location, "it holds another credential"))
     } else if (name.includes("\ufffd")) {
       findings.push(failure("credentials", {
         message: `The name of ${location} is not UTF-8 text: the file cannot be opened`,
@@ -237,7 +249,7 @@ const credentialFindings = Effect.fnUntraced(function*(
     }))
   } else {
     for (const { detail, location, name } of unopened) {
-      findings.push(failed("credentials", new CredentialDecryptionFailed({ id: name, location, detail }), [location]))
+      findings.push(cannotOpen(name, location, detail))
     }
   }
   if (findings.length === 0) {

@@ -136,12 +136,10 @@ export const makeEntryFiles = (options: {
 
   /** A count of what was not written would make later saves pass for outdated. */
   const takeBackCount = (name: string, id: string, before: CredentialState, { check }: HeldLock) =>
-    Effect.suspend(() =>
+    Effect.andThen(
+      check,
       Equal.equals(before, CredentialState.initial) ? states.remove(name) : states.write(name, id, before, check)
-    ).pipe(
-      (restore) => Effect.andThen(check, restore),
-      Effect.ignore
-    )
+    ).pipe(Effect.ignore)
 
   // saving --------------------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import * as Equal from "effect/Equal"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import { Buffer } from "node:buffer"
-import { StorageRefused } from "../CredentialError.ts"
+import { CredentialDecryptionFailed, StorageRefused } from "../CredentialError.ts"
 import type { StorageInsecure, StorageIoFailed } from "../CredentialError.ts"
 import { Fernet } from "../Fernet.ts"
 import type { FernetKeys } from "../Fernet.ts"
@@ -53,6 +53,9 @@ export const makeCredentialFiles = (
   tenantId: string | undefined
 ) => {
   const fileOf = (name: string): string => files.fileIn(folder, `${name}${suffix}`)
+
+  const cannotOpen = (id: string, { detail, name }: { readonly name: string; readonly detail: string }) =>
+    new CredentialDecryptionFailed({ id, location: fileOf(name), detail })
 
   const decode = (plaintext: Uint8Array): Opened =>
     decodeUtf8(plaintext).pipe(Result.flatMap(decodeCredential), Result.flatMap(checkTenant(tenantId)))
@@ -180,7 +183,20 @@ export const makeCredentialFiles = (
 
   const remove = (name: string) => files.remove(fileOf(name))
 
-  return { fileOf, open, locate, names, fingerprint, identify, openOwned, prepare, isStale, reencrypt, remove } as const
+  return {
+    fileOf,
+    cannotOpen,
+    open,
+    locate,
+    names,
+    fingerprint,
+    identify,
+    openOwned,
+    prepare,
+    isStale,
+    reencrypt,
+    remove
+  } as const
 }
 
 export type CredentialFiles = ReturnType<typeof makeCredentialFiles>

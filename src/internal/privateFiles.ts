@@ -292,9 +292,13 @@ export const makePrivateFiles = Effect.gen(function*() {
     }
   )
 
-  /** Fails where the folder is there and nothing can be written in it. That the disk is full does not show. */
+  /** Fails where nothing can be written in the folder, or it is missing and cannot be made. That the disk is full does not show. */
   const checkWritable = (folder: string): Effect.Effect<void, StorageIoFailed> =>
-    optional(fs.access(folder, { writable: true })).pipe(Effect.asVoid, Effect.mapError(failed(folder)))
+    Effect.flatMap(
+      Effect.mapError(optional(fs.access(folder, { writable: true })), failed(folder)),
+      (isThere) =>
+        Option.isSome(isThere) || path.dirname(folder) === folder ? Effect.void : checkWritable(path.dirname(folder))
+    )
 
   /** Parents first, one by one: Node's own recursion does not end where a system refuses with ENOENT, as /proc does. */
   const makeFolder = (folder: string): Effect.Effect<void, PlatformError.PlatformError> => {

@@ -20,6 +20,8 @@ export interface LocatedState {
   readonly plainIsTaken: boolean
 }
 
+export const noState: LocatedState = { name: undefined, state: CredentialState.initial, plainIsTaken: false }
+
 export const makeStateFiles = (files: PrivateFiles, folder: string) => {
   const fileOf = (name: string): string => files.fileIn(folder, `${name}${suffix}`)
 
@@ -59,3 +61,5 @@ export const makeStateFiles = (files: PrivateFiles, folder: string) => {
 
   return { locate, prepare, write, remove, names } as const
 }
+
+export type StateFiles = ReturnType<typeof makeStateFiles>

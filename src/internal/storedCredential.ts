@@ -105,13 +105,21 @@ export const decodeCredential = (document: string): Result.Result<StoredCredenti
     return { credential, members, keyTexts }
   })
 
-/** Refuses what another tenant wrote. A document that names no tenant, as Hive's, is anyone's. */
+/** Whose a document is by its mark, which should be a tenant's id; `undefined` where it names no tenant, as Hive's. */
+export const tenantOf = ({ members }: StoredCredential): unknown => {
+  const owner = members.get("_tenant_id")
+  return owner === undefined ? undefined : parseJson(owner) ?? null
+}
+
+export const ofAnotherTenant = "it belongs to another tenant"
+
+/** Refuses what another tenant wrote. A document that names no tenant is anyone's. */
 export const checkTenant =
   (tenantId: string | undefined) => (stored: StoredCredential): Result.Result<StoredCredential, string> => {
-    const owner = stored.members.get("_tenant_id")
-    return tenantId === undefined || owner === undefined || parseJson(owner) === tenantId
+    const owner = tenantOf(stored)
+    return tenantId === undefined || owner === undefined || owner === tenantId
       ? Result.succeed(stored)
-      : Result.fail("it belongs to another tenant")
+      : Result.fail(ofAnotherTenant)
   }
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -5,48 +5,38 @@
  * @since 0.1.0
  */
 import * as Arr from "effect/Array"
-import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import * as Equal from "effect/Equal"
 import type * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import * as PubSub from "effect/PubSub"
 import type * as Redacted from "effect/Redacted"
-import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type { Credential, CredentialType } from "../Credential.ts"
-import {
-  CredentialDecryptionFailed,
-  GenerationConflict,
-  LockTimeout,
-  StorageIoFailed,
-  StorageRefused
-} from "../CredentialError.ts"
-import type { AdenConfigError, StorageFailure } from "../CredentialError.ts"
+import type { CredentialType } from "../Credential.ts"
+import { LockTimeout, StorageIoFailed } from "../CredentialError.ts"
+import type { AdenConfigError, GenerationConflict, StorageFailure } from "../CredentialError.ts"
 import { CredentialState, CredentialStorage } from "../CredentialStorage.ts"
 import type { StorageChange } from "../CredentialStorage.ts"
 import type { FernetKeys } from "../Fernet.ts"
-import { stateOfDelete, stateOfSave, stateWithoutSave } from "../internal/countedState.ts"
+import { stateWithoutSave } from "../internal/countedState.ts"
 import { makeCredentialFiles } from "../internal/credentialFiles.ts"
 import type { Located } from "../internal/credentialFiles.ts"
 import { checkCredentialId } from "../internal/credentialId.ts"
 import { CurrentTenant, tenantDirectory } from "../internal/currentTenant.ts"
 import { makeDirectoryLocks } from "../internal/directoryLocks.ts"
 import { configuredKeys, defaultDirectory, parseKeys } from "../internal/encryptionKeys.ts"
-import { chooseName, escapedName, foldName, plainName } from "../internal/entryName.ts"
+import { makeEntryFiles, toRemove, toSave } from "../internal/entryFiles.ts"
+import type { Present, SaveFailure, Saving } from "../internal/entryFiles.ts"
+import { escapedName, foldName, plainName } from "../internal/entryName.ts"
 import type { HeldLock } from "../internal/fileLocks.ts"
 import { makeIndexFile } from "../internal/indexFile.ts"
 import { makeKeyedLock } from "../internal/keyedLock.ts"
 import { makePrivateFiles } from "../internal/privateFiles.ts"
-import type { Replacement } from "../internal/privateFiles.ts"
-import { makeStateFiles } from "../internal/stateFiles.ts"
-import type { LocatedState } from "../internal/stateFiles.ts"
+import { makeStateFiles, noState } from "../internal/stateFiles.ts"
 import { inOperation } from "../internal/storageFault.ts"
 import type { StorageFault } from "../internal/storageFault.ts"
-import { encodeCredential } from "../internal/storedCredential.ts"
 
 /**
  * A {@link CredentialStorage} in `{directory}/credentials/{name}.enc`, each file a Fernet token over the JSON of one credential,
@@ -112,72 +102,13 @@ export class EncryptedFileStorage {
 
 // internal
 
-/** As of `CredentialStorage.save`. */
-interface SaveOptions {
-  readonly expectedGeneration?: number | undefined
-  readonly state?: CredentialState | undefined
-}
-
-/** What the count of a write took the place of, and the file as it was then. */
-interface Counted {
-  readonly state: CredentialState
-  readonly file: Option.Option<string>
-}
-
-/** Whether a state can be the count that a write left, rather than that of another who was faster. */
-const isCountOf = (state: CredentialState, counted: Counted | undefined): counted is Counted =>
-  counted !== undefined && state.generation === counted.state.generation + 1
-
-/** A credential that is to be saved, and how far that came before its lock was lost, when it begins anew. */
-interface Saving {
-  readonly credential: Credential
-  readonly options: SaveOptions
-  counted: Counted | undefined
-  isSaved: boolean
-}
-
-const toSave = (credential: Credential, options: SaveOptions): Saving => ({
-  credential,
-  options,
-  counted: undefined,
-  isSaved: false
-})
-
-/** How far a delete came before its lock was lost, when it begins anew. */
-interface Removal {
-  counted: Counted | undefined
-  isRemoved: boolean
-}
-
-/** A credential and its state, each written beside the file whose place it takes. */
-interface Prepared {
-  readonly saving: Saving
-  /** As it was; `stateName` is its file. */
-  readonly before: CredentialState
-  readonly stateName: string
-  readonly file: Option.Option<string>
-  readonly newState: Replacement
-  readonly newCredential: Replacement
-  /** An older file of the same credential. */
-  readonly older: string | undefined
-}
-
-/** Why one of several credentials is not saved. */
-type SaveFailure = CredentialDecryptionFailed | GenerationConflict | StorageFault
-
 /** So many are put in place at once: they share the flushing of the folders, and whoever else writes waits for them. */
 const batchSize = 64
-
-/** From so many on they are many. */
-const many = 8
-
-const fileConcurrency = 8
 
 /** A renewal takes as long as a request: its lock is looked for again at the latest after this. */
 const renewalPauseMillis = 250
 
 const absent: Located = { _tag: "Absent", plainIsTaken: false }
-const noState: LocatedState = { name: undefined, state: CredentialState.initial, plainIsTaken: false }
 
 const make = Effect.fnUntraced(function*<E, R>(
   chosenDirectory: string | undefined,
@@ -262,9 +193,6 @@ const make = Effect.fnUntraced(function*<E, R>(
     return (yield* areThere(folders.credentials)) ? yield* credentials.locate(id) : absent
   })
 
-  const cannotOpen = (id: string, located: { readonly name: string; readonly detail: string }) =>
-    new CredentialDecryptionFailed({ id, location: credentials.fileOf(located.name), detail: located.detail })
-
   // the index -----------------------------------------------------------------------------------------------------------
 
   const indexed = new Map<string, CredentialType | undefined>()
@@ -290,171 +218,30 @@ const make = Effect.fnUntraced(function*<E, R>(
       )
     }).pipe(Effect.uninterruptible, writing("index"))
 
+  const enterSaved = Effect.suspend(() => indexed.size === 0 ? Effect.void : inTurn(updateIndex))
+
   // writing -------------------------------------------------------------------------------------------------------------
 
-  /** The names that are in use, read when the first new name is needed. */
-  const namesInUse = Effect.gen(function*() {
-    const folded = Effect.map((names: ReadonlyArray<string>) => new Set(names.map(foldName)))
-    return {
-      credentials: yield* Effect.cached(folded(credentials.names)),
-      states: yield* Effect.cached(folded(states.names))
-    }
-  })
-
-  type NamesInUse = Effect.Success<typeof namesInUse>
-
-  /** Whether the id has no file among these names, on any file system. */
-  const isNew = (id: string, names: ReadonlySet<string>) =>
-    !names.has(foldName(plainName(id))) && !names.has(escapedName(id))
-
-  const nameOfState = Effect.fnUntraced(function*(id: string, located: LocatedState, inUse: NamesInUse) {
-    return located.name ?? chooseName(id, located.plainIsTaken, yield* inUse.states, files.windows)
-  })
-
-  const prepare = Effect.fnUntraced(function*(
-    saving: Saving,
-    inUse: NamesInUse,
-    isOneOfMany: boolean
-  ): Effect.fn.Return<Prepared, SaveFailure, Scope.Scope> {
-    const { counted, credential, options } = saving
-    const { id } = credential
-    const located = yield* credentials.locate(id)
-    if (located._tag === "Unreadable") return yield* cannotOpen(id, located)
-    const file = located._tag === "Found" ? yield* credentials.fingerprint(located.name) : Option.none()
-    // nobody else writes states meanwhile: to look for each new one under two names costs more than to read the folder
-    const found = isOneOfMany && isNew(id, yield* inUse.states) ? noState : yield* states.locate(id)
-    // its own count is not that of another who was faster
-    const isOwnCount = isCountOf(found.state, counted) && Equal.equals(file, counted.file)
-    const before = isOwnCount ? counted.state : found.state
-    const { expectedGeneration: expected } = options
-    if (expected !== undefined && expected !== before.generation) {
-      return yield* new GenerationConflict({ id, expected, actual: before.generation })
-    }
-    const stored = located._tag === "Found" ? located.stored : undefined
-    const document = encodeCredential(credential, yield* DateTime.now, stored, tenantId)
-    if (Result.isFailure(document)) return yield* new StorageRefused({ detail: document.failure })
-    const name = located._tag === "Found"
-      ? located.name
-      : chooseName(id, located.plainIsTaken, yield* inUse.credentials, files.windows)
-    const stateName = yield* nameOfState(id, found, inUse)
-    const newState = yield* states.prepare(stateName, id, stateOfSave(credential, before, options.state))
-    const newCredential = yield* credentials.prepare(name, document.success)
-    // Hive may have come to write the plain name since: two files of one credential would outlive one another
-    const older = located._tag === "Found" && name !== escapedName(id) ? escapedName(id) : undefined
-    return { saving, before, stateName, file, newState, newCredential, older }
-  })
-
-  /** A count of what was not saved would make later saves pass for outdated. */
-  const takeBackCount = ({ before, saving, stateName }: Prepared, { check }: HeldLock) =>
-    Effect.ignore(states.write(stateName, saving.credential.id, before, check))
-
-  const replace = (one: Prepared, lock: HeldLock) => {
-    const { newCredential, older, saving } = one
-    const { id, type } = saving.credential
-    return newCredential.takePlace.pipe(
-      Effect.tapError(() => takeBackCount(one, lock)),
-      Effect.andThen(older === undefined ? Effect.void : credentials.remove(older)),
-      Effect.andThen(Effect.sync(() => {
-        saving.isSaved = true
-        indexed.set(id, type)
-      }))
-    )
-  }
-
-  /** Puts credentials in place together. Answers why some could not be, which keeps none of the others. */
-  const putAll = Effect.fnUntraced(
-    function*(batch: ReadonlyArray<Saving>, lock: HeldLock) {
-      const inUse = yield* namesInUse
-      const failures = new Map<string, SaveFailure>()
-      /** What succeeds, of each. */
-      const each = <A extends { readonly saving: Saving }, B, R>(
-        items: ReadonlyArray<A>,
-        step: (item: A) => Effect.Effect<B, SaveFailure, R>
-      ) =>
-        Effect.map(
-          Effect.forEach(
-            items,
-            (item) =>
-              step(item).pipe(
-                Effect.asSome,
-                Effect.catch((failure) =>
-                  Effect.sync(() => {
-                    failures.set(item.saving.credential.id, failure)
-                    return Option.none()
-                  })
-                )
-              ),
-            { concurrency: fileConcurrency }
-          ),
-          Arr.getSomes
-        )
-      const left = batch.flatMap((saving) => saving.isSaved ? [] : [{ saving }])
-      const prepared = yield* each(left, ({ saving }) => prepare(saving, inUse, batch.length >= many))
-      if (prepared.length === 0) return failures
-      // first the counts: nobody can see a new credential under the old one
-      yield* lock.check
-      const counted = yield* each(prepared, (one) =>
-        Effect.map(one.newState.takePlace, () => {
-          one.saving.counted = { state: one.before, file: one.file }
-          return one
-        }))
-      yield* files.flush(folders.state)
-      yield* Effect.tapError(lock.check, () => Effect.forEach(counted, (one) => takeBackCount(one, lock)))
-      yield* each(counted, (one) => replace(one, lock))
-      yield* files.flush(folders.credentials)
-      for (const { saving } of counted) {
-        if (saving.isSaved) yield* publish({ _tag: "Saved", id: saving.credential.id })
-      }
-      return failures
+  const { drop, putAll, writeState } = makeEntryFiles({
+    files,
+    folders,
+    credentials,
+    states,
+    tenantId,
+    onSaved: ({ id, type }) => {
+      indexed.set(id, type)
+      return publish({ _tag: "Saved", id })
     },
-    Effect.scoped
-  )
+    onRemoved: (id) => publish({ _tag: "Deleted", id })
+  })
 
-  /** Removes an entry and forgets its state, and notes in `removal` whether there was one. */
-  const drop = Effect.fnUntraced(function*(
-    id: string,
-    expected: number | undefined,
-    removal: Removal,
-    { check }: HeldLock
-  ) {
+  /** An entry that is to be removed. One that cannot be opened is that of whom the index knows. */
+  const lookAt = Effect.fnUntraced(function*(id: string): Effect.fn.Return<Present, StorageFault> {
     const located = yield* locate(id)
     const isOwn = located._tag === "Found" ||
       (located._tag === "Unreadable" && (yield* index.ids).includes(id))
     if (isOwn) yield* files.ensureFolder(folders.state)
-    const found = (yield* areThere(folders.state)) ? yield* states.locate(id) : noState
-    if (removal.isRemoved) {
-      if (!isOwn && found.name !== undefined && isCountOf(found.state, removal.counted)) {
-        yield* states.write(found.name, id, stateOfDelete(removal.counted.state), check)
-      }
-      return
-    }
-    const file = isOwn ? yield* credentials.fingerprint(located.name) : Option.none()
-    const { counted } = removal
-    const isOwnCount = isCountOf(found.state, counted) && Equal.equals(file, counted.file)
-    const state = isOwnCount ? counted.state : found.state
-    if (expected !== undefined && expected !== state.generation) return
-    if (!isOwn) {
-      if (found.name === undefined) return
-      return yield* state.generation === 0
-        ? states.remove(found.name)
-        : states.write(found.name, id, stateOfDelete(state), check)
-    }
-    // first the count: nobody who knew the entry can save over its deletion; the rest is known for as long as the entry is there
-    const name = yield* nameOfState(id, found, yield* namesInUse)
-    yield* states.write(name, id, new CredentialState({ ...state, generation: state.generation + 1 }), check)
-    removal.counted = { state, file }
-    yield* Effect.gen(function*() {
-      yield* check
-      // first the older one, which would be read again
-      if (located.name !== escapedName(id)) yield* credentials.remove(escapedName(id))
-      yield* credentials.remove(located.name)
-      yield* files.flush(folders.credentials)
-    }).pipe(
-      Effect.tapError(() => Effect.ignore(states.write(name, id, state, check)))
-    )
-    removal.isRemoved = true
-    yield* publish({ _tag: "Deleted", id })
-    yield* states.write(name, id, stateOfDelete(state), check)
+    return { located, isOwn, state: (yield* areThere(folders.state)) ? yield* states.locate(id) : noState }
   })
 
   // the storage ---------------------------------------------------------------------------------------------------------
@@ -469,7 +256,7 @@ const make = Effect.fnUntraced(function*<E, R>(
           case "Found":
             return Option.some(located.stored.credential)
           case "Unreadable":
-            return yield* cannotOpen(id, located)
+            return yield* credentials.cannotOpen(id, located)
         }
       },
       (effect, id) => inOperation("load", id)(effect)
@@ -529,8 +316,11 @@ const make = Effect.fnUntraced(function*<E, R>(
               )
             }
           })
-        }, { discard: true }).pipe(Effect.onInterrupt(() => Effect.ignore(inTurn(updateIndex))))
-        if (indexed.size > 0) yield* inTurn(updateIndex)
+        }, { discard: true }).pipe(
+          Effect.andThen(enterSaved),
+          // who is interrupted may have saved some, which Hive is to find
+          Effect.onInterrupt(() => Effect.ignore(enterSaved))
+        )
         return failures
       },
       (effect) => inOperation("saveMany")(telling(effect))
@@ -539,10 +329,10 @@ const make = Effect.fnUntraced(function*<E, R>(
       function*(id, options) {
         yield* checkCredentialId(id)
         if (!(yield* areThere())) return false
-        const removal: Removal = { counted: undefined, isRemoved: false }
+        const removal = toRemove()
         return yield* inTurn((lock) =>
           writingEntries([id])(Effect.gen(function*() {
-            yield* drop(id, options?.expectedGeneration, removal, lock)
+            yield* drop(id, yield* lookAt(id), options?.expectedGeneration, removal, lock)
             const { isRemoved } = removal
             // one that was removed before the index could be written is in it still
             if (!isRemoved && !(yield* index.has(id))) return false
@@ -578,8 +368,7 @@ const make = Effect.fnUntraced(function*<E, R>(
         yield* inTurn((lock) =>
           writingEntries([id])(Effect.gen(function*() {
             const before = yield* states.locate(id)
-            const name = yield* nameOfState(id, before, yield* namesInUse)
-            yield* states.write(name, id, stateWithoutSave(state, before.state), lock.check)
+            yield* writeState(id, before, stateWithoutSave(state, before.state), lock)
           }))
         )
       },

@@ -9,6 +9,7 @@ import * as fs from "node:fs"
 import * as path from "node:path"
 import { CurrentTenant } from "../../src/internal/currentTenant.ts"
 import { escapedName } from "../../src/internal/entryName.ts"
+import { canBeReadOnly, readOnlyFolder } from "../fixtures/readOnlyFolder.ts"
 import {
   document,
   emulatorEnvironment,
@@ -242,6 +243,55 @@ describe("aden-creds doctor", () => {
         assert.strictEqual((yield* examine()).status, ExitStatus.done)
       }).pipe(withAden()))
 
+    it.live.skipIf(!canBeReadOnly)(
+      "a folder in which nothing can be written is named, and what can be read is read",
+      () =>
+        Effect.gen(function*() {
+          const { directory, examine } = yield* setup
+          for (const name of ["credentials", "metadata", "state", "locks"]) {
+            const folder = path.join(directory, name)
+            yield* Effect.scoped(Effect.gen(function*() {
+              yield* readOnlyFolder(folder)
+              const { failures, of, status } = yield* examine()
+              assert.strictEqual(status, ExitStatus.storage)
+              assert.deepStrictEqual(
+                failures.map(({ check, locations }) => [check, ...locations]),
+                [["directory", folder]]
+              )
+              assert.match(failures[0]?.message ?? "", /^Storage could not write: \/.*: E(ROFS|ACCES): [a-z -]+$/)
+              assert.include(failures[0]?.message, folder)
+              assert.strictEqual(of("credentials")[0]?.status, "ok")
+            }))
+          }
+          assert.strictEqual((yield* examine()).status, ExitStatus.done)
+        }).pipe(withAden())
+    )
+
+    it.live.skipIf(!canBeReadOnly)(
+      "where a missing folder, or the directory itself, cannot be made is named",
+      () =>
+        Effect.gen(function*() {
+          const { directory, examine } = yield* setup
+          const parent = yield* temporaryDirectory
+          yield* Effect.scoped(Effect.gen(function*() {
+            yield* readOnlyFolder(parent)
+            const { failures, status } = yield* examine({}, path.join(parent, "not", "there"))
+            assert.strictEqual(status, ExitStatus.storage)
+            assert.deepStrictEqual(failures.map(({ check, locations }) => [check, ...locations]), [[
+              "directory",
+              parent
+            ]])
+          }))
+          fs.rmSync(path.join(directory, "metadata"), { recursive: true })
+          yield* Effect.scoped(Effect.gen(function*() {
+            yield* readOnlyFolder(directory)
+            // a mount of its own takes what is within along, a mode does not
+            assert.include((yield* examine()).failures[0]?.locations ?? [], directory)
+          }))
+          assert.strictEqual((yield* examine()).status, ExitStatus.done)
+        }).pipe(withAden())
+    )
+
     it.live("the command that mends modes goes through no link, and a link is named as one", () =>
       Effect.gen(function*() {
         const { directory, examine } = yield* setup
@@ -350,6 +400,23 @@ describe("aden-creds doctor", () => {
         assert.deepStrictEqual(warnings.map(({ check, locations }) => [check, ...locations]), [
           ["state", path.join(globex, "state", "t.json")]
         ])
+      }).pipe(withAden()))
+
+    it.live("a file that was copied from one tenant's folder into another's is named, one without a tenant is not", () =>
+      Effect.gen(function*() {
+        const { directory, examine } = yield* setup
+        const odd = path.join(directory, escapedName("Odd/Tenant"))
+        yield* Effect.provideService(save(directory, ["t"]), CurrentTenant, "acme")
+        yield* Effect.provideService(save(directory, ["u"]), CurrentTenant, "Odd/Tenant")
+        fs.copyFileSync(enc(directory, "a"), enc(odd, "a"))
+        assert.deepStrictEqual((yield* examine()).failures, [])
+        fs.copyFileSync(enc(path.join(directory, "acme"), "t"), enc(odd, "t"))
+        const { failures, status } = yield* examine()
+        assert.strictEqual(status, ExitStatus.storage)
+        assert.deepStrictEqual(failures.map(({ check, locations }) => [check, ...locations]), [
+          ["credentials", enc(odd, "t")]
+        ])
+        assert.include(failures[0]?.message, "it belongs to another tenant")
       }).pipe(withAden()))
 
     it.live.skipIf(process.platform !== "linux")(

@@ -1,14 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
 import { AdenClient, AdenSyncProvider, CredentialStore } from "aden-credentials"
 import { AdenEmulator } from "aden-credentials/emulator"
-import { DateTime, Effect, Fiber, Layer, Logger, Option, Redacted } from "effect"
+import { DateTime, Deferred, Effect, Exit, Fiber, FileSystem, Layer, Logger, Option, Redacted, Scope } from "effect"
 import { FetchHttpClient } from "effect/http"
 import { TestClock } from "effect/testing"
 import { execFileSync } from "node:child_process"
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { Credential } from "../../src/Credential.ts"
-import type { CredentialStorage } from "../../src/CredentialStorage.ts"
+import { CredentialStorage } from "../../src/CredentialStorage.ts"
 import { CurrentProcess } from "../../src/internal/currentProcess.ts"
 import { makeFileLocks } from "../../src/internal/fileLocks.ts"
 import { makePrivateFiles } from "../../src/internal/privateFiles.ts"
@@ -104,6 +104,54 @@ describe("EncryptedFileStorage: hosts that share a directory", () => {
         )
       )
       assert.deepStrictEqual(fs.readdirSync(path.join(directory, "credentials")), [])
+    }))
+
+  it.effect("a saveMany that is interrupted while it waits to write the index writes it when its turn comes", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryDirectory
+      const isGone = () => Effect.succeed(false)
+      const others = makeFileLocks(
+        yield* Effect.provide(makePrivateFiles, NodeFiles),
+        path.join(directory, "locks"),
+        { self: { host: "a", pid: 1 }, isGone }
+      )
+      const theirTurn = yield* Scope.make()
+      const isTheirs = yield* Deferred.make<void>()
+      // the other host takes the lock over when the last credential is in its place
+      const takeOver = Effect.gen(function*() {
+        const place = path.join(directory, "locks", "writing")
+        const number = Math.max(...fs.readdirSync(place).map(Number))
+        fs.writeFileSync(path.join(place, String(number + 1)), "free 0000000000\n", { mode: 0o600 })
+        yield* Effect.orDie(others.acquire("writing", 20))
+        yield* Deferred.succeed(isTheirs, undefined)
+      }).pipe(Scope.provide(theirTurn))
+      const slowly = Layer.effect(
+        FileSystem.FileSystem,
+        Effect.map(FileSystem.FileSystem, (base) => ({
+          ...base,
+          rename: (from: string, to: string) =>
+            Effect.tap(base.rename(from, to), () => path.basename(to) === "y.enc" ? takeOver : Effect.void)
+        }))
+      )
+      const saving = yield* CredentialStorage.use((storage) => storage.saveMany([apiKey("x", "1"), apiKey("y", "1")]))
+        .pipe(
+          Effect.provide(
+            Layer.fresh(EncryptedFileStorage.layer({ directory, keys: [key] })).pipe(
+              Layer.provide(slowly),
+              Layer.provide(NodeFiles)
+            )
+          ),
+          Effect.provideService(CurrentProcess, Effect.succeed({ self: { host: "b", pid: 1 }, isGone })),
+          Effect.forkChild({ startImmediately: true })
+        )
+      yield* Deferred.await(isTheirs)
+      for (let turn = 0; turn < 20; turn++) yield* settle
+      const interrupting = yield* Effect.forkChild(Fiber.interrupt(saving), { startImmediately: true })
+      yield* settle
+      yield* Scope.close(theirTurn, Exit.void)
+      assert.isBelow(yield* passUntilDone(interrupting), 2_000)
+      const index = JSON.parse(fs.readFileSync(path.join(directory, "metadata", "index.json"), "utf8"))
+      assert.sameMembers(Object.keys(index.credentials), ["x", "y"])
     }))
 
   it.effect("the holder's interruption gives the lock back to the other host", () =>

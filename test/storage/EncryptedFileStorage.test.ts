@@ -9,7 +9,9 @@ import {
   Layer,
   Option,
   PlatformError,
-  Redacted
+  Redacted,
+  Result,
+  Stream
 } from "effect"
 import { execFileSync } from "node:child_process"
 import * as fs from "node:fs"
@@ -717,6 +719,30 @@ describe("EncryptedFileStorage", () => {
         assert.strictEqual(valueOf(yield* storage.load("y")), secret)
       })))
 
+    it.effect("what cannot be saved of many is named and left, and the others are saved", () =>
+      run(Effect.fnUntraced(function*(directory, storage) {
+        const good = Array.from({ length: 12 }, (_, index) => `good ${index}`)
+        const state = (name: string) => path.join(directory, "state", `${name}.json`)
+        const elsewhere = path.join(directory, "elsewhere")
+        fs.writeFileSync(elsewhere, "mine")
+        fs.mkdirSync(enc(directory, "folder"))
+        fs.mkdirSync(state("state folder"))
+        fs.symlinkSync(elsewhere, enc(directory, "link"))
+        fs.symlinkSync(elsewhere, state("state link"))
+        fs.writeFileSync(enc(directory, "damaged"), "mine")
+        const bad = ["folder", "state folder", "link", "state link", "damaged"]
+        const failures = yield* storage.saveMany([...bad, ...good, "x"].map((id) => apiKey(id, "new")))
+        assert.sameMembers(Array.from(failures.keys()), bad)
+        for (const [id, { message }] of failures) assert.include(message, `/${id}.`)
+        assert.strictEqual(fs.readFileSync(elsewhere, "utf8"), "mine")
+        assert.strictEqual(fs.readFileSync(enc(directory, "damaged"), "utf8"), "mine")
+        for (const id of [...good, "x"]) assert.strictEqual(valueOf(yield* storage.load(id)), "new")
+        assert.isTrue(fs.statSync(enc(directory, "folder")).isDirectory())
+        assert.isTrue(fs.lstatSync(enc(directory, "link")).isSymbolicLink())
+        assert.isFalse(fs.existsSync(enc(directory, "state folder")))
+        assert.isFalse(fs.existsSync(enc(directory, "state link")))
+      })))
+
     it.live("a pipe in place of a credential does not hang the reader", () =>
       run(Effect.fnUntraced(function*(directory, storage) {
         fs.rmSync(enc(directory, "x"))
@@ -880,6 +906,120 @@ describe("EncryptedFileStorage", () => {
           assert.match((yield* Effect.flip(storage.save(apiKey("x", "new")))).message, /EROFS: read-only file system/)
           assert.match((yield* Effect.flip(storage.delete("x"))).message, /EROFS: read-only file system/)
         }))
+      }))
+
+    it.effect("a credential that cannot take its place leaves the entry as it was, with its state, and the others are saved", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.saveMany([apiKey("x", "old"), apiKey("y", "old")]))
+        const before = filesIn(path.join(directory, "state"))
+        const failures = yield* withFileSystem(directory, (base) => ({
+          rename: (from, to) =>
+            /(x|never)\.enc$/.test(to)
+              ? Effect.fail(systemError("EACCES", "permission denied", to))
+              : base.rename(from, to)
+        }))((storage) => storage.saveMany([apiKey("x", "new"), apiKey("never"), apiKey("y", "new")]))
+        assert.sameMembers(Array.from(failures.keys()), ["x", "never"])
+        assert.sameMembers([...filesIn(path.join(directory, "state"))], [...before])
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          assert.strictEqual(valueOf(yield* storage.load("x")), "old")
+          assert.strictEqual(valueOf(yield* storage.load("y")), "new")
+          assert.strictEqual((yield* storage.loadState("x")).generation, 1)
+          assert.strictEqual((yield* storage.loadState("never")).generation, 0)
+        }))
+        assert.sameMembers(Object.keys(readIndex(directory).credentials), ["x", "y"])
+        assert.deepStrictEqual(filesIn(directory).filter((file) => file.includes(".tmp")), [])
+      }))
+
+    it.live(
+      "a saveMany during which the disk fails once, at any step: what failed is as it was, the others are saved",
+      () =>
+        Effect.gen(function*() {
+          // enough to be many, and some that would share a file
+          const old = ["a/b", "x"]
+          const ids = [...old, "a_b", "A_B", "n/1", "n_1", "y", "z"]
+          let steps = 0
+          for (let failing = 0; failing <= steps; failing++) {
+            const directory = yield* temporaryDirectory
+            yield* inDirectory(directory)((storage) => storage.saveMany(old.map((id) => apiKey(id, "old"))))
+            let step = 0
+            const guard = <A, R>(
+              file: string,
+              effect: Effect.Effect<A, PlatformError.PlatformError, R>
+            ): Effect.Effect<A, PlatformError.PlatformError, R> =>
+              file.includes("locks")
+                ? effect
+                : Effect.suspend(() => step++ === failing ? Effect.fail(systemError("EIO", "i/o error", file)) : effect)
+            const told: Array<string> = []
+            const outcome = yield* withFileSystem(directory, (base) => ({
+              rename: (from, to) => guard(to, base.rename(from, to)),
+              remove: (file, options) => guard(file, base.remove(file, options)),
+              open: (file, options) =>
+                options?.flag !== "wx" ? base.open(file, options) : guard(
+                  file,
+                  Effect.map(base.open(file, options), (handle) =>
+                    new Proxy(handle, {
+                      get: (target, property) =>
+                        property === "writeAll"
+                          ? (bytes: Uint8Array) => guard(file, target.writeAll(bytes))
+                          : property === "sync"
+                          ? guard(file, target.sync)
+                          : Reflect.get(target, property, target)
+                    }))
+                )
+            }))(Effect.fnUntraced(function*(storage) {
+              yield* storage.changes.pipe(
+                Stream.runForEach(({ id }) => Effect.sync(() => told.push(id))),
+                Effect.forkScoped({ startImmediately: true })
+              )
+              const outcome = yield* Effect.result(storage.saveMany(ids.map((id) => apiKey(id, "new"))))
+              yield* Effect.yieldNow
+              return outcome
+            }, Effect.scoped))
+            steps = Math.max(steps, step)
+            assert.deepStrictEqual(filesIn(directory).filter((file) => file.includes(".tmp")), [])
+            // only an index that cannot be written is a failure of all
+            const failed = Result.isSuccess(outcome) ? Array.from(outcome.success.keys()) : []
+            assert.isAtMost(failed.length, 1)
+            assert.sameMembers(told, ids.filter((id) => !failed.includes(id)))
+            yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+              for (const id of ids) {
+                const generation = old.includes(id) ? 1 : 0
+                const isFailed = failed.includes(id)
+                const before = old.includes(id) ? "old" : undefined
+                assert.strictEqual(valueOf(yield* storage.load(id)), isFailed ? before : "new", id)
+                assert.strictEqual((yield* storage.loadState(id)).generation, generation + (isFailed ? 0 : 1), id)
+              }
+              assert.strictEqual((yield* storage.saveMany(ids.map((id) => apiKey(id, "newer")))).size, 0)
+              assert.sameMembers([...yield* storage.list], ids)
+            }))
+            assert.sameMembers(Object.keys(readIndex(directory).credentials), ids)
+          }
+          assert.isAbove(steps, 60)
+        }),
+      120_000
+    )
+
+    it.effect("a save that fails because an older file of the credential cannot be removed has saved nothing", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.saveMany([apiKey("a/b"), apiKey("a_b", "older")]))
+        yield* inDirectory(directory)((storage) => storage.delete("a/b"))
+        yield* writeToken(
+          enc(directory, "a_b"),
+          JSON.stringify({ id: "a_b", keys: { api_key: { name: "api_key", value: "Hive's" } } })
+        )
+        const state = inDirectory(directory)((storage) => storage.loadState("a_b"))
+        const before = yield* state
+        const error = yield* withFileSystem(directory, (base) => ({
+          remove: (file, options) =>
+            file === enc(directory, escapedName("a_b"))
+              ? Effect.fail(systemError("EACCES", "permission denied", file))
+              : base.remove(file, options)
+        }))((storage) => Effect.flip(storage.save(apiKey("a_b", "newer"))))
+        assert.include(error.message, "EACCES")
+        assert.strictEqual(valueOf(yield* inDirectory(directory)((storage) => storage.load("a_b"))), "Hive's")
+        assert.deepStrictEqual(yield* state, before)
       }))
 
     it.effect("a delete that cannot remove the file leaves the entry as it was, with its state", () =>
@@ -1168,7 +1308,7 @@ describe("EncryptedFileStorage", () => {
         yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
           const many = Array.from({ length: 200 }, (_, index) => apiKey(`id_${index}`))
           const writer = yield* storage.saveMany(many).pipe(Effect.forkChild({ startImmediately: true }))
-          yield* Effect.sleep("60 millis")
+          while ((yield* storage.list).length === 0) yield* Effect.sleep("1 millis")
           yield* Fiber.interrupt(writer)
           const ids = yield* storage.list
           assert.isAbove(ids.length, 0)
@@ -1322,6 +1462,42 @@ describe("EncryptedFileStorage", () => {
         assert.strictEqual(error._tag, "GenerationConflict")
         assert.strictEqual(valueOf(yield* inDirectory(directory)((storage) => storage.load("x"))), "theirs")
       }))
+
+    it.live.each(["state", "credentials"])(
+      "half-way through what it put into %s: a saveMany overwrites nothing of the other one, and saves the rest, counted once",
+      (folder) =>
+        Effect.gen(function*() {
+          const directory = yield* temporaryDirectory
+          const ids = [...Array.from({ length: 60 }, (_, index) => `id ${index}`), "x"]
+          yield* inDirectory(directory)((storage) => storage.saveMany(ids.map((id) => apiKey(id, "old"))))
+          const { failures, told } = yield* suspended(directory, "rename", folder, theirs(directory), 30)(
+            Effect.fnUntraced(function*(storage) {
+              const told: Array<string> = []
+              yield* storage.changes.pipe(
+                Stream.runForEach(({ id }) => Effect.sync(() => told.push(id))),
+                Effect.forkScoped({ startImmediately: true })
+              )
+              const failures = yield* storage.saveMany(ids.map((id) => apiKey(id, "new")), {
+                expectedGenerations: new Map(ids.map((id) => [id, 1]))
+              })
+              yield* Effect.yieldNow
+              return { failures, told }
+            }, Effect.scoped)
+          )
+          assert.deepStrictEqual(Array.from(failures, ([id, { _tag }]) => [id, _tag]), [["x", "GenerationConflict"]])
+          assert.sameMembers(told, ids.slice(0, -1))
+          yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+            for (const id of ids) {
+              assert.strictEqual(valueOf(yield* storage.load(id)), id === "x" ? "theirs" : "new")
+              // of the count that was left when the other one saved, that one made the next
+              const expected = id === "x" && folder === "credentials" ? 3 : 2
+              assert.strictEqual((yield* storage.loadState(id)).generation, expected, id)
+            }
+            assert.strictEqual((yield* storage.loadState("x")).lastError, "RateLimited")
+          }))
+          assert.deepStrictEqual(filesIn(directory).filter((file) => file.includes(".tmp")), [])
+        })
+    )
 
     it.live.each(["state", "metadata"])(
       "before it wrote to %s: its delete answers that there was an entry, and the index follows",

@@ -54,8 +54,8 @@ const unwritable = Effect.fnUntraced(function*(id: string) {
   )
   const { checkWritable } = yield* makePrivateFiles
   return yield* Effect.forEach(
-    [directory, ...["credentials", "state", "metadata", "locks"].map((folder) => path.join(directory, folder))],
-    checkWritable,
+    ["credentials", "state", "metadata", "locks"],
+    (folder) => checkWritable(path.join(directory, folder)),
     { discard: true }
   ).pipe(Effect.match({
     onFailure: (reason) => new CredentialStorageError({ id, operation: "save", reason }),

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import * as Path from "effect/Path"
+import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import { Buffer } from "node:buffer"
 import process from "node:process"
@@ -14,12 +15,15 @@ import type { StorageInsecure, StorageIoFailed } from "../../CredentialError.ts"
 import type { FernetKeys } from "../../Fernet.ts"
 import { makeCredentialFiles } from "../../internal/credentialFiles.ts"
 import { CurrentProcess } from "../../internal/currentProcess.ts"
+import { tenantDirectory } from "../../internal/currentTenant.ts"
 import { isLockName } from "../../internal/directoryLocks.ts"
 import { belongsTo, escapedName, plainName } from "../../internal/entryName.ts"
 import { leaseMillis, makeFileLocks } from "../../internal/fileLocks.ts"
 import { makePrivateFiles, quote } from "../../internal/privateFiles.ts"
 import type { PrivateFiles } from "../../internal/privateFiles.ts"
 import { decodeIndex } from "../../internal/storageIndex.ts"
+import { ofAnotherTenant, tenantOf } from "../../internal/storedCredential.ts"
+import type { StoredCredential } from "../../internal/storedCredential.ts"
 import { decodeState } from "../../internal/storedState.ts"
 import { tenantFolders } from "../../internal/tenantFolders.ts"
 import { ExitStatus } from "../ExitStatus.ts"
@@ -61,7 +65,10 @@ const folderChecks = Effect.fnUntraced(function*(
   const path = yield* Path.Path
   const fs = yield* FileSystem.FileSystem
   if (!(yield* Effect.orElseSucceed(fs.exists(directory), () => true))) {
-    return [ok("directory", `${directory} is not there yet; the first write makes it`)]
+    const unwritable = yield* unwritableFindings(files, [directory])
+    return unwritable.length > 0
+      ? unwritable
+      : [ok("directory", `${directory} is not there yet; the first write makes it`)]
   }
   const folders = {
     credentials: path.join(directory, "credentials"),
@@ -78,6 +85,7 @@ const folderChecks = Effect.fnUntraced(function*(
   const modes = [
     ...(yield* ownerFindings([directory, ...Object.values(folders)])),
     ...(yield* Effect.forEach([directory, ...Object.values(folders)], folderMode)).flat(),
+    ...(yield* unwritableFindings(files, Object.values(folders))),
     ...(yield* Effect.forEach([folders.credentials, folders.metadata, folders.state], fileModes)).flat()
   ]
   return [
@@ -120,6 +128,15 @@ const folderMode = Effect.fnUntraced(function*(folder: string) {
     ? "can be read by others: they see ids and types"
     : "can be written by others, and is not used"
   return [refuse(folder, message, `Run: chmod go-rwx ${quote(folder)}`)]
+})
+
+/** Where nothing can be written, one finding for all folders: it is mostly the disk. */
+const unwritableFindings = Effect.fnUntraced(function*(files: PrivateFiles, folders: ReadonlyArray<string>) {
+  const [, reasons] = yield* Effect.partition(folders, files.checkWritable)
+  const [first] = reasons
+  if (first === undefined) return []
+  const error = new CredentialStorageError({ id: undefined, operation: "write", reason: first })
+  return [failed("directory", error, Array.from(new Set(reasons.map(({ location }) => location))))]
 })
 
 /** Only root, or who reads what others let it, gets to see a folder of another user. One finding for what is within another. */
@@ -174,6 +191,7 @@ const credentialFindings = Effect.fnUntraced(function*(
   keys: FernetKeys,
   isTenant: boolean
 ) {
+  const path = yield* Path.Path
   const credentials = makeCredentialFiles(files, folders.credentials, keys, undefined)
   const names = yield* Effect.result(credentials.names)
   if (Result.isFailure(names)) return [unusable("credentials", folders.credentials, names.failure)]
@@ -186,6 +204,15 @@ const credentialFindings = Effect.fnUntraced(function*(
   const ids = new Map<string, string>()
   const unopened: Array<{ readonly name: string; readonly location: string; readonly detail: string }> = []
   const findings: Array<Finding> = []
+  const cannotOpen = (name: string, location: string, detail: string) =>
+    failed("credentials", new CredentialDecryptionFailed({ id: name, location, detail }), [location])
+  const directory = path.dirname(folders.credentials)
+  /** Whether the file was copied from another tenant's folder. */
+  const isForeign = (stored: StoredCredential) => {
+    const owner = tenantOf(stored)
+    return isTenant && owner !== undefined &&
+      !(Predicate.isString(owner) && tenantDirectory(path, path.dirname(directory), owner) === directory)
+  }
   for (const { content, name } of opened) {
     const location = credentials.fileOf(name)
     if (Result.isFailure(content)) {
@@ -193,11 +220,9 @@ const credentialFindings = Effect.fnUntraced(function*(
     } else if (Option.isSome(content.success)) {
       const stored = content.success.value
       if (Result.isFailure(stored)) unopened.push({ name, location, detail: stored.failure })
+      else if (isForeign(stored.success)) findings.push(cannotOpen(name, location, ofAnotherTenant))
       else if (belongsTo(stored.success.credential.id, name)) ids.set(stored.success.credential.id, name)
-      else {
-        const detail = "it holds another credential"
-        findings.push(failed("credentials", new CredentialDecryptionFailed({ id: name, location, detail }), [location]))
-      }
+      else findings.push(cannotOpen(name, location, "it holds another credential"))
     } else if (name.includes("\ufffd")) {
       findings.push(failure("credentials", {
         message: `The name of ${location} is not UTF-8 text: the file cannot be opened`,
@@ -224,7 +249,7 @@ const credentialFindings = Effect.fnUntraced(function*(
     }))
   } else {
     for (const { detail, location, name } of unopened) {
-      findings.push(failed("credentials", new CredentialDecryptionFailed({ id: name, location, detail }), [location]))
+      findings.push(cannotOpen(name, location, detail))
     }
   }
   if (findings.length === 0) {

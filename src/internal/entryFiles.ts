@@ -210,46 +210,35 @@ export const makeEntryFiles = (options: {
             Effect.catch(step(item), (failure) => Effect.sync(() => failures.set(item.saving.credential.id, failure))),
           { concurrency: fileConcurrency, discard: true }
         )
-      /** A few at a time: whoever lost the lock meanwhile puts no more in place. */
-      const eachInPlace = <R>(
-        items: ReadonlyArray<Prepared>,
-        step: (one: Prepared) => Effect.Effect<unknown, SaveFailure, R>
-      ) =>
-        Effect.forEach(
-          Arr.chunksOf(items, fileConcurrency),
-          (few) => Effect.andThen(lock.check, each(few, step)),
-          { discard: true }
-        )
-
       const prepared: Array<Prepared> = []
-      const counted: Array<Prepared> = []
       const left = batch.flatMap((saving) => saving.isSaved ? [] : [{ saving }])
       yield* each(
         left,
         ({ saving }) => Effect.map(prepare(saving, inUse, batch.length >= many), (one) => prepared.push(one))
       )
 
-      const takeBackCounts = Effect.suspend(() =>
-        Effect.forEach(
-          counted.filter(({ saving }) => !saving.isSaved && !failures.has(saving.credential.id)),
-          (one) => takeBack(one, lock),
-          { discard: true }
-        )
-      )
       const tellSaved = Effect.suspend(() => {
-        const saved = counted.filter(({ saving }) => saving.isSaved)
-        return saved.length === 0 ? Effect.void : Effect.andThen(
-          files.flush(folders.credentials),
-          Effect.forEach(saved, ({ saving }) => onSaved(saving.credential), { discard: true })
-        )
+        const saved = prepared.filter(({ saving }) => saving.isSaved)
+        return saved.length === 0 ? Effect.void : Effect.gen(function*() {
+          yield* files.flush(folders.state)
+          yield* files.flush(folders.credentials)
+          for (const { saving } of saved) yield* onSaved(saving.credential)
+        })
       })
-      yield* Effect.gen(function*() {
-        // first the counts: nobody can see a new credential under the old one
-        yield* eachInPlace(prepared, (one) => Effect.map(count(one), () => counted.push(one)))
-        yield* files.flush(folders.state)
-        yield* eachInPlace(counted, (one) => replace(one, lock))
-      }).pipe(
-        Effect.tapError(() => takeBackCounts),
+      // first the count: nobody can see a new credential under the old one; at once after it the credential, so that hardly
+      // anybody sees the old one under the new count
+      const putInPlace = Effect.fnUntraced(function*(few: ReadonlyArray<Prepared>) {
+        const counted: Array<Prepared> = []
+        yield* lock.check
+        yield* each(few, (one) => Effect.map(count(one), () => counted.push(one)))
+        yield* Effect.tapError(
+          lock.check,
+          () => Effect.forEach(counted, (one) => takeBack(one, lock), { discard: true })
+        )
+        yield* each(counted, (one) => replace(one, lock))
+      })
+      // a few at a time: whoever lost the lock meanwhile puts no more in place
+      yield* Effect.forEach(Arr.chunksOf(prepared, fileConcurrency), putInPlace, { discard: true }).pipe(
         Effect.ensuring(tellSaved)
       )
       return failures

@@ -1,0 +1,39 @@
+/**
+ * A place in the real Redis server for one test: a namespace that nobody else has, removed when the scope closes.
+ */
+import { RedisConnection } from "aden-credentials/redis"
+import { Effect, Layer, Redacted } from "effect"
+import { Redis } from "effect/persistence"
+import { randomBytes } from "node:crypto"
+import { RedisStorage } from "../../src/storage/RedisStorage.ts"
+import { redis } from "../fixtures/realServers.ts"
+import { key } from "./temporaryStorage.ts"
+
+export const Connection = RedisConnection.layer({ url: Redacted.make(redis.url) })
+
+/** All keys that begin with this. */
+export const keysOf = Effect.fnUntraced(function*(prefix: string) {
+  const { send } = yield* Redis.Redis
+  const keys: Array<string> = []
+  let cursor = "0"
+  do {
+    const [next, found] = yield* send<[string, Array<string>]>("SCAN", cursor, "MATCH", `${prefix}*`, "COUNT", "1000")
+    keys.push(...found)
+    cursor = next
+  } while (cursor !== "0")
+  return keys
+})
+
+export const newNamespace = Effect.acquireRelease(
+  Effect.sync(() => `test:${randomBytes(8).toString("hex")}`),
+  Effect.fnUntraced(function*(namespace) {
+    const { send } = yield* Redis.Redis
+    const keys = yield* keysOf(`{${namespace}`)
+    if (keys.length > 0) yield* send("DEL", ...keys)
+  }, Effect.orDie)
+)
+
+/** A storage with a connection of its own, in a namespace of its own. */
+export const TemporaryRedis = Layer.unwrap(
+  Effect.map(newNamespace, (namespace) => RedisStorage.layer({ namespace, keys: [key] }))
+).pipe(Layer.provide(Connection))

@@ -25,6 +25,7 @@ import { CredentialState } from "../CredentialStorage.ts"
 import type { CredentialEntry, Freshness } from "./CredentialEntry.ts"
 import type { CredentialTable } from "./CredentialTable.ts"
 import { WaitsForRenewal } from "./foreground.ts"
+import type { LateSaves } from "./LateSaves.ts"
 import { renewals, renewalTime, servedStale } from "./metrics.ts"
 import type { RefResolver } from "./RefResolver.ts"
 import { SingleFlight } from "./SingleFlight.ts"
@@ -54,6 +55,7 @@ export interface Asked {
 export class Renewal {
   readonly #table: CredentialTable
   readonly #resolver: RefResolver
+  readonly #lateSaves: LateSaves
   readonly #deadline: Duration.Duration
   readonly #maxStale: number
   readonly #flights = new SingleFlight<string, Credential, CredentialFailure>()
@@ -61,11 +63,13 @@ export class Renewal {
   constructor(options: {
     readonly table: CredentialTable
     readonly resolver: RefResolver
+    readonly lateSaves: LateSaves
     readonly deadline: Duration.Duration
     readonly maxStale: number
   }) {
     this.#table = options.table
     this.#resolver = options.resolver
+    this.#lateSaves = options.lateSaves
     this.#deadline = options.deadline
     this.#maxStale = options.maxStale
   }
@@ -464,7 +468,7 @@ export class Renewal {
     const isOlder = entry.saved.generation === entry.state.generation &&
       (entry.saved.order < asked.order || (asked.held !== undefined && held?.holdsTokenOf(asked.held) === true))
     let generation = isOlder ? entry.saved.generation : asked.generation
-    if (entry.isUnsaved) generation = yield* this.#generationBehind(credential, generation)
+    if (entry.isUnsaved) generation = yield* this.#lateSaves.generationBehind(credential, generation)
     const saved = new CredentialState({ generation: generation + 1, lastConfirmed: yield* DateTime.now })
     const outcome = yield* table.tolerantWrite(
       table.storage.save(credential, { expectedGeneration: generation, state: saved }).pipe(
@@ -491,30 +495,14 @@ export class Renewal {
     yield* table.remember(entry, { credential, state, source: "aden" })
     entry.isUnsaved = outcome === "unsaved"
     entry.isStateUnsaved = entry.isUnsaved
-    if (!entry.isUnsaved) entry.saved = { generation: state.generation, order: asked.order }
+    if (entry.isUnsaved) this.#lateSaves.add(entry)
+    else entry.saved = { generation: state.generation, order: asked.order }
     entry.listed = undefined
     entry.succeeded(yield* Clock.currentTimeMillis)
     if (wasBlocked) yield* table.publish({ _tag: "Reconnected", id: entry.id })
     if (held === undefined) yield* table.publish({ _tag: "Fetched", id: entry.id })
     else if (!held.holdsTokenOf(credential)) yield* table.publish({ _tag: "Refreshed", id: entry.id })
     return credential
-  })
-
-  /**
-   * Which generation a renewal replaces after one that could not be saved: a disk that failed half-way may have counted it.
-   * What somebody else saved since is not replaced.
-   */
-  readonly #generationBehind = Effect.fnUntraced(function*(this: Renewal, credential: Credential, known: number) {
-    const { storage } = this.#table
-    const stored = yield* Effect.orElseSucceed(storage.load(credential.id), () => Option.none<Credential>())
-    const isOlder = Option.exists(
-      stored,
-      ({ lastRefreshed }) =>
-        lastRefreshed !== undefined && credential.lastRefreshed !== undefined &&
-        DateTime.isLessThan(lastRefreshed, credential.lastRefreshed)
-    )
-    if (!isOlder) return known
-    return (yield* Effect.orElseSucceed(storage.loadState(credential.id), () => CredentialState.initial)).generation
   })
 
   /** The provider does not have the integration. Only when its list lacks it too is the entry gone. */

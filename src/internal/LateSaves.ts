@@ -1,0 +1,93 @@
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
+import * as Option from "effect/Option"
+import type { Credential } from "../Credential.ts"
+import { CredentialState } from "../CredentialStorage.ts"
+import type { CredentialEntry } from "./CredentialEntry.ts"
+import type { CredentialTable } from "./CredentialTable.ts"
+
+/** How often a storage that failed is tried again. */
+const pause = Duration.seconds(2)
+
+/** Saves what a failing storage did not take, once it works again: until then others do not know of it. */
+export class LateSaves {
+  readonly #table: CredentialTable
+  readonly #entries = new Set<CredentialEntry>()
+  readonly #pending = Latch.makeUnsafe(false)
+
+  constructor(table: CredentialTable) {
+    this.#table = table
+  }
+
+  /** The entry could not be saved. */
+  add(entry: CredentialEntry): void {
+    this.#entries.add(entry)
+    this.#pending.openUnsafe()
+  }
+
+  /** Never ends. */
+  readonly run = Effect.fnUntraced(function*(this: LateSaves): Effect.fn.Return<never> {
+    while (true) {
+      yield* this.#pending.await
+      yield* Effect.sleep(pause)
+      for (const entry of this.#entries) {
+        // one that fails tells of all
+        if (!(yield* this.#save(entry))) break
+        this.#entries.delete(entry)
+      }
+      if (this.#entries.size === 0) this.#pending.closeUnsafe()
+    }
+  })
+
+  /** Whether there is nothing left to do for the entry. */
+  readonly #save = Effect.fnUntraced(function*(this: LateSaves, entry: CredentialEntry) {
+    const { credential, epoch } = entry
+    if (!entry.isUnsaved || credential === undefined) return true
+    const generation = yield* this.generationBehind(credential, entry.state.generation)
+    let isWorthTrying = true
+    const outcome = yield* this.#table.tolerantWrite(
+      this.#table.storage.save(credential, {
+        expectedGeneration: generation,
+        state: new CredentialState({ ...entry.state, generation: generation + 1 })
+      }).pipe(
+        Effect.as("saved" as const),
+        Effect.catchTag("GenerationConflict", () => Effect.succeed("outdated" as const)),
+        Effect.catchTag("CredentialDecryptionFailed", () => Effect.succeed("refused" as const)),
+        Effect.tapError((error) => Effect.sync(() => isWorthTrying = error.isRetryable))
+      ),
+      "failed" as const
+    )
+    // the program, or a renewal, changed it meanwhile, and saved that itself
+    if (entry.epoch !== epoch || entry.credential !== credential) return !entry.isUnsaved
+    if (outcome === "saved") {
+      entry.isUnsaved = false
+      entry.isStateUnsaved = false
+      entry.state = new CredentialState({ ...entry.state, generation: generation + 1 })
+      // whatever is being asked now is newer
+      entry.saved = { generation: generation + 1, order: -1 }
+    } else if (outcome === "outdated") {
+      entry.isUnsaved = false
+      yield* this.#table.follow(entry.id)
+    }
+    return outcome !== "failed" || !isWorthTrying
+  })
+
+  /**
+   * Which generation a credential replaces after one that could not be saved: a storage that failed half-way may have counted
+   * it. What somebody else saved since is not replaced.
+   */
+  readonly generationBehind = Effect.fnUntraced(function*(this: LateSaves, credential: Credential, known: number) {
+    const { storage } = this.#table
+    const stored = yield* Effect.orElseSucceed(storage.load(credential.id), () => Option.none<Credential>())
+    const isOlder = Option.exists(
+      stored,
+      ({ lastRefreshed }) =>
+        lastRefreshed !== undefined && credential.lastRefreshed !== undefined &&
+        DateTime.isLessThan(lastRefreshed, credential.lastRefreshed)
+    )
+    if (!isOlder) return known
+    return (yield* Effect.orElseSucceed(storage.loadState(credential.id), () => CredentialState.initial)).generation
+  })
+}

@@ -9,7 +9,7 @@ import type { CredentialEntry } from "./CredentialEntry.ts"
 import type { CredentialTable } from "./CredentialTable.ts"
 
 /** How often a storage that failed is tried again. */
-const pause = Duration.seconds(2)
+const pause = Duration.seconds(1)
 
 /** Saves what a failing storage did not take, once it works again: until then others do not know of it. */
 export class LateSaves {

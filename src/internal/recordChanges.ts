@@ -16,7 +16,7 @@ import type { ChangeSource, Notice, RecordChange } from "./recordDatabase.ts"
 const lookEvery = Duration.seconds(3)
 
 /** A listener that lost its connection tries again after this. */
-const pauseMillis = { least: 200, most: 1_000 }
+const pauseMillis = { least: 500, most: 1_500 }
 
 export const makeRecordChanges = Effect.fnUntraced(function*(source: ChangeSource, writer: string) {
   const changes = yield* Effect.acquireRelease(PubSub.unbounded<StorageChange>(), PubSub.shutdown)

@@ -12,8 +12,8 @@ import * as Stream from "effect/Stream"
 import type { StorageChange } from "../CredentialStorage.ts"
 import type { ChangeSource, Notice, RecordChange } from "./recordDatabase.ts"
 
-/** Without a notification it is looked up this often whether one was missed. */
-const lookEvery = Duration.seconds(3)
+/** Without a notification it is looked up this often whether one was missed: a connection may hide that it was lost. */
+const lookEvery = Duration.seconds(10)
 
 /** A listener that lost its connection tries again after this. */
 const pauseMillis = { least: 500, most: 1_500 }
@@ -43,7 +43,8 @@ export const makeRecordChanges = Effect.fnUntraced(function*(source: ChangeSourc
 
   const take = Effect.fnUntraced(function*(notice: Notice) {
     if (notice._tag === "Released") return yield* PubSub.publish(releases, notice.id)
-    if (notice.sequence !== seen + 1) return notice.sequence <= seen ? undefined : yield* lookUp
+    // one was missed; or was looked up already, or the database forgot
+    if (notice.sequence !== seen + 1) return yield* lookUp
     seen = notice.sequence
     yield* tell(notice)
   })

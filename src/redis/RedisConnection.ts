@@ -3,12 +3,14 @@
  *
  * @since 0.1.0
  */
-import { layer as nodeRedis } from "@effect/platform-node/NodeRedis"
-import type { NodeRedis } from "@effect/platform-node/NodeRedis"
+import { layer as nodeRedis, NodeRedis } from "@effect/platform-node/NodeRedis"
+import * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redis from "effect/persistence/Redis"
+import * as Queue from "effect/Queue"
+import * as RcRef from "effect/RcRef"
 import * as Redacted from "effect/Redacted"
 import { AdenConfigError, CredentialStorageError, StorageIoFailed } from "../CredentialError.ts"
 import { missingSetting } from "../internal/adenSettings.ts"
@@ -16,7 +18,8 @@ import { cleanMessage } from "../internal/foreignText.ts"
 
 /**
  * Effect's `Redis` service over the package `redis`, as `RedisStorage` is best used: while the server is away a command fails
- * at once, where it would otherwise wait, and the connection is made again by itself.
+ * at once, where it would otherwise wait, and the connection is made again by itself. It takes two connections, one for
+ * commands and one for all that is listened to, however many storages use it.
  *
  * @example
  * ```ts
@@ -146,17 +149,76 @@ const connect = (
       })
     })
   }
+  const socket = { host, port, connectTimeout: connectTimeoutMillis, ...(isTls ? { tls: true as const } : {}) }
   const connection = nodeRedis({
-    socket: { host, port, connectTimeout: connectTimeoutMillis, ...(isTls ? { tls: true } : {}) },
+    socket,
     ...(username === undefined ? {} : { username }),
     ...(password === undefined ? {} : { password: Redacted.value(password) }),
     database,
     disableOfflineQueue: true
   })
-  // a server that wants a password takes the connection, and then refuses every command
-  const checked = Layer.effectDiscard(Effect.flatMap(Redis.Redis, (redis) => redis.send("PING")))
+  const usable = Effect.gen(function*() {
+    const { client } = yield* NodeRedis
+    const redis = yield* Redis.Redis
+    // a server that wants a password takes the connection, and then refuses every command
+    yield* redis.send("PING")
+    return Redis.Redis.of({ ...redis, subscribe: yield* makeSubscriptions(client, socket) })
+  })
   return Layer.catch(
-    Layer.provideMerge(checked, connection),
+    Layer.provideMerge(Layer.effect(Redis.Redis, usable), connection),
     (error) => Layer.effectContext(Effect.fail(failure(error)))
   )
 }
+
+/**
+ * All channels over one connection, however many tenants of a process listen. When it is lost every listener is told, so that
+ * it looks up what it missed: a connection that came back by itself would hide that.
+ */
+const makeSubscriptions = Effect.fnUntraced(function*(
+  client: NodeRedis["Service"]["client"],
+  socket: { readonly host: string; readonly port: number; readonly tls?: true }
+) {
+  const attempt = <A>(run: () => Promise<A>) =>
+    Effect.tryPromise({ try: run, catch: (cause) => new Redis.RedisError({ cause }) })
+
+  const subscriber = yield* RcRef.make({
+    acquire: Effect.gen(function*() {
+      const losses = new Set<(error: Redis.RedisError) => void>()
+      const connection = client.duplicate({ socket: { ...socket, reconnectStrategy: false } })
+      connection.on("error", (cause) => {
+        for (const tell of losses) tell(new Redis.RedisError({ cause }))
+      })
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() => {
+          if (connection.isOpen) connection.destroy()
+        })
+      )
+      yield* attempt(() => connection.connect())
+      return { connection, losses }
+    })
+  })
+
+  const listen = Effect.fnUntraced(
+    function*(channel: string, queue: Queue.Queue<Redis.RedisMessage, Redis.RedisError>) {
+      const { connection, losses } = yield* RcRef.get(subscriber)
+      const lose = (error: Redis.RedisError) => Queue.failCauseUnsafe(queue, Cause.fail(error))
+      losses.add(lose)
+      yield* Effect.addFinalizer(() => Effect.sync(() => losses.delete(lose)))
+      const take = (message: string, channel: string) => Queue.offerUnsafe(queue, { channel, message })
+      yield* Effect.acquireRelease(
+        attempt(() => connection.subscribe(channel, take)),
+        () => connection.isReady ? Effect.ignore(attempt(() => connection.unsubscribe(channel, take))) : Effect.void
+      )
+    }
+  )
+
+  return Effect.fnUntraced(function*(channel: string) {
+    const queue = yield* Queue.unbounded<Redis.RedisMessage, Redis.RedisError>()
+    yield* Effect.addFinalizer(() => Queue.shutdown(queue))
+    yield* Effect.catch(
+      listen(channel, queue),
+      (error) => Effect.andThen(RcRef.invalidate(subscriber), Queue.fail(queue, error))
+    )
+    return Queue.asDequeue(queue)
+  })
+})

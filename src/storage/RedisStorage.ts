@@ -24,7 +24,7 @@ import { makeRedisDatabase } from "../internal/redisDatabase.ts"
  *
  * A write is made only onto the generation it was worked out from: an older one never replaces a newer one, however late it
  * arrives. `saveMany` reads and writes in one round trip each. `changes` are those of everybody: told by pub/sub, and looked
- * up where the connection was lost meanwhile, at the latest after 3 s.
+ * up after a connection was lost, or every 10 s where the `Redis` service does not tell that it was.
  *
  * `withLock` is a lease of 15 s, which its holder renews every 5 s: one that died or was suspended is taken over when it ends.
  * Who waits is notified, and looks again after 0.5 s at the latest; after 20 s it fails with `LockTimeout`. While the server

@@ -378,14 +378,16 @@ export class AdenConfigError extends Schema.TaggedError<AdenConfigError>()("Aden
 // ---------------------------------------------------------------------------------------------------------------------
 
 /**
- * The file system, or the database, failed. `detail` is its own short description, such as `EACCES: permission denied`.
+ * The file system, or the database, failed. `detail` is its own short description, such as `EACCES: permission denied`;
+ * `remedy` is what a database needs that a file does not.
  *
  * @since 0.1.0
  * @category reasons
  */
 export class StorageIoFailed extends Schema.TaggedError<StorageIoFailed>()("StorageIoFailed", {
   location: Schema.String,
-  detail: Schema.String
+  detail: Schema.String,
+  remedy: optionalText
 }) {
   override get message(): string {
     return `${this.location}: ${this.detail}`
@@ -516,6 +518,7 @@ export class CredentialStorageError extends Schema.TaggedError<CredentialStorage
   get remedy(): string {
     switch (this.reason._tag) {
       case "StorageIoFailed":
+        if (this.reason.remedy !== undefined) return this.reason.remedy
         return isSomethingElse.test(this.reason.detail)
           ? "Move it away, or name another directory."
           : "Check that the directory exists, can be read and written by this user, and has space left."

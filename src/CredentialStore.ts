@@ -51,7 +51,9 @@ import { CredentialTable } from "./internal/CredentialTable.ts"
 import { durationSetting } from "./internal/durationSetting.ts"
 import { Following } from "./internal/Following.ts"
 import { FreshRead } from "./internal/FreshRead.ts"
+import { LateSaves } from "./internal/LateSaves.ts"
 import * as metrics from "./internal/metrics.ts"
+import { OwnWrites } from "./internal/OwnWrites.ts"
 import { RefResolver } from "./internal/RefResolver.ts"
 import { Renewal } from "./internal/Renewal.ts"
 import { atRest } from "./internal/storageDecorator.ts"
@@ -322,13 +324,14 @@ const renewNever = Schedule.recurs(0)
 
 const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
   const original = yield* CredentialStorage
+  const ownWrites = new OwnWrites(atRest(original))
   const { all: providers } = yield* CredentialProviders
   const cacheTtl = yield* durationSetting("cacheTtl", options.cacheTtl ?? "5 minutes")
   const deadline = yield* durationSetting("deadline", options.deadline ?? "30 seconds")
   const maxStale = yield* durationSetting("maxStale", options.maxStale ?? "24 hours")
 
   const table = yield* CredentialTable.make({
-    storage: atRest(original),
+    storage: ownWrites.storage,
     providers,
     policies: {
       renew: options.autoRefresh === false ? renewNever : renewInTime,
@@ -341,17 +344,33 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
   })
   const { storage } = table
   const resolver = new RefResolver(table, Duration.toMillis(cacheTtl))
+  const lateSaves = new LateSaves(table)
   const renewal = new Renewal({
     table,
     resolver,
+    lateSaves,
     deadline,
     maxStale: Duration.toMillis(maxStale)
   })
   yield* Effect.addFinalizer(() => Effect.andThen(renewal.shutdown(), resolver.shutdown()))
-  const synchronization = new Synchronization({ table, resolver, renewal })
+  const synchronization = new Synchronization({ table, resolver, renewal, lateSaves })
   const following = new Following({ table, renewal })
   const stricter = new StricterStorage(original, table)
   yield* Effect.addFinalizer(() => Effect.andThen(following.shutdown(), stricter.shutdown()))
+
+  // another process may share the storage: what it changes is in memory here at once
+  yield* Effect.forkScoped(
+    Stream.runForEachArray(
+      ownWrites.foreign,
+      (changes) =>
+        Effect.forEach(new Set(changes.map(({ id }) => id)), (id) => table.follow(id), {
+          concurrency: 16,
+          discard: true
+        })
+    ),
+    { startImmediately: true }
+  )
+  yield* Effect.forkScoped(lateSaves.run())
 
   /** The entry that a ref means, stored or listed by a provider. */
   const find = Effect.fnUntraced(

@@ -20,7 +20,11 @@ import { TestClock } from "effect/testing"
 
 // Two stores over one storage stand for two processes. The storage takes its time, as a disk does, and can be made to fail.
 
-class Disk extends Context.Service<Disk, { isFull: boolean; isCorrupt: boolean }>()("test/Disk") {}
+class Disk extends Context.Service<Disk, {
+  isFull: boolean
+  isCorrupt: boolean
+  reads: number
+}>()("test/Disk") {}
 
 const turn = Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
 
@@ -43,7 +47,7 @@ const storage = Layer.effect(
       ...memory,
       load: (id) =>
         Effect.flatMap(turn, () =>
-          disk.isCorrupt
+          (disk.reads++, disk.isCorrupt)
             ? Effect.fail(new CredentialDecryptionFailed({ id, location: id, detail: "is no credential" }))
             : memory.load(id)),
       loadState: (id) => Effect.andThen(turn, memory.loadState(id)),
@@ -54,7 +58,7 @@ const storage = Layer.effect(
   })
 ).pipe(
   Layer.provide(MemoryStorage.layer()),
-  Layer.provideMerge(Layer.sync(Disk, () => ({ isFull: false, isCorrupt: false })))
+  Layer.provideMerge(Layer.sync(Disk, () => ({ isFull: false, isCorrupt: false, reads: 0 })))
 )
 
 const client = Layer.unwrap(Effect.map(AdenEmulator, (aden) =>
@@ -311,7 +315,79 @@ describe("CredentialStore: two processes over one storage", () => {
     }).pipe(Effect.provide(setup([{ id: "github" }]))))
 })
 
+describe("CredentialStore: what another process changes is in memory at once", () => {
+  it.effect("a renewed token is read without a look at the clock, the storage or Aden", () =>
+    Effect.gen(function*() {
+      const [here, there] = [yield* startProcess(), yield* startProcess()]
+      const first = yield* tokenOf(here, "hubspot")
+      assert.strictEqual(yield* tokenOf(there, "hubspot"), first)
+      const renewed = yield* there.refresh("hubspot")
+      const second = yield* tokenOf(there, "hubspot")
+      assert.isTrue(renewed.defaultKey !== undefined && Redacted.value(renewed.defaultKey.value) === second)
+      yield* eventually(Effect.map(tokenOf(here, "hubspot"), (token) => token === second))
+      assert.strictEqual(yield* count("refresh"), 1)
+    }).pipe(Effect.provide(setup())))
+
+  it.effect("a deleted one is not served any more", () =>
+    Effect.gen(function*() {
+      const [here, there] = [yield* startProcess(), yield* startProcess()]
+      yield* here.save(ownKey("brave", "one"))
+      assert.strictEqual(yield* tokenOf(there, "brave"), "one")
+      yield* here.delete("brave")
+      yield* eventually(
+        Effect.map(Effect.result(there.token("brave")), (answer) => answer._tag === "Failure")
+      )
+    }).pipe(Effect.provide(setup())))
+
+  it.effect("its own writes are not read again", () =>
+    Effect.gen(function*() {
+      const disk = yield* Disk
+      const store = yield* startProcess()
+      yield* tokenOf(store, "hubspot")
+      yield* store.refresh("hubspot")
+      yield* store.sync
+      yield* store.save(ownKey("brave", "one"))
+      const reads = disk.reads
+      for (let i = 0; i < 20; i++) yield* turn
+      assert.strictEqual(disk.reads, reads)
+    }).pipe(Effect.provide(setup())))
+})
+
 describe("CredentialStore: a disk that fails", () => {
+  it.effect("works again: what it did not take is saved within seconds, though nobody reads it", () =>
+    Effect.gen(function*() {
+      const disk = yield* Disk
+      const [here, there] = [yield* startProcess(), yield* startProcess()]
+      yield* tokenOf(here, "hubspot")
+      disk.isFull = true
+      yield* here.refresh("hubspot")
+      const unsaved = yield* tokenOf(here, "hubspot")
+      yield* TestClock.adjust("10 seconds")
+      assert.notStrictEqual(yield* tokenOf(there, "hubspot"), unsaved)
+      disk.isFull = false
+      yield* TestClock.adjust("3 seconds")
+      yield* eventually(Effect.map(tokenOf(there, "hubspot"), (token) => token === unsaved))
+      assert.strictEqual(yield* tokenOf(yield* startProcess(), "hubspot"), unsaved)
+      assert.strictEqual(yield* count("refresh"), 1)
+    }).pipe(Effect.provide(setup())))
+
+  it.effect("works again, and another process renewed meanwhile: the older one does not replace the newer one", () =>
+    Effect.gen(function*() {
+      const disk = yield* Disk
+      const [here, there] = [yield* startProcess(), yield* startProcess()]
+      yield* tokenOf(here, "hubspot")
+      yield* tokenOf(there, "hubspot")
+      disk.isFull = true
+      yield* here.refresh("hubspot")
+      disk.isFull = false
+      yield* there.refresh("hubspot")
+      const newer = yield* tokenOf(there, "hubspot")
+      yield* TestClock.adjust("3 seconds")
+      yield* eventually(Effect.map(tokenOf(here, "hubspot"), (token) => token === newer))
+      assert.strictEqual(yield* tokenOf(there, "hubspot"), newer)
+      assert.strictEqual(yield* tokenOf(yield* startProcess(), "hubspot"), newer)
+    }).pipe(Effect.provide(setup())))
+
   it.effect("failed once and works again: what is renewed afterwards is served and saved", () =>
     Effect.gen(function*() {
       const disk = yield* Disk

@@ -37,6 +37,7 @@ const layers = [
     members: ["src/TenantCredentials.ts", "src/CredentialHttpClient.ts", "src/UsageReporter.ts"]
   },
   { name: "public surface", members: ["src/index.ts"] },
+  { name: "connection to Redis", members: ["src/redis/"] },
   { name: "emulator", members: ["src/emulator/"] },
   { name: "command line", members: ["src/cli/"] }
 ]
@@ -49,6 +50,7 @@ const has = (members) => (file) =>
 const inInternal = has(["src/internal/"])
 const inEmulator = has(["src/emulator/"])
 const inCommandLine = has(["src/cli/"])
+const inConnection = has(["src/redis/"])
 const layerOf = (file) => layers.findIndex(({ members }) => has(members)(file))
 
 const relativeToRoot = (file) => path.relative(root, file).replaceAll(path.sep, "/")
@@ -59,9 +61,9 @@ const importFault = (file, specifier) => {
     return "a file of this package imports its own modules by relative path"
   }
   if (/^@effect\/platform-node($|\/)/.test(specifier)) {
-    return inEmulator(file) || inCommandLine(file)
+    return inEmulator(file) || inCommandLine(file) || inConnection(file)
       ? undefined
-      : "@effect/platform-node is for src/cli and src/emulator alone: the core also runs on Bun, Deno and Workers"
+      : "@effect/platform-node is for src/cli, src/emulator and src/redis alone: the core also runs on Bun, Deno and Workers"
   }
   if (specifier.startsWith("node:") && !everywhere.has(specifier) && !inEmulator(file) && !inCommandLine(file)) {
     return `${specifier} is for src/cli and src/emulator alone: the core also runs on Bun, Deno and Workers`
@@ -73,6 +75,9 @@ const importFault = (file, specifier) => {
     return "an index.ts is an entry point for users: import the module that defines the name"
   }
   if (inCommandLine(target) && !inCommandLine(file)) return "nothing imports the command line"
+  if (inConnection(target) && !inConnection(file) && !inCommandLine(file)) {
+    return "only the command line imports a connection: it needs a package that other programs need not have"
+  }
   if (inEmulator(target) && !inEmulator(file) && !inCommandLine(file)) {
     return "only the command line imports the emulator"
   }

@@ -243,11 +243,21 @@ export class CredentialTable {
     return unsaved ?? entry.unreadable ?? this.#unwritable
   }
 
-  /** The program changed the entry of this id while something was being written: memory follows storage again. */
-  follow(id: string): Effect.Effect<void> {
+  /** The entry of this id was changed by the program while it was being written, or by others: memory follows storage. */
+  readonly follow = Effect.fnUntraced(function*(this: CredentialTable, id: string) {
     const entry = this.#entries.get(id)
-    return entry === undefined ? Effect.void : Effect.ignore(this.load(entry))
-  }
+    if (entry === undefined) return
+    let saved = entry.saved
+    let isThere = yield* this.load(entry)
+    // what was read is older than what was saved here meanwhile
+    while (entry.saved !== saved) {
+      saved = entry.saved
+      isThere = yield* this.load(entry)
+    }
+    const { blockedSince, coolDownUntil } = entry.state
+    const isKnown = isThere || blockedSince !== undefined || coolDownUntil !== undefined
+    if (!isKnown && this.#entries.get(id) === entry) this.forget(id)
+  }, (effect) => Effect.ignore(effect))
 
   forget(id: string): void {
     this.#entries.get(id)?.clear()

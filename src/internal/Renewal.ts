@@ -25,10 +25,10 @@ import { CredentialState } from "../CredentialStorage.ts"
 import type { CredentialEntry, Freshness } from "./CredentialEntry.ts"
 import type { CredentialTable } from "./CredentialTable.ts"
 import { WaitsForRenewal } from "./foreground.ts"
+import type { LateSaves } from "./LateSaves.ts"
 import { renewals, renewalTime, servedStale } from "./metrics.ts"
 import type { RefResolver } from "./RefResolver.ts"
 import { SingleFlight } from "./SingleFlight.ts"
-import { loadRecord } from "./storedRecord.ts"
 
 /** A token that was renewed less than this long ago, in ms, is not renewed again because it lasts too short. */
 const settled = 30_000
@@ -55,6 +55,7 @@ export interface Asked {
 export class Renewal {
   readonly #table: CredentialTable
   readonly #resolver: RefResolver
+  readonly #lateSaves: LateSaves
   readonly #deadline: Duration.Duration
   readonly #maxStale: number
   readonly #flights = new SingleFlight<string, Credential, CredentialFailure>()
@@ -62,11 +63,13 @@ export class Renewal {
   constructor(options: {
     readonly table: CredentialTable
     readonly resolver: RefResolver
+    readonly lateSaves: LateSaves
     readonly deadline: Duration.Duration
     readonly maxStale: number
   }) {
     this.#table = options.table
     this.#resolver = options.resolver
+    this.#lateSaves = options.lateSaves
     this.#deadline = options.deadline
     this.#maxStale = options.maxStale
   }
@@ -466,7 +469,7 @@ export class Renewal {
       (entry.saved.order < asked.order || (asked.held !== undefined && held?.holdsTokenOf(asked.held) === true))
     let generation: number | undefined = isOlder ? entry.saved.generation : asked.generation
     if (entry.isUnsaved || entry.unreadable !== undefined) {
-      generation = yield* this.#generationBehind(entry, credential, generation)
+      generation = yield* this.#lateSaves.generationBehind(entry, credential, generation)
     }
     const saved = new CredentialState({ generation: (generation ?? 0) + 1, lastConfirmed: yield* DateTime.now })
     const outcome = generation === undefined ? "outdated" as const : yield* table.tolerantWrite(
@@ -494,35 +497,14 @@ export class Renewal {
     yield* table.remember(entry, { credential, state, source: "aden" })
     entry.isUnsaved = outcome === "unsaved"
     entry.isStateUnsaved = entry.isUnsaved
-    if (!entry.isUnsaved) entry.saved = { generation: state.generation, order: asked.order }
+    if (entry.isUnsaved) this.#lateSaves.add(entry)
+    else entry.saved = { generation: state.generation, order: asked.order }
     entry.listed = undefined
     entry.succeeded(yield* Clock.currentTimeMillis)
     if (wasBlocked) yield* table.publish({ _tag: "Reconnected", id: entry.id })
     if (held === undefined) yield* table.publish({ _tag: "Fetched", id: entry.id })
     else if (!held.holdsTokenOf(credential)) yield* table.publish({ _tag: "Refreshed", id: entry.id })
     return credential
-  })
-
-  /**
-   * Which generation a renewal replaces where what is stored could not be saved, or read: a disk that failed half-way may have
-   * counted it. What somebody else saved since is not replaced; none where it is not the provider's, but was not counted.
-   */
-  readonly #generationBehind = Effect.fnUntraced(function*(
-    this: Renewal,
-    entry: CredentialEntry,
-    credential: Credential,
-    known: number
-  ) {
-    const unread = { stored: Option.none<Credential>(), state: CredentialState.initial }
-    const { state, stored } = yield* Effect.orElseSucceed(loadRecord(this.#table.storage, credential.id), () => unread)
-    if (Option.exists(stored, (own) => this.#table.providerOf(own) !== entry.provider)) return undefined
-    const isOlder = Option.exists(
-      stored,
-      ({ lastRefreshed }) =>
-        lastRefreshed !== undefined && credential.lastRefreshed !== undefined &&
-        DateTime.isLessThan(lastRefreshed, credential.lastRefreshed)
-    )
-    return isOlder ? state.generation : known
   })
 
   /** The provider does not have the integration. Only when its list lacks it too is the entry gone. */

@@ -15,6 +15,7 @@ import { syncConcurrency, syncOne } from "../CredentialProvider.ts"
 import { CredentialState } from "../CredentialStorage.ts"
 import type { CredentialTable } from "./CredentialTable.ts"
 import { coolDownLeft } from "./freshness.ts"
+import type { LateSaves } from "./LateSaves.ts"
 import type { RefResolver } from "./RefResolver.ts"
 import type { Asked, Renewal } from "./Renewal.ts"
 import { loadRecord } from "./storedRecord.ts"
@@ -33,11 +34,18 @@ export class Synchronization {
   readonly #table: CredentialTable
   readonly #resolver: RefResolver
   readonly #renewal: Renewal
+  readonly #lateSaves: LateSaves
 
-  constructor(options: { readonly table: CredentialTable; readonly resolver: RefResolver; readonly renewal: Renewal }) {
+  constructor(options: {
+    readonly table: CredentialTable
+    readonly resolver: RefResolver
+    readonly renewal: Renewal
+    readonly lateSaves: LateSaves
+  }) {
     this.#table = options.table
     this.#resolver = options.resolver
     this.#renewal = options.renewal
+    this.#lateSaves = options.lateSaves
   }
 
   get stream(): Stream.Stream<SyncEvent, SyncFailure> {
@@ -227,7 +235,8 @@ export class Synchronization {
           yield* table.remember(entry, { credential, state, source: "aden" })
           entry.isUnsaved = error !== undefined
           entry.isStateUnsaved = entry.isUnsaved
-          if (!entry.isUnsaved) entry.saved = { generation: state.generation, order }
+          if (entry.isUnsaved) this.#lateSaves.add(entry)
+          else entry.saved = { generation: state.generation, order }
           entry.listed = undefined
           entry.succeeded(DateTime.toEpochMillis(now))
           yield* table.publish({ _tag: wasBlocked ? "Reconnected" : "Fetched", id: credential.id })

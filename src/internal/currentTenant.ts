@@ -24,6 +24,10 @@ export const tenantDirectory = (path: Path.Path, directory: string, tenantId: st
   return path.join(directory, isPlain ? tenantId : escapedName(tenantId))
 }
 
+/** The namespace of a tenant in the one that all have in common, which holds no "/": only this id has it. */
+export const tenantNamespace = (namespace: string, tenantId: string | undefined): string =>
+  tenantId === undefined ? namespace : `${namespace}/${plainId.test(tenantId) ? tenantId : escapedName(tenantId)}`
+
 /** Whether a folder of the common directory can be a tenant's. */
 export const isTenantFolder = (name: string): boolean =>
   isEscapedName(name) || (plainId.test(name) && !reserved.has(name))

@@ -1,0 +1,99 @@
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
+import * as Option from "effect/Option"
+import type { Credential } from "../Credential.ts"
+import { CredentialState } from "../CredentialStorage.ts"
+import type { CredentialEntry } from "./CredentialEntry.ts"
+import type { CredentialTable } from "./CredentialTable.ts"
+import { loadRecord } from "./storedRecord.ts"
+
+/** How often a storage that failed is tried again. */
+const pause = Duration.seconds(1)
+
+/** Saves what a failing storage did not take, once it works again: until then others do not know of it. */
+export class LateSaves {
+  readonly #table: CredentialTable
+  readonly #entries = new Set<CredentialEntry>()
+  readonly #pending = Latch.makeUnsafe(false)
+
+  constructor(table: CredentialTable) {
+    this.#table = table
+  }
+
+  /** The entry could not be saved. */
+  add(entry: CredentialEntry): void {
+    this.#entries.add(entry)
+    this.#pending.openUnsafe()
+  }
+
+  /** Never ends. */
+  readonly run = Effect.fnUntraced(function*(this: LateSaves): Effect.fn.Return<never> {
+    while (true) {
+      yield* this.#pending.await
+      yield* Effect.sleep(pause)
+      for (const entry of this.#entries) {
+        // a renewal that is under way is newer, and saves what it brings itself
+        const saving = this.#table.storage.withLock(entry.id, this.#save(entry))
+        // one that fails tells of all
+        if (!(yield* Effect.orElseSucceed(saving, () => false))) break
+        this.#entries.delete(entry)
+      }
+      if (this.#entries.size === 0) this.#pending.closeUnsafe()
+    }
+  })
+
+  /** Whether there is nothing left to do for the entry. */
+  readonly #save = Effect.fnUntraced(function*(this: LateSaves, entry: CredentialEntry) {
+    const { credential, epoch } = entry
+    if (!entry.isUnsaved || credential === undefined) return true
+    const generation = yield* this.generationBehind(entry, credential, entry.state.generation)
+    const state = new CredentialState({ ...entry.state, generation: (generation ?? 0) + 1 })
+    let isWorthTrying = true
+    const outcome = generation === undefined ? "outdated" as const : yield* this.#table.tolerantWrite(
+      this.#table.storage.save(credential, { expectedGeneration: generation, state }).pipe(
+        Effect.as("saved" as const),
+        Effect.catchTag("GenerationConflict", () => Effect.succeed("outdated" as const)),
+        Effect.catchTag("CredentialDecryptionFailed", () => Effect.succeed("refused" as const)),
+        Effect.tapError((error) => Effect.sync(() => isWorthTrying = error.isRetryable))
+      ),
+      "failed" as const
+    )
+    // the program, or a renewal, changed it meanwhile, and saved that itself
+    if (entry.epoch !== epoch || entry.credential !== credential) return !entry.isUnsaved
+    if (outcome === "saved") {
+      entry.isUnsaved = false
+      entry.isStateUnsaved = false
+      entry.state = new CredentialState({ ...entry.state, generation: state.generation })
+      // whatever is being asked now is newer
+      entry.saved = { generation: state.generation, order: -1 }
+    } else if (outcome === "outdated") {
+      entry.isUnsaved = false
+      yield* this.#table.follow(entry.id)
+    }
+    return outcome !== "failed" || !isWorthTrying
+  })
+
+  /**
+   * Which generation a credential replaces where what is stored could not be saved, or read: a storage that failed half-way may
+   * have counted it. What somebody else saved since is not replaced; none where it is not the provider's, but was not counted.
+   */
+  readonly generationBehind = Effect.fnUntraced(function*(
+    this: LateSaves,
+    entry: CredentialEntry,
+    credential: Credential,
+    known: number
+  ) {
+    const unread = { stored: Option.none<Credential>(), state: CredentialState.initial }
+    const { state, stored } = yield* Effect.orElseSucceed(loadRecord(this.#table.storage, credential.id), () => unread)
+    if (Option.exists(stored, (own) => this.#table.providerOf(own) !== entry.provider)) return undefined
+    const isOlder = Option.exists(
+      stored,
+      ({ lastRefreshed }) =>
+        lastRefreshed !== undefined && credential.lastRefreshed !== undefined &&
+        DateTime.isLessThan(lastRefreshed, credential.lastRefreshed)
+    )
+    return isOlder ? state.generation : known
+  })
+}

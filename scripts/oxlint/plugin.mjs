@@ -37,7 +37,7 @@ const layers = [
     members: ["src/TenantCredentials.ts", "src/CredentialHttpClient.ts", "src/UsageReporter.ts"]
   },
   { name: "public surface", members: ["src/index.ts"] },
-  { name: "connection to Redis", members: ["src/redis/"] },
+  { name: "connections to databases", members: ["src/redis/", "src/postgres/"] },
   { name: "emulator", members: ["src/emulator/"] },
   { name: "command line", members: ["src/cli/"] }
 ]
@@ -50,7 +50,7 @@ const has = (members) => (file) =>
 const inInternal = has(["src/internal/"])
 const inEmulator = has(["src/emulator/"])
 const inCommandLine = has(["src/cli/"])
-const inConnection = has(["src/redis/"])
+const inConnection = has(["src/redis/", "src/postgres/"])
 const layerOf = (file) => layers.findIndex(({ members }) => has(members)(file))
 
 const relativeToRoot = (file) => path.relative(root, file).replaceAll(path.sep, "/")

@@ -1,0 +1,47 @@
+/**
+ * What a Postgres server says when it cannot do something, for a person.
+ */
+import * as Predicate from "effect/Predicate"
+import type { SqlError } from "effect/sql/SqlError"
+import { StorageIoFailed } from "../CredentialError.ts"
+import { cleanMessage } from "./foreignText.ts"
+
+export const unreachableRemedy =
+  "Check that the Postgres server runs and can be reached from here; the library tries again by itself."
+
+/** By the beginning of an SQLSTATE, the longer ones first. */
+const remedies: ReadonlyArray<readonly [string, string]> = [
+  ["28", "Check user name and password of the Postgres server, and whom its pg_hba.conf lets in."],
+  ["3D000", "Make the database, or name another one in the URL."],
+  ["42501", "Grant the user the tables; somebody who may make tables runs SqlStorage.migrate."],
+  ["42P01", "Make the tables: run SqlStorage.migrate."],
+  ["42", "See what other programs keep in tables of this name, or choose another table."],
+  ["25006", "Name a server that takes writes: this one is a replica, or read-only."],
+  ["53", "Look after the Postgres server: it has no space, memory or connections left."]
+]
+
+/** The driver's own word, by itself, is no help: the server's is the cause. */
+const sourceOf = ({ reason }: SqlError): { readonly text: string; readonly code: string | undefined } => {
+  const { cause } = reason
+  return {
+    text: cause instanceof Error && cause.message !== "" ? cause.message : reason.message ?? reason._tag,
+    code: Predicate.hasProperty(cause, "code") && Predicate.isString(cause.code) ? cause.code : undefined
+  }
+}
+
+/** Whether the server does not let this user in, or has no such database: it will not by itself. */
+export const isRefusal = (error: SqlError): boolean => {
+  const { code = "" } = sourceOf(error)
+  return code.startsWith("28") || code === "3D000"
+}
+
+/** No secrets are in it: `secrets` are those that the server might repeat. */
+export const sqlFault = (
+  location: string,
+  error: SqlError,
+  secrets: ReadonlyArray<string> = []
+): StorageIoFailed => {
+  const { code, text } = sourceOf(error)
+  const [, remedy = unreachableRemedy] = remedies.find(([state]) => code?.startsWith(state)) ?? []
+  return new StorageIoFailed({ location, detail: cleanMessage(text, secrets), remedy })
+}

@@ -354,9 +354,17 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
   yield* Effect.addFinalizer(() => Effect.andThen(following.shutdown(), stricter.shutdown()))
 
   // another process may share the storage: what it changes is in memory here at once
-  yield* Effect.forkScoped(Stream.runForEach(ownWrites.foreign, ({ id }) => table.follow(id)), {
-    startImmediately: true
-  })
+  yield* Effect.forkScoped(
+    Stream.runForEachArray(
+      ownWrites.foreign,
+      (changes) =>
+        Effect.forEach(new Set(changes.map(({ id }) => id)), (id) => table.follow(id), {
+          concurrency: 16,
+          discard: true
+        })
+    ),
+    { startImmediately: true }
+  )
   yield* Effect.forkScoped(lateSaves.run())
 
   /** The entry that a ref means, stored or listed by a provider. */

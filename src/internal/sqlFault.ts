@@ -9,8 +9,9 @@ import { cleanMessage } from "./foreignText.ts"
 export const unreachableRemedy =
   "Check that the Postgres server runs and can be reached from here; the library tries again by itself."
 
-/** By the beginning of an SQLSTATE, the longer ones first. */
+/** By the beginning of an SQLSTATE or another code, the longer ones first. */
 const remedies: ReadonlyArray<readonly [string, string]> = [
+  ["URL", "Give the URL as postgres://user:password@host:5432/database."],
   ["28", "Check user name and password of the Postgres server, and whom its pg_hba.conf lets in."],
   ["3D000", "Make the database, or name another one in the URL."],
   ["42501", "Grant the user the tables; somebody who may make tables runs SqlStorage.migrate."],
@@ -20,20 +21,19 @@ const remedies: ReadonlyArray<readonly [string, string]> = [
   ["53", "Look after the Postgres server: it has no space, memory or connections left."]
 ]
 
-/** The driver's own word, by itself, is no help: the server's is the cause. */
-const sourceOf = ({ reason }: SqlError): { readonly text: string; readonly code: string | undefined } => {
+/** What the client finds wrong with a URL before it connects. */
+const aboutUrl = /\bURL\b|^No username configured$/
+
+/** The client's own word, by itself, is no help: the server's is the cause. */
+const sourceOf = ({ reason }: SqlError): { readonly text: string; readonly code: string } => {
   const { cause } = reason
-  return {
-    text: cause instanceof Error && cause.message !== "" ? cause.message : reason.message ?? reason._tag,
-    code: Predicate.hasProperty(cause, "code") && Predicate.isString(cause.code) ? cause.code : undefined
-  }
+  const text = cause instanceof Error && cause.message !== "" ? cause.message : reason.message ?? reason._tag
+  const code = Predicate.hasProperty(cause, "code") && Predicate.isString(cause.code) ? cause.code : ""
+  return { text, code: (code === "" || code === "ERR_INVALID_URL") && aboutUrl.test(text) ? "URL" : code }
 }
 
-/** Whether the server does not let this user in, or has no such database: it will not by itself. */
-export const isRefusal = (error: SqlError): boolean => {
-  const { code = "" } = sourceOf(error)
-  return code.startsWith("28") || code === "3D000"
-}
+/** Whether it will not be otherwise by itself: the URL is wrong, or the server does not let this user in or has no such database. */
+export const isRefusal = (error: SqlError): boolean => /^(?:28|3D000$|URL$)/.test(sourceOf(error).code)
 
 /** No secrets are in it: `secrets` are those that the server might repeat. */
 export const sqlFault = (
@@ -42,6 +42,6 @@ export const sqlFault = (
   secrets: ReadonlyArray<string> = []
 ): StorageIoFailed => {
   const { code, text } = sourceOf(error)
-  const [, remedy = unreachableRemedy] = remedies.find(([state]) => code?.startsWith(state)) ?? []
+  const [, remedy = unreachableRemedy] = remedies.find(([state]) => code.startsWith(state)) ?? []
   return new StorageIoFailed({ location, detail: cleanMessage(text, secrets), remedy })
 }

@@ -126,7 +126,7 @@ const connect = (
       return isRefusal(error)
         ? new AdenConfigError({
           setting,
-          detail: `does not open the Postgres server: ${reason.detail}`,
+          detail: `does not open ${shown}: ${reason.detail}`,
           remedy: reason.remedy ?? ""
         })
         : new CredentialStorageError({ operation: "connect", reason })

@@ -66,3 +66,23 @@ export const namespacedIn = (url: () => string) =>
       Layer.provide(PostgresConnection.layer({ url: Redacted.make(url()) }))
     )
   ))
+
+/** The same client, with something done after each statement that a storage makes, told its text. */
+export const following = (sql: SqlClient, step: (text: string) => Effect.Effect<unknown>): SqlClient => {
+  const followed: SqlClient = new Proxy(sql, {
+    get: (target, name) => name === "withoutTransforms" ? () => followed : Reflect.get(target, name),
+    apply: (target, self, args) =>
+      new Proxy(Reflect.apply(target, self, args), {
+        get: (statement, name) => {
+          const value: unknown = Reflect.get(statement, name)
+          if (name !== "pipe" || typeof value !== "function") return value
+          return value.bind(Effect.tap(statement, () => step(String(statement.compile()[0]))))
+        }
+      })
+  })
+  return followed
+}
+
+/** The same client, as one that cannot listen. */
+export const deaf = (sql: SqlClient): SqlClient =>
+  new Proxy(sql, { has: (target, name) => name !== "~@effect/sql-pg/PgClient" && Reflect.has(target, name) })

@@ -6,6 +6,7 @@
 import { layer as nodeRedis, NodeRedis } from "@effect/platform-node/NodeRedis"
 import * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redis from "effect/persistence/Redis"
@@ -66,6 +67,7 @@ export class RedisConnection {
 const variable = "REDIS_URL"
 
 const connectTimeoutMillis = 5_000
+const closeTime = Duration.seconds(2)
 
 interface Address {
   readonly host: string
@@ -159,6 +161,7 @@ const connect = (
   })
   const usable = Effect.gen(function*() {
     const { client } = yield* NodeRedis
+    yield* Effect.addFinalizer(() => close(client))
     const redis = yield* Redis.Redis
     // a server that wants a password takes the connection, and then refuses every command
     yield* redis.send("PING")
@@ -169,6 +172,16 @@ const connect = (
     (error) => Layer.effectContext(Effect.fail(failure(error)))
   )
 }
+
+/** A program ends although the server owes it an answer, which a client that is asked to close waits for. */
+const close = (client: NodeRedis["Service"]["client"]): Effect.Effect<void> =>
+  Effect.promise(() => client.close()).pipe(
+    Effect.timeout(closeTime),
+    Effect.ignoreCause,
+    Effect.andThen(Effect.sync(() => {
+      if (client.isOpen) client.destroy()
+    }))
+  )
 
 /**
  * All channels over one connection, however many tenants of a process listen. When it is lost every listener is told, so that

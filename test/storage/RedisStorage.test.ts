@@ -659,6 +659,17 @@ describeWith(redis, "RedisStorage", () => {
         assert.lengthOf(warnings.filter((warning) => warning.includes("Other processes are not locked out")), 1)
       }))
 
+    it.live("a program ends although the server owes it an answer", () =>
+      Effect.gen(function*() {
+        const server = yield* restartableRedis()
+        const scope = yield* Scope.make()
+        const redis = yield* Scope.provide(connected(server.url), scope)
+        const storage = yield* Scope.provide(storageOver(redis, { namespace: "test" }), scope)
+        yield* server.signal("SIGSTOP")
+        yield* Effect.flip(storage.load("hubspot"))
+        assert.isBelow(yield* elapsed(Scope.close(scope, Exit.void)), 5_000)
+      }))
+
     it.live("a server that hangs: an error after 2 s, and nothing is written later in its place", () =>
       Effect.gen(function*() {
         const { process, server } = yield* ownServer

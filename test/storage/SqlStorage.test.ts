@@ -19,6 +19,7 @@ import {
 import { SqlClient } from "effect/sql/SqlClient"
 import { inspect } from "node:util"
 import { afterAll, beforeAll } from "vitest"
+import { Credential } from "../../src/Credential.ts"
 import { AdenConfigError, CredentialDecryptionFailed, CredentialStorageError } from "../../src/CredentialError.ts"
 import { CredentialState, CredentialStorage } from "../../src/CredentialStorage.ts"
 import { CurrentTenant } from "../../src/internal/currentTenant.ts"
@@ -179,15 +180,21 @@ describeWith(postgres, "SqlStorage", () => {
         }
       }))
 
-    it.effect("a state that was worked out before a save leaves its generation alone", () =>
+    it.effect("a state that was worked out before a save leaves its generation and account alone", () =>
       Effect.gen(function*() {
         const { during, here, other, storage } = yield* interrupted
         yield* other.save(apiKey("x", "1"))
         yield* during(
           here.saveState("x", new CredentialState({ generation: 0, lastError: "AdenUnavailable" })),
-          other.save(apiKey("x", "2"))
+          other.save(
+            Credential.fromAccessToken({ id: "x", accessToken: Redacted.make("2"), provider: "google" })
+          )
         )
-        assert.deepInclude(yield* storage.loadState("x"), { generation: 2, lastError: "AdenUnavailable" })
+        assert.deepInclude(yield* storage.loadState("x"), {
+          generation: 2,
+          account: { provider: "google" },
+          lastError: "AdenUnavailable"
+        })
       }))
 
     it.effect("a deletion that expects a generation is not made over another save", () =>

@@ -3,8 +3,6 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import type { SqlClient } from "effect/sql/SqlClient"
@@ -15,12 +13,9 @@ import { StorageIoFailed } from "../CredentialError.ts"
 import { cleanText } from "./foreignText.ts"
 import type { Notice, RecordChange, RecordDatabase, StoredRecord } from "./recordDatabase.ts"
 import { releaseNotice, unnumberedNotice } from "./recordNotice.ts"
-import { sqlFault, unreachableRemedy } from "./sqlFault.ts"
+import { sqlFault } from "./sqlFault.ts"
 import { canListen, listenTo } from "./sqlNotices.ts"
-import { outsideTransactions } from "./sqlTables.ts"
-
-/** A server that does not answer in this time is as good as gone. */
-const answerTime = Duration.seconds(2)
+import { answeredWithin, answerTime, outsideTransactions } from "./sqlStatement.ts"
 
 /** For each so many records that one statement reads or writes. */
 const recordsAtATime = 1_000
@@ -58,33 +53,6 @@ const Flag = Schema.Tuple([Schema.Struct({ flag: Schema.Boolean })])
 const Lease = Schema.Tuple([Schema.Struct({ is_taken: Schema.Boolean, millis_left: Count })])
 const Channel = Schema.Tuple([Schema.Struct({ channel: Schema.String })])
 
-/**
- * Who waits goes on when the time is over, though a client that gives a statement up waits for a server which hangs. Who is
- * interrupted waits for that: what was done to the database is then certain.
- */
-const answeredWithin =
-  (duration: Duration.Duration, location: string) =>
-  <A>(statement: Effect.Effect<A, StorageIoFailed>): Effect.Effect<A, StorageIoFailed> =>
-    Effect.acquireUseRelease(
-      Effect.forkDetach(statement, { startImmediately: true }),
-      (fiber) =>
-        Effect.timeoutOrElse(Fiber.join(fiber), {
-          duration,
-          orElse: () =>
-            Effect.andThen(
-              Effect.forkDetach(Fiber.interrupt(fiber)),
-              Effect.fail(
-                new StorageIoFailed({
-                  location,
-                  detail: `the Postgres server did not answer within ${Duration.format(duration)}`,
-                  remedy: unreachableRemedy
-                })
-              )
-            )
-        }),
-      (fiber, exit) => Exit.hasInterrupts(exit) ? Fiber.interrupt(fiber) : Effect.void
-    )
-
 export const makeSqlDatabase = (client: SqlClient, options: {
   readonly table: string
   readonly namespace: string
@@ -110,7 +78,6 @@ export const makeSqlDatabase = (client: SqlClient, options: {
     duration = answerTime
   ): Effect.Effect<S["Type"], StorageIoFailed> =>
     statement.pipe(
-      Effect.mapError((error) => sqlFault(location, error)),
       answeredWithin(duration, location),
       Effect.flatMap((rows) =>
         Effect.mapError(Schema.decodeUnknownEffect(schema)(rows), () =>

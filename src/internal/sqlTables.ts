@@ -8,15 +8,16 @@
  * - `{table}_leases`: who holds a lock, and until when by the clock of the server.
  * - `{table}_migrations`: what was done to make these.
  */
-import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Semaphore from "effect/Semaphore"
 import * as Migrator from "effect/sql/Migrator"
 import { SqlClient } from "effect/sql/SqlClient"
 import { isSqlError } from "effect/sql/SqlError"
-import { AdenConfigError, StorageIoFailed } from "../CredentialError.ts"
-import { sqlFault, unreachableRemedy } from "./sqlFault.ts"
+import { AdenConfigError } from "../CredentialError.ts"
+import type { StorageIoFailed } from "../CredentialError.ts"
+import { isTableMissing } from "./sqlFault.ts"
+import { answeredWithin, answerTime, outsideTransactions } from "./sqlStatement.ts"
 
 export const defaultTable = "aden_credentials"
 
@@ -42,13 +43,6 @@ export const postgresSetting = (sql: SqlClient): Effect.Effect<SqlClient, AdenCo
     })
   )
 
-/**
- * What a program does to the tables is no part of a transaction that the program has open: others would have to wait for its
- * end, and what Aden answered would be lost with it.
- */
-export const outsideTransactions = (sql: SqlClient) => <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-  Effect.updateContext(effect, (context: Context.Context<never>) => Context.omit(sql.transactionService)(context))
-
 /** Programs that start at once wait for one another. */
 const migrationTime = Duration.seconds(30)
 
@@ -56,7 +50,7 @@ const migrations = (table: string): Record<string, Effect.Effect<void, unknown, 
   "0001_make_tables": Effect.gen(function*() {
     const sql = yield* SqlClient
     const name = sql.literal(table)
-    const [, index] = /([^.]+)$/.exec(table) ?? []
+    const index = sql.literal(`${table.slice(table.lastIndexOf(".") + 1)}_sequence`)
     yield* sql`
       create table ${name} (
         namespace text collate "C" not null,
@@ -69,7 +63,7 @@ const migrations = (table: string): Record<string, Effect.Effect<void, unknown, 
         writer text not null default '',
         primary key (namespace, key)
       )`
-    yield* sql`create index ${sql.literal(`${index}_sequence`)} on ${name} (namespace, sequence)`
+    yield* sql`create index ${index} on ${name} (namespace, sequence)`
     yield* sql`
       create table ${sql.literal(`${table}_namespaces`)} (
         namespace text collate "C" primary key,
@@ -93,31 +87,20 @@ export const migrateTables = (sql: SqlClient, table: string): Effect.Effect<void
   const location = `the Postgres tables ${table}`
   const isUpToDate = sql.withoutTransforms()`
     select from ${sql.literal(`${table}_migrations`)} where migration_id >= ${latestMigration}
-  `.pipe(Effect.match({ onFailure: () => false, onSuccess: (rows) => rows.length > 0 }))
+  `.pipe(
+    Effect.map((rows) => rows.length > 0),
+    Effect.catchIf(isTableMissing, () => Effect.succeed(false)),
+    answeredWithin(answerTime, location)
+  )
   const run = Migrator.make({})({ loader: Migrator.fromRecord(migrations(table)), table: `${table}_migrations` }).pipe(
     Effect.provideService(SqlClient, sql),
-    Effect.catchTags({
-      SqlError: (error) => Effect.fail(sqlFault(location, error)),
-      MigrationError: (error) =>
-        Effect.fail(
-          isSqlError(error.cause)
-            ? sqlFault(location, error.cause)
-            : new StorageIoFailed({ location, detail: error.message })
-        )
-    })
+    Effect.catchTag("MigrationError", (error) =>
+      isSqlError(error.cause)
+        ? Effect.fail(error.cause)
+        : Effect.die(error)),
+    answeredWithin(migrationTime, location)
   )
   return Effect.flatMap(isUpToDate, (isDone) => isDone ? Effect.void : Effect.asVoid(run)).pipe(
-    Effect.timeoutOrElse({
-      duration: migrationTime,
-      orElse: () =>
-        Effect.fail(
-          new StorageIoFailed({
-            location,
-            detail: `could not be made within ${Duration.format(migrationTime)}`,
-            remedy: unreachableRemedy
-          })
-        )
-    }),
     outsideTransactions(sql)
   )
 }

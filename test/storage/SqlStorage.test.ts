@@ -217,24 +217,37 @@ describeWith(postgres, "SqlStorage", () => {
         assert.isFalse(yield* storage.exists("x"))
       }))
 
-    it.live("16 processes that save many of the same, each in its own order, do not stand in each other's way", () =>
-      Effect.gen(function*() {
-        const { process, storage } = yield* place
-        const seen = yield* changesOf(storage)
-        const ids = Array.from({ length: 20 }, (_, index) => `id_${index}`)
-        const others = yield* Effect.forEach(Array.from({ length: 4 }), () => process)
-        yield* Effect.forEach(Array.from({ length: 16 }, (_, index) => index), (index) => {
-          const order = ids.toSorted((a, b) =>
-            (Number(a.slice(3)) * (2 * index + 7)) % 23 - (Number(b.slice(3)) * (2 * index + 7)) % 23
+    it.live.each(["read committed", "serializable"])(
+      "that save many, each in its own order, with transactions that are %s",
+      (isolation) =>
+        Effect.gen(function*() {
+          const { storage, url } = yield* place
+          const seen = yield* changesOf(storage)
+          const ids = Array.from({ length: 20 }, (_, index) => `id_${index}`)
+          const strict = url.replace(
+            "search_path",
+            `default_transaction_isolation=${isolation.replace(" ", "\\%20")} -c search_path`
           )
-          return Effect.map(
-            others[index % 4]?.saveMany(order.map((id) => apiKey(id, String(index)))) ?? Effect.die("no storage"),
-            (failures) => assert.strictEqual(failures.size, 0)
+          const others = yield* Effect.forEach(
+            Array.from({ length: 4 }),
+            () => Effect.flatMap(connected(strict), storageOver)
           )
-        }, { concurrency: "unbounded" })
-        for (const id of ids) assert.strictEqual((yield* storage.loadState(id)).generation, 16)
-        yield* until(() => ids.every((id) => seen.some((change) => change.id === id)))
-      }))
+          assert.deepStrictEqual(yield* (yield* connected(strict))`show default_transaction_isolation`, [
+            { default_transaction_isolation: isolation }
+          ])
+          yield* Effect.forEach(Array.from({ length: 16 }, (_, index) => index), (index) => {
+            const order = ids.toSorted((a, b) =>
+              (Number(a.slice(3)) * (2 * index + 7)) % 23 - (Number(b.slice(3)) * (2 * index + 7)) % 23
+            )
+            return Effect.map(
+              others[index % 4]?.saveMany(order.map((id) => apiKey(id, String(index)))) ?? Effect.die("no storage"),
+              (failures) => assert.strictEqual(failures.size, 0)
+            )
+          }, { concurrency: "unbounded" })
+          for (const id of ids) assert.strictEqual((yield* storage.loadState(id)).generation, 16)
+          yield* until(() => ids.every((id) => seen.some((change) => change.id === id)))
+        })
+    )
   })
 
   describe("tenants", () => {

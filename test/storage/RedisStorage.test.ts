@@ -277,10 +277,18 @@ describeWith(redis, "RedisStorage", () => {
     }))
 
   describe("the connection", () => {
+    /** The error of a connection that cannot be made; neither it nor the log shows the password. */
     const errorOf = (url: string) =>
-      Effect.map(Effect.flip(connected(url)), (error) => {
-        assert.notInclude(inspect(error, { depth: Infinity }) + error.message + error.remedy, "hunter2")
-        return error
+      Effect.suspend(() => {
+        const shown: Array<string> = []
+        const logger = Logger.make(({ cause, message }) => {
+          shown.push(inspect([message, cause], { depth: Infinity }))
+        })
+        return Effect.map(Effect.provide(Effect.flip(connected(url)), Logger.layer([logger])), (error) => {
+          shown.push(inspect(error, { depth: Infinity }), JSON.stringify(error), error.message, error.remedy)
+          assert.notInclude(shown.join("\n"), "hunter2")
+          return error
+        })
       })
 
     it.effect.each(

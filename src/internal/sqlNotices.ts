@@ -13,6 +13,7 @@ import * as RcMap from "effect/RcMap"
 import * as Scope from "effect/Scope"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
+import { boundedScope } from "./boundedScope.ts"
 import type { Notice } from "./recordDatabase.ts"
 import { decodeNotice } from "./recordNotice.ts"
 
@@ -51,7 +52,7 @@ const channelsOf = Effect.fnUntraced(function*(sql: PgClient) {
   const channels: Channels = yield* RcMap.make({
     lookup: (channel: string) =>
       Effect.gen(function*() {
-        const notifications = yield* sql.listen(channel)
+        const notifications = yield* Scope.provide(sql.listen(channel), yield* boundedScope)
         const listeners: Listeners = new Map()
         yield* Queue.take(notifications).pipe(
           Effect.map((notification) => tell(listeners, notification)),

@@ -14,6 +14,7 @@ import { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { AdenConfigError, CredentialStorageError } from "../CredentialError.ts"
 import { missingSetting } from "../internal/adenSettings.ts"
+import { boundedScope } from "../internal/boundedScope.ts"
 import { isRefusal, sqlFault } from "../internal/sqlFault.ts"
 
 /**
@@ -131,7 +132,11 @@ const connect = (
         })
         : new CredentialStorageError({ operation: "connect", reason })
     }
-    const client = pgClient({ url, maxConnections, keepAlive, maxMessageSize, applicationName: "aden-credentials" })
+    const client = Layer.effectContext(Effect.flatMap(boundedScope, (scope) =>
+      Layer.buildWithScope(
+        pgClient({ url, maxConnections, keepAlive, maxMessageSize, applicationName: "aden-credentials" }),
+        scope
+      )))
     // a pool connects when it is first used
     const checked = Layer.effectDiscard(Effect.flatMap(SqlClient, (sql) => sql`select`))
     return Layer.catch(

@@ -899,6 +899,23 @@ describeWith(postgres, "SqlStorage", () => {
         assert.lengthOf(warnings.filter((warning) => warning.includes("Other processes are not locked out")), 1)
       }))
 
+    it.live("a program ends although the server owes it an answer", () =>
+      Effect.gen(function*() {
+        const server = yield* restartablePostgres
+        const scope = yield* Scope.make()
+        const sql = yield* Scope.provide(connected(server.url), scope)
+        const storage = yield* Scope.provide(storageOver(sql), scope)
+        yield* storage.save(apiKey("hubspot", "1"))
+        yield* Effect.sleep("200 millis")
+        yield* server.signal("SIGSTOP")
+        yield* Effect.flip(storage.load("hubspot"))
+        // what is waited for is the server, when it goes on
+        const resumed = yield* Effect.forkChild(Effect.delay(server.signal("SIGCONT"), "15 seconds"))
+        assert.isBelow(yield* elapsed(Scope.close(scope, Exit.void)), 7_000)
+        yield* Fiber.interrupt(resumed)
+        yield* server.signal("SIGCONT")
+      }))
+
     it.live("a server that hangs: an error after 2 s, and nothing is written later in its place", () =>
       Effect.gen(function*() {
         const { process, server } = yield* ownServer

@@ -100,9 +100,9 @@ export const makeRecordStorage = Effect.fnUntraced(function*(name: string, optio
       const late = new Map<string, number>()
       const found = yield* database.write(writes)
       for (const [index, { expected, id }] of writes.entries()) {
-        const generation = found[index] ?? expected
+        const generation = found[index]
         if (generation === expected) yield* publish({ _tag: "Saved", id })
-        else late.set(id, generation)
+        else late.set(id, generation ?? -1)
       }
       return late
     }))

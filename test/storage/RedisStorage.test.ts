@@ -503,7 +503,7 @@ describeWith(redis, "RedisStorage", () => {
         yield* Effect.sleep("700 millis")
         assert.deepStrictEqual(order, [])
         yield* Deferred.succeed(gate, undefined)
-        assert.isBelow(yield* elapsed(Fiber.join(waiter)), 150)
+        assert.isBelow(yield* elapsed(Fiber.join(waiter)), 250)
         yield* Fiber.join(holder)
         assert.deepStrictEqual(order, ["holder", "waiter"])
       }))

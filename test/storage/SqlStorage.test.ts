@@ -913,7 +913,6 @@ describeWith(postgres, "SqlStorage", () => {
         const resumed = yield* Effect.forkChild(Effect.delay(server.signal("SIGCONT"), "15 seconds"))
         assert.isBelow(yield* elapsed(Scope.close(scope, Exit.void)), 7_000)
         yield* Fiber.interrupt(resumed)
-        yield* server.signal("SIGCONT")
       }))
 
     it.live("a server that hangs: an error after 2 s, and nothing is written later in its place", () =>

@@ -11,6 +11,7 @@ export default defineConfig({
       { find: /^aden-credentials$/, replacement: source("index.ts") },
       { find: /^aden-credentials\/emulator$/, replacement: source("emulator/index.ts") },
       { find: /^aden-credentials\/redis$/, replacement: source("redis/index.ts") },
+      { find: /^aden-credentials\/postgres$/, replacement: source("postgres/index.ts") },
       { find: /^aden-credentials\/cli$/, replacement: source("cli/index.ts") }
     ]
   },

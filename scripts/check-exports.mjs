@@ -9,7 +9,13 @@ import path from "node:path"
 
 const root = path.resolve(import.meta.dirname, "..")
 
-const entries = ["src/index.ts", "src/emulator/index.ts", "src/redis/index.ts", "src/cli/index.ts"]
+const entries = [
+  "src/index.ts",
+  "src/emulator/index.ts",
+  "src/redis/index.ts",
+  "src/postgres/index.ts",
+  "src/cli/index.ts"
+]
 
 const faults = []
 const fault = (file, line, message) => faults.push({ file, line, message })

@@ -37,7 +37,7 @@ const layers = [
     members: ["src/TenantCredentials.ts", "src/CredentialHttpClient.ts", "src/UsageReporter.ts"]
   },
   { name: "public surface", members: ["src/index.ts"] },
-  { name: "connection to Redis", members: ["src/redis/"] },
+  { name: "connections to databases", members: ["src/redis/", "src/postgres/"] },
   { name: "emulator", members: ["src/emulator/"] },
   { name: "command line", members: ["src/cli/"] }
 ]
@@ -50,13 +50,13 @@ const has = (members) => (file) =>
 const inInternal = has(["src/internal/"])
 const inEmulator = has(["src/emulator/"])
 const inCommandLine = has(["src/cli/"])
-const inConnection = has(["src/redis/"])
+const inConnection = has(["src/redis/", "src/postgres/"])
 const layerOf = (file) => layers.findIndex(({ members }) => has(members)(file))
 
 const relativeToRoot = (file) => path.relative(root, file).replaceAll(path.sep, "/")
 
 /** What is wrong with `file` importing `specifier`, or undefined. */
-const importFault = (file, specifier) => {
+const importFault = (file, specifier, isType) => {
   if (/^aden-credentials($|\/)/.test(specifier)) {
     return "a file of this package imports its own modules by relative path"
   }
@@ -64,6 +64,9 @@ const importFault = (file, specifier) => {
     return inEmulator(file) || inCommandLine(file) || inConnection(file)
       ? undefined
       : "@effect/platform-node is for src/cli, src/emulator and src/redis alone: the core also runs on Bun, Deno and Workers"
+  }
+  if (/^@effect\/sql-pg($|\/)/.test(specifier) && !isType && !inConnection(file)) {
+    return "@effect/sql-pg is for src/postgres alone, but for its types: other programs need not have it"
   }
   if (specifier.startsWith("node:") && !everywhere.has(specifier) && !inEmulator(file) && !inCommandLine(file)) {
     return `${specifier} is for src/cli and src/emulator alone: the core also runs on Bun, Deno and Workers`
@@ -97,9 +100,9 @@ const importDirection = {
   create(context) {
     const file = relativeToRoot(context.filename)
     if (!file.startsWith("src/")) return {}
-    const check = (source) => {
+    const check = (source, isType = false) => {
       if (source?.type !== "Literal") return
-      const message = importFault(file, source.value)
+      const message = importFault(file, source.value, isType)
       if (message !== undefined) context.report({ node: source, message })
     }
     return {
@@ -111,7 +114,7 @@ const importDirection = {
           })
         }
       },
-      ImportDeclaration: (node) => check(node.source),
+      ImportDeclaration: (node) => check(node.source, node.importKind === "type"),
       ExportNamedDeclaration: (node) => check(node.source),
       ExportAllDeclaration: (node) => check(node.source),
       ImportExpression: (node) => check(node.source),

@@ -43,7 +43,7 @@ export type Notice = RecordChange | { readonly _tag: "Released"; readonly id: st
 /** The changes made by anybody. */
 export interface ChangeSource {
   /** Listens from now on. The queue fails when the connection is lost. */
-  readonly listen: Effect.Effect<Queue.Dequeue<Notice, StorageIoFailed>, never, Scope.Scope>
+  readonly listen: Effect.Effect<Queue.Dequeue<Notice, StorageIoFailed>, StorageIoFailed, Scope.Scope>
   /** The number of the latest change; 0 before the first. */
   readonly latest: Effect.Effect<number, StorageIoFailed>
   /** The latest change of each record that changed after this one, in order, and the number of the latest of all. */

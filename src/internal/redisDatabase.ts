@@ -27,6 +27,7 @@ import type {
   RecordWrite,
   StoredRecord
 } from "./recordDatabase.ts"
+import { decodeNotice, releaseNotice, unnumberedNotice } from "./recordNotice.ts"
 
 /** A server that does not answer is as good as gone. */
 const answerTime = Duration.seconds(2)
@@ -221,20 +222,6 @@ const Since = Schema.Tuple([
 const Lease = Schema.Tuple([Schema.Literals([0, 1]), Schema.Number])
 const Flag = Schema.Literals([0, 1])
 
-const Message = Schema.fromJsonString(Schema.Union([
-  Schema.Struct({
-    _tag: Schema.Literals(["Saved", "Deleted"]),
-    sequence: Schema.Int,
-    id: Schema.String,
-    by: Schema.String
-  }),
-  Schema.Struct({ _tag: Schema.Literal("Released"), id: Schema.String })
-]))
-const decodeMessage = Schema.decodeUnknownOption(Message)
-
-/** A notice of a change but for its number, which the server puts in front. */
-const unnumbered = (change: Omit<RecordChange, "sequence">): string => JSON.stringify(change).slice(1)
-
 const remedies: ReadonlyArray<readonly [RegExp, string]> = [
   [
     /^(?:NOAUTH|WRONGPASS|NOPERM)|ERR AUTH/,
@@ -324,7 +311,7 @@ export const makeRedisDatabase = (redis: Redis.Redis["Service"], namespace: stri
         writes.map((write) => ({
           ...write,
           key: keyOf(write.id),
-          notice: unnumbered({ _tag: "Saved", id: write.id, by: writer })
+          notice: unnumberedNotice({ _tag: "Saved", id: write.id, by: writer })
         }))
       )
     )
@@ -357,7 +344,7 @@ export const makeRedisDatabase = (redis: Redis.Redis["Service"], namespace: stri
             keyOf(id),
             id,
             expected,
-            unnumbered({ _tag: "Deleted", id, by: writer })
+            unnumberedNotice({ _tag: "Deleted", id, by: writer })
           )
         ),
         (isDeleted) => isDeleted === 1
@@ -376,7 +363,7 @@ export const makeRedisDatabase = (redis: Redis.Redis["Service"], namespace: stri
             Effect.mapError((error) => faultOf(place.channel, error)),
             // what others publish there says nothing
             Effect.flatMap(({ message }) =>
-              Option.match(decodeMessage(message), {
+              Option.match(decodeNotice(message), {
                 onNone: () => Effect.void,
                 onSome: (notice) => Queue.offer(notices, notice)
               })
@@ -419,7 +406,7 @@ export const makeRedisDatabase = (redis: Redis.Redis["Service"], namespace: stri
               lockOf(id),
               token,
               place.channel,
-              JSON.stringify({ _tag: "Released", id })
+              releaseNotice(id)
             )
           )
         )

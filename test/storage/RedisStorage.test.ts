@@ -1,10 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { RedisConnection } from "aden-credentials/redis"
 import {
-  Clock,
   ConfigProvider,
   Deferred,
-  type Duration,
   Effect,
   Exit,
   Fiber,
@@ -14,59 +12,20 @@ import {
   Queue,
   Redacted,
   Schedule,
-  Scope,
-  Stream
+  Scope
 } from "effect"
 import { Redis } from "effect/persistence"
 import { inspect } from "node:util"
-import { Credential } from "../../src/Credential.ts"
 import { AdenConfigError, CredentialDecryptionFailed, CredentialStorageError } from "../../src/CredentialError.ts"
-import type { StorageChange } from "../../src/CredentialStorage.ts"
 import { CredentialState, CredentialStorage } from "../../src/CredentialStorage.ts"
 import { CurrentTenant } from "../../src/internal/currentTenant.ts"
 import { RedisStorage } from "../../src/storage/RedisStorage.ts"
 import { describeWith, redis } from "../fixtures/realServers.ts"
 import { hasRedisServer, redisServer, restartableRedis } from "../fixtures/redisServer.ts"
+import { apiKey, changesOf, elapsed, until, valueOf, warningsOf } from "./observing.ts"
 import { connected, keysOf, place, storageOver, TemporaryRedis } from "./redisNamespace.ts"
 import { suite } from "./StorageContract.ts"
 import { key, NodeFiles, otherKey } from "./temporaryStorage.ts"
-
-const apiKey = (id: string, value: string) => Credential.fromApiKey({ id, apiKey: Redacted.make(value) })
-
-const valueOf = (credential: Option.Option<Credential>): string | undefined => {
-  const key = Option.getOrUndefined(credential)?.defaultKey
-  return key === undefined ? undefined : Redacted.value(key.value)
-}
-
-const collected = <A, E, R>(effect: Effect.Effect<A, E, R>) => {
-  const warnings: Array<string> = []
-  const logger = Logger.make(({ logLevel, message }) => {
-    if (logLevel === "Warn") warnings.push(String(message))
-  })
-  return Effect.as(Effect.provide(effect, Logger.layer([logger])), warnings)
-}
-
-/** The changes that a storage tells of from now on. */
-const changesOf = Effect.fnUntraced(function*(storage: CredentialStorage["Service"]) {
-  const seen: Array<StorageChange> = []
-  yield* Stream.runForEach(storage.changes, (change) => Effect.sync(() => seen.push(change))).pipe(
-    Effect.forkScoped({ startImmediately: true })
-  )
-  return seen
-})
-
-const until = (condition: () => boolean, patience: Duration.Input = "3 seconds") =>
-  Effect.suspend(() => condition() ? Effect.void : Effect.fail("not yet" as const)).pipe(
-    Effect.retry({ schedule: Schedule.spaced("2 millis") }),
-    Effect.timeout(patience)
-  )
-
-const elapsed = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.gen(function*() {
-    const before = yield* Clock.currentTimeMillis
-    yield* effect
-    return (yield* Clock.currentTimeMillis) - before
-  })
 
 const needsServer = hasRedisServer ? "" : " (left out: redis-server is not installed)"
 
@@ -650,7 +609,7 @@ describeWith(redis, "RedisStorage", () => {
         yield* Effect.sleep("50 millis")
         let inside = 0
         let most = 0
-        const warnings = yield* collected(Effect.forEach(
+        const warnings = yield* warningsOf(Effect.forEach(
           Array.from({ length: 20 }),
           () =>
             storage.withLock(

@@ -1,0 +1,46 @@
+/**
+ * What tests of shared storages look at: changes, warnings, and time that passes.
+ */
+import { Clock, Effect, Logger, Option, Redacted, Schedule, Stream } from "effect"
+import type { Duration } from "effect"
+import { Credential } from "../../src/Credential.ts"
+import type { CredentialStorage, StorageChange } from "../../src/CredentialStorage.ts"
+
+export const apiKey = (id: string, value: string) => Credential.fromApiKey({ id, apiKey: Redacted.make(value) })
+
+export const valueOf = (credential: Option.Option<Credential>): string | undefined => {
+  const key = Option.getOrUndefined(credential)?.defaultKey
+  return key === undefined ? undefined : Redacted.value(key.value)
+}
+
+/** The warnings that are logged meanwhile. */
+export const warningsOf = <A, E, R>(effect: Effect.Effect<A, E, R>) => {
+  const warnings: Array<string> = []
+  const logger = Logger.make(({ logLevel, message }) => {
+    if (logLevel === "Warn") warnings.push(String(message))
+  })
+  return Effect.as(Effect.provide(effect, Logger.layer([logger])), warnings)
+}
+
+/** The changes that a storage tells of from now on. */
+export const changesOf = Effect.fnUntraced(function*(storage: CredentialStorage["Service"]) {
+  const seen: Array<StorageChange> = []
+  yield* Stream.runForEach(storage.changes, (change) => Effect.sync(() => seen.push(change))).pipe(
+    Effect.forkScoped({ startImmediately: true })
+  )
+  return seen
+})
+
+export const until = (condition: () => boolean, patience: Duration.Input = "3 seconds") =>
+  Effect.suspend(() => condition() ? Effect.void : Effect.fail("not yet" as const)).pipe(
+    Effect.retry({ schedule: Schedule.spaced("2 millis") }),
+    Effect.timeout(patience)
+  )
+
+/** In ms. */
+export const elapsed = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.gen(function*() {
+    const before = yield* Clock.currentTimeMillis
+    yield* effect
+    return (yield* Clock.currentTimeMillis) - before
+  })

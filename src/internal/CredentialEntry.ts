@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Redacted from "effect/Redacted"
 import type { Credential, ProviderAccount } from "../Credential.ts"
+import { RateLimited, RefreshFailed } from "../CredentialError.ts"
 import type { CredentialFailure } from "../CredentialError.ts"
 import type { CredentialProvider } from "../CredentialProvider.ts"
 import { CredentialState } from "../CredentialStorage.ts"
@@ -260,6 +261,29 @@ export class CredentialEntry {
       coolDownUntil === undefined ? -Infinity : DateTime.toEpochMillis(coolDownUntil)
     )
     this.freshUntil = Math.max(this.freshUntil, Math.min(next, this.servableUntil(maxStale)))
+  }
+
+  /** While Aden limits the rate, nothing is asked for this credential. */
+  gate(now: number): Effect.Effect<void, RateLimited> {
+    const left = this.coolDownLeft(now)
+    return left > 0 ? Effect.fail(new RateLimited({ id: this.id, retryAfter: Duration.millis(left) })) : Effect.void
+  }
+
+  /**
+   * What a caller is told while Aden is not asked again. Without a usable token an outage is no reason to wait: the next read
+   * may be the one that gets through, and the circuit protects Aden. A refusal is one.
+   */
+  pauseOf(now: number): CredentialFailure | undefined {
+    const { lastError } = this
+    const freshness = this.freshness(now)
+    if (now >= this.nextAttemptAt || lastError === undefined || freshness === "blocked") return undefined
+    const retryAfter = Duration.millis(this.nextAttemptAt - now)
+    if (lastError._tag === "RefreshFailed") {
+      return new RefreshFailed({ id: lastError.id, detail: lastError.detail, retryAfter })
+    }
+    const isUnexpired = freshness === "fresh" || freshness === "due" || freshness === "stale"
+    if (lastError._tag === "RateLimited" && isUnexpired) return new RateLimited({ id: this.id, retryAfter })
+    return lastError._tag === "AdenRejected" || isUnexpired ? lastError : undefined
   }
 
   get #isRejected(): boolean {

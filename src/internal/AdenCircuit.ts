@@ -1,13 +1,34 @@
-import type * as Duration from "effect/Duration"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as CircuitBreaker from "effect/persistence/CircuitBreaker"
+import * as Random from "effect/Random"
+import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { AdenCircuitOpen, AdenUnavailable } from "../CredentialError.ts"
 import type { AdenFailure } from "../CredentialError.ts"
+
+/** Whether a question may pass an open circuit: it is the last that can be asked in time. */
+export const PassesCircuit = Context.Reference<boolean>("aden-credentials/internal/AdenCircuit/PassesCircuit", {
+  defaultValue: () => false
+})
+
+/**
+ * How long the circuit stays open, time after time: twice as long as before, at most five times as long as at first. From the
+ * second time on jittered, so that those who lost Aden at the same moment do not come back at the same moment.
+ */
+const openings = (first: Duration.Duration): Schedule.Schedule<unknown> =>
+  Schedule.min([Schedule.exponential(first), Schedule.spaced(Duration.times(first, 5))]).pipe(
+    Schedule.modifyDelay(({ attempt, duration }) =>
+      attempt === 1
+        ? Effect.succeed(duration)
+        : Effect.map(Random.next, (random) => Duration.times(duration, 0.8 + 0.4 * random))
+    )
+  )
 
 /** Leaves an Aden alone that does not answer: the circuit of docs/contract.md, one per key. */
 export class AdenCircuit {
@@ -24,7 +45,7 @@ export class AdenCircuit {
     return new AdenCircuit(
       yield* CircuitBreaker.make({
         tripPolicy: CircuitBreaker.consecutive(options.failures),
-        openDuration: options.openFor
+        openDuration: openings(options.openFor)
       }).pipe(Effect.provideContext(yield* Layer.build(CircuitBreaker.layerStoreMemory())))
     )
   })
@@ -35,8 +56,8 @@ export class AdenCircuit {
     id: string | undefined,
     self: Effect.Effect<A, E>
   ): Effect.Effect<A, E | AdenUnavailable> {
-    return self.pipe(
-      this.#breaker.execute<A, E>({ key, classify: outcomeOf }),
+    const admitted = this.#breaker.execute(self, { key, classify: outcomeOf })
+    return Effect.flatMap(PassesCircuit, (passes) => passes ? self : admitted).pipe(
       Effect.catchIf(Schema.is(CircuitBreaker.CircuitBreakerError), ({ reason }) => {
         const retryAfter = reason._tag === "CircuitOpen" ? reason.retryAfter : undefined
         return Effect.fail(new AdenUnavailable({ id, reason: new AdenCircuitOpen({ retryAfter }) }))

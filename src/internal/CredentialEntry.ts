@@ -22,6 +22,9 @@ export type CredentialSource = "storage" | "aden"
 /** For how long a token is served after Aden refused the API key, in ms: one hour. */
 const refusedLimit = 3_600_000
 
+/** With no more time left than this, in ms, a token is renewed even through an open circuit. */
+const lastChance = 30_000
+
 /** Of all entries: one that is made in the place of another is not taken for it. */
 let epochs = 0
 
@@ -239,7 +242,13 @@ export class CredentialEntry {
 
   /** Aden failed: it is not asked in the background before the policy's delay is over. */
   readonly failed = Effect.fnUntraced(function*(this: CredentialEntry, now: number, error: CredentialFailure) {
-    this.nextAttemptAt = yield* this.#backOff.until(now, { _tag: "Failed", error: error._tag })
+    const isUsable = this.credential !== undefined && !this.#isRejected
+    this.nextAttemptAt = yield* this.#backOff.until(now, {
+      _tag: "Failed",
+      error: error._tag,
+      retryAfter: error._tag === "RateLimited" ? error.retryAfter : undefined,
+      timeLeft: Duration.millis(isUsable ? Math.max(0, this.#expiresAt - now) : 0)
+    })
   })
 
   /**
@@ -261,6 +270,11 @@ export class CredentialEntry {
       coolDownUntil === undefined ? -Infinity : DateTime.toEpochMillis(coolDownUntil)
     )
     this.freshUntil = Math.max(this.freshUntil, Math.min(next, this.servableUntil(maxStale)))
+  }
+
+  /** Whether the token expires before a circuit that is open would let anything through. */
+  isLastChance(now: number): boolean {
+    return this.freshness(now) === "due" && this.#expiresAt - now <= lastChance
   }
 
   /** While Aden limits the rate, nothing is asked for this credential. */

@@ -21,6 +21,7 @@ import {
 import type { AdenRequestFailure, CredentialFailure, FetchFailure, StorageFailure } from "../CredentialError.ts"
 import type { CredentialProvider } from "../CredentialProvider.ts"
 import { CredentialState } from "../CredentialStorage.ts"
+import { PassesCircuit } from "./AdenCircuit.ts"
 import type { CredentialEntry, Freshness } from "./CredentialEntry.ts"
 import type { CredentialTable } from "./CredentialTable.ts"
 import { WaitsForRenewal } from "./foreground.ts"
@@ -415,7 +416,9 @@ export class Renewal {
     provider: CredentialProvider,
     asked: Asked
   ): Effect.fn.Return<Credential, CredentialFailure> {
+    const isLastChance = entry.isLastChance(yield* Clock.currentTimeMillis)
     const credential = yield* provider.refresh(entry.credential ?? emptyCredential(entry.id, provider.id)).pipe(
+      Effect.provideService(PassesCircuit, isLastChance),
       Effect.tap(() => Effect.map(Clock.currentTimeMillis, (now) => entry.renewedAt = now)),
       Effect.flatMap((answer) => this.accept(entry, answer, asked)),
       Effect.catchTag("IntegrationNotFound", () => this.#gone(entry, provider, asked))

@@ -110,8 +110,8 @@ export const confirmWithin = (cacheTtl: Duration.Input): RefreshPolicy =>
  * After failures: exponential from 5 seconds, factor 2, at most 5 minutes, jittered. A success starts it anew. For a fleet of
  * clients that lose the same Aden:
  *
- * - A delay that would reach beyond the expiry of the token at hand ends when a quarter of its time is left (after 1 second at
- *   least): no token runs out because its client waits while Aden is back.
+ * - A delay takes at most three quarters of the time that the token at hand has left (1 second at least): no token runs out
+ *   because its client waits while Aden is back.
  * - A hint of Aden's (`retryAfter`) is a floor. Who fails again comes up to as much later as the hint is long (1 to 5 minutes):
  *   all those whom Aden told the same moment do not go on coming at the same moment.
  *

@@ -18,14 +18,14 @@ export const PassesCircuit = Context.Reference<boolean>("aden-credentials/intern
 })
 
 /**
- * How long the circuit stays open, time after time: twice as long as before, at most five times as long as at first. From the
- * second time on jittered, so that those who lost Aden at the same moment do not come back at the same moment.
+ * How long the circuit stays open, time after time: twice for `first`, then twice as long as before, at most five times `first`.
+ * From the third time on jittered: those who lost Aden at the same moment do not all come back at the same moment.
  */
 const openings = (first: Duration.Duration): Schedule.Schedule<unknown> =>
-  Schedule.min([Schedule.exponential(first), Schedule.spaced(Duration.times(first, 5))]).pipe(
+  Schedule.min([Schedule.exponential(Duration.times(first, 0.5)), Schedule.spaced(Duration.times(first, 5))]).pipe(
     Schedule.modifyDelay(({ attempt, duration }) =>
-      attempt === 1
-        ? Effect.succeed(duration)
+      attempt <= 2
+        ? Effect.succeed(first)
         : Effect.map(Random.next, (random) => Duration.times(duration, 0.8 + 0.4 * random))
     )
   )

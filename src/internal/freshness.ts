@@ -33,7 +33,7 @@ const hintSpread = { shortest: 60_000, longest: 300_000 }
 
 /**
  * How long Aden is left alone after a failure, in ms. After a hint it is until its end, and from the second failure on up to
- * its own length longer. A delay that would reach beyond the expiry of the token at hand ends when a quarter of its time is left.
+ * its own length longer. It takes at most three quarters of the time that the token at hand has left.
  */
 export const failureDelay = (options: {
   readonly delay: number
@@ -48,7 +48,7 @@ export const failureDelay = (options: {
   const { delay, failures, hint, random, timeLeft } = options
   const spread = failures > 1 ? Math.min(Math.max(hint, hintSpread.shortest), hintSpread.longest) : 0
   const wanted = hint > 0 ? Math.max(hint + random * spread, delay) : delay
-  return wanted < timeLeft || timeLeft <= hint ? wanted : hint + Math.max(1_000, 0.75 * (timeLeft - hint))
+  return timeLeft <= hint ? wanted : Math.min(wanted, hint + Math.max(1_000, 0.75 * (timeLeft - hint)))
 }
 
 /** How far the clocks of those who share a storage may be apart, in ms. */

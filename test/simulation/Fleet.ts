@@ -23,6 +23,9 @@ const second = 1_000
 const minute = 60 * second
 const hour = 60 * minute
 
+/** How long one element of a series lasts, in ms. */
+export const bin = 10 * second
+
 /** What happens to the fleet. Times are in ms since the start. */
 export interface Scenario {
   readonly name: string
@@ -42,41 +45,41 @@ export interface Scenario {
 
 const usualLifetimes: Scenario["lifetimes"] = [[70, hour], [20, hour / 2], [10, 8 * hour]]
 
-export const scenarios: ReadonlyArray<Scenario> = [
-  {
+export const scenarios = {
+  steady: {
     name: "steady",
     title: "Steady state",
-    settled: 10 * minute,
-    disturbed: 40 * minute,
-    watched: 40 * minute,
-    duration: 70 * minute,
+    settled: 5 * minute,
+    disturbed: 20 * minute,
+    watched: 20 * minute,
+    duration: 60 * minute,
     outage: undefined,
     lifetimes: usualLifetimes,
     commonExpiry: undefined
   },
-  {
+  outage: {
     name: "outage",
     title: "Ten minutes without Aden",
-    settled: 10 * minute,
-    disturbed: 30 * minute,
-    watched: 40 * minute,
-    duration: 110 * minute,
-    outage: { from: 30 * minute, until: 40 * minute },
+    settled: 5 * minute,
+    disturbed: 20 * minute,
+    watched: 30 * minute,
+    duration: 95 * minute,
+    outage: { from: 20 * minute, until: 30 * minute },
     lifetimes: usualLifetimes,
     commonExpiry: undefined
   },
-  {
+  expiry: {
     name: "expiry",
-    title: "All tokens expire in one second",
-    settled: 10 * minute,
-    disturbed: 30 * minute,
-    watched: 30 * minute,
-    duration: 110 * minute,
+    title: "All tokens expire in the same second",
+    settled: 5 * minute,
+    disturbed: 20 * minute,
+    watched: 20 * minute,
+    duration: 95 * minute,
     outage: undefined,
     lifetimes: [[100, hour]],
-    commonExpiry: 40 * minute
+    commonExpiry: 30 * minute
   }
-]
+} satisfies Record<string, Scenario>
 
 export interface FleetOptions {
   readonly scenario: Scenario
@@ -88,8 +91,6 @@ export interface FleetOptions {
 export interface FleetRun {
   readonly scenario: Scenario
   readonly clients: number
-  /** How long one element of a series lasts, in ms. */
-  readonly bin: number
   /** Requests that Aden received. */
   readonly requests: ReadonlyArray<number>
   /** Of these, those that renew a token. */
@@ -113,34 +114,37 @@ export interface RunOut {
 export interface FleetSummary {
   /** Requests per second, on average, in the steady state. */
   readonly steady: number
-  /** Requests per second in the busiest window after the disturbance. */
+  /** Requests per second in the busiest window of the steady state. */
+  readonly steadyPeak: number
+  /** Requests per second in the busiest window after the disturbance, and when it began, in ms. */
   readonly peak: number
   readonly peakAt: number
-  /** The same during the outage. */
+  /** Requests per second in the busiest window of the outage. */
   readonly outagePeak: number | undefined
+  /** Requests refused with 429. */
   readonly limited: number
+  /** Tokens that ran out before there was another, while Aden was down. */
   readonly ranOutWhileDown: number
   /** Within {@link returnTime} of Aden's return. */
   readonly ranOutOnReturn: number
+  /** While Aden was up, and had been for {@link returnTime}. */
   readonly ranOutWhileUp: number
   /** How long after Aden's return the last client had a usable token again, in ms. */
-  readonly recovered: number | undefined
+  readonly recovery: number | undefined
 }
 
-/** What a client cannot know of in time: the second in which Aden is back, and how long a request takes. */
+/** What no client can learn of in time, in ms: that Aden is back, when its token expires before it can have asked. */
 export const returnTime = 5 * second
 
-/** The length of the window that a peak is measured in, in bins. */
-const windowBins = 6
-
-export const summaryOf = (run: FleetRun): FleetSummary => {
-  const { bin, scenario: { disturbed, duration, outage, settled, watched }, requests, runOut } = run
+/** `window` is how long the busiest time lasts that is looked for, in ms: 10 s, unless so few clients ask that it is chance. */
+export const summaryOf = (run: FleetRun, { window = bin }: { readonly window?: number } = {}): FleetSummary => {
+  const { requests, runOut, scenario: { disturbed, duration, outage, settled, watched } } = run
   const steady = sum(requests.slice(settled / bin, disturbed / bin)) / (disturbed - settled) * second
   const peakOf = (from: number, until: number) => {
     let peak = { rate: 0, at: from }
-    for (let index = from / bin; index + windowBins <= until / bin; index++) {
-      const rate = sum(requests.slice(index, index + windowBins)) / (windowBins * bin) * second
-      if (rate > peak.rate) peak = { rate, at: index * bin }
+    for (let at = from; at + window <= until; at += bin) {
+      const rate = sum(requests.slice(at / bin, (at + window) / bin)) / window * second
+      if (rate > peak.rate) peak = { rate, at }
     }
     return peak
   }
@@ -149,6 +153,7 @@ export const summaryOf = (run: FleetRun): FleetSummary => {
   const down = runOut.filter(({ adenUpFor }) => adenUpFor === undefined).length
   return {
     steady,
+    steadyPeak: peakOf(settled, disturbed).rate,
     peak: peak.rate,
     peakAt: peak.at,
     outagePeak: outage === undefined ? undefined : peakOf(outage.from, outage.until).rate,
@@ -156,12 +161,23 @@ export const summaryOf = (run: FleetRun): FleetSummary => {
     ranOutWhileDown: down,
     ranOutOnReturn: runOut.length - up - down,
     ranOutWhileUp: up,
-    recovered: outage === undefined || runOut.length === 0
+    recovery: outage === undefined
       ? undefined
-      : Math.max(...[0], ...[
-        runOut.reduce((latest, { until }) => Math.max(latest, until ?? Infinity), 0) - outage.until
-      ])
+      : runOut.reduce((latest, { until = Infinity }) => Math.max(latest, until - outage.until), 0)
   }
+}
+
+/** What must not be: said in words, none where all is well. */
+export const faultsOf = ({ scenario }: FleetRun, summary: FleetSummary): ReadonlyArray<string> => {
+  const faults: Array<string> = []
+  if (scenario.commonExpiry === undefined && summary.peak > 2 * summary.steady) {
+    faults.push(
+      `${summary.peak.toFixed(1)} requests per second in minute ${(summary.peakAt / minute).toFixed(1)}, ` +
+        `more than twice the ${summary.steady.toFixed(1)} of the steady state`
+    )
+  }
+  if (summary.ranOutWhileUp > 0) faults.push(`${summary.ranOutWhileUp} tokens ran out while Aden was up`)
+  return faults
 }
 
 const sum = (numbers: ReadonlyArray<number>): number => numbers.reduce((total, item) => total + item, 0)
@@ -172,7 +188,8 @@ export const runFleet = (options: FleetOptions): Effect.Effect<FleetRun> =>
     return Effect.flatMap(Fleet.make(options, clock), (fleet) => fleet.run).pipe(
       Effect.provideService(Clock.Clock, clock),
       Effect.provideService(References.MinimumLogLevel, "None"),
-      Effect.provideService(References.TracerEnabled, false)
+      Effect.provideService(References.TracerEnabled, false),
+      Effect.provideService(References.PreventSchedulerYield, true)
     )
   })).pipe(Random.withSeed(options.seed))
 
@@ -180,8 +197,8 @@ export const runFleet = (options: FleetOptions): Effect.Effect<FleetRun> =>
 // Aden
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** How many requests Aden takes per minute for each client of the fleet. It needs 0.2 for the confirmations alone. */
-const requestsPerClient = 0.3
+/** How many requests per minute Aden takes for each client of the fleet. In the steady state they need about 0.23. */
+export const requestsPerClient = 0.35
 
 /** Why a client got no token. */
 type Refusal = AdenUnavailable | RateLimited
@@ -241,8 +258,6 @@ class LimitedAden {
 // Clients
 // ---------------------------------------------------------------------------------------------------------------------
 
-const bin = 10 * second
-
 /** When every run begins, in ms since the epoch. */
 const epoch = Date.UTC(2026, 0, 1)
 
@@ -296,10 +311,10 @@ class Fleet {
     this.#aden = new LimitedAden(options.scenario, options.clients)
     this.#queue = new EventQueue(options.clients)
     this.#random = new Prng(options.seed)
-    this.#requests = new Array<number>(bins).fill(0)
-    this.#renewals = new Array<number>(bins).fill(0)
-    this.#limited = new Array<number>(bins).fill(0)
-    this.#without = new Array<number>(bins).fill(0)
+    this.#requests = zeros(bins)
+    this.#renewals = zeros(bins)
+    this.#limited = zeros(bins)
+    this.#without = zeros(bins)
   }
 
   static make(options: FleetOptions, clock: VirtualClock): Effect.Effect<Fleet, never, Scope.Scope> {
@@ -325,7 +340,6 @@ class Fleet {
       const result: FleetRun = {
         scenario,
         clients,
-        bin,
         requests: this.#requests,
         renewals: this.#renewals,
         limited: this.#limited,
@@ -540,6 +554,8 @@ class Fleet {
 }
 
 const retries = adenRetries(AdenClient.defaultRetry, Duration.seconds(10))
+
+const zeros = (length: number): Array<number> => Array.from({ length }, () => 0)
 
 const count = (series: Array<number>, index: number): void => {
   series[index] = (series[index] ?? 0) + 1

@@ -440,33 +440,38 @@ class Fleet {
     yield* this.#send(client, at)
   })
 
-  /** One attempt. */
-  readonly #send = Effect.fnUntraced(function*(this: Fleet, client: Client, at: number) {
-    const { entry } = client
+  /** One attempt. A circuit that knows of no failure lets it through, and has nothing to learn from an answer. */
+  #send(client: Client, at: number): Effect.Effect<void> {
+    if (client.hasFailed) return this.#sendGuarded(client, at)
+    const answer = this.#received(client, at)
+    this.#awaitAnswer(client, at, answer)
+    return Exit.isSuccess(answer)
+      ? Effect.void
+      : Effect.asVoid(Effect.exit(this.#circuit.guard(client.entry.id, client.entry.id, answer)))
+  }
+
+  readonly #sendGuarded = Effect.fnUntraced(function*(this: Fleet, client: Client, at: number) {
+    const { id } = client.entry
     let isSent = false
     const attempt = Effect.suspend(() => {
       isSent = true
       return this.#received(client, at)
     })
-    // A circuit that knows of no failure has nothing to say, nor to learn from an answer.
-    const isKnown = client.hasFailed
-    client.answer = yield* Effect.exit(
-      isKnown
-        ? Effect.provideService(
-          this.#circuit.guard(entry.id, entry.id, attempt),
-          PassesCircuit,
-          client.isLastChance
-        )
-        : attempt
+    const answer = yield* this.#circuit.guard(id, id, attempt).pipe(
+      Effect.exit,
+      Effect.provideService(PassesCircuit, client.isLastChance)
     )
-    if (Exit.isFailure(client.answer) && !isKnown) {
-      yield* Effect.exit(this.#circuit.guard(entry.id, entry.id, client.answer))
-    }
-    client.hasFailed = Exit.isFailure(client.answer)
-    if (!isSent) return yield* this.#take(client, at)
+    if (isSent) return this.#awaitAnswer(client, at, answer)
+    client.answer = answer
+    yield* this.#take(client, at)
+  })
+
+  #awaitAnswer(client: Client, at: number, answer: AdenAnswer): void {
+    client.answer = answer
+    client.hasFailed = Exit.isFailure(answer)
     client.next = "take"
     this.#queue.set(client.index, at + latency.from + this.#random.fraction() * (latency.to - latency.from))
-  })
+  }
 
   #received(client: Client, at: number): AdenAnswer {
     const index = Math.floor(at / bin)

@@ -196,7 +196,10 @@ export interface AdenClientOptions {
   readonly timeout?: Duration.Input | undefined
   /** When to try again after a transient failure: {@link AdenClient.defaultRetry} by default. A hint of Aden's is a floor under its delays. */
   readonly retry?: Schedule.Schedule<unknown, AdenFailure> | undefined
-  /** When to stop asking: after 5 unavailable answers in a row, for 30 seconds, by default. */
+  /**
+   * When to stop asking: after 5 unavailable answers in a row, for 30 seconds, by default. While the probes go on failing it is
+   * longer, up to five times `openFor`.
+   */
   readonly circuitBreaker?: {
     readonly failures?: number | undefined
     readonly openFor?: Duration.Input | undefined

@@ -18,15 +18,13 @@ import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
-import * as CircuitBreaker from "effect/persistence/CircuitBreaker"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
-import * as Schema from "effect/Schema"
+import type * as Schema from "effect/Schema"
 import { CredentialAnswer, HealthAnswer, IntegrationListEnvelope, UsageAnswer, ValidationAnswer } from "./AdenApi.ts"
 import type { CredentialValidation, ProviderAccount } from "./Credential.ts"
 import {
-  AdenCircuitOpen,
   AdenProtocolError,
   AdenTimeout,
   AdenUnavailable,
@@ -43,9 +41,11 @@ import type {
 import type { Answer, Question } from "./internal/adenAnswer.ts"
 import { decodeAnswer, failureOf, isSuccessful, requestFailureOf, serverTime } from "./internal/adenAnswer.ts"
 import { credentialOf, fitsPath, healthOf, integrationsOf, validationOf } from "./internal/adenBody.ts"
+import { AdenCircuit } from "./internal/AdenCircuit.ts"
 import { adenEndpoints, AdenTransport } from "./internal/adenEndpoints.ts"
 import * as environment from "./internal/adenEnvironment.ts"
 import { connectionFailed, readBody, withSameOriginRedirects } from "./internal/adenExchange.ts"
+import { adenRetries } from "./internal/adenRetries.ts"
 import { apiKeySetting, countSetting, serverUrlSetting, tenantIdSetting } from "./internal/adenSettings.ts"
 import type { ClockSample } from "./internal/clockOffset.ts"
 import { ClockOffset } from "./internal/clockOffset.ts"
@@ -196,7 +196,10 @@ export interface AdenClientOptions {
   readonly timeout?: Duration.Input | undefined
   /** When to try again after a transient failure: {@link AdenClient.defaultRetry} by default. A hint of Aden's is a floor under its delays. */
   readonly retry?: Schedule.Schedule<unknown, AdenFailure> | undefined
-  /** When to stop asking: after 5 unavailable answers in a row, for 30 seconds, by default. */
+  /**
+   * When to stop asking: after 5 unavailable answers in a row, for 30 seconds, by default. While the probes go on failing it is
+   * longer, up to five times `openFor`.
+   */
   readonly circuitBreaker?: {
     readonly failures?: number | undefined
     readonly openFor?: Duration.Input | undefined
@@ -352,32 +355,17 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
       }
     })
 
-  const retrySchedule = (options.retry ?? AdenClient.defaultRetry).pipe(
-    Schedule.modifyDelay(({ duration, input }) =>
-      Effect.succeed(input._tag === "RateLimited" ? Duration.max(duration, input.retryAfter) : duration)
-    )
-  )
+  const retries = adenRetries(options.retry ?? AdenClient.defaultRetry, maxRetryAfter)
   const retrying = <A, E extends AdenFailure>(self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-    Effect.retry(self, { schedule: retrySchedule, while: (error) => isTransient(error, maxRetryAfter) })
+    Effect.retry(self, retries)
 
-  const circuitBreaker = yield* CircuitBreaker.make({
-    tripPolicy: CircuitBreaker.consecutive(failures),
-    openDuration: openFor
-  }).pipe(Effect.provideContext(yield* Layer.build(CircuitBreaker.layerStoreMemory())))
+  const circuit = yield* AdenCircuit.make({ failures, openFor })
 
   /** Retries through the circuit, so that each attempt counts and none is made once it has opened. */
   const guarded = <A, E extends AdenFailure>(
     id: string | undefined,
     self: Effect.Effect<A, E>
-  ): Effect.Effect<A, E | AdenUnavailable> =>
-    self.pipe(
-      circuitBreaker.execute<A, E>({ key: "aden", classify: circuitOutcome }),
-      Effect.catchIf(Schema.is(CircuitBreaker.CircuitBreakerError), ({ reason }) => {
-        const retryAfter = reason._tag === "CircuitOpen" ? reason.retryAfter : undefined
-        return Effect.fail(new AdenUnavailable({ id, reason: new AdenCircuitOpen({ retryAfter }) }))
-      }),
-      retrying
-    )
+  ): Effect.Effect<A, E | AdenUnavailable> => retrying(circuit.guard("aden", id, self))
 
   const tenant = tenantId === undefined ? {} : { "x-tenant-id": tenantId }
   const about = (id: string) => ({ params: { integration_id: id }, headers: tenant, responseMode }) as const
@@ -501,32 +489,6 @@ type PendingRequest = Effect.Effect<HttpClientResponse.HttpClientResponse, unkno
 const clockWarning = (offset: number): string => {
   const apart = Duration.format(Duration.seconds(Math.round(Math.abs(offset) / 1000)))
   return `Aden's clock and the local one are ${apart} apart, of which 5 minutes are made up for. Set this machine's clock.`
-}
-
-/** Whether the client tries again by itself. */
-const isTransient = (error: AdenFailure, maxRetryAfter: Duration.Duration): boolean => {
-  if (error._tag === "RateLimited") return Duration.isLessThanOrEqualTo(error.retryAfter, maxRetryAfter)
-  if (error._tag !== "AdenUnavailable") return false
-  switch (error.reason._tag) {
-    case "AdenConnectionFailed":
-    case "AdenTimeout":
-      return true
-    case "AdenProtocolError":
-      return error.reason.isTransient
-    case "AdenCircuitOpen":
-      return false
-  }
-}
-
-/** Only what looks like an outage counts against the circuit; a proxy's refusal says nothing about Aden. */
-const circuitOutcome = (exit: Exit.Exit<unknown, AdenFailure>): CircuitBreaker.Outcome => {
-  if (Exit.isSuccess(exit)) return CircuitBreaker.success
-  const error = Option.getOrUndefined(Exit.findErrorOption(exit))
-  if (error === undefined) return CircuitBreaker.ignored
-  if (error._tag !== "AdenUnavailable") return CircuitBreaker.success
-  return error.reason._tag === "AdenProtocolError" && !error.reason.isTransient
-    ? CircuitBreaker.ignored
-    : CircuitBreaker.failure()
 }
 
 const asHeaderText = (text: string): string => text.toWellFormed().replace(/[^\x21-\x7e]/gu, encodeURIComponent)

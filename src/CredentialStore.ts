@@ -62,7 +62,7 @@ import { Synchronization } from "./internal/Synchronization.ts"
 import { TemplateResolver } from "./internal/TemplateResolver.ts"
 import { makeTestAden } from "./internal/testAden.ts"
 import type { RefreshPolicies } from "./RefreshPolicy.ts"
-import { backOff, recheckBlocked, rememberMissing, renewInTime } from "./RefreshPolicy.ts"
+import { backOff, confirmWithin, recheckBlocked, rememberMissing, renewInTime } from "./RefreshPolicy.ts"
 import { MemoryStorage } from "./storage/MemoryStorage.ts"
 import { TestCredentials } from "./TestCredentials.ts"
 
@@ -335,7 +335,7 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     providers,
     policies: {
       renew: options.autoRefresh === false ? renewNever : renewInTime,
-      confirm: Schedule.spaced(cacheTtl),
+      confirm: confirmWithin(cacheTtl),
       backOff,
       recheck: recheckBlocked,
       missing: rememberMissing,

@@ -9,7 +9,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
-import { renewalLead } from "./internal/freshness.ts"
+import { failureDelay, renewalLead } from "./internal/freshness.ts"
 
 /**
  * What came of asking Aden:
@@ -17,7 +17,8 @@ import { renewalLead } from "./internal/freshness.ts"
  * - `Fetched`: a token. `timeLeft` until it expires (infinite when it does not), `life` from its first receipt to its
  *   expiry where that is known, and the provider's `buffer`.
  * - `Confirmed`: Aden answered for the credential.
- * - `Failed`: no answer, or a refusal, by the tag of the error.
+ * - `Failed`: no answer, or a refusal, by the tag of the error. `retryAfter` is how long Aden asked to be left alone (429);
+ *   `timeLeft` until the token at hand expires, zero when it has or there is none.
  * - `Blocked`: a person has to authorize again.
  * - `Missing`: Aden does not list what was asked for.
  *
@@ -32,7 +33,12 @@ export type RefreshOutcome =
     readonly buffer: Duration.Duration
   }
   | { readonly _tag: "Confirmed" }
-  | { readonly _tag: "Failed"; readonly error: string }
+  | {
+    readonly _tag: "Failed"
+    readonly error: string
+    readonly retryAfter: Duration.Duration | undefined
+    readonly timeLeft: Duration.Duration
+  }
   | { readonly _tag: "Blocked" }
   | { readonly _tag: "Missing" }
 
@@ -53,7 +59,7 @@ export type RefreshPolicy = Schedule.Schedule<unknown, RefreshOutcome>
 export interface RefreshPolicies {
   /** Stepped on `Fetched`: when the token is renewed. {@link renewInTime} by default. */
   readonly renew: RefreshPolicy
-  /** Stepped on `Confirmed`: when Aden is asked to confirm the credential. Every `cacheTtl` by default. */
+  /** Stepped on `Confirmed`: when Aden is asked to confirm the credential. {@link confirmWithin} `cacheTtl` by default. */
   readonly confirm: RefreshPolicy
   /** Stepped on `Failed`: when Aden is asked again. {@link backOff} by default. */
   readonly backOff: RefreshPolicy
@@ -87,7 +93,27 @@ export const renewInTime: RefreshPolicy = Schedule.forever.pipe(
 )
 
 /**
- * After failures: exponential from 5 seconds, factor 2, at most 5 minutes, jittered. A success starts it anew.
+ * At most `cacheTtl` after the last confirmation, and up to a fifth of it earlier, drawn anew each time: clients that were once
+ * answered at the same moment, after an outage or because they were started together, do not ask at the same moment ever after.
+ *
+ * @since 0.1.0
+ * @category policies
+ */
+export const confirmWithin = (cacheTtl: Duration.Input): RefreshPolicy =>
+  Schedule.spaced(cacheTtl).pipe(
+    Schedule.modifyDelay(({ duration }) =>
+      Effect.map(Random.next, (random) => Duration.times(duration, 0.8 + 0.2 * random))
+    )
+  )
+
+/**
+ * After failures: exponential from 5 seconds, factor 2, at most 5 minutes, jittered. A success starts it anew. For a fleet of
+ * clients that lose the same Aden:
+ *
+ * - A delay takes at most three quarters of the time that the token at hand has left (1 second at least): no token runs out
+ *   because its client waits while Aden is back.
+ * - A hint of Aden's (`retryAfter`) is a floor. Who fails again comes up to as much later as the hint is long (1 to 5 minutes):
+ *   all those whom Aden told the same moment do not go on coming at the same moment.
  *
  * @since 0.1.0
  * @category policies
@@ -95,7 +121,22 @@ export const renewInTime: RefreshPolicy = Schedule.forever.pipe(
 export const backOff: RefreshPolicy = Schedule.min([
   Schedule.exponential("5 seconds"),
   Schedule.spaced("5 minutes")
-]).pipe(Schedule.jittered)
+]).pipe(
+  Schedule.jittered,
+  Schedule.setInputType<RefreshOutcome>(),
+  Schedule.modifyDelay(({ attempt, duration, input }) =>
+    input._tag !== "Failed" ?
+      Effect.succeed(duration) :
+      Effect.map(Random.next, (random) =>
+        Duration.millis(failureDelay({
+          delay: Duration.toMillis(duration),
+          hint: input.retryAfter === undefined ? 0 : Duration.toMillis(input.retryAfter),
+          timeLeft: Duration.toMillis(input.timeLeft),
+          failures: attempt,
+          random
+        })))
+  )
+)
 
 /**
  * A blocked credential that is being read is checked every 30 seconds.

@@ -251,6 +251,33 @@ describe("circuit", () => {
       assert.strictEqual(server.arrivals.length, 6)
     }))
 
+  it.effect("probes that go on failing open it for longer, up to five times as long, not for all clients equally long", () =>
+    Effect.gen(function*() {
+      const openFor = Effect.gen(function*() {
+        const { client } = yield* start(() => html(503), once)
+        yield* times(5, client)
+        const seconds = new Array<number>()
+        for (let opening = 1; opening <= 7; opening++) {
+          const retryAfter = assertOpen(yield* Effect.flip(get(client)))
+          assert(retryAfter !== undefined)
+          seconds.push(Duration.toSeconds(retryAfter))
+          yield* TestClock.adjust(retryAfter)
+          yield* Effect.flip(get(client))
+        }
+        return seconds
+      })
+      const [one, other] = yield* Effect.all([openFor, openFor])
+      assert(one !== undefined && other !== undefined)
+      assert.deepStrictEqual(one.slice(0, 2), [30, 30])
+      for (const seconds of [one, other]) {
+        for (const [index, expected] of [60, 120, 150, 150, 150].entries()) {
+          assert.isAtLeast(seconds[index + 2] ?? 0, 0.8 * expected)
+          assert.isAtMost(seconds[index + 2] ?? Infinity, 1.2 * expected)
+        }
+      }
+      assert.notDeepEqual(one, other)
+    }))
+
   it.effect("a probe that is interrupted leaves the place to the next", () =>
     Effect.gen(function*() {
       const { client, server } = yield* start(() => html(503), once)

@@ -191,6 +191,42 @@ describe("when Aden fails", () => {
       assert.strictEqual((yield* store.explain("hubspot")).source, "served stale")
     }).pipe(Effect.provide(setup({ aden: oneHour }))))
 
+  it.effect("the circuit is open, and the token expires before it lets anything through: it is renewed in time", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const store = yield* CredentialStore
+      const first = yield* token("hubspot")
+      yield* token("github")
+      yield* TestClock.adjust("3565 seconds")
+      yield* aden.setFault(Fault.Status({ status: 503 }))
+      for (let i = 0; i < 5; i++) yield* Effect.flip(store.refresh("github"))
+      yield* aden.clearFaults
+      const before = yield* count("refresh")
+      const assertOpen = Effect.gen(function*() {
+        const error = yield* Effect.flip(store.refresh("github"))
+        assert(error._tag === "AdenUnavailable", error._tag)
+        assert.strictEqual(error.reason._tag, "AdenCircuitOpen")
+      })
+      yield* assertOpen
+      // 35 s left are enough for the circuit
+      assert.strictEqual(yield* token("hubspot"), first)
+      yield* eventually(Effect.map(store.explain("hubspot"), ({ lastError }) => lastError === "AdenUnavailable"))
+      assert.strictEqual(yield* count("refresh"), before)
+      yield* TestClock.adjust("10 seconds")
+      assert.strictEqual(yield* token("hubspot"), first)
+      yield* eventually(Effect.map(store.explain("hubspot"), ({ status }) => status === "fresh"))
+      assert.notStrictEqual(yield* token("hubspot"), first)
+      assert.strictEqual(yield* count("refresh"), before + 1)
+      yield* assertOpen
+    }).pipe(
+      Effect.provide(
+        setup({
+          aden: { integrations: [{ id: "hubspot", tokenLifetime: "1 hour" }, { id: "github" }] },
+          circuitOpensAfter: 5
+        })
+      )
+    ))
+
   const failures: ReadonlyArray<readonly [string, Fault]> = [
     ...[500, 502, 503, 504, 408].map((status) => [String(status), Fault.Status({ status })] as const),
     ["a WAF's HTML 403", Fault.Status({ status: 403, contentType: "text/html", body: "<h1>Blocked</h1>" })],

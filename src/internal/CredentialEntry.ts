@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Redacted from "effect/Redacted"
 import type { Credential, ProviderAccount } from "../Credential.ts"
+import { RateLimited, RefreshFailed } from "../CredentialError.ts"
 import type { CredentialFailure, CredentialStorageError } from "../CredentialError.ts"
 import type { CredentialProvider } from "../CredentialProvider.ts"
 import { CredentialState } from "../CredentialStorage.ts"
@@ -20,6 +21,9 @@ export type CredentialSource = "storage" | "aden"
 
 /** For how long a token is served after Aden refused the API key, in ms: one hour. */
 const refusedLimit = 3_600_000
+
+/** With no more time left than this, in ms, a token is renewed even through an open circuit. */
+const lastChance = 30_000
 
 /** Of all entries: one that is made in the place of another is not taken for it. */
 let epochs = 0
@@ -241,7 +245,13 @@ export class CredentialEntry {
 
   /** Aden failed: it is not asked in the background before the policy's delay is over. */
   readonly failed = Effect.fnUntraced(function*(this: CredentialEntry, now: number, error: CredentialFailure) {
-    this.nextAttemptAt = yield* this.#backOff.until(now, { _tag: "Failed", error: error._tag })
+    const isUsable = this.credential !== undefined && !this.#isRejected
+    this.nextAttemptAt = yield* this.#backOff.until(now, {
+      _tag: "Failed",
+      error: error._tag,
+      retryAfter: error._tag === "RateLimited" ? error.retryAfter : undefined,
+      timeLeft: Duration.millis(isUsable ? Math.max(0, this.#expiresAt - now) : 0)
+    })
   })
 
   /**
@@ -263,6 +273,34 @@ export class CredentialEntry {
       coolDownUntil === undefined ? -Infinity : DateTime.toEpochMillis(coolDownUntil)
     )
     this.freshUntil = Math.max(this.freshUntil, Math.min(next, this.servableUntil(maxStale)))
+  }
+
+  /** Whether the token expires before a circuit that is open would let anything through. */
+  isLastChance(now: number): boolean {
+    return this.freshness(now) === "due" && this.#expiresAt - now <= lastChance
+  }
+
+  /** While Aden limits the rate, nothing is asked for this credential. */
+  gate(now: number): Effect.Effect<void, RateLimited> {
+    const left = this.coolDownLeft(now)
+    return left > 0 ? Effect.fail(new RateLimited({ id: this.id, retryAfter: Duration.millis(left) })) : Effect.void
+  }
+
+  /**
+   * What a caller is told while Aden is not asked again. Without a usable token an outage is no reason to wait: the next read
+   * may be the one that gets through, and the circuit protects Aden. A refusal is one.
+   */
+  pauseOf(now: number): CredentialFailure | undefined {
+    const { lastError } = this
+    const freshness = this.freshness(now)
+    if (now >= this.nextAttemptAt || lastError === undefined || freshness === "blocked") return undefined
+    const retryAfter = Duration.millis(this.nextAttemptAt - now)
+    if (lastError._tag === "RefreshFailed") {
+      return new RefreshFailed({ id: lastError.id, detail: lastError.detail, retryAfter })
+    }
+    const isUnexpired = freshness === "fresh" || freshness === "due" || freshness === "stale"
+    if (lastError._tag === "RateLimited" && isUnexpired) return new RateLimited({ id: this.id, retryAfter })
+    return lastError._tag === "AdenRejected" || isUnexpired ? lastError : undefined
   }
 
   get #isRejected(): boolean {

@@ -15,13 +15,13 @@ import {
   CredentialNotFound,
   InsufficientTimeLeft,
   NoProvider,
-  RateLimited,
   ReauthRequired,
   RefreshFailed
 } from "../CredentialError.ts"
 import type { AdenRequestFailure, CredentialFailure, FetchFailure, StorageFailure } from "../CredentialError.ts"
 import type { CredentialProvider } from "../CredentialProvider.ts"
 import { CredentialState } from "../CredentialStorage.ts"
+import { PassesCircuit } from "./AdenCircuit.ts"
 import type { CredentialEntry, Freshness } from "./CredentialEntry.ts"
 import type { CredentialTable } from "./CredentialTable.ts"
 import { WaitsForRenewal } from "./foreground.ts"
@@ -128,7 +128,7 @@ export class Renewal {
     const freshness = entry.freshness(asked)
     const isServable = freshness === "fresh" || freshness === "stale" || freshness === "due"
     const isTooShort = entry.expiresAt - asked < minTimeLeft && asked - entry.renewedAt >= settled
-    const pause = isServable && isTooShort ? this.#pauseOf(entry, asked) : undefined
+    const pause = isServable && isTooShort ? entry.pauseOf(asked) : undefined
     if (pause !== undefined) return yield* pause
     const renewed = Effect.suspend(() => this.#flights.run(entry.id, this.#renewal(entry, true)))
     const credential = yield* isServable && isTooShort && entry.provider !== undefined
@@ -176,7 +176,7 @@ export class Renewal {
     }
     // it may be known from the list alone, and a rate limit from before a restart
     if (entry.credential === undefined) yield* this.#table.tolerant(this.#table.load(entry), false)
-    yield* this.#gate(entry, now)
+    yield* entry.gate(now)
     const asked = this.#asking(entry)
     const validation = yield* provider.validate(entry).pipe(
       Effect.catchTag("IntegrationNotFound", () => this.#gone(entry, provider, asked)),
@@ -324,23 +324,6 @@ export class Renewal {
     )
   })
 
-  /**
-   * What a caller is told while Aden is not asked again. Without a usable token an outage is no reason to wait: the next read
-   * may be the one that gets through, and the circuit protects Aden. A refusal is one.
-   */
-  #pauseOf(entry: CredentialEntry, now: number): CredentialFailure | undefined {
-    const { lastError } = entry
-    const freshness = entry.freshness(now)
-    if (now >= entry.nextAttemptAt || lastError === undefined || freshness === "blocked") return undefined
-    const retryAfter = Duration.millis(entry.nextAttemptAt - now)
-    if (lastError._tag === "RefreshFailed") {
-      return new RefreshFailed({ id: lastError.id, detail: lastError.detail, retryAfter })
-    }
-    const isUnexpired = freshness === "fresh" || freshness === "due" || freshness === "stale"
-    if (lastError._tag === "RateLimited" && isUnexpired) return new RateLimited({ id: entry.id, retryAfter })
-    return lastError._tag === "AdenRejected" || isUnexpired ? lastError : undefined
-  }
-
   #asking(entry: CredentialEntry): Asked {
     return {
       epoch: entry.epoch,
@@ -348,12 +331,6 @@ export class Renewal {
       order: this.#table.nextQuestion(),
       held: entry.credential
     }
-  }
-
-  /** While Aden limits the rate, nothing is asked for this credential. */
-  #gate(entry: CredentialEntry, now: number): Effect.Effect<void, RateLimited> {
-    const left = entry.coolDownLeft(now)
-    return left > 0 ? Effect.fail(new RateLimited({ id: entry.id, retryAfter: Duration.millis(left) })) : Effect.void
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -399,8 +376,8 @@ export class Renewal {
     if (!force && !wasBlocked && entry.state.blockedSince !== undefined && now < entry.nextCheckAt) {
       return yield* reauthRequired(entry)
     }
-    yield* this.#gate(entry, now)
-    const pause = force ? undefined : this.#pauseOf(entry, now)
+    yield* entry.gate(now)
+    const pause = force ? undefined : entry.pauseOf(now)
     if (pause !== undefined) return yield* pause
     const asked = this.#asking(entry)
     return yield* this.#ask(entry, provider, force, asked).pipe(
@@ -443,7 +420,9 @@ export class Renewal {
     provider: CredentialProvider,
     asked: Asked
   ): Effect.fn.Return<Credential, CredentialFailure> {
+    const isLastChance = entry.isLastChance(yield* Clock.currentTimeMillis)
     const credential = yield* provider.refresh(entry.credential ?? emptyCredential(entry.id, provider.id)).pipe(
+      Effect.provideService(PassesCircuit, isLastChance),
       Effect.tap(() => Effect.map(Clock.currentTimeMillis, (now) => entry.renewedAt = now)),
       Effect.flatMap((answer) => this.accept(entry, answer, asked)),
       Effect.catchTag("IntegrationNotFound", () => this.#gone(entry, provider, asked))

@@ -28,6 +28,29 @@ export const renewalLead = (options: {
   return Math.min(Math.min(options.buffer, halfLife) * options.jitter, halfLife)
 }
 
+/** Those whom Aden refused more than once come back over so long a time after its hint, in ms. */
+const hintSpread = { shortest: 60_000, longest: 300_000 }
+
+/**
+ * How long Aden is left alone after a failure, in ms. After a hint it is until its end, and from the second failure on up to
+ * its own length longer. It takes at most three quarters of the time that the token at hand has left.
+ */
+export const failureDelay = (options: {
+  readonly delay: number
+  /** How long Aden asked to be left alone; 0: not at all. */
+  readonly hint: number
+  /** Until the token expires; 0: it has, or there is none. */
+  readonly timeLeft: number
+  /** How many failures there were in a row. */
+  readonly failures: number
+  readonly random: number
+}): number => {
+  const { delay, failures, hint, random, timeLeft } = options
+  const spread = failures > 1 ? Math.min(Math.max(hint, hintSpread.shortest), hintSpread.longest) : 0
+  const wanted = hint > 0 ? Math.max(hint + random * spread, delay) : delay
+  return timeLeft <= hint ? wanted : Math.min(wanted, hint + Math.max(1_000, 0.75 * (timeLeft - hint)))
+}
+
 /** How far the clocks of those who share a storage may be apart, in ms. */
 export const clockTolerance = 300_000
 

@@ -95,14 +95,14 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   },
   {
     name: "forgets the rate limit",
-    patches: [{ file: renewal, from: "return left > 0 ? Effect.fail", to: "return left > Infinity ? Effect.fail" }]
+    patches: [{ file: entry, from: "return left > 0 ? Effect.fail", to: "return left > Infinity ? Effect.fail" }]
   },
   {
     name: "forgets the back-off",
     patches: [{
       file: entry,
-      from: "this.nextAttemptAt = yield* this.#backOff.until(now, { _tag: \"Failed\", error: error._tag })",
-      to: "yield* this.#backOff.until(now, { _tag: \"Failed\", error: error._tag })"
+      from: "this.nextAttemptAt = yield* this.#backOff.until(",
+      to: "yield* this.#backOff.until("
     }]
   },
   {

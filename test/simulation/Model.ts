@@ -157,13 +157,16 @@ export const find = (view: View, moment: Moment): Finding => {
   return !view.token.isOwn && isTooOld(view, moment) ? "too old" : "servable"
 }
 
-/** Whether Aden need not be asked: confirmed within `cacheTtl` and not yet within the widest refresh buffer. */
+/** When a confirmation may be too old at the earliest: the last fifth of `cacheTtl` is spread. */
+const earliestStale = 0.8
+
+/** Whether Aden need not be asked: confirmed lately and not yet within the widest refresh buffer. */
 export const isFresh = (
   view: View,
   moment: Moment & { readonly cacheTtl: number; readonly refreshBuffer: number }
 ): boolean => {
   const { clockOffset, now } = moment
-  if (find(view, moment) !== "servable" || now >= view.confirmedAt + moment.cacheTtl) return false
+  if (find(view, moment) !== "servable" || now >= view.confirmedAt + earliestStale * moment.cacheTtl) return false
   if (view.token?.expiresAt === undefined) return true
   const expiry = view.token.expiresAt - clockOffset
   const halfLife = Math.max(0, expiry - view.receivedAt) / 2

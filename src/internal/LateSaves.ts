@@ -7,6 +7,7 @@ import type { Credential } from "../Credential.ts"
 import { CredentialState } from "../CredentialStorage.ts"
 import type { CredentialEntry } from "./CredentialEntry.ts"
 import type { CredentialTable } from "./CredentialTable.ts"
+import { makeKeyedLock } from "./keyedLock.ts"
 import { loadRecord } from "./storedRecord.ts"
 
 /** How often a storage that failed is tried again. */
@@ -17,6 +18,12 @@ export class LateSaves {
   readonly #table: CredentialTable
   readonly #entries = new Set<CredentialEntry>()
   readonly #pending = Latch.makeUnsafe(false)
+
+  /**
+   * Excludes saving an entry late from saving what a renewal brings: whichever came second would find that it was overtaken. (The
+   * lock of the storage would do too, but may be left from before a database went away.)
+   */
+  readonly alone = makeKeyedLock()
 
   constructor(table: CredentialTable) {
     this.#table = table
@@ -34,10 +41,8 @@ export class LateSaves {
       yield* this.#pending.await
       yield* Effect.sleep(pause)
       for (const entry of this.#entries) {
-        // a renewal that is under way is newer, and saves what it brings itself
-        const saving = this.#table.storage.withLock(entry.id, this.#save(entry))
         // one that fails tells of all
-        if (!(yield* Effect.orElseSucceed(saving, () => false))) break
+        if (!(yield* this.alone(entry.id)(this.#save(entry)))) break
         this.#entries.delete(entry)
       }
       if (this.#entries.size === 0) this.#pending.closeUnsafe()

@@ -484,7 +484,7 @@ export class Renewal {
     if (held === undefined) yield* table.publish({ _tag: "Fetched", id: entry.id })
     else if (!held.holdsTokenOf(credential)) yield* table.publish({ _tag: "Refreshed", id: entry.id })
     return credential
-  })
+  }, (effect, entry) => this.#lateSaves.alone(entry.id)(effect))
 
   /** The provider does not have the integration. Only when its list lacks it too is the entry gone. */
   readonly #gone = Effect.fnUntraced(function*(

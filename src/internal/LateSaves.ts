@@ -8,7 +8,7 @@ import { CredentialState } from "../CredentialStorage.ts"
 import type { CredentialEntry } from "./CredentialEntry.ts"
 import type { CredentialTable } from "./CredentialTable.ts"
 import { makeKeyedLock } from "./keyedLock.ts"
-import { loadRecord } from "./storedRecord.ts"
+import { endsBefore, loadRecord } from "./storedRecord.ts"
 
 /** How often a storage that failed is tried again. */
 const pause = Duration.seconds(1)
@@ -41,9 +41,11 @@ export class LateSaves {
       yield* this.#pending.await
       yield* Effect.sleep(pause)
       for (const entry of this.#entries) {
-        // one that fails tells of all
-        if (!(yield* this.alone(entry.id)(this.#save(entry)))) break
         this.#entries.delete(entry)
+        if (yield* this.alone(entry.id)(this.#save(entry))) continue
+        // one that fails most often tells of all; next time the others come first
+        this.#entries.add(entry)
+        break
       }
       if (this.#entries.size === 0) this.#pending.closeUnsafe()
     }
@@ -53,8 +55,8 @@ export class LateSaves {
   readonly #save = Effect.fnUntraced(function*(this: LateSaves, entry: CredentialEntry) {
     const { credential, epoch } = entry
     if (!entry.isUnsaved || credential === undefined) return true
-    const generation = yield* this.generationBehind(entry, credential, entry.state.generation)
-    const state = new CredentialState({ ...entry.state, generation: (generation ?? 0) + 1 })
+    const { generation, state: stored } = yield* this.behind(entry, credential, entry.state.generation)
+    const state = new CredentialState({ ...withLaterNews(entry.state, stored), generation: (generation ?? 0) + 1 })
     let isWorthTrying = true
     const outcome = generation === undefined ? "outdated" as const : yield* this.#table.tolerantWrite(
       this.#table.storage.save(credential, { expectedGeneration: generation, state }).pipe(
@@ -70,7 +72,8 @@ export class LateSaves {
     if (outcome === "saved") {
       entry.isUnsaved = false
       entry.isStateUnsaved = false
-      entry.state = new CredentialState({ ...entry.state, generation: state.generation })
+      entry.state = state
+      entry.freshUntil = state.blockedSince === undefined ? entry.freshUntil : -Infinity
       // whatever is being asked now is newer
       entry.saved = { generation: state.generation, order: -1 }
     } else if (outcome === "outdated") {
@@ -84,21 +87,44 @@ export class LateSaves {
    * Which generation a credential replaces where what is stored could not be saved, or read: a storage that failed half-way may
    * have counted it. What somebody else saved since is not replaced; none where it is not the provider's, but was not counted.
    */
-  readonly generationBehind = Effect.fnUntraced(function*(
+  readonly behind = Effect.fnUntraced(function*(
     this: LateSaves,
     entry: CredentialEntry,
     credential: Credential,
     known: number
-  ) {
+  ): Effect.fn.Return<{ readonly generation: number | undefined; readonly state: CredentialState }> {
     const unread = { stored: Option.none<Credential>(), state: CredentialState.initial }
     const { state, stored } = yield* Effect.orElseSucceed(loadRecord(this.#table.storage, credential.id), () => unread)
-    if (Option.exists(stored, (own) => this.#table.providerOf(own) !== entry.provider)) return undefined
-    const isOlder = Option.exists(
-      stored,
-      ({ lastRefreshed }) =>
-        lastRefreshed !== undefined && credential.lastRefreshed !== undefined &&
-        DateTime.isLessThan(lastRefreshed, credential.lastRefreshed)
-    )
-    return isOlder ? state.generation : known
+    if (Option.exists(stored, (own) => this.#table.providerOf(own) !== entry.provider)) {
+      return { generation: undefined, state }
+    }
+    return { generation: Option.exists(stored, (one) => isOlder(one, credential)) ? state.generation : known, state }
+  })
+}
+
+/** By Aden's clock where it tells: those of hosts differ. */
+const isOlder = (stored: Credential, credential: Credential): boolean => {
+  if (stored.expiresAt !== undefined && credential.expiresAt !== undefined) return endsBefore(stored, credential)
+  return stored.lastRefreshed !== undefined && credential.lastRefreshed !== undefined &&
+    DateTime.isLessThan(stored.lastRefreshed, credential.lastRefreshed)
+}
+
+/** What others learnt of the credential after it was fetched here, and before it could be saved, holds still. */
+const withLaterNews = (own: CredentialState, stored: CredentialState): CredentialState => {
+  const { lastConfirmed } = own
+  const isNews = (at: DateTime.Utc | undefined) =>
+    at !== undefined && (lastConfirmed === undefined || DateTime.isGreaterThan(at, lastConfirmed))
+  return new CredentialState({
+    ...own,
+    ...(own.blockedSince === undefined && isNews(stored.blockedSince)
+      ? {
+        blockedSince: stored.blockedSince,
+        reauthorizationUrl: stored.reauthorizationUrl,
+        lastError: stored.lastError
+      }
+      : {}),
+    ...(own.coolDownUntil === undefined && stored.coolDownUntil !== undefined
+      ? { coolDownUntil: stored.coolDownUntil }
+      : {})
   })
 }

@@ -29,6 +29,7 @@ import type { LateSaves } from "./LateSaves.ts"
 import { renewals, renewalTime, servedStale } from "./metrics.ts"
 import type { RefResolver } from "./RefResolver.ts"
 import { SingleFlight } from "./SingleFlight.ts"
+import { endsBefore, loadRecord } from "./storedRecord.ts"
 
 /** A token that was renewed less than this long ago, in ms, is not renewed again because it lasts too short. */
 const settled = 30_000
@@ -448,16 +449,32 @@ export class Renewal {
       (entry.saved.order < asked.order || (asked.held !== undefined && held?.holdsTokenOf(asked.held) === true))
     let generation: number | undefined = isOlder ? entry.saved.generation : asked.generation
     if (entry.isUnsaved || entry.unreadable !== undefined) {
-      generation = yield* this.#lateSaves.generationBehind(entry, credential, generation)
+      generation = (yield* this.#lateSaves.behind(entry, credential, generation)).generation
     }
-    const saved = new CredentialState({ generation: (generation ?? 0) + 1, lastConfirmed: yield* DateTime.now })
-    const outcome = generation === undefined ? "outdated" as const : yield* table.tolerantWrite(
-      table.storage.save(credential, { expectedGeneration: generation, state: saved }).pipe(
-        Effect.as("saved" as const),
-        Effect.catchTag("GenerationConflict", () => Effect.succeed("outdated" as const))
-      ),
-      "unsaved" as const
-    )
+    const lastConfirmed = yield* DateTime.now
+    const stateAfter = (generation: number | undefined) =>
+      new CredentialState({ generation: (generation ?? 0) + 1, lastConfirmed })
+    const save = (generation: number | undefined) =>
+      generation === undefined ? Effect.succeed("outdated" as const) : table.tolerantWrite(
+        table.storage.save(credential, { expectedGeneration: generation, state: stateAfter(generation) }).pipe(
+          Effect.as("saved" as const),
+          Effect.catchTag("GenerationConflict", () => Effect.succeed("outdated" as const))
+        ),
+        "unsaved" as const
+      )
+    let outcome = yield* save(generation)
+    // what another process could not save while storage was away, and saves now, is older than this answer
+    while (outcome === "outdated" && generation !== undefined && entry.epoch === asked.epoch) {
+      const { state, stored } = yield* loadRecord(table.storage, entry.id)
+      const isEarlier = Option.exists(
+        stored,
+        (one) => table.providerOf(one) === entry.provider && endsBefore(one, credential)
+      )
+      if (!isEarlier || state.generation === generation) break
+      generation = state.generation
+      outcome = yield* save(generation)
+    }
+    const saved = stateAfter(generation)
     if (entry.epoch !== asked.epoch) {
       yield* table.follow(entry.id)
       return credential

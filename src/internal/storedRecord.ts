@@ -1,3 +1,4 @@
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type { Credential } from "../Credential.ts"
@@ -9,6 +10,10 @@ export interface StoredRecord {
   readonly stored: Option.Option<Credential>
   readonly state: CredentialState
 }
+
+/** Whether a token ends before another of the same credential, by Aden's clock alone: it was issued earlier, as far as is known. */
+export const endsBefore = (one: Credential, other: Credential): boolean =>
+  one.expiresAt !== undefined && other.expiresAt !== undefined && DateTime.isLessThan(one.expiresAt, other.expiresAt)
 
 /**
  * Reads both as they were at one moment. A credential that somebody replaced under the count of what replaced it would be taken

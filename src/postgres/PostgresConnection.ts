@@ -107,6 +107,10 @@ const parseUrl = (
   if (url.protocol !== "postgres:" && url.protocol !== "postgresql:") {
     return refuse("is not the URL of a Postgres server: it does not begin with postgres:// or postgresql://")
   }
+  // a password with such a character ends up in what is shown otherwise
+  if (url.hash !== "" || url.search.includes("@") || /[@:]|^\/.*\//.test(url.pathname)) {
+    return refuse("has more than a database after the host: / # ? @ in a password are written %2F %23 %3F %40")
+  }
   const passwords = [url.password, ...url.searchParams.getAll("password")]
   return Effect.succeed({
     shown: `${url.protocol}//${url.host}${url.pathname}`,

@@ -115,7 +115,11 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
       file: renewal,
       from: "if (entry.epoch !== asked.epoch) return credential\n",
       to: ""
-    }, { file: renewal, from: "{ expectedGeneration: generation, state: saved }", to: "{ state: saved }" }]
+    }, {
+      file: renewal,
+      from: "{ expectedGeneration: generation, state: stateAfter(generation) }",
+      to: "{ state: stateAfter(generation) }"
+    }]
   },
   {
     name: "lets what a sync fetched win over what is newer",

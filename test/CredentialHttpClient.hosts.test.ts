@@ -117,6 +117,8 @@ describe("which hosts get it", () => {
     ["api.good.test", "http://api.good.test/", /over http/],
     ["api.good.test", "http://api.good.test:443/", /over http/],
     ["api.good.test", "ftp://api.good.test/", /not among/],
+    ["api.good.test", "blob:https://api.good.test/x", /not among/],
+    ["127.0.0.1", "blob:http://127.0.0.1/x", /not among/],
     ["api.good.test", "http://127.0.0.1/", /not among/],
     ["127.0.0.1:4010", "http://127.0.0.2:4010/", /not among/],
     ["127.0.0.1:4010", "http://127.0.0.1:4011/", /not among/],

@@ -95,7 +95,10 @@ const start = ({ args, command, environment }: {
   try {
     const child = spawn(command, args, { stdio: "inherit", env: environment })
     kill = (signal) => child.kill(signal)
-    child.once("error", fail)
+    // one that runs emits it too, for a signal that may not be delivered
+    child.on("error", (error) => {
+      if (child.pid === undefined) fail(error)
+    })
     child.once("exit", (code, signal) => finish(Effect.succeed(code ?? 128 + (signal ? system.signals[signal] : 0))))
   } catch (error) {
     // an argument or a value that no process can be given, such as one with a null character

@@ -38,7 +38,8 @@ export const allowedOriginsSetting = (
 /** Why a credential may not go to a URL; `undefined` when it may. */
 export const hostFault = (url: URL, origins: ReadonlySet<string>): string | undefined => {
   if (url.username !== "" || url.password !== "") return "the URL holds a user name or password"
-  if (origins.has(url.origin)) return undefined
+  // the origin of a blob: URL is that of the URL inside it
+  if (/^https?:$/.test(url.protocol) && origins.has(url.origin)) return undefined
   return url.protocol === "http:" && !isLoopback(url)
     ? "it is asked for over http, which would show the credential to the network"
     : "it is not among the allowed hosts"

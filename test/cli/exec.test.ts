@@ -1,7 +1,8 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import { ExitStatus } from "aden-credentials/cli"
 import { AdenEmulator, Fault } from "aden-credentials/emulator"
 import { Effect, Fiber, Schedule } from "effect"
+import { ChildProcess } from "node:child_process"
 import { chmodSync, existsSync, mkdirSync, writeFileSync } from "node:fs"
 import { constants } from "node:os"
 import type { Environment } from "./harness.ts"
@@ -154,6 +155,34 @@ describe("aden-creds exec", () => {
         schedule: Schedule.spaced("20 millis")
       })
       yield* Fiber.interrupt(fiber)
+      assert.isTrue(existsSync(ended))
+    }).pipe(Effect.provide(AdenEmulator.layer())))
+
+  it.live("a signal that may not be delivered does not end it: the command is waited for", () =>
+    Effect.gen(function*() {
+      const environment = yield* emulatorEnvironment
+      const directory = yield* temporaryDirectory
+      const [begun, ended] = [`${directory}/begun`, `${directory}/ended`]
+      // what Node does where the system answers EPERM, which it never does to root
+      const kill = vi.spyOn(ChildProcess.prototype, "kill").mockImplementation(function(this: ChildProcess) {
+        this.emit("error", Object.assign(new Error("kill EPERM"), { code: "EPERM" }))
+        return false
+      })
+      yield* Effect.addFinalizer(() => Effect.sync(() => kill.mockRestore()))
+      const script = node(`
+        const { writeFileSync } = require("node:fs")
+        setTimeout(() => writeFileSync("${ended}", ""), 500)
+        writeFileSync("${begun}", "")
+      `)
+      const fiber = yield* Effect.forkChild(
+        run(["exec", "--directory", `${directory}/cache`, "--env", "T=github", "--", ...script], environment)
+      )
+      yield* Effect.repeat(Effect.sync(() => existsSync(begun)), {
+        until: (isThere) => isThere,
+        schedule: Schedule.spaced("20 millis")
+      })
+      yield* Fiber.interrupt(fiber)
+      assert.strictEqual(kill.mock.calls.length, 1)
       assert.isTrue(existsSync(ended))
     }).pipe(Effect.provide(AdenEmulator.layer())))
 

@@ -466,6 +466,12 @@ describe("UsageReporter", () => {
       ["jwt", "eyJhbGciOiJIUzI1NiJ9.e30.abc"],
       ["git", "ghp_16C7e42F292c6912E7710c838347Ae178B4a"],
       ["slack", "xoxb-5839201746-Wq7Lm2Zt9KpR4sYv"],
+      ["hubspot", "pat-na1-3f1c2b9a-7d54-4a58-9a0e-0c6a1a6a2b11"],
+      ["plaid", "access-sandbox-3f1c2b9a-7d54-4a58-9a0e-0c6a1a6a2b11"],
+      ["pwd", "short"],
+      ["jwt", "short"],
+      ["credentials", "short"],
+      ["tokens", "short"],
       ["pem", "-----BEGIN PRIVATE KEY-----"],
       ["note", "x".repeat(1_001)]
     ])("%s: %s is left out, and the warning names the field alone", ([name, value]) =>
@@ -479,6 +485,13 @@ describe("UsageReporter", () => {
         assert.strictEqual(warnings.length, 1)
         assert.include(warnings[0]?.text ?? "", `"metadata":"${name}, deep.list[1].${name}"`)
         assert.notInclude(warnings[0]?.text ?? "", String(value).slice(0, 8))
+      }))
+
+    it.live("what lies under the name of a secret, but no number", () =>
+      Effect.gen(function*() {
+        const { record, warnings } = yield* sent({ secret: { inner: "short", list: [{ deeper: "short" }], count: 3 } })
+        assert.deepStrictEqual(record?.metadata, { secret: { list: [{}], count: 3 } })
+        assert.include(warnings[0]?.text ?? "", `"metadata":"secret.inner, secret.list[0].deeper"`)
       }))
 
     it.live("a field whose name is a secret; an operation and a status that hold one", () =>

@@ -67,6 +67,23 @@ export class GitProtocolError extends Schema.TaggedError<GitProtocolError>()("Gi
   }
 }
 
+/** A token that would be more than one line of git's protocol. */
+export class TokenNotForGit extends Schema.TaggedError<TokenNotForGit>()("TokenNotForGit", {
+  ref: Schema.String
+}) implements Actionable {
+  override get message(): string {
+    return `The token of ${
+      JSON.stringify(this.ref)
+    } cannot be handed to git: it holds a control character or a line break`
+  }
+  get isRetryable(): boolean {
+    return false
+  }
+  get remedy(): string {
+    return "Save the token again without it, or connect the integration anew."
+  }
+}
+
 export type CommandFailure =
   | AdenConfigError
   | AdenFailure
@@ -76,3 +93,4 @@ export type CommandFailure =
   | GitProtocolError
   | NoProvider
   | OutputFailed
+  | TokenNotForGit

@@ -19,7 +19,7 @@ import type { CommandFailure } from "./CommandFailure.ts"
  * - `notFound`: 6, the ref names nothing, or several accounts
  * - `unauthorized`: 7, Aden does not accept the API key, or the key may not do this
  * - `storage`: 8, the directory or a file cannot be read, written or decrypted
- * - `refused`: 9, Aden could not refresh the token, rejected the request, or finds the token invalid
+ * - `refused`: 9, Aden could not refresh the token, rejected the request, or finds the token invalid; or git cannot have the token
  * - `commandNotRunnable`: 126, the command that `exec` was given cannot be run
  * - `commandNotFound`: 127, there is no such command
  * - `interrupted`: 130
@@ -95,6 +95,7 @@ export const exitStatusOf = (error: CommandFailure): ExitStatus => {
       return statusOfStorage(error.reason)
     case "AdenRejected":
     case "RefreshFailed":
+    case "TokenNotForGit":
       return ExitStatus.refused
   }
 }

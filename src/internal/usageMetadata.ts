@@ -11,14 +11,17 @@ const maximumDepth = 8
 
 const mask = "<redacted>"
 
-/** Names under which texts are secrets, whatever they look like. Numbers are not: `tokens: 512` is a count. */
-const secretName = /authorization|passw|passphrase|secret|cookie|(?:token|signature|(?:api|access|private)[-_ ]?key)$/i
+/** Names under which texts are secrets, at any depth, whatever they look like. Numbers are not: `tokens: 512` is a count. */
+const secretName =
+  /authorization|passw|passphrase|pwd|secret|cookie|jwt|(?:tokens?|credentials|signature|(?:api|access|private)[-_ ]?key)$/i
 
 /** How providers mark their tokens, the schemes of `Authorization`, private keys, and user info in a URL. */
 const secretMark = new RegExp(
   [
     String
       .raw`\b(?:gh[a-z]_|github_pat_|glpat-|xox[a-z]-|xapp-|sk_(?:live|test)_|sk-(?:ant|proj)-|ya29\.|1//|eyJ|gAAAA)[\w-]{6}`,
+    // HubSpot and Plaid: a UUID follows, which is no secret by itself
+    String.raw`\b(?:pat-[a-z]{2}\d-|access-(?:sandbox|development|production)-)[\w-]{6}`,
     String.raw`\b(?:[Bb]earer|[Bb]asic)\s+[\w.~+/=-]{8}`,
     String.raw`-----BEGIN`,
     String.raw`://[^/?#\s]*@`
@@ -52,31 +55,33 @@ export const plainMetadata = (
 ): { readonly metadata: Metadata; readonly refused: ReadonlyArray<string> } => {
   const refused: Array<string> = []
 
-  const plain = (value: Schema.Json, path: string, name: string, depth: number): Schema.Json | undefined => {
+  const plain = (value: Schema.Json, path: string, isNamedSecret: boolean, depth: number): Schema.Json | undefined => {
     if (typeof value === "string") {
-      const isRefused = value.length > maximumLength || looksSecret(value) || (secretName.test(name) && value !== "")
+      const isRefused = value.length > maximumLength || looksSecret(value) || (isNamedSecret && value !== "")
       if (!isRefused) return value.toWellFormed()
     } else if (typeof value === "number" || typeof value === "boolean" || value === null) {
       return value
     } else if (depth < maximumDepth) {
       return isList(value)
-        ? value.map((item, index) => plain(item, `${path}[${index}]`, name, depth + 1) ?? null)
-        : fields(value, `${path}.`, depth + 1)
+        ? value.map((item, index) => plain(item, `${path}[${index}]`, isNamedSecret, depth + 1) ?? null)
+        : fields(value, `${path}.`, isNamedSecret, depth + 1)
     }
     refused.push(path)
     return undefined
   }
 
-  const fields = (value: Metadata, path: string, depth: number): Metadata =>
+  const fields = (value: Metadata, path: string, isNamedSecret: boolean, depth: number): Metadata =>
     Object.fromEntries(
       Object.entries(value).flatMap(([name, field]): ReadonlyArray<readonly [string, Schema.Json]> => {
         if (field === undefined) return []
         const isSecret = name.length > maximumLength || looksSecret(name)
         if (isSecret) refused.push(`${path}${mask}`)
-        const kept = isSecret ? undefined : plain(field, `${path}${name}`, name, depth)
+        const kept = isSecret
+          ? undefined
+          : plain(field, `${path}${name}`, isNamedSecret || secretName.test(name), depth)
         return kept === undefined ? [] : [[name, kept]]
       })
     )
 
-  return { metadata: fields(metadata, "", 0), refused }
+  return { metadata: fields(metadata, "", false, 0), refused }
 }

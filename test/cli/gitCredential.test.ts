@@ -1,9 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
+import { Credential } from "aden-credentials"
 import { ExitStatus } from "aden-credentials/cli"
 import { AdenEmulator } from "aden-credentials/emulator"
-import { Effect, Redacted } from "effect"
+import { DateTime, Effect, Redacted } from "effect"
 import { basicAuth, git, hasGit, hasOpenssl, httpsHost } from "./git.ts"
-import { emulatorEnvironment, run, temporaryDirectory } from "./harness.ts"
+import { emulatorEnvironment, run, save, temporaryDirectory } from "./harness.ts"
 
 const integrations = [
   { id: "github", tokenLifetime: "1 hour" },
@@ -112,6 +113,8 @@ describe("aden-creds git-credential", () => {
 
   it.live.each<readonly [string, string]>([
     ["a line that is not name=value", "protocol=https\nhost\n"],
+    ["a line that ends with a carriage return", "protocol=https\r\nhost=github.com\r\n"],
+    ["a carriage return in a value", "protocol=https\nhost=github.com\rx\n"],
     ["too much", `protocol=https\nhost=${"a".repeat(70_000)}\n`]
   ])("%s: 2, and nothing of it is repeated", ([, input]) =>
     Effect.gen(function*() {
@@ -119,6 +122,34 @@ describe("aden-creds git-credential", () => {
       assert.strictEqual(ran.status, ExitStatus.usage)
       assert.match(ran.stderr, /^error: The input is not what git writes to a credential helper: .{1,60}\n {2}\S.*\n$/)
     }).pipe(Effect.provide(Emulator)))
+
+  it.live.each(["tok\nhost=evil.test", "tok\rx", "tok\u0000x", "tok\u007fx", "tok\u0085x", "tok\u2028x"])(
+    "a token with a control character or a line break (%j) would be lines of its own: nothing for git",
+    (token) =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* save(
+          directory,
+          new Credential({
+            ...Credential.fromAccessToken({
+              id: "github",
+              accessToken: Redacted.make(token),
+              expiresAt: DateTime.add(yield* DateTime.now, { hours: 2 }),
+              provider: "github"
+            }),
+            providerId: "aden_sync"
+          })
+        )
+        const environment = yield* emulatorEnvironment
+        const ran = yield* run(["git-credential", "--directory", directory, "get"], environment, {
+          input: "protocol=https\nhost=github.com\n"
+        })
+        assert.strictEqual(ran.stdout, "")
+        assert.strictEqual(ran.status, ExitStatus.refused)
+        assert.match(ran.stderr, /^error: The token of "github" cannot be handed to git: .{1,60}\n {2}\S.*\n$/)
+        assert.notInclude(ran.stderr, "tok\\")
+      }).pipe(Effect.provide(Emulator))
+  )
 
   it.live("a blocked integration: 3 and its URL on stderr, nothing for git", () =>
     Effect.gen(function*() {

@@ -9,7 +9,7 @@ import * as Stream from "effect/Stream"
 import type { Credential } from "../../Credential.ts"
 import { CredentialKeyNotFound } from "../../CredentialError.ts"
 import { CredentialStore } from "../../CredentialStore.ts"
-import { GitProtocolError } from "../CommandFailure.ts"
+import { GitProtocolError, TokenNotForGit } from "../CommandFailure.ts"
 import { CommandOutput } from "../CommandOutput.ts"
 import { reportingFailures } from "../failureReport.ts"
 import { storeWithAden } from "../layers.ts"
@@ -40,7 +40,9 @@ const question = Effect.gen(function*() {
         ? Effect.fail(new GitProtocolError({ detail: "it is too long" }))
         : Effect.succeed(read + more))
   )
-  const lines = text.split(/\r?\n/)
+  // git forbids it in what it asks about: a helper that reads it as the end of a line would answer about another host
+  if (text.includes("\r")) return yield* new GitProtocolError({ detail: "it holds a carriage return" })
+  const lines = text.split("\n")
   const end = lines.indexOf("")
   const fields = new Map<string, string>()
   for (const line of end < 0 ? lines : lines.slice(0, end)) {
@@ -60,11 +62,15 @@ const tokenOf = (credential: Credential, ref: string) =>
     ? Effect.fail(new CredentialKeyNotFound({ ref }))
     : Effect.succeed(credential.defaultKey)
 
+/** A line break would begin a line of the token's own, such as another host. */
+const notInLine = /[\p{Cc}\p{Zl}\p{Zp}]/u
+
 const get = Effect.fnUntraced(function*(ref: string) {
   const store = yield* CredentialStore
   const { stdout } = yield* CommandOutput
   const credential = yield* store.get(ref)
   const { expiresAt, value } = yield* tokenOf(credential, ref)
+  if (notInLine.test(Redacted.value(value))) return yield* new TokenNotForGit({ ref })
   yield* stdout.write(
     [
       `username=${userName(credential)}`,

@@ -60,10 +60,16 @@ const program = Effect.gen(function*() {
     Effect.timed(work).pipe(Effect.provide(Store(aden), { local: true }))
   yield* measure(together) // so that neither pays for compiling
   const [sequential, fetched] = yield* measure(apart)
-  const [concurrent, synced] = yield* measure(together)
+  // the disk of a shared machine is not as fast all the time
+  const runs = (yield* Effect.all(Array.from({ length: 5 }, () => measure(together)))).toSorted(([a], [b]) =>
+    Duration.toMillis(a) - Duration.toMillis(b)
+  )
+  const concurrent = runs[2]?.[0] ?? Duration.infinity
+  const synced = Math.min(...runs.map(([, count]) => count))
   const ratio = Duration.toMillis(concurrent) / Duration.toMillis(sequential)
+  const all = runs.map(([duration]) => Duration.toMillis(duration).toFixed(0)).join(", ")
   yield* Console.log(`${fetched} one after another: ${Duration.toMillis(sequential).toFixed(0)} ms`)
-  yield* Console.log(`${synced} by sync:            ${Duration.toMillis(concurrent).toFixed(0)} ms`)
+  yield* Console.log(`${synced} by sync:            ${Duration.toMillis(concurrent).toFixed(0)} ms (median of ${all})`)
   yield* Console.log(`ratio:                  ${ratio.toFixed(3)}`)
   if (fetched !== integrations.length || synced !== integrations.length || ratio >= 0.1) {
     return yield* Effect.fail("sync took a tenth of the time or more")

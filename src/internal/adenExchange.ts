@@ -75,13 +75,14 @@ export const readBody = (
 ): Effect.Effect<string, HttpClientError.HttpClientError | AdenProtocolError> =>
   Effect.suspend(() => {
     const { status } = response
-    const tooLong = new AdenProtocolError({ detail: `a body of more than ${limit} bytes`, status, isTransient: true })
     const decoder = new TextDecoder()
     let length = 0
     let text = ""
     return Stream.runForEach(response.stream, (chunk) => {
       length += chunk.length
-      if (length > limit) return Effect.fail(tooLong)
+      if (length > limit) {
+        return new AdenProtocolError({ detail: `a body of more than ${limit} bytes`, status, isTransient: true })
+      }
       text += decoder.decode(chunk, { stream: true })
       return Effect.void
     }).pipe(

@@ -85,6 +85,25 @@ describe("CredentialStore: what could not be saved", () => {
       assert.deepStrictEqual(yield* storedToken("x"), Option.some(newest))
     }).pipe(Effect.provide(setting)))
 
+  it.effect("gives way to a newer token of another host that ends earlier", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const one = yield* startHost
+      const other = yield* startHost
+      one.control.isAway = true
+      yield* one.store.refresh("x")
+      const late = yield* readToken(one.store, "x")
+      yield* TestClock.adjust("2 minutes")
+      yield* aden.addIntegration({ id: "x", tokenLifetime: "20 minutes" })
+      yield* other.store.refresh("x")
+      const newest = yield* readToken(other.store, "x")
+      assert.notStrictEqual(newest, late)
+      one.control.isAway = false
+      yield* TestClock.adjust("2 seconds")
+      yield* eventually(Effect.map(readToken(one.store, "x"), (token) => token === newest))
+      assert.deepStrictEqual(yield* storedToken("x"), Option.some(newest))
+    }).pipe(Effect.provide(setting)))
+
   it.effect("does not undo that another host has found it blocked meanwhile", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator

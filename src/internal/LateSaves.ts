@@ -8,7 +8,7 @@ import { CredentialState } from "../CredentialStorage.ts"
 import type { CredentialEntry } from "./CredentialEntry.ts"
 import type { CredentialTable } from "./CredentialTable.ts"
 import { makeKeyedLock } from "./keyedLock.ts"
-import { endsBefore, loadRecord } from "./storedRecord.ts"
+import { isEarlier, loadRecord } from "./storedRecord.ts"
 
 /** How often a storage that failed is tried again. */
 const pause = Duration.seconds(1)
@@ -55,7 +55,12 @@ export class LateSaves {
   readonly #save = Effect.fnUntraced(function*(this: LateSaves, entry: CredentialEntry) {
     const { credential, epoch } = entry
     if (!entry.isUnsaved || credential === undefined) return true
-    const { generation, state: stored } = yield* this.behind(entry, credential, entry.state.generation)
+    const fetched = entry.state.lastConfirmed ?? credential.lastRefreshed
+    const at = fetched === undefined ? -Infinity : DateTime.toEpochMillis(fetched)
+    const { generation, state: stored } = yield* this.behind(entry, credential, {
+      generation: entry.state.generation,
+      at
+    })
     const state = new CredentialState({ ...withLaterNews(entry.state, stored), generation: (generation ?? 0) + 1 })
     let isWorthTrying = true
     const outcome = generation === undefined ? "outdated" as const : yield* this.#table.tolerantWrite(
@@ -84,29 +89,23 @@ export class LateSaves {
   })
 
   /**
-   * Which generation a credential replaces where what is stored could not be saved, or read: a storage that failed half-way may
-   * have counted it. What somebody else saved since is not replaced; none where it is not the provider's, but was not counted.
+   * Which generation a credential that was asked for at `at` (ms) replaces where what is stored could not be saved, or read: a
+   * storage that failed half-way may have counted it. What somebody else saved since is not replaced; none where it is not the
+   * provider's, but was not counted.
    */
   readonly behind = Effect.fnUntraced(function*(
     this: LateSaves,
     entry: CredentialEntry,
     credential: Credential,
-    known: number
+    known: { readonly generation: number; readonly at: number }
   ): Effect.fn.Return<{ readonly generation: number | undefined; readonly state: CredentialState }> {
     const unread = { stored: Option.none<Credential>(), state: CredentialState.initial }
-    const { state, stored } = yield* Effect.orElseSucceed(loadRecord(this.#table.storage, credential.id), () => unread)
-    if (Option.exists(stored, (own) => this.#table.providerOf(own) !== entry.provider)) {
-      return { generation: undefined, state }
-    }
-    return { generation: Option.exists(stored, (one) => isOlder(one, credential)) ? state.generation : known, state }
+    const record = yield* Effect.orElseSucceed(loadRecord(this.#table.storage, credential.id), () => unread)
+    const { state, stored } = record
+    const isOwn = (one: Credential) => entry.provider !== undefined && this.#table.providerOf(one) === entry.provider
+    if (Option.exists(stored, (one) => !isOwn(one))) return { generation: undefined, state }
+    return { generation: isEarlier(record, credential, known.at) ? state.generation : known.generation, state }
   })
-}
-
-/** By Aden's clock where it tells: those of hosts differ. */
-const isOlder = (stored: Credential, credential: Credential): boolean => {
-  if (stored.expiresAt !== undefined && credential.expiresAt !== undefined) return endsBefore(stored, credential)
-  return stored.lastRefreshed !== undefined && credential.lastRefreshed !== undefined &&
-    DateTime.isLessThan(stored.lastRefreshed, credential.lastRefreshed)
 }
 
 /** What others learnt of the credential after it was fetched here, and before it could be saved, holds still. */

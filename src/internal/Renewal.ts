@@ -29,7 +29,7 @@ import type { LateSaves } from "./LateSaves.ts"
 import { renewals, renewalTime, servedStale } from "./metrics.ts"
 import type { RefResolver } from "./RefResolver.ts"
 import { SingleFlight } from "./SingleFlight.ts"
-import { endsBefore, loadRecord } from "./storedRecord.ts"
+import { isEarlier, loadRecord } from "./storedRecord.ts"
 
 /** A token that was renewed less than this long ago, in ms, is not renewed again because it lasts too short. */
 const settled = 30_000
@@ -46,6 +46,8 @@ export interface Asked {
   readonly generation: number
   /** Its place among all questions of this process. */
   readonly order: number
+  /** When, in ms. */
+  readonly at: number
   readonly held: Credential | undefined
 }
 
@@ -178,7 +180,7 @@ export class Renewal {
     // it may be known from the list alone, and a rate limit from before a restart
     if (entry.credential === undefined) yield* this.#table.tolerant(this.#table.load(entry), false)
     yield* entry.gate(now)
-    const asked = this.#asking(entry)
+    const asked = this.#asking(entry, now)
     const validation = yield* provider.validate(entry).pipe(
       Effect.catchTag("IntegrationNotFound", () => this.#gone(entry, provider, asked)),
       Effect.tapError((error) => this.noteFailure(entry, error, asked))
@@ -325,11 +327,12 @@ export class Renewal {
     )
   })
 
-  #asking(entry: CredentialEntry): Asked {
+  #asking(entry: CredentialEntry, at: number): Asked {
     return {
       epoch: entry.epoch,
       generation: entry.state.generation,
       order: this.#table.nextQuestion(),
+      at,
       held: entry.credential
     }
   }
@@ -380,7 +383,7 @@ export class Renewal {
     yield* entry.gate(now)
     const pause = force ? undefined : entry.pauseOf(now)
     if (pause !== undefined) return yield* pause
-    const asked = this.#asking(entry)
+    const asked = this.#asking(entry, now)
     return yield* this.#ask(entry, provider, force, asked).pipe(
       Effect.tapError((error) => this.noteFailure(entry, error, asked)),
       witnessed(entry.id, force || needsNew(entry.freshness(now)) ? "refresh" : "fetch")
@@ -408,11 +411,10 @@ export class Renewal {
     const answer = yield* provider.fetch(entry.id)
     if (Option.isNone(answer)) return yield* this.#gone(entry, provider, asked)
     const credential = yield* this.accept(entry, answer.value, asked)
-    if (entry.epoch !== asked.epoch || (yield* entry.isServable(credential, yield* Clock.currentTimeMillis))) {
-      return credential
-    }
+    const now = yield* Clock.currentTimeMillis
+    if (entry.epoch !== asked.epoch || (yield* entry.isServable(credential, now))) return credential
     // This question renews nothing, and the token has run out.
-    return yield* this.#askForNew(entry, provider, this.#asking(entry))
+    return yield* this.#askForNew(entry, provider, this.#asking(entry, now))
   })
 
   readonly #askForNew = Effect.fnUntraced(function*(
@@ -449,7 +451,7 @@ export class Renewal {
       (entry.saved.order < asked.order || (asked.held !== undefined && held?.holdsTokenOf(asked.held) === true))
     let generation: number | undefined = isOlder ? entry.saved.generation : asked.generation
     if (entry.isUnsaved || entry.unreadable !== undefined) {
-      generation = (yield* this.#lateSaves.behind(entry, credential, generation)).generation
+      generation = (yield* this.#lateSaves.behind(entry, credential, { generation, at: asked.at })).generation
     }
     const lastConfirmed = yield* DateTime.now
     const stateAfter = (generation: number | undefined) =>
@@ -465,13 +467,12 @@ export class Renewal {
     let outcome = yield* save(generation)
     // what another process could not save while storage was away, and saves now, is older than this answer
     while (outcome === "outdated" && generation !== undefined && entry.epoch === asked.epoch) {
-      const { state, stored } = yield* loadRecord(table.storage, entry.id)
-      const isEarlier = Option.exists(
-        stored,
-        (one) => table.providerOf(one) === entry.provider && endsBefore(one, credential)
-      )
-      if (!isEarlier || state.generation === generation) break
-      generation = state.generation
+      const record = yield* loadRecord(table.storage, entry.id)
+      const { provider } = entry
+      const isProviders = provider !== undefined &&
+        Option.exists(record.stored, (one) => table.providerOf(one) === provider)
+      if (!isProviders || !isEarlier(record, credential, asked.at) || record.state.generation === generation) break
+      generation = record.state.generation
       outcome = yield* save(generation)
     }
     const saved = stateAfter(generation)

@@ -97,12 +97,14 @@ export class Synchronization {
       if (Option.isSome(stored) && this.#table.providerOf(stored.value) !== provider) {
         return skipped(id, "OwnedElsewhere", "a credential of this id is stored that this provider did not write")
       }
-      const limited = rateLimitOf(id, state, yield* Clock.currentTimeMillis)
+      const now = yield* Clock.currentTimeMillis
+      const limited = rateLimitOf(id, state, now)
       if (limited !== undefined) return limited
       const asked: Asked = {
         epoch,
         generation: state.generation,
         order: this.#table.nextQuestion(),
+        at: now,
         held: entry.credential
       }
       const event = yield* syncOne(provider, account)
@@ -143,12 +145,14 @@ export class Synchronization {
     const { state, stored: present } = record.value
     if (Option.isNone(present) || this.#table.providerOf(present.value) !== provider) return Option.none()
     const entry = this.#table.entry(id)
-    const limited = rateLimitOf(id, state, yield* Clock.currentTimeMillis)
+    const now = yield* Clock.currentTimeMillis
+    const limited = rateLimitOf(id, state, now)
     if (limited !== undefined) return Option.some(limited)
     const asked: Asked = {
       epoch: entry.epoch,
       generation: state.generation,
       order: this.#table.nextQuestion(),
+      at: now,
       held: entry.credential
     }
     const answer = yield* Effect.result(provider.fetch(id))

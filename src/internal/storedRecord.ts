@@ -1,6 +1,6 @@
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import type * as Option from "effect/Option"
+import * as Option from "effect/Option"
 import type { Credential } from "../Credential.ts"
 import type { StorageFailure } from "../CredentialError.ts"
 import type { CredentialState, CredentialStorage } from "../CredentialStorage.ts"
@@ -11,9 +11,17 @@ export interface StoredRecord {
   readonly state: CredentialState
 }
 
-/** Whether a token ends before another of the same credential, by Aden's clock alone: it was issued earlier, as far as is known. */
-export const endsBefore = (one: Credential, other: Credential): boolean =>
-  one.expiresAt !== undefined && other.expiresAt !== undefined && DateTime.isLessThan(one.expiresAt, other.expiresAt)
+/**
+ * Whether what is stored was issued before a credential that was asked for at `at` (ms), as far as is known: it was confirmed
+ * before that, and does not outlast it. Neither alone would do: the clocks of hosts differ, and a newer token may live shorter.
+ */
+export const isEarlier = ({ state, stored }: StoredRecord, credential: Credential, at: number): boolean =>
+  Option.exists(stored, (one) => {
+    const confirmed = state.lastConfirmed ?? one.lastRefreshed
+    return confirmed !== undefined && DateTime.toEpochMillis(confirmed) <= at &&
+      (one.expiresAt === undefined || credential.expiresAt === undefined ||
+        DateTime.isLessThan(one.expiresAt, credential.expiresAt))
+  })
 
 /**
  * Reads both as they were at one moment. A credential that somebody replaced under the count of what replaced it would be taken

@@ -27,6 +27,24 @@ const Findings = Schema.fromJsonString(Schema.Array(Schema.Struct({ rule: Schema
 
 const seeds = 2_000
 
+const config: Config = {
+  seats: [{ tenant: "acme", storage: 0 }],
+  integrations: [
+    { id: "hubspot", provider: "hubspot", alias: undefined, lifetime: 3_600_000 },
+    { id: "github", provider: "github", alias: undefined, lifetime: undefined }
+  ],
+  hasSharedLock: true,
+  renewsOnGet: true,
+  clockSkew: 0,
+  latency: 40,
+  autoRefresh: true,
+  cacheTtl: 300_000,
+  deadline: 30_000,
+  maxStale: 86_400_000,
+  refreshBuffer: 300_000,
+  reportsUsage: false
+}
+
 describe("simulation", () => {
   it.live(`no rule is broken in ${seeds} random programs`, () =>
     Effect.gen(function*() {
@@ -67,6 +85,44 @@ describe("simulation", () => {
       assert.strictEqual((yield* runNosy({ ...smaller, steps })).violation?.rule, rule)
       assert.isUndefined((yield* run(noisy)).violation)
     }))
+})
+
+describe("programs that broke a rule once", () => {
+  const twoHosts: Config = {
+    ...config,
+    seats: [{ tenant: "acme", storage: 0 }, { tenant: "acme", storage: 0 }],
+    integrations: [{ id: "slack:ops", provider: "slack", alias: "ops", lifetime: 43_200_000 }]
+  }
+  const reads = (seat: number): Step => ({ _tag: "Read", seat, reads: [{ ref: "slack:ops", method: "token" }] })
+  const broke: ReadonlyArray<{ readonly what: string; readonly program: Program }> = [
+    {
+      what: "an old answer takes no new token's place that ends earlier",
+      program: {
+        seed: 8334,
+        config: { ...twoHosts, hasSharedLock: false },
+        steps: [reads(0), { _tag: "Advance", duration: 100 }, { _tag: "Invalidate", seat: 1, id: "slack:ops" }]
+      }
+    },
+    {
+      what: "an answer takes not the place of what another program saved of its own while Aden was asked",
+      program: {
+        seed: 10_681,
+        config: {
+          ...twoHosts,
+          integrations: [{ id: "slack:ops", provider: "slack", alias: "ops", lifetime: 120_000 }]
+        },
+        steps: [
+          reads(0),
+          { _tag: "Advance", duration: 600_000 },
+          reads(1),
+          { _tag: "Save", seat: 0, id: "slack:ops", lifetime: 60_000, isApiKey: false }
+        ]
+      }
+    }
+  ]
+  for (const { program, what } of broke) {
+    it.live(what, () => Effect.map(run(program), ({ violation }) => assert.isUndefined(violation)))
+  }
 })
 
 describe("faults", () => {
@@ -123,24 +179,6 @@ const nosy: Alter = (store) =>
     ...store,
     explain: (ref) => Effect.tap(store.explain(ref), () => Effect.ignore(store.refresh(ref)))
   })
-
-const config: Config = {
-  seats: [{ tenant: "acme", storage: 0 }],
-  integrations: [
-    { id: "hubspot", provider: "hubspot", alias: undefined, lifetime: 3_600_000 },
-    { id: "github", provider: "github", alias: undefined, lifetime: undefined }
-  ],
-  hasSharedLock: true,
-  renewsOnGet: true,
-  clockSkew: 0,
-  latency: 40,
-  autoRefresh: true,
-  cacheTtl: 300_000,
-  deadline: 30_000,
-  maxStale: 86_400_000,
-  refreshBuffer: 300_000,
-  reportsUsage: false
-}
 
 const reading = (ref: string): Step => ({
   _tag: "Read",

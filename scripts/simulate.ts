@@ -59,6 +59,8 @@ const runSeeds = (
       if (progress.runs === reportEvery || violation !== undefined) {
         report(progress)
         progress = { runs: 0, requests: 0, operations: 0, failures: [] }
+        // virtual time leaves no room for signals and for the news that nobody waits for the result any more
+        yield* Effect.sleep(1)
         if (violation !== undefined && seeds.isUntilFailure) return
       }
     }

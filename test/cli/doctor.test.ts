@@ -9,6 +9,7 @@ import * as fs from "node:fs"
 import * as path from "node:path"
 import { CurrentTenant } from "../../src/internal/currentTenant.ts"
 import { escapedName } from "../../src/internal/entryName.ts"
+import { canMount, fill, ownDisk } from "../fixtures/ownDisk.ts"
 import { canBeReadOnly, readOnlyFolder } from "../fixtures/readOnlyFolder.ts"
 import {
   document,
@@ -292,6 +293,27 @@ describe("aden-creds doctor", () => {
           assert.deepStrictEqual((yield* examine()).failures, [])
         }).pipe(withAden())
     )
+
+    it.live.skipIf(!canMount)("a disk that is full is named, with the folders on it", () =>
+      Effect.gen(function*() {
+        const { examine } = yield* setup
+        const disk = yield* temporaryDirectory
+        yield* ownDisk(disk)
+        const directory = path.join(disk, "cache")
+        yield* save(directory, ["a"])
+        assert.strictEqual((yield* examine({}, directory)).status, ExitStatus.done)
+        const empty = fill(disk)
+        for (const folder of [directory, path.join(disk, "not", "there")]) {
+          const { failures, of, status } = yield* examine({}, folder)
+          assert.strictEqual(status, ExitStatus.storage)
+          assert.deepStrictEqual(failures.map(({ check }) => check), ["directory"])
+          assert.match(failures[0]?.message ?? "", /^Storage could not write: \/.*: ENOSPC: no space left on device$/)
+          assert.include(failures[0]?.message, disk)
+          if (folder === directory) assert.strictEqual(of("credentials")[0]?.status, "ok")
+        }
+        empty()
+        assert.strictEqual((yield* examine({}, directory)).status, ExitStatus.done)
+      }).pipe(withAden()))
 
     it.live("the command that mends modes goes through no link, and a link is named as one", () =>
       Effect.gen(function*() {

@@ -4,7 +4,6 @@ import { AdenEmulator } from "aden-credentials/emulator"
 import { DateTime, Deferred, Effect, Exit, Fiber, FileSystem, Layer, Logger, Option, Redacted, Scope } from "effect"
 import { FetchHttpClient } from "effect/http"
 import { TestClock } from "effect/testing"
-import { execFileSync } from "node:child_process"
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { Credential } from "../../src/Credential.ts"
@@ -13,6 +12,7 @@ import { CurrentProcess } from "../../src/internal/currentProcess.ts"
 import { makeFileLocks } from "../../src/internal/fileLocks.ts"
 import { makePrivateFiles } from "../../src/internal/privateFiles.ts"
 import { EncryptedFileStorage } from "../../src/storage/EncryptedFileStorage.ts"
+import { canMount, fill, makeReadOnly, ownDisk } from "../fixtures/ownDisk.ts"
 import { inDirectory, key, NodeFiles, temporaryDirectory } from "./temporaryStorage.ts"
 
 const apiKey = (id: string, value: string) => Credential.fromApiKey({ id, apiKey: Redacted.make(value) })
@@ -276,47 +276,18 @@ describe("EncryptedFileStorage: what lies where it should not", () => {
     }))
 })
 
-/** A file system of its own for a test: only root can make one. */
-const mounted = Effect.fnUntraced(function*(size: string) {
-  const place = yield* temporaryDirectory
-  yield* Effect.acquireRelease(
-    Effect.sync(() => execFileSync("mount", ["-t", "tmpfs", "-o", `size=${size},mode=700`, "tmpfs", place])),
-    () => Effect.sync(() => execFileSync("umount", ["-l", place]))
-  )
-  return place
-})
-
-const canMount = (() => {
-  if (process.platform !== "linux" || process.getuid?.() !== 0) return false
-  const place = fs.mkdtempSync("/tmp/aden-mount-")
-  try {
-    execFileSync("mount", ["-t", "tmpfs", "tmpfs", place], { stdio: "ignore" })
-    execFileSync("umount", [place], { stdio: "ignore" })
-    return true
-  } catch {
-    return false
-  } finally {
-    fs.rmdirSync(place)
-  }
-})()
-
 describe.skipIf(!canMount)("EncryptedFileStorage: disks that fail (where a disk can be mounted)", () => {
-  const fill = (place: string) => {
-    for (const size of [65_536, 4_096, 1]) {
-      try {
-        for (let at = 0;; at++) fs.writeFileSync(path.join(place, `fill-${size}-${at}`), Buffer.alloc(size))
-      } catch {
-        // it is full
-      }
-    }
-  }
-  const readOnly = (place: string) => execFileSync("mount", ["-o", "remount,ro", place])
+  const mounted = Effect.gen(function*() {
+    const place = yield* temporaryDirectory
+    yield* ownDisk(place)
+    return place
+  })
 
-  it.live.each([["read-only", readOnly, /EROFS/], ["full", fill, /ENOSPC/]] as const)(
+  it.live.each([["read-only", makeReadOnly, /EROFS/], ["full", fill, /ENOSPC/]] as const)(
     "%s: reading goes on, a write says so, a renewal excludes this process with one warning",
     ([, fail, code]) =>
       Effect.gen(function*() {
-        const directory = path.join(yield* mounted("1m"), "cache")
+        const directory = path.join(yield* mounted, "cache")
         yield* inDirectory(directory)((storage) => storage.saveMany([apiKey("x", "1"), apiKey("y", "1")]))
         fail(path.dirname(directory))
         yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
@@ -341,11 +312,11 @@ describe.skipIf(!canMount)("EncryptedFileStorage: disks that fail (where a disk 
       })
   )
 
-  it.live.each([["read-only", readOnly], ["full", fill]] as const)(
+  it.live.each([["read-only", makeReadOnly], ["full", fill]] as const)(
     "%s: a store serves what is stored and what Aden renews, with one warning",
     ([, fail]) =>
       Effect.gen(function*() {
-        const directory = path.join(yield* mounted("1m"), "cache")
+        const directory = path.join(yield* mounted, "cache")
         const aden = yield* AdenEmulator
         const Store = CredentialStore.layer().pipe(
           Layer.provide(AdenSyncProvider.layer()),

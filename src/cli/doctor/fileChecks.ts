@@ -27,6 +27,7 @@ import type { StoredCredential } from "../../internal/storedCredential.ts"
 import { decodeState } from "../../internal/storedState.ts"
 import { tenantFolders } from "../../internal/tenantFolders.ts"
 import { ExitStatus } from "../ExitStatus.ts"
+import { checkWritable } from "../writable.ts"
 import { failed, failure, ok, skipped, warning } from "./Finding.ts"
 import type { Check, Finding } from "./Finding.ts"
 
@@ -132,7 +133,7 @@ const folderMode = Effect.fnUntraced(function*(folder: string) {
 
 /** Where nothing can be written, one finding for all folders: it is mostly the disk. */
 const unwritableFindings = Effect.fnUntraced(function*(files: PrivateFiles, folders: ReadonlyArray<string>) {
-  const [, reasons] = yield* Effect.partition(folders, files.checkWritable)
+  const [, reasons] = yield* Effect.partition(folders, (folder) => checkWritable(files, folder))
   const [first] = reasons
   if (first === undefined) return []
   const error = new CredentialStorageError({ id: undefined, operation: "write", reason: first })

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import {
+  Arbitrary,
   ConfigProvider,
   DateTime,
   Effect,
@@ -24,6 +25,7 @@ import { CurrentProcess } from "../../src/internal/currentProcess.ts"
 import { CurrentTenant } from "../../src/internal/currentTenant.ts"
 import { escapedName } from "../../src/internal/entryName.ts"
 import { EncryptedFileStorage } from "../../src/storage/EncryptedFileStorage.ts"
+import { hostileId } from "./credentialArbitrary.ts"
 import { confusableIds, suite } from "./StorageContract.ts"
 import { inDirectory, key, NodeFiles, otherKey, temporaryDirectory, TemporaryStorage } from "./temporaryStorage.ts"
 
@@ -212,6 +214,29 @@ describe("EncryptedFileStorage", () => {
           assert.lengthOf(fs.readdirSync(path.join(directory, folder)), confusableIds.length)
         }
       }))
+
+    it.effect.prop(
+      "ids from a hostile generator never leave the directory, and each has a file of its own",
+      [Arbitrary.array(hostileId, { minLength: 1, maxLength: 8 })],
+      ([ids]) =>
+        Effect.gen(function*() {
+          const all = new Set(ids)
+          const parent = yield* temporaryDirectory
+          const directory = path.join(parent, "credentials")
+          yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+            assert.strictEqual((yield* storage.saveMany(Array.from(all, (id) => apiKey(id)))).size, 0)
+            for (const id of all) yield* storage.withLock(id, Effect.void)
+          }))
+          assert.deepStrictEqual(fs.readdirSync(parent), ["credentials"])
+          assert.sameMembers(fs.readdirSync(directory), ["credentials", "locks", "metadata", "state"])
+          // one that had left it would be missing here
+          for (const folder of ["credentials", "state"]) {
+            assert.lengthOf(fs.readdirSync(path.join(directory, folder)), all.size)
+          }
+          assert.lengthOf(fs.readdirSync(path.join(directory, "locks")), all.size + 1)
+        }),
+      { arbitrary: { runs: 30 } }
+    )
 
     it.effect("files that Hive named are read where this package would escape, and written in place", () =>
       Effect.gen(function*() {
@@ -496,7 +521,7 @@ describe("EncryptedFileStorage", () => {
           const expectFailure = Effect.fnUntraced(function*(bytes: Uint8Array, what: string) {
             fs.writeFileSync(enc(directory, "x"), bytes)
             age(enc(directory, "x"))
-            assert.strictEqual((yield* Effect.exit(storage.load("x")))._tag, "Failure", what)
+            assert.strictEqual((yield* Effect.flip(storage.load("x")))._tag, "CredentialDecryptionFailed", what)
           })
           for (let at = 0; at < good.length; at++) {
             yield* expectFailure(good.subarray(0, at), `cut at ${at}`)

@@ -1828,6 +1828,28 @@ describe("EncryptedFileStorage", () => {
         })
       }))
 
+    it.effect("that could not be read again is refused, and the credential with it: no save would be told from another", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          const id = "long".repeat(16 * 1024)
+          for (
+            const refused of [
+              storage.save(apiKey(id)),
+              storage.saveState(id, CredentialState.initial),
+              storage.saveState("x", new CredentialState({ generation: 0, lastError: id }))
+            ]
+          ) {
+            assert.match((yield* Effect.flip(refused)).message, /is too large: it may have 64 KiB/)
+          }
+          assert.isFalse(yield* storage.exists(id))
+        }))
+        assert.deepStrictEqual(
+          filesIn(directory).filter((file) => !file.startsWith("locks")),
+          []
+        )
+      }))
+
     it.effect("is counted up before the new credential can be seen", () =>
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory

@@ -1550,6 +1550,24 @@ describe("EncryptedFileStorage", () => {
         }))
       }))
 
+    it.live("before it wrote a state record: the count of what the other one saved meanwhile stays", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.save(apiKey("x", "old")))
+        yield* suspended(directory, "open", "state", theirs(directory))((storage) =>
+          storage.saveState("x", new CredentialState({ generation: 1, lastError: "AdenUnavailable" }))
+        )
+        const { generation, lastError } = yield* inDirectory(directory)((storage) => storage.loadState("x"))
+        assert.deepStrictEqual({ generation, lastError }, { generation: 2, lastError: "AdenUnavailable" })
+      }))
+
+    it.live("before it wrote the index: what the other one saved meanwhile stays in it", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* suspended(directory, "open", "metadata", theirs(directory))((storage) => storage.save(apiKey("y")))
+        assert.sameMembers(Object.keys(readIndex(directory).credentials), ["x", "y"])
+      }))
+
     it.live("before it removed the file: what the other one saved meanwhile stays", () =>
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory
@@ -1637,10 +1655,8 @@ describe("EncryptedFileStorage", () => {
               operations++
               return base.readDirectory(file, options)
             },
-            rename: (from, to) => {
-              renamed.push(path.basename(to))
-              return base.rename(from, to)
-            }
+            rename: (from, to) =>
+              Effect.tap(base.rename(from, to), () => Effect.sync(() => renamed.push(path.basename(to))))
           }))((storage) => storage.saveMany(Array.from({ length: count }, (_, index) => apiKey(`id_${index}`))))
           assert.lengthOf(renamed.filter((name) => name === "index.json"), 1)
           assert.lengthOf(renamed, 2 * count + 1)
@@ -1855,10 +1871,8 @@ describe("EncryptedFileStorage", () => {
         const directory = yield* temporaryDirectory
         const order: Array<string> = []
         yield* withFileSystem(directory, (base) => ({
-          rename: (from, to) => {
-            order.push(path.relative(directory, to))
-            return base.rename(from, to)
-          }
+          rename: (from, to) =>
+            Effect.tap(base.rename(from, to), () => Effect.sync(() => order.push(path.relative(directory, to))))
         }))((storage) => storage.save(apiKey("x")))
         assert.deepStrictEqual(order, ["state/x.json", "credentials/x.enc", "metadata/index.json"])
       }))

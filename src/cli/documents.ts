@@ -211,7 +211,7 @@ export const RotateDocument = Schema.Struct({
 
 /**
  * `doctor`: what was looked at. A `failure` is for somebody to mend, and decides what the command ends with; a `warning` passes,
- * or is put right, by itself; what is `skipped` could not be looked at because of a failure.
+ * or is put right, by itself, and decides where there is no failure; what is `skipped` could not be looked at because of a failure.
  *
  * @since 0.1.0
  * @category documents

@@ -4,6 +4,7 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { Buffer } from "node:buffer"
+import { StorageRefused } from "../CredentialError.ts"
 import type { StorageInsecure, StorageIoFailed } from "../CredentialError.ts"
 import { CredentialState } from "../CredentialStorage.ts"
 import { canBeRead, escapedName, plainName } from "./entryName.ts"
@@ -49,11 +50,19 @@ export const makeStateFiles = (files: PrivateFiles, folder: string) => {
     return { name: damaged, state: CredentialState.initial, plainIsTaken }
   })
 
+  /** One that could not be read again would let writers pass for the first. */
+  const encode = (id: string, state: CredentialState) => {
+    const bytes = Buffer.from(encodeState(id, state))
+    return bytes.length <= maximumBytes
+      ? Effect.succeed(bytes)
+      : Effect.fail(new StorageRefused({ detail: "the state of the credential is too large: it may have 64 KiB" }))
+  }
+
   const prepare = (name: string, id: string, state: CredentialState) =>
-    files.prepare(fileOf(name), Buffer.from(encodeState(id, state)))
+    Effect.flatMap(encode(id, state), (bytes) => files.prepare(fileOf(name), bytes))
 
   const write = <E>(name: string, id: string, state: CredentialState, check: Effect.Effect<void, E>) =>
-    files.write(fileOf(name), Buffer.from(encodeState(id, state)), check)
+    Effect.flatMap(encode(id, state), (bytes) => files.write(fileOf(name), bytes, check))
 
   const remove = (name: string) => files.remove(fileOf(name))
 

@@ -18,6 +18,7 @@ import { DateTime, Duration, Effect, Fiber, Redacted } from "effect"
 import { TestClock } from "effect/testing"
 import { readFileSync } from "node:fs"
 import * as path from "node:path"
+import { canMount, fill, ownDisk } from "../fixtures/ownDisk.ts"
 import { canBeReadOnly, readOnlyFolder } from "../fixtures/readOnlyFolder.ts"
 import {
   document,
@@ -577,6 +578,25 @@ describe("aden-creds explain", () => {
         assert.isUndefined((yield* explained).storageError)
       }).pipe(withAden())
   )
+
+  it.live.skipIf(!canMount)("says that the disk is full, until it is not", () =>
+    Effect.gen(function*() {
+      const { aden_creds, directory } = yield* setup
+      yield* ownDisk(directory)
+      yield* aden_creds("sync")
+      const storageError = Effect.map(
+        aden_creds("explain", "hubspot", "--json"),
+        (ran) => document(ExplainDocument, ran).storageError
+      )
+      assert.isUndefined(yield* storageError)
+      const empty = fill(directory)
+      assert.match(
+        (yield* storageError) ?? "",
+        /^Storage could not save "hubspot": \/.*\/credentials: ENOSPC: no space left on device$/
+      )
+      empty()
+      assert.isUndefined(yield* storageError)
+    }).pipe(withAden()))
 })
 
 describe("aden-creds health", () => {

@@ -9,6 +9,7 @@ import * as fs from "node:fs"
 import * as path from "node:path"
 import { CurrentTenant } from "../../src/internal/currentTenant.ts"
 import { escapedName } from "../../src/internal/entryName.ts"
+import { canMount, fill, ownDisk } from "../fixtures/ownDisk.ts"
 import { canBeReadOnly, readOnlyFolder } from "../fixtures/readOnlyFolder.ts"
 import {
   document,
@@ -65,8 +66,9 @@ const setup = Effect.gen(function*() {
     }
     const failures = findings.filter(({ status }) => status === "failure")
     // two lines for the worst, as of any command that fails
-    if (failures.length === 0) assert.strictEqual(text.stderr, "")
+    if (wrong.length === 0) assert.strictEqual(text.stderr, "")
     else assert.match(text.stderr, /^error: .+\n {2}\S.*\n$/)
+    assert.strictEqual(json.status === ExitStatus.done, wrong.length === 0, "0 only when all is well")
     return {
       status: json.status,
       stderr: text.stderr,
@@ -288,9 +290,30 @@ describe("aden-creds doctor", () => {
             // a mount of its own takes what is within along, a mode does not
             assert.include((yield* examine()).failures[0]?.locations ?? [], directory)
           }))
-          assert.strictEqual((yield* examine()).status, ExitStatus.done)
+          assert.deepStrictEqual((yield* examine()).failures, [])
         }).pipe(withAden())
     )
+
+    it.live.skipIf(!canMount)("a disk that is full is named, with the folders on it", () =>
+      Effect.gen(function*() {
+        const { examine } = yield* setup
+        const disk = yield* temporaryDirectory
+        yield* ownDisk(disk)
+        const directory = path.join(disk, "cache")
+        yield* save(directory, ["a"])
+        assert.strictEqual((yield* examine({}, directory)).status, ExitStatus.done)
+        const empty = fill(disk)
+        for (const folder of [directory, path.join(disk, "not", "there")]) {
+          const { failures, of, status } = yield* examine({}, folder)
+          assert.strictEqual(status, ExitStatus.storage)
+          assert.deepStrictEqual(failures.map(({ check }) => check), ["directory"])
+          assert.match(failures[0]?.message ?? "", /^Storage could not write: \/.*: ENOSPC: no space left on device$/)
+          assert.include(failures[0]?.message, disk)
+          if (folder === directory) assert.strictEqual(of("credentials")[0]?.status, "ok")
+        }
+        empty()
+        assert.strictEqual((yield* examine({}, directory)).status, ExitStatus.done)
+      }).pipe(withAden()))
 
     it.live("the command that mends modes goes through no link, and a link is named as one", () =>
       Effect.gen(function*() {
@@ -331,7 +354,7 @@ describe("aden-creds doctor", () => {
         assert.match(inFile.stderr, /cannot be looked into/)
       }).pipe(withAden()))
 
-    it.live("an index that is missing, broken or out of step is a warning: the next write mends it", () =>
+    it.live("an index that is missing, broken or out of step is a warning of 8: the next write mends it", () =>
       Effect.gen(function*() {
         const { directory, examine } = yield* setup
         const index = path.join(directory, "metadata", "index.json")
@@ -349,7 +372,7 @@ describe("aden-creds doctor", () => {
             fs.writeFileSync(index, text, { mode: 0o600 })
           }
           const { status, warnings } = yield* examine()
-          assert.strictEqual(status, ExitStatus.done)
+          assert.strictEqual(status, ExitStatus.storage)
           assert.deepStrictEqual(warnings.map(({ check }) => check), ["index"], String(says))
           assert.match(warnings[0]?.message ?? "", says)
         }
@@ -442,13 +465,13 @@ describe("aden-creds doctor", () => {
     )
 
     it.live.skipIf(process.getuid?.() !== 0)(
-      "a directory that is another user's is a warning, with the command that mends it",
+      "a directory that is another user's is a warning of 8, with the command that mends it",
       () =>
         Effect.gen(function*() {
           const { directory, examine } = yield* setup
           execFileSync("chown", ["-R", "1234", directory])
           const { status, warnings } = yield* examine()
-          assert.strictEqual(status, ExitStatus.done)
+          assert.strictEqual(status, ExitStatus.storage)
           assert.deepStrictEqual(warnings.map(({ check, locations }) => [check, ...locations]), [[
             "directory",
             directory
@@ -463,19 +486,19 @@ describe("aden-creds doctor", () => {
         }).pipe(withAden())
     )
 
-    it.live("a state record that cannot be read is a warning", () =>
+    it.live("a state record that cannot be read is a warning of 8", () =>
       Effect.gen(function*() {
         const { directory, examine } = yield* setup
         fs.writeFileSync(path.join(directory, "state", "a.json"), "nonsense")
         const { status, warnings } = yield* examine()
-        assert.strictEqual(status, ExitStatus.done)
+        assert.strictEqual(status, ExitStatus.storage)
         assert.deepStrictEqual(warnings.map(({ check, locations }) => [check, ...locations]), [
           ["state", path.join(directory, "state", "a.json")]
         ])
       }).pipe(withAden()))
   })
 
-  it.live("a lock whose holder ended, or does not renew it, is a warning; one that is held is none", () =>
+  it.live("a lock whose holder ended, or does not renew it, is a warning of 8; one that is held is none", () =>
     Effect.gen(function*() {
       const { directory, examine } = yield* setup
       const gone = spawnSync(process.execPath, ["-e", ""]).pid
@@ -495,7 +518,7 @@ describe("aden-creds doctor", () => {
             }
             fs.utimesSync(path.join(lockOf("silent"), "7"), Date.now() / 1_000 - 60, Date.now() / 1_000 - 60)
             const { status, warnings } = yield* examine()
-            assert.strictEqual(status, ExitStatus.done)
+            assert.strictEqual(status, ExitStatus.storage)
             assert.sameMembers(warnings.map(({ message }) => message), [
               `${path.join(lockOf("ended"), "7")} is held by process ${gone}, which has ended`,
               `${path.join(lockOf("silent"), "7")} is held by process ${process.pid}, which does not renew it`
@@ -570,12 +593,12 @@ describe("aden-creds doctor", () => {
         assert.deepStrictEqual(found.failures.map(({ check }) => check), ["Aden"])
       }).pipe(withAden()))
 
-    it.live("whose clock is off is a warning, or beyond 5 min a failure of 2", () =>
+    it.live("whose clock is off is a warning, or beyond 5 min a failure, each of 2", () =>
       Effect.gen(function*() {
         const { aden, examine } = yield* setup
         yield* aden.setFault(Fault.ClockSkew({ offset: "90 seconds" }))
         const near = yield* examine()
-        assert.strictEqual(near.status, ExitStatus.done)
+        assert.strictEqual(near.status, ExitStatus.usage)
         assert.include(near.warnings[0]?.message, "clock is 1 min behind Aden's")
         yield* aden.clearFaults
         yield* aden.setFault(Fault.ClockSkew({ offset: "-20 minutes" }))
@@ -589,6 +612,9 @@ describe("aden-creds doctor", () => {
     Effect.gen(function*() {
       const { aden, directory, examine } = yield* setup
       yield* aden.setFault(Fault.RateLimited({ retryAfter: 60 }), { endpoint: "list" })
+      assert.strictEqual((yield* examine()).status, ExitStatus.rateLimited)
+      // a failure goes before a warning
+      fs.writeFileSync(path.join(directory, "state", "a.json"), "nonsense")
       assert.strictEqual((yield* examine()).status, ExitStatus.rateLimited)
       fs.truncateSync(enc(directory, "a"), 30)
       const { status, stderr } = yield* examine()

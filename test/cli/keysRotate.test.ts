@@ -130,26 +130,33 @@ describe("aden-creds keys rotate", () => {
     "killed half-way, it leaves every file whole under the one key or the other, and can be run again",
     () =>
       Effect.gen(function*() {
-        const directory = yield* temporaryDirectory
         const ids = Array.from({ length: 200 }, (_, index) => `c${index}`)
-        yield* save(directory, ids)
-        const inodes = new Map(ids.map((id) => [id, fs.statSync(enc(directory, id)).ino]))
-        const replaced = () => ids.filter((id) => fs.statSync(enc(directory, id)).ino !== inodes.get(id)).length
-        yield* Effect.callback<void>((resume) => {
-          const child = spawn(process.execPath, commandLine(["keys", "rotate", "--directory", directory]), {
-            env: { PATH: process.env["PATH"], ...keys },
-            stdio: "ignore"
+        const killHalfWay = Effect.gen(function*() {
+          const directory = yield* temporaryDirectory
+          yield* save(directory, ids)
+          const inodes = new Map(ids.map((id) => [id, fs.statSync(enc(directory, id)).ino]))
+          const replaced = () => ids.filter((id) => fs.statSync(enc(directory, id)).ino !== inodes.get(id)).length
+          yield* Effect.callback<void>((resume) => {
+            const child = spawn(process.execPath, commandLine(["keys", "rotate", "--directory", directory]), {
+              env: { PATH: process.env["PATH"], ...keys },
+              stdio: "ignore"
+            })
+            const watch = setInterval(() => {
+              if (replaced() > 20) child.kill("SIGKILL")
+            }, 2)
+            child.on("close", () => {
+              clearInterval(watch)
+              resume(Effect.void)
+            })
+            return Effect.sync(() => child.kill("SIGKILL"))
           })
-          const watch = setInterval(() => {
-            if (replaced() > 20) child.kill("SIGKILL")
-          }, 2)
-          child.on("close", () => {
-            clearInterval(watch)
-            resume(Effect.void)
-          })
-          return Effect.sync(() => child.kill("SIGKILL"))
+          return { directory, done: replaced() }
         })
-        const done = replaced()
+        // where the machine is busy the kill may come too late
+        const { directory, done } = yield* Effect.repeat(killHalfWay, {
+          until: ({ done }) => done < ids.length,
+          times: 9
+        })
         assert.isAbove(done, 20)
         assert.isBelow(done, ids.length, "it was killed before its end")
         const opened = (key: string) =>
@@ -167,7 +174,7 @@ describe("aden-creds keys rotate", () => {
           failed: []
         })
       }),
-    60_000
+    240_000
   )
 
   it.live("loses nothing of what another process saves meanwhile", () =>

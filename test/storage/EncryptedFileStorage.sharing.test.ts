@@ -4,15 +4,16 @@ import { AdenEmulator } from "aden-credentials/emulator"
 import { DateTime, Deferred, Effect, Exit, Fiber, FileSystem, Layer, Logger, Option, Redacted, Scope } from "effect"
 import { FetchHttpClient } from "effect/http"
 import { TestClock } from "effect/testing"
-import { execFileSync } from "node:child_process"
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { Credential } from "../../src/Credential.ts"
 import { CredentialStorage } from "../../src/CredentialStorage.ts"
 import { CurrentProcess } from "../../src/internal/currentProcess.ts"
-import { makeFileLocks } from "../../src/internal/fileLocks.ts"
+import { escapedName } from "../../src/internal/entryName.ts"
+import { leaseMillis, makeFileLocks } from "../../src/internal/fileLocks.ts"
 import { makePrivateFiles } from "../../src/internal/privateFiles.ts"
 import { EncryptedFileStorage } from "../../src/storage/EncryptedFileStorage.ts"
+import { canMount, fill, makeReadOnly, ownDisk } from "../fixtures/ownDisk.ts"
 import { inDirectory, key, NodeFiles, temporaryDirectory } from "./temporaryStorage.ts"
 
 const apiKey = (id: string, value: string) => Credential.fromApiKey({ id, apiKey: Redacted.make(value) })
@@ -43,6 +44,13 @@ const onHost =
 
 const settle = Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 4)))
 
+/** Until somebody holds the lock of an id. */
+const isHeld = (directory: string, id: string) =>
+  Effect.gen(function*() {
+    while (!fs.existsSync(path.join(directory, "locks", escapedName(id), "1"))) yield* settle
+  })
+
+/** How much time passed. Where the disk is slow it is more than what is waited for: files do not follow this clock. */
 const passUntilDone = <A, E>(fiber: Fiber.Fiber<A, E>) =>
   Effect.gen(function*() {
     let millis = 0
@@ -61,7 +69,7 @@ describe("EncryptedFileStorage: hosts that share a directory", () => {
       const holder = yield* onHost("a", directory)((storage) => storage.withLock("x", Effect.never)).pipe(
         Effect.forkChild({ startImmediately: true })
       )
-      while (fs.readdirSync(path.join(directory, "locks")).length < 2) yield* settle
+      yield* isHeld(directory, "x")
       const waiter = yield* onHost("b", directory)((storage) =>
         Effect.flip(storage.withLock("x", Effect.die("entered")))
       ).pipe(Effect.forkChild({ startImmediately: true }))
@@ -76,7 +84,7 @@ describe("EncryptedFileStorage: hosts that share a directory", () => {
       assert.strictEqual(error._tag, "CredentialStorageError")
       assert.strictEqual(error.reason._tag, "LockTimeout")
       assert.isTrue(error.isRetryable)
-      assert.closeTo(waited, 20_000, 1_000)
+      assert.isAtLeast(waited, 19_800)
       yield* Fiber.interrupt(holder)
     }))
 
@@ -94,7 +102,7 @@ describe("EncryptedFileStorage: hosts that share a directory", () => {
       const saving = yield* onHost("b", directory)((storage) => storage.saveMany(many)).pipe(
         Effect.forkChild({ startImmediately: true })
       )
-      assert.isBelow(yield* passUntilDone(saving), 25_000)
+      assert.isBelow(yield* passUntilDone(saving), 39_000)
       const failures = Array.from((yield* Fiber.join(saving)).values(), (failure) =>
         failure._tag === "CredentialStorageError" ? failure.reason._tag : failure._tag)
       assert.deepStrictEqual(
@@ -149,7 +157,7 @@ describe("EncryptedFileStorage: hosts that share a directory", () => {
       const interrupting = yield* Effect.forkChild(Fiber.interrupt(saving), { startImmediately: true })
       yield* settle
       yield* Scope.close(theirTurn, Exit.void)
-      assert.isBelow(yield* passUntilDone(interrupting), 2_000)
+      assert.isBelow(yield* passUntilDone(interrupting), leaseMillis)
       const index = JSON.parse(fs.readFileSync(path.join(directory, "metadata", "index.json"), "utf8"))
       assert.sameMembers(Object.keys(index.credentials), ["x", "y"])
     }))
@@ -160,14 +168,13 @@ describe("EncryptedFileStorage: hosts that share a directory", () => {
       const holder = yield* onHost("a", directory)((storage) => storage.withLock("x", Effect.never)).pipe(
         Effect.forkChild({ startImmediately: true })
       )
-      while (!fs.existsSync(path.join(directory, "locks"))) yield* settle
-      yield* settle
+      yield* isHeld(directory, "x")
       const waiter = yield* onHost("b", directory)((storage) => storage.withLock("x", Effect.succeed("in"))).pipe(
         Effect.forkChild({ startImmediately: true })
       )
       yield* settle
       yield* Fiber.interrupt(holder)
-      assert.isBelow(yield* passUntilDone(waiter), 2_000)
+      assert.isBelow(yield* passUntilDone(waiter), leaseMillis)
       assert.strictEqual(yield* Fiber.join(waiter), "in")
     }))
 
@@ -218,7 +225,21 @@ describe("CredentialStore: hosts that share a directory", () => {
       const other = onHost("a", directory)
       yield* other((storage) => Effect.flatMap(token("old", -1), (old) => storage.save(old)))
       yield* Effect.forkChild(other((storage) => storage.withLock("hubspot", Effect.never)), { startImmediately: true })
-      while (fs.readdirSync(path.join(directory, "locks")).length < 2) yield* settle
+      yield* isHeld(directory, "hubspot")
+      const lock = path.join(directory, "locks", escapedName("hubspot"))
+      // by then the reader has seen the old one
+      const waits = yield* Deferred.make<void>()
+      const files = Layer.effect(
+        FileSystem.FileSystem,
+        Effect.map(FileSystem.FileSystem, (base) => ({
+          ...base,
+          readDirectory: (folder: string) =>
+            Effect.tap(
+              base.readDirectory(folder),
+              () => folder === lock ? Deferred.succeed(waits, undefined) : Effect.void
+            )
+        }))
+      )
       // nobody is there to be asked
       const aden = AdenClient.layer({ baseUrl: "http://127.0.0.1:9", apiKey: Redacted.make("key") })
       const reading = yield* CredentialStore.use((store) => store.token("hubspot")).pipe(
@@ -226,15 +247,14 @@ describe("CredentialStore: hosts that share a directory", () => {
         Effect.provide(AdenSyncProvider.layer()),
         Effect.provide(Layer.provide(aden, FetchHttpClient.layer)),
         Effect.provide(EncryptedFileStorage.layer({ directory, keys: [key] })),
-        Effect.provide(NodeFiles),
+        Effect.provide(Layer.provideMerge(files, NodeFiles)),
         Effect.forkChild({ startImmediately: true })
       )
-      yield* settle
+      yield* Deferred.await(waits)
       yield* TestClock.adjust("5 seconds")
       yield* other((storage) => Effect.flatMap(token("new", 1), (renewed) => storage.save(renewed)))
-      const waited = yield* passUntilDone(reading)
-      assert.isAbove(waited, 13_000)
-      assert.isBelow(waited, 22_000)
+      // at its deadline, later than that, it would fail
+      assert.isAbove(yield* passUntilDone(reading), 13_000)
       assert.strictEqual(Redacted.value(yield* Fiber.join(reading)), "new")
     }))
 })
@@ -276,47 +296,18 @@ describe("EncryptedFileStorage: what lies where it should not", () => {
     }))
 })
 
-/** A file system of its own for a test: only root can make one. */
-const mounted = Effect.fnUntraced(function*(size: string) {
-  const place = yield* temporaryDirectory
-  yield* Effect.acquireRelease(
-    Effect.sync(() => execFileSync("mount", ["-t", "tmpfs", "-o", `size=${size},mode=700`, "tmpfs", place])),
-    () => Effect.sync(() => execFileSync("umount", ["-l", place]))
-  )
-  return place
-})
-
-const canMount = (() => {
-  if (process.platform !== "linux" || process.getuid?.() !== 0) return false
-  const place = fs.mkdtempSync("/tmp/aden-mount-")
-  try {
-    execFileSync("mount", ["-t", "tmpfs", "tmpfs", place], { stdio: "ignore" })
-    execFileSync("umount", [place], { stdio: "ignore" })
-    return true
-  } catch {
-    return false
-  } finally {
-    fs.rmdirSync(place)
-  }
-})()
-
 describe.skipIf(!canMount)("EncryptedFileStorage: disks that fail (where a disk can be mounted)", () => {
-  const fill = (place: string) => {
-    for (const size of [65_536, 4_096, 1]) {
-      try {
-        for (let at = 0;; at++) fs.writeFileSync(path.join(place, `fill-${size}-${at}`), Buffer.alloc(size))
-      } catch {
-        // it is full
-      }
-    }
-  }
-  const readOnly = (place: string) => execFileSync("mount", ["-o", "remount,ro", place])
+  const mounted = Effect.gen(function*() {
+    const place = yield* temporaryDirectory
+    yield* ownDisk(place)
+    return place
+  })
 
-  it.live.each([["read-only", readOnly, /EROFS/], ["full", fill, /ENOSPC/]] as const)(
+  it.live.each([["read-only", makeReadOnly, /EROFS/], ["full", fill, /ENOSPC/]] as const)(
     "%s: reading goes on, a write says so, a renewal excludes this process with one warning",
     ([, fail, code]) =>
       Effect.gen(function*() {
-        const directory = path.join(yield* mounted("1m"), "cache")
+        const directory = path.join(yield* mounted, "cache")
         yield* inDirectory(directory)((storage) => storage.saveMany([apiKey("x", "1"), apiKey("y", "1")]))
         fail(path.dirname(directory))
         yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
@@ -341,11 +332,11 @@ describe.skipIf(!canMount)("EncryptedFileStorage: disks that fail (where a disk 
       })
   )
 
-  it.live.each([["read-only", readOnly], ["full", fill]] as const)(
+  it.live.each([["read-only", makeReadOnly], ["full", fill]] as const)(
     "%s: a store serves what is stored and what Aden renews, with one warning",
     ([, fail]) =>
       Effect.gen(function*() {
-        const directory = path.join(yield* mounted("1m"), "cache")
+        const directory = path.join(yield* mounted, "cache")
         const aden = yield* AdenEmulator
         const Store = CredentialStore.layer().pipe(
           Layer.provide(AdenSyncProvider.layer()),

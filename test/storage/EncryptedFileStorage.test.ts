@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import {
+  Arbitrary,
   ConfigProvider,
   DateTime,
   Effect,
@@ -24,6 +25,7 @@ import { CurrentProcess } from "../../src/internal/currentProcess.ts"
 import { CurrentTenant } from "../../src/internal/currentTenant.ts"
 import { escapedName } from "../../src/internal/entryName.ts"
 import { EncryptedFileStorage } from "../../src/storage/EncryptedFileStorage.ts"
+import { hostileId } from "./credentialArbitrary.ts"
 import { confusableIds, suite } from "./StorageContract.ts"
 import { inDirectory, key, NodeFiles, otherKey, temporaryDirectory, TemporaryStorage } from "./temporaryStorage.ts"
 
@@ -212,6 +214,29 @@ describe("EncryptedFileStorage", () => {
           assert.lengthOf(fs.readdirSync(path.join(directory, folder)), confusableIds.length)
         }
       }))
+
+    it.effect.prop(
+      "ids from a hostile generator never leave the directory, and each has a file of its own",
+      [Arbitrary.array(hostileId, { minLength: 1, maxLength: 8 })],
+      ([ids]) =>
+        Effect.gen(function*() {
+          const all = new Set(ids)
+          const parent = yield* temporaryDirectory
+          const directory = path.join(parent, "credentials")
+          yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+            assert.strictEqual((yield* storage.saveMany(Array.from(all, (id) => apiKey(id)))).size, 0)
+            for (const id of all) yield* storage.withLock(id, Effect.void)
+          }))
+          assert.deepStrictEqual(fs.readdirSync(parent), ["credentials"])
+          assert.sameMembers(fs.readdirSync(directory), ["credentials", "locks", "metadata", "state"])
+          // one that had left it would be missing here
+          for (const folder of ["credentials", "state"]) {
+            assert.lengthOf(fs.readdirSync(path.join(directory, folder)), all.size)
+          }
+          assert.lengthOf(fs.readdirSync(path.join(directory, "locks")), all.size + 1)
+        }),
+      { arbitrary: { runs: 30 } }
+    )
 
     it.effect("files that Hive named are read where this package would escape, and written in place", () =>
       Effect.gen(function*() {
@@ -496,7 +521,7 @@ describe("EncryptedFileStorage", () => {
           const expectFailure = Effect.fnUntraced(function*(bytes: Uint8Array, what: string) {
             fs.writeFileSync(enc(directory, "x"), bytes)
             age(enc(directory, "x"))
-            assert.strictEqual((yield* Effect.exit(storage.load("x")))._tag, "Failure", what)
+            assert.strictEqual((yield* Effect.flip(storage.load("x")))._tag, "CredentialDecryptionFailed", what)
           })
           for (let at = 0; at < good.length; at++) {
             yield* expectFailure(good.subarray(0, at), `cut at ${at}`)
@@ -1525,6 +1550,24 @@ describe("EncryptedFileStorage", () => {
         }))
       }))
 
+    it.live("before it wrote a state record: the count of what the other one saved meanwhile stays", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.save(apiKey("x", "old")))
+        yield* suspended(directory, "open", "state", theirs(directory))((storage) =>
+          storage.saveState("x", new CredentialState({ generation: 1, lastError: "AdenUnavailable" }))
+        )
+        const { generation, lastError } = yield* inDirectory(directory)((storage) => storage.loadState("x"))
+        assert.deepStrictEqual({ generation, lastError }, { generation: 2, lastError: "AdenUnavailable" })
+      }))
+
+    it.live("before it wrote the index: what the other one saved meanwhile stays in it", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* suspended(directory, "open", "metadata", theirs(directory))((storage) => storage.save(apiKey("y")))
+        assert.sameMembers(Object.keys(readIndex(directory).credentials), ["x", "y"])
+      }))
+
     it.live("before it removed the file: what the other one saved meanwhile stays", () =>
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory
@@ -1612,10 +1655,8 @@ describe("EncryptedFileStorage", () => {
               operations++
               return base.readDirectory(file, options)
             },
-            rename: (from, to) => {
-              renamed.push(path.basename(to))
-              return base.rename(from, to)
-            }
+            rename: (from, to) =>
+              Effect.tap(base.rename(from, to), () => Effect.sync(() => renamed.push(path.basename(to))))
           }))((storage) => storage.saveMany(Array.from({ length: count }, (_, index) => apiKey(`id_${index}`))))
           assert.lengthOf(renamed.filter((name) => name === "index.json"), 1)
           assert.lengthOf(renamed, 2 * count + 1)
@@ -1803,15 +1844,35 @@ describe("EncryptedFileStorage", () => {
         })
       }))
 
+    it.effect("that could not be read again is refused, and the credential with it: no save would be told from another", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          const id = "long".repeat(16 * 1024)
+          for (
+            const refused of [
+              storage.save(apiKey(id)),
+              storage.saveState(id, CredentialState.initial),
+              storage.saveState("x", new CredentialState({ generation: 0, lastError: id }))
+            ]
+          ) {
+            assert.match((yield* Effect.flip(refused)).message, /is too large: it may have 64 KiB/)
+          }
+          assert.isFalse(yield* storage.exists(id))
+        }))
+        assert.deepStrictEqual(
+          filesIn(directory).filter((file) => !file.startsWith("locks")),
+          []
+        )
+      }))
+
     it.effect("is counted up before the new credential can be seen", () =>
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory
         const order: Array<string> = []
         yield* withFileSystem(directory, (base) => ({
-          rename: (from, to) => {
-            order.push(path.relative(directory, to))
-            return base.rename(from, to)
-          }
+          rename: (from, to) =>
+            Effect.tap(base.rename(from, to), () => Effect.sync(() => order.push(path.relative(directory, to))))
         }))((storage) => storage.save(apiKey("x")))
         assert.deepStrictEqual(order, ["state/x.json", "credentials/x.enc", "metadata/index.json"])
       }))

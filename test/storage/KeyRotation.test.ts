@@ -8,7 +8,7 @@ import {
   rotateKeys
 } from "aden-credentials"
 import type { KeyRotationEvent } from "aden-credentials"
-import { ConfigProvider, Effect, FileSystem, Layer, Option, Redacted, Stream } from "effect"
+import { ConfigProvider, Deferred, Effect, Fiber, FileSystem, Layer, Option, Redacted, Stream } from "effect"
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
@@ -391,6 +391,45 @@ describe("a key rotation", () => {
         assert.deepStrictEqual(fs.readFileSync(enc(directory, "x")), text)
         assert.deepStrictEqual(fs.readdirSync(path.join(directory, "credentials")), ["x.enc"])
       }))
+
+    it.live.each(["saves", "deletes"] as const)(
+      "a storage that %s a credential while its file is put in place waits for its turn, and is not undone",
+      (what) =>
+        Effect.gen(function*() {
+          const directory = yield* temporaryDirectory
+          yield* inDirectory(directory)((storage) => storage.save(apiKey("x", "before")))
+          const write = inDirectory(directory, [newKey, key])((storage) =>
+            Effect.asVoid(what === "saves" ? storage.save(apiKey("x", "written meanwhile")) : storage.delete("x"))
+          )
+          const writing = yield* Deferred.make<Fiber.Fiber<void, unknown>>()
+          const scope = yield* Effect.scope
+          const files = Layer.effect(
+            FileSystem.FileSystem,
+            Effect.map(FileSystem.FileSystem, (base) => ({
+              ...base,
+              rename: (from: string, to: string) =>
+                Effect.gen(function*() {
+                  const writer = yield* Effect.forkIn(write, scope)
+                  yield* Deferred.succeed(writing, writer)
+                  // it would be done by now
+                  yield* Effect.sleep("1 second")
+                  assert.isUndefined(writer.pollUnsafe())
+                  yield* base.rename(from, to)
+                })
+            }))
+          )
+          const events = yield* Stream.runCollect(rotateKeys({ directory, keys: [newKey, key] })).pipe(
+            Effect.provide(Layer.provideMerge(files, NodeFiles))
+          )
+          assert.deepStrictEqual(counts(events), { Rotated: 1 })
+          yield* Fiber.join(yield* Deferred.await(writing))
+          yield* inDirectory(directory, [newKey])(Effect.fnUntraced(function*(storage) {
+            const left = Option.map(yield* storage.load("x"), ({ defaultKey }) =>
+              Redacted.value(defaultKey?.value ?? key))
+            assert.deepStrictEqual(left, what === "saves" ? Option.some("written meanwhile") : Option.none())
+          }))
+        })
+    )
 
     it.effect("a file that somebody deletes just then stays deleted", () =>
       Effect.gen(function*() {

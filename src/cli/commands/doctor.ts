@@ -24,11 +24,13 @@ export const doctorCommand = Command.make(
   Effect.fnUntraced(function*() {
     const findings = yield* examine
     const failures = findings.filter(({ status }) => status === "failure")
-    const exitCode = worstStatus(failures.map(({ exitCode }) => exitCode))
+    // where nothing is for somebody to mend, it is not well nonetheless
+    const wrong = failures.length > 0 ? failures : findings.filter(({ status }) => status === "warning")
+    const exitCode = worstStatus(wrong.map(({ exitCode }) => exitCode))
     yield* answer(DoctorDocument, { exitCode, findings }, (stdout) => table(stdout, columns, findings))
-    const worst = failures.find((finding) => finding.exitCode === exitCode)
+    const worst = wrong.find((finding) => finding.exitCode === exitCode)
     if (worst === undefined) return
-    const others = failures.length - 1
+    const others = wrong.length - 1
     yield* complain(
       printable(others === 0 ? worst.message : `${worst.message}; and ${others} more to mend`),
       printable(worst.remedy ?? "")

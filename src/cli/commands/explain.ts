@@ -17,6 +17,7 @@ import { storeOffline } from "../layers.ts"
 import { ref } from "../refArgument.ts"
 import { answer, rootCommand } from "../rootCommand.ts"
 import { paintStatus } from "../table.ts"
+import { checkWritable } from "../writable.ts"
 
 export const explainCommand = Command.make(
   "explain",
@@ -52,10 +53,10 @@ const unwritable = Effect.fnUntraced(function*(id: string) {
   const directory = path.resolve(
     yield* Option.match(chosen, { onNone: () => defaultDirectory, onSome: Effect.succeed })
   )
-  const { checkWritable } = yield* makePrivateFiles
+  const files = yield* makePrivateFiles
   return yield* Effect.forEach(
     ["credentials", "state", "metadata", "locks"],
-    (folder) => checkWritable(path.join(directory, folder)),
+    (folder) => checkWritable(files, path.join(directory, folder)),
     { discard: true }
   ).pipe(Effect.match({
     onFailure: (reason) => new CredentialStorageError({ id, operation: "save", reason }),

@@ -1,5 +1,5 @@
 /**
- * What `doctor` finds. A failure is for somebody to mend; a warning passes, or is put right, by itself.
+ * What `doctor` finds. A failure is for somebody to mend; a warning passes, or is put right, by itself, but is not well yet.
  */
 import type { CommandFailure } from "../CommandFailure.ts"
 import { ExitStatus, exitStatusOf } from "../ExitStatus.ts"
@@ -36,22 +36,26 @@ export const ok = (check: Check, message: string): Finding => ({ check, status: 
 /** What could not be looked at, because of something else that is found. */
 export const skipped = (check: Check, message: string): Finding => ({ check, status: "skipped", message, ...harmless })
 
-export const warning = (
-  check: Check,
-  message: string,
-  remedy: string,
-  locations: ReadonlyArray<string> = []
-): Finding => ({ check, status: "warning", message, remedy, exitCode: ExitStatus.done, locations })
+interface Problem {
+  readonly message: string
+  readonly remedy: string
+  readonly exitCode: ExitStatus
+  readonly locations?: ReadonlyArray<string>
+}
 
-export const failure = (
-  check: Check,
-  problem: {
-    readonly message: string
-    readonly remedy: string
-    readonly exitCode: ExitStatus
-    readonly locations?: ReadonlyArray<string>
-  }
-): Finding => ({ check, status: "failure", locations: [], ...problem })
+export const warning = (check: Check, problem: Problem): Finding => ({
+  check,
+  status: "warning",
+  locations: [],
+  ...problem
+})
+
+export const failure = (check: Check, problem: Problem): Finding => ({
+  check,
+  status: "failure",
+  locations: [],
+  ...problem
+})
 
 /** An error of the library, as any command would report it. */
 export const failed = (check: Check, error: CommandFailure, locations: ReadonlyArray<string> = []): Finding => {

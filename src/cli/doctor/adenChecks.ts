@@ -38,7 +38,11 @@ const clockFinding = (offset: number): Finding => {
   const side = offset > 0 ? "behind" : "ahead of"
   if (Math.abs(offset) < believed) {
     const by = durationText(Duration.millis(Math.abs(offset)))
-    return warning("clock", `This machine's clock is ${by} ${side} Aden's, which is allowed for`, setClock)
+    return warning("clock", {
+      message: `This machine's clock is ${by} ${side} Aden's, which is allowed for`,
+      remedy: setClock,
+      exitCode: ExitStatus.usage
+    })
   }
   return failure("clock", {
     message: `This machine's clock is 5 min or more ${side} Aden's: tokens look valid or expired when they are not`,

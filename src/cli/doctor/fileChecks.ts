@@ -27,6 +27,7 @@ import type { StoredCredential } from "../../internal/storedCredential.ts"
 import { decodeState } from "../../internal/storedState.ts"
 import { tenantFolders } from "../../internal/tenantFolders.ts"
 import { ExitStatus } from "../ExitStatus.ts"
+import { checkWritable } from "../writable.ts"
 import { failed, failure, ok, skipped, warning } from "./Finding.ts"
 import type { Check, Finding } from "./Finding.ts"
 
@@ -132,7 +133,7 @@ const folderMode = Effect.fnUntraced(function*(folder: string) {
 
 /** Where nothing can be written, one finding for all folders: it is mostly the disk. */
 const unwritableFindings = Effect.fnUntraced(function*(files: PrivateFiles, folders: ReadonlyArray<string>) {
-  const [, reasons] = yield* Effect.partition(folders, files.checkWritable)
+  const [, reasons] = yield* Effect.partition(folders, (folder) => checkWritable(files, folder))
   const [first] = reasons
   if (first === undefined) return []
   const error = new CredentialStorageError({ id: undefined, operation: "write", reason: first })
@@ -149,12 +150,12 @@ const ownerFindings = Effect.fnUntraced(function*(folders: ReadonlyArray<string>
   for (const folder of folders) {
     const uid = Option.flatMap(yield* Effect.option(fs.stat(folder)), ({ uid }) => uid)
     if (Option.isNone(uid) || uid.value === self) continue
-    findings.push(warning(
-      "directory",
-      `${folder} belongs to user ${uid.value}, who can exchange its files`,
-      `Run: chown -Rh ${self} ${quote(`${folder}${path.sep}`)}`,
-      [folder]
-    ))
+    findings.push(warning("directory", {
+      message: `${folder} belongs to user ${uid.value}, who can exchange its files`,
+      remedy: `Run: chown -Rh ${self} ${quote(`${folder}${path.sep}`)}`,
+      exitCode: ExitStatus.storage,
+      locations: [folder]
+    }))
     // the command takes what is within along
     if (folder === folders[0]) break
   }
@@ -271,19 +272,21 @@ const indexFinding = Effect.fnUntraced(function*(
   names: ReadonlyArray<string>
 ) {
   const location = files.fileIn(folder, "index.json")
+  const notWell = (message: string) =>
+    warning("index", { message, remedy: mendsItself, exitCode: ExitStatus.storage, locations: [location] })
   const read = yield* Effect.result(files.read(location, maximumIndexBytes))
   if (Result.isFailure(read)) {
     return read.failure._tag === "FileTooLarge"
-      ? warning("index", `${location} is too large to be an index`, mendsItself, [location])
+      ? notWell(`${location} is too large to be an index`)
       : unusable("index", location, read.failure)
   }
   if (Option.isNone(read.success)) {
     return names.length === 0
       ? ok("index", "There is none, and nothing to list")
-      : warning("index", `${location} is missing: Hive lists nothing`, mendsItself, [location])
+      : notWell(`${location} is missing: Hive lists nothing`)
   }
   const index = decodeIndex(Buffer.from(read.success.value).toString("utf8"))
-  if (index === undefined) return warning("index", `${location} cannot be read as an index`, mendsItself, [location])
+  if (index === undefined) return notWell(`${location} cannot be read as an index`)
   const missing = Array.from(ids.keys()).filter((id) => !index.entries.has(id))
   const there = new Set(names)
   const left = Array.from(index.entries.keys()).filter((id) => !there.has(plainName(id)) && !there.has(escapedName(id)))
@@ -292,7 +295,7 @@ const indexFinding = Effect.fnUntraced(function*(
     ...(missing.length === 0 ? [] : [`it lacks ${some(missing)}`]),
     ...(left.length === 0 ? [] : [`it lists ${some(left)}, which is not there`])
   ]
-  return warning("index", `${location} is out of step: ${differences.join("; ")}`, mendsItself, [location])
+  return notWell(`${location} is out of step: ${differences.join("; ")}`)
 })
 
 const stateFindings = Effect.fnUntraced(function*(files: PrivateFiles, folder: string) {
@@ -311,12 +314,12 @@ const stateFindings = Effect.fnUntraced(function*(files: PrivateFiles, folder: s
     else findings.push(unusable("state", location, read.failure))
   }
   if (broken.length > 0) {
-    findings.push(warning(
-      "state",
-      `${count(broken.length, "state record")} cannot be read, and count as none: ${some(broken)}`,
-      mendsItself,
-      broken
-    ))
+    findings.push(warning("state", {
+      message: `${count(broken.length, "state record")} cannot be read, and count as none: ${some(broken)}`,
+      remedy: mendsItself,
+      exitCode: ExitStatus.storage,
+      locations: broken
+    }))
   }
   return findings
 })
@@ -355,12 +358,12 @@ const lockFindings = Effect.fnUntraced(function*(files: PrivateFiles, folder: st
       const { isGone, location, pid } = held.success
       if (!isGone && !(yield* isSilent(location))) return []
       const holder = pid === undefined ? "a process" : `process ${pid}`
-      return [warning(
-        "locks",
-        `${location} is held by ${holder}, which ${isGone ? "has ended" : "does not renew it"}`,
-        "Nothing to do: whoever next wants it takes it over.",
-        [location]
-      )]
+      return [warning("locks", {
+        message: `${location} is held by ${holder}, which ${isGone ? "has ended" : "does not renew it"}`,
+        remedy: "Nothing to do: whoever next wants it takes it over.",
+        exitCode: ExitStatus.storage,
+        locations: [location]
+      })]
     })
   )
   return findings.flat()

@@ -287,6 +287,41 @@ describe(`a hostile server (${transportsTested})`, () => {
         assert.strictEqual(evil.connections(), 0)
       }).pipe(Effect.provide(testStore)))
 
+    it.live("nor one that repeats the header of a user name and a password", () =>
+      Effect.gen(function*() {
+        const { evil, good } = yield* goodAndEvil
+        const client = yield* clientOf(transport, { ref: "jira", allowedHosts: allowed(good) })
+        for (const encoded of [encodeURIComponent, (text: string) => text.replace(" ", "+")]) {
+          good.script((response, { headers }) => {
+            response.writeHead(302, { location: `${evil.url}/?was=${encoded(headers.authorization ?? "")}` }).end()
+          })
+          const error = yield* Effect.flip(client.get(good.url))
+          assert(error._tag === "CredentialHostDenied", inspect(error))
+        }
+        assert.strictEqual(evil.connections(), 0)
+      }).pipe(Effect.provide(testStore)))
+
+    it.live("a user name, or a letter in place of a password, is no secret: a redirect whose URL holds it is followed", () =>
+      Effect.gen(function*() {
+        const { evil, good } = yield* goodAndEvil
+        for (const ref of ["mailgun", "freshdesk"]) {
+          good.script(redirect(302, `${evil.url}/api/xml/7`))
+          const client = yield* clientOf(transport, { ref, allowedHosts: allowed(good) })
+          const response = yield* client.get(good.url)
+          assert.deepStrictEqual(yield* response.json, { from: "evil" })
+        }
+        assert.isFalse(evil.requests.some(holdsCredential))
+      }).pipe(Effect.provide(testStore)))
+
+    it.live("a key that an API takes as the user name is one", () =>
+      Effect.gen(function*() {
+        const { evil, good } = yield* goodAndEvil
+        good.script(redirect(302, `${evil.url}/?was=Sd8fK2mQ0xZr7LpT4vWn`))
+        const client = yield* clientOf(transport, { ref: "freshdesk", allowedHosts: allowed(good) })
+        assert.strictEqual((yield* Effect.flip(client.get(good.url)))._tag, "CredentialHostDenied")
+        assert.strictEqual(evil.connections(), 0)
+      }).pipe(Effect.provide(testStore)))
+
     it.live("by template: a model that writes another credential's name gets nothing", () =>
       Effect.gen(function*() {
         const { good } = yield* goodAndEvil

@@ -111,8 +111,8 @@ export class UsageReporter extends Context.Service<UsageReporter, {
    *
    * @example
    * ```ts
-   * import * as NodeRedis from "@effect/platform-node/NodeRedis"
    * import { UsageReporter } from "aden-credentials"
+   * import { RedisConnection } from "aden-credentials/redis"
    * import { Layer } from "effect"
    * import { PersistedQueue } from "effect/persistence"
    *
@@ -120,7 +120,7 @@ export class UsageReporter extends Context.Service<UsageReporter, {
    *   Layer.provide(PersistedQueue.layer),
    *   Layer.merge(PersistedQueue.layerCleanup({ timeToLive: "1 day", failedTimeToLive: "30 days" })),
    *   Layer.provide(PersistedQueue.layerStoreRedis()),
-   *   Layer.provide(NodeRedis.layer({ url: "redis://localhost:6379" }))
+   *   Layer.provide(RedisConnection.layerConfig) // the server of REDIS_URL
    * )
    * ```
    */

@@ -1,16 +1,17 @@
 /**
  * A durable queue of usage reports, in real servers: what a process that was killed has reported, the next one sends.
  */
-import { assert, it } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { AdenClient, AdenSyncProvider, CredentialStore, MemoryStorage, UsageReporter } from "aden-credentials"
 import { AdenEmulator, Fault } from "aden-credentials/emulator"
-import { Effect, Layer, Redacted, Schedule, type Scope } from "effect"
+import { Clock, type Duration, Effect, Layer, Redacted, Schedule, type Scope } from "effect"
 import { FetchHttpClient } from "effect/http"
 import { PersistedQueue, Redis } from "effect/persistence"
 import { spawn } from "node:child_process"
 import { once } from "node:events"
 import { fileURLToPath } from "node:url"
 import { describeWith, postgres, redis } from "./fixtures/realServers.ts"
+import { hasRedisServer, restartableRedis } from "./fixtures/redisServer.ts"
 import { storeOf, type UsageQueue } from "./fixtures/usageQueues.ts"
 import { newSchema } from "./storage/postgresSchema.ts"
 import { connected, newNamespace } from "./storage/redisNamespace.ts"
@@ -64,12 +65,18 @@ const until = (isSo: Effect.Effect<boolean>) =>
   Effect.repeat(isSo, { until: (so) => so, schedule: Schedule.spaced("20 millis") })
 
 /** A reporter of another process with the same queue. */
-const reporterOver = (queue: UsageQueue) =>
+const reporterOver = (
+  queue: UsageQueue,
+  { flushTimeout, lockExpiration }: {
+    readonly flushTimeout?: Duration.Input
+    readonly lockExpiration?: Duration.Input
+  } = {}
+) =>
   Layer.unwrap(
     Effect.map(AdenEmulator, ({ apiKey, url }) =>
-      UsageReporter.layerPersisted({ queue: "usage", retry: Schedule.spaced("100 millis") }).pipe(
+      UsageReporter.layerPersisted({ queue: "usage", retry: Schedule.spaced("100 millis"), flushTimeout }).pipe(
         Layer.provide(PersistedQueue.layer),
-        Layer.provide(storeOf(queue)),
+        Layer.provide(storeOf(queue, lockExpiration)),
         Layer.provide(CredentialStore.layer()),
         Layer.provide(AdenSyncProvider.layer()),
         Layer.provide(AdenClient.layer({ baseUrl: url, apiKey })),
@@ -110,6 +117,39 @@ const survives = (newQueue: Effect.Effect<UsageQueue, unknown, Scope.Scope>) =>
     Effect.scoped,
     Effect.provide(AdenEmulator.layer({ integrations: [{ id: "hubspot" }, { id: "github" }] }))
   )
+
+/** Redis goes while reports are on their way from it to Aden, and the program ends. */
+const endsWithout = (lose: (server: Effect.Success<ReturnType<typeof restartableRedis>>) => Effect.Effect<void>) =>
+  Effect.gen(function*() {
+    const aden = yield* AdenEmulator
+    const server = yield* restartableRedis()
+    yield* aden.setFault(Fault.Hang(), { endpoint: "usage" })
+    const lost = yield* Effect.gen(function*() {
+      const usage = yield* UsageReporter
+      for (let n = 0; n < 20; n++) yield* usage.report("github", { operation: "call", status: "ok" })
+      yield* until(Effect.map(aden.countRequests({ endpoint: "usage" }), (count) => count >= 4))
+      yield* lose(server)
+      return yield* Clock.currentTimeMillis
+    }).pipe(
+      Effect.provide(reporterOver({ _tag: "Redis", url: server.url, prefix: "usage:" }, {
+        flushTimeout: "1 second",
+        // its default: while that lasts, a queue goes on trying to give back what was taken out
+        lockExpiration: "90 seconds"
+      })),
+      Effect.scoped
+    )
+    assert.isBelow((yield* Clock.currentTimeMillis) - lost, 30_000)
+  }).pipe(Effect.scoped, Effect.provide(AdenEmulator.layer({ integrations: [{ id: "github" }] })))
+
+describe.skipIf(!hasRedisServer)("a queue that does not answer any more (where redis-server is installed)", () => {
+  it.live("because its server ended: the program ends in time", () => endsWithout((server) => server.stop()), 120_000)
+
+  it.live(
+    "because its server hangs: the program ends in time",
+    () => endsWithout((server) => server.signal("SIGSTOP")),
+    120_000
+  )
+})
 
 const title = "what a killed process reported is delivered by the next one, each use once"
 

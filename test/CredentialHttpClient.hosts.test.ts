@@ -204,6 +204,22 @@ describe(`a hostile server (${transportsTested})`, () => {
         }).pipe(Effect.provide(testStore))
     )
 
+    it.live("so does one whose address only a parser sees to be elsewhere", () =>
+      Effect.gen(function*() {
+        const { evil, good } = yield* goodAndEvil
+        const client = yield* clientOf(transport, { ref: "hubspot", allowedHosts: allowed(good) })
+        const { host } = new URL(evil.url)
+        const places = ["//", "\\\\", "/\\", "\\/", "/\t/", "http:\t//", "http:\\\\", "HTTP://"].map((start) =>
+          start + host
+        )
+        for (const place of places) {
+          good.script(redirect(302, place))
+          assert.deepStrictEqual(yield* (yield* client.get(`${good.url}/start`)).json, { from: "evil" }, place)
+        }
+        assert.strictEqual(evil.requests.length, places.length)
+        assert.isFalse(evil.requests.some(holdsCredential))
+      }).pipe(Effect.provide(testStore)))
+
     it.live("neither does what the program had in the credential's header go there", () =>
       Effect.gen(function*() {
         const { evil, good } = yield* goodAndEvil

@@ -38,10 +38,7 @@ const ownKey = "BSA_p8Rt2Kx6Wq0Ln4Vz9Mc3"
 const password = "p4Zr8Vx2Lq6Wm0Tn"
 /** As it goes over the wire. */
 const basic = Buffer.from(`ann:${password}`).toString("base64")
-const secrets = [
-  ...[apiKey, tenantKey, encryptionKey, tokens.hubspot, tokens.github, refreshToken, ownKey],
-  ...[password, basic]
-]
+const secrets = [apiKey, tenantKey, encryptionKey, tokens.hubspot, tokens.github, refreshToken, ownKey, password, basic]
 
 const echo = `Bearer ${apiKey} is not known; token ${tokens.hubspot} (${tokens.github}), refresh_token ${refreshToken}`
 

@@ -226,7 +226,7 @@ const scenario = Effect.gen(function*() {
   })
   const services = Layer.mergeAll(
     UsageReporter.layer({ retry: Schedule.spaced("10 millis"), maxAttempts: 2, flushTimeout: "200 millis" }).pipe(
-      Layer.provideMerge(CredentialStore.layer({ cacheTtl: "1 millis", deadline: "1 second" })),
+      Layer.provideMerge(CredentialStore.layer({ cacheTtl: "1 millis" })),
       Layer.provide(AdenSyncProvider.layer()),
       Layer.provideMerge(client),
       Layer.provide(EncryptedFileStorage.layer({ directory, keys: [Redacted.make(encryptionKey)] }))

@@ -22,7 +22,7 @@ const Program = Layer.unwrap(
         .pipe(
           Layer.provideMerge(CredentialStore.layer()),
           Layer.provide(AdenSyncProvider.layer()),
-          Layer.provide(AdenClient.layer({ baseUrl: url, apiKey, retry: Schedule.recurs(0), timeout: "1 second" })),
+          Layer.provide(AdenClient.layer({ baseUrl: url, apiKey, retry: Schedule.recurs(0), timeout: "10 seconds" })),
           Layer.provide(FetchHttpClient.layer),
           Layer.provide(MemoryStorage.layer())
         )
@@ -39,11 +39,25 @@ const measure = Effect.gen(function*() {
   const usage = yield* UsageReporter
   let deepest = 0
   let made = 0
-  const hang = aden.setFault(Fault.Hang(), { endpoint: "usage" })
+  const often = Schedule.spaced("2 millis")
+  // the senders are at work before it is measured what they cost
+  const taken = aden.countRequests({ endpoint: "usage", status: 200 })
+  const deliver = Effect.gen(function*() {
+    const before = yield* taken
+    yield* usage.report("github", { operation: "call", status: "ok", metadata: { n: made++ } })
+    yield* Effect.repeat(taken, { until: (now) => now > before, schedule: often })
+  })
+  const hang = aden.setFault(Fault.Hang(), { endpoint: "usage" }).pipe(
+    Effect.andThen(
+      Effect.repeat(aden.inFlight(), { until: ({ current }) => current === concurrency, schedule: often })
+    )
+  )
+  // what hangs goes on hanging, and would keep the senders from all that comes after
+  const recover = aden.clearFaults.pipe(Effect.andThen(aden.stop), Effect.andThen(aden.start))
   const states = [
-    { name: "up", begin: Effect.void, end: Effect.void, times: new Array<number>() },
+    { name: "up", begin: deliver, end: Effect.void, times: new Array<number>() },
     { name: "down", begin: aden.stop, end: aden.start, times: new Array<number>() },
-    { name: "hanging", begin: hang, end: aden.clearFaults, times: new Array<number>() }
+    { name: "hanging", begin: hang, end: recover, times: new Array<number>() }
   ]
   const rounds = 10
   for (let round = 0; round <= rounds; round++) {

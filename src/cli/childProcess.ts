@@ -4,7 +4,7 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import { spawn } from "node:child_process"
-import { access, constants } from "node:fs/promises"
+import { access, constants, stat } from "node:fs/promises"
 import { constants as system } from "node:os"
 import process from "node:process"
 import { CommandNotRun } from "./CommandFailure.ts"
@@ -22,7 +22,8 @@ export const requireCommand = Effect.fnUntraced(
   function*(command: string, environment: Readonly<Record<string, string | undefined>>) {
     const folders = environment["PATH"]?.split(":")
     if (process.platform === "win32" || folders === undefined) return
-    const byPath = command.includes("/")
+    // of no name at all, each folder of PATH would be it
+    const byPath = command === "" || command.includes("/")
     const faults = yield* Effect.forEach(
       byPath ? [command] : folders.map((folder) => `${folder || "."}/${command}`),
       faultOf
@@ -37,8 +38,9 @@ export const requireCommand = Effect.fnUntraced(
 /** Why a file cannot be run; `undefined` where it can, or where only running it will tell. */
 const faultOf = (file: string): Effect.Effect<string | undefined> =>
   Effect.promise(() =>
-    access(file, constants.X_OK).then(
-      () => undefined,
+    access(file, constants.X_OK).then(() => stat(file)).then(
+      // a folder may be entered, which is what its mode says
+      (found) => found.isFile() ? undefined : "EACCES",
       (error: NodeJS.ErrnoException) => ["ENOENT", "ENOTDIR", "EACCES"].find((code) => code === error.code)
     )
   )

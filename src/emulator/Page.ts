@@ -39,7 +39,7 @@ h2 { line-height: 1.2; margin: 2.5rem 0 .75rem }
 a { color: var(--accent) }
 code { font: .9em ui-monospace, monospace; overflow-wrap: anywhere }
 bdi { overflow-wrap: anywhere }
-.scroll { overflow-x: auto; margin-block-end: 1rem }
+.scroll { overflow-x: auto; position: relative; margin-block-end: 1rem }
 table { border-collapse: collapse; width: 100% }
 caption { text-align: start; font-weight: 600; padding-block: .5rem }
 th, td { border-block-end: 1px solid var(--line); padding: .5rem .75rem .5rem 0; text-align: start }

@@ -16,6 +16,14 @@ type Templates = ReadonlyArray<readonly [name: string, template: CredentialTempl
 /** The headers in which a credential goes where nothing else is said. */
 const headersOfTypes = ["authorization", "x-api-key"]
 
+const userNameKey = "username"
+
+/** A shorter one is no secret but a word that any URL may hold, such as "x" in place of a password. */
+const shortestSecret = 4
+
+/** Some APIs take a key as the user name. A shorter one is a name, such as "api". */
+const shortestKey = 16
+
 /** How requests carry the credential of a ref: in the headers and parameters given, or in a header by its type. */
 export class CredentialCarrier {
   readonly ref: CredentialRef
@@ -65,11 +73,14 @@ export class CredentialCarrier {
     this: CredentialCarrier,
     credential: Credential
   ): Effect.fn.Return<CarriedCredential, CredentialKeyNotFound | CredentialTemplateError> {
+    const values: Array<string> = []
     const secrets: Array<string> = []
     const expand = (template: CredentialTemplate) =>
       Effect.fromResult(template.expand((placeholder) =>
         Result.map(valueOf(placeholder, credential), (value) => {
-          secrets.push(Redacted.value(value))
+          const text = Redacted.value(value)
+          values.push(text)
+          if (text.length >= (placeholder.key === userNameKey ? shortestKey : shortestSecret)) secrets.push(text)
           return value
         })
       ))
@@ -78,19 +89,21 @@ export class CredentialCarrier {
     const params: Record<string, Redacted.Redacted<string>> = {}
     for (const [name, template] of this.#isByType ? this.#byType(credential) : this.#headers) {
       const text = Redacted.value(yield* expand(template))
-      const value = isBasic ? `Basic ${Base64.encode(text)}` : text
+      const encoded = isBasic ? Base64.encode(text) : undefined
+      if (encoded !== undefined) secrets.push(encoded)
+      const value = encoded === undefined ? text : `Basic ${encoded}`
       yield* Effect.fromResult(fitting(headerPlace(name), headerValueFault(value)))
       headers[name] = value
     }
     for (const [name, template] of this.#params) params[name] = yield* expand(template)
-    return new CarriedCredential(this, { headers, params, secrets })
+    return new CarriedCredential(this, { headers, params, values, secrets })
   })
 
   #byType(credential: Credential): Templates {
     const key = (key?: string): TemplatePlaceholder => ({ ref: this.ref, key })
     switch (credential.type) {
       case "basic_auth":
-        return [["authorization", new CredentialTemplate([key("username"), ":", key("password")])]]
+        return [["authorization", new CredentialTemplate([key(userNameKey), ":", key("password")])]]
       case "api_key":
         return [["x-api-key", new CredentialTemplate([key()])]]
       default:
@@ -104,22 +117,27 @@ export class CarriedCredential {
   readonly carrier: CredentialCarrier
   readonly #headers: Readonly<Record<string, string>>
   readonly #params: Readonly<Record<string, Redacted.Redacted<string>>>
+  readonly #values: ReadonlyArray<string>
   readonly #secrets: ReadonlyArray<string>
 
   constructor(carrier: CredentialCarrier, parts: {
     readonly headers: Readonly<Record<string, string>>
     readonly params: Readonly<Record<string, Redacted.Redacted<string>>>
+    /** What the templates were filled with. */
+    readonly values: ReadonlyArray<string>
+    /** What nobody else may see of it, in each form in which it is sent. */
     readonly secrets: ReadonlyArray<string>
   }) {
     this.carrier = carrier
     this.#headers = parts.headers
     this.#params = parts.params
+    this.#values = parts.values
     this.#secrets = parts.secrets
   }
 
   /** The same for what an API cannot tell apart. A secret itself. */
   get identity(): string {
-    return JSON.stringify(this.#secrets)
+    return JSON.stringify(this.#values)
   }
 
   isSameAs(other: CarriedCredential | undefined): boolean {
@@ -137,7 +155,7 @@ export class CarriedCredential {
   /** Whether a URL holds the credential, as where a server repeats a query in a redirect. */
   isIn(url: URL): boolean {
     const shown = [url.href, decoded(url.href), ...url.searchParams.values()]
-    return this.#secrets.some((secret) => secret !== "" && shown.some((text) => text.includes(secret)))
+    return this.#secrets.some((secret) => shown.some((text) => text.includes(secret)))
   }
 }
 

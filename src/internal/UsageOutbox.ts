@@ -11,6 +11,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
@@ -18,7 +19,7 @@ import * as PersistedQueue from "effect/persistence/PersistedQueue"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import type * as Schema from "effect/Schema"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type { CredentialRef } from "../Credential.ts"
 import { usageQueueDepth, usageReports } from "./metrics.ts"
@@ -112,12 +113,12 @@ export class UsageOutbox {
       yield* Effect.context<never>(),
       yield* Queue.sliding<UsageReport>(options.capacity)
     )
-    // closes after the fibers below have ended
-    yield* Effect.addFinalizer(() => outbox.#flush())
-    yield* Effect.forkScoped(outbox.#feed())
+    const workers = yield* Scope.make()
+    yield* Effect.addFinalizer(() => outbox.#flush(workers))
+    yield* Effect.forkIn(outbox.#feed(), workers)
     yield* Effect.forEach(
       Array.from({ length: options.concurrency }),
-      () => Effect.forkScoped(outbox.#work()),
+      () => Effect.forkIn(outbox.#work(), workers),
       { discard: true }
     )
     return outbox
@@ -298,11 +299,19 @@ export class UsageOutbox {
     return Effect.logWarning("Usage reports were dropped").pipe(Effect.annotateLogs({ count }))
   }
 
+  /** Takes all that waited. */
+  #takeAll(): ReadonlyArray<UsageReport> {
+    while (this.#takeOut() !== undefined) {
+      // each is held from now on
+    }
+    return [...this.#held.values()]
+  }
+
   /**
-   * Gets rid of what is left: into a durable queue; else to Aden, whatever delay the queue would have kept. What the deadline
-   * leaves is lost, and counted.
+   * Ends the workers and gets rid of what is left: into a durable queue; else to Aden, whatever delay the queue would have kept. What
+   * the deadline leaves is lost, and counted.
    */
-  #flush(): Effect.Effect<void> {
+  #flush(workers: Scope.Closeable): Effect.Effect<void> {
     const { concurrency, flushTimeout, send } = this.#options
     const last = Effect.fnUntraced(
       { self: this },
@@ -321,15 +330,18 @@ export class UsageOutbox {
     )
     return Effect.gen({ self: this }, function*() {
       this.#isClosed = true
-      while (this.#takeOut() !== undefined) {
-        // all that waited is held
-      }
-      yield* Effect.forEach([...this.#held.values()], last, { concurrency, discard: true }).pipe(
+      // a worker gives back to the queue what it had taken out, and a queue that does not answer has it try for long
+      const ended = yield* Effect.forkDetach(Scope.close(workers, Exit.void), { startImmediately: true })
+      yield* Fiber.await(ended).pipe(
+        Effect.andThen(
+          Effect.suspend(() => Effect.forEach(this.#takeAll(), last, { concurrency, discard: true }))
+        ),
         Effect.interruptible,
         Effect.timeoutOption(flushTimeout)
       )
-      if (this.#held.size > 0) this.#drop(this.#held.size)
-      for (const key of this.#held.keys()) this.#release(key)
+      const left = this.#takeAll()
+      if (left.length > 0) this.#drop(left.length)
+      for (const { key } of left) this.#release(key)
       yield* this.#warnOfDropped()
     })
   }

@@ -203,6 +203,17 @@ describe("aden-creds exec", () => {
         const ran = yield* exec(["--env", "T=github", "--", command])
         assert.oneOf(ran.status, [ExitStatus.commandNotFound, ExitStatus.commandNotRunnable], command)
       }
+      const environment = yield* emulatorEnvironment
+      const { commandNotFound, commandNotRunnable } = ExitStatus
+      for (
+        const [command, status] of [["", commandNotFound], [directory, commandNotRunnable], [
+          ".",
+          commandNotRunnable
+        ]] as const
+      ) {
+        const ran = yield* run(["exec", "--directory", directory, "--env", "T=github", "--", command], environment)
+        assert.strictEqual(ran.status, status, ran.stderr)
+      }
       assert.strictEqual(yield* aden.countRequests(), 0)
     }).pipe(Effect.provide(AdenEmulator.layer())))
 

@@ -122,6 +122,21 @@ describe.skipIf(chromiumPath === undefined)("in Chromium (where it is installed,
       assert.deepStrictEqual(complaints, [])
     }).pipe(emulated()))
 
+  it.live("on a narrow screen no page is wider than it: tables scroll by themselves", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const id = "Z29vZ2xlOlRpbW90aHk6MTk3Mjg6MTEyNTg6MTEyNTg"
+      yield* aden.addIntegration({ id, alias: id, scopes: [id], status: "requires_reauth" })
+      yield* aden.setFault(Fault.Status({ status: 503 }), { integrationId: id })
+      yield* user(() => fetch(`${aden.url}/v1/credentials/${id}/refresh`))
+      const { page } = yield* opened(aden.consoleUrl, { viewport: { width: 360, height: 640 } })
+      const width = () => user(() => page.evaluate<number>("document.documentElement.scrollWidth"))
+      assert.isAtMost(yield* width(), 360)
+      yield* user(() => page.getByRole("link", { name: id }).first().click())
+      yield* user(() => page.getByRole("heading", { name: `Connect ${id}` }).waitFor())
+      assert.isAtMost(yield* width(), 360)
+    }).pipe(emulated()))
+
   it.live("the console follows what happens, and what has the focus keeps it", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator

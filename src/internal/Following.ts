@@ -73,7 +73,7 @@ export class Following {
     options: { readonly ref: CredentialRef; readonly timeout: Duration.Duration; readonly poll: Duration.Duration }
   ): Effect.fn.Return<Credential, CredentialFailure | NoProvider | ReauthorizationTimeout> {
     const { poll, ref, timeout } = options
-    if (entry.provider === undefined) return yield* new NoProvider({ ref })
+    if (!this.#table.mayBeRenewed(entry)) return yield* new NoProvider({ ref })
     const read = this.#renewal.read(entry)
     const watched = this.#reconnections.run(entry.id, Effect.scoped(this.#watch(entry, poll)))
     return yield* Effect.catchTag(read, "ReauthRequired", () => watched).pipe(

@@ -110,7 +110,7 @@ export class Renewal {
     entry: CredentialEntry,
     ref: string
   ): Effect.fn.Return<Credential, CredentialFailure | NoProvider> {
-    if (entry.provider === undefined) return yield* new NoProvider({ ref })
+    if (!this.#table.mayBeRenewed(entry)) return yield* new NoProvider({ ref })
     return yield* this.#flights.runAfresh(entry.id, this.#renewal(entry, true))
   })
 
@@ -161,6 +161,7 @@ export class Renewal {
     this: Renewal,
     entry: CredentialEntry
   ): Effect.fn.Return<CredentialValidation, CredentialFailure> {
+    yield* this.#resolver.findOwner(entry)
     const { provider } = entry
     const now = yield* Clock.currentTimeMillis
     if (provider === undefined) {
@@ -314,7 +315,7 @@ export class Renewal {
     entry: CredentialEntry,
     now: number
   ): Effect.fn.Return<Credential, CredentialFailure> {
-    const mayAsk = entry.provider !== undefined && entry.coolDownLeft(now) <= 0 &&
+    const mayAsk = this.#table.mayBeRenewed(entry) && entry.coolDownLeft(now) <= 0 &&
       now >= entry.nextCheckAt
     if (!mayAsk && !this.#flights.has(entry.id)) return yield* reauthRequired(entry)
     if (mayAsk) yield* entry.checked(now)
@@ -369,8 +370,14 @@ export class Renewal {
   ): Effect.fn.Return<Credential, CredentialFailure> {
     const table = this.#table
     yield* table.tolerant(table.load(entry), false)
+    yield* this.#resolver.findOwner(entry)
     const { credential, provider } = entry
-    if (provider === undefined) return credential ?? (yield* new CredentialNotFound({ ref: entry.id }))
+    if (provider === undefined) {
+      if (credential !== undefined) return credential
+      return yield* entry.state.blockedSince === undefined
+        ? new CredentialNotFound({ ref: entry.id })
+        : reauthRequired(entry)
+    }
     const now = yield* Clock.currentTimeMillis
     // Somebody else renewed or confirmed it, or found it blocked.
     if (credential !== undefined && entry.freshness(now) === "fresh" && !force) return credential
@@ -510,8 +517,7 @@ export class Renewal {
     provider: CredentialProvider,
     asked: Asked
   ): Effect.fn.Return<never, AdenRequestFailure | CredentialNotFound> {
-    const listed = yield* this.#resolver.list
-    if (listed.some((item) => item.provider === provider && item.account.id === entry.id)) {
+    if (yield* this.#resolver.lists(provider, entry.id)) {
       return yield* new AdenUnavailable({
         id: entry.id,
         reason: new AdenProtocolError({ detail: "Aden lists the integration and does not have it", isTransient: false })

@@ -143,8 +143,8 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
     name: "removes what one answer says is missing",
     patches: [{
       file: renewal,
-      from: "if (listed.some((item) => item.provider === provider && item.account.id === entry.id))",
-      to: "if (listed.length < 0)"
+      from: "if (yield* this.#resolver.lists(provider, entry.id))",
+      to: "if ((yield* this.#resolver.lists(provider, entry.id)) && entry.id === \"\")"
     }]
   },
   {

@@ -50,6 +50,7 @@ import type { CredentialEntry } from "./internal/CredentialEntry.ts"
 import { CredentialTable } from "./internal/CredentialTable.ts"
 import { durationSetting } from "./internal/durationSetting.ts"
 import { Following } from "./internal/Following.ts"
+import { defaultMaxStale } from "./internal/freshness.ts"
 import { FreshRead } from "./internal/FreshRead.ts"
 import { LateSaves } from "./internal/LateSaves.ts"
 import * as metrics from "./internal/metrics.ts"
@@ -328,7 +329,7 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
   const { all: providers } = yield* CredentialProviders
   const cacheTtl = yield* durationSetting("cacheTtl", options.cacheTtl ?? "5 minutes")
   const deadline = yield* durationSetting("deadline", options.deadline ?? "30 seconds")
-  const maxStale = yield* durationSetting("maxStale", options.maxStale ?? "24 hours")
+  const maxStale = yield* durationSetting("maxStale", options.maxStale ?? defaultMaxStale)
 
   const table = yield* CredentialTable.make({
     storage: ownWrites.storage,

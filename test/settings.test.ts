@@ -22,6 +22,13 @@ const Client = (options: Partial<Parameters<typeof AdenClient.layer>[0]>) =>
 const Store = (options: Parameters<typeof CredentialStore.layer>[0]) =>
   CredentialStore.layer(options).pipe(Layer.provide([CredentialProviders.layerNone, MemoryStorage.layer()]))
 
+const CachedStorage = (options: Parameters<typeof AdenCachedStorage.layer>[0]) =>
+  AdenCachedStorage.layer(options).pipe(
+    Layer.provide(AdenSyncProvider.layer()),
+    Layer.provide(AdenClient.layerTest({})),
+    Layer.provide(MemoryStorage.layer())
+  )
+
 type Building = Effect.Effect<unknown, AdenConfigError, Scope.Scope>
 
 const settings: ReadonlyArray<readonly [string, (duration: Duration.Input) => Building]> = [
@@ -37,17 +44,8 @@ const settings: ReadonlyArray<readonly [string, (duration: Duration.Input) => Bu
   ["AdenClient timeout", (timeout) => Layer.build(Client({ timeout }))],
   ["AdenClient maxRetryAfter", (maxRetryAfter) => Layer.build(Client({ maxRetryAfter }))],
   ["AdenClient circuitBreaker.openFor", (openFor) => Layer.build(Client({ circuitBreaker: { openFor } }))],
-  [
-    "AdenCachedStorage cacheTtl",
-    (cacheTtl) =>
-      Layer.build(
-        AdenCachedStorage.layer({ cacheTtl }).pipe(
-          Layer.provide(AdenSyncProvider.layer()),
-          Layer.provide(AdenClient.layerTest({})),
-          Layer.provide(MemoryStorage.layer())
-        )
-      )
-  ],
+  ["AdenCachedStorage cacheTtl", (cacheTtl) => Layer.build(CachedStorage({ cacheTtl }))],
+  ["AdenCachedStorage maxStale", (maxStale) => Layer.build(CachedStorage({ maxStale }))],
   [
     "TenantCredentials idleTimeToLive",
     (idleTimeToLive) =>

@@ -10,7 +10,7 @@ import type { CredentialFailure, CredentialStorageError } from "../CredentialErr
 import type { CredentialProvider } from "../CredentialProvider.ts"
 import { CredentialState } from "../CredentialStorage.ts"
 import type { RefreshPolicies } from "../RefreshPolicy.ts"
-import { clockTolerance, confirmationOf, coolDownLeft, expiryOf, lifeOf } from "./freshness.ts"
+import { clockTolerance, confirmationOf, coolDownLeft, expiryOf, lifeOf, unconfirmedUntil } from "./freshness.ts"
 import { PolicyClock } from "./PolicyClock.ts"
 
 /** What a read finds, the first that holds: see docs/semantics.md. */
@@ -18,9 +18,6 @@ export type Freshness = "blocked" | "missing" | "expired" | "due" | "stale" | "f
 
 /** Where the credential at hand came from. */
 export type CredentialSource = "storage" | "aden"
-
-/** For how long a token is served after Aden refused the API key, in ms: one hour. */
-const refusedLimit = 3_600_000
 
 /** With no more time left than this, in ms, a token is renewed even through an open circuit. */
 const lastChance = 30_000
@@ -192,12 +189,7 @@ export class CredentialEntry {
   servableUntil(maxStale: number): number {
     // nobody confirms the program's own
     if (this.provider === undefined) return this.#expiresAt
-    const refusedSince = this.state.refusedSince
-    const limit = this.confirmedAt + maxStale
-    return Math.min(
-      this.#expiresAt,
-      refusedSince === undefined ? limit : Math.min(limit, DateTime.toEpochMillis(refusedSince) + refusedLimit)
-    )
+    return Math.min(this.#expiresAt, unconfirmedUntil(this.state, { confirmedAt: this.confirmedAt, maxStale }))
   }
 
   /** Whether what is at hand may be served, confirmed or not. */

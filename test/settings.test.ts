@@ -42,7 +42,6 @@ const settings: ReadonlyArray<readonly [string, (duration: Duration.Input) => Bu
       Layer.build(AdenSyncProvider.layer({ refreshBuffer }).pipe(Layer.provide(AdenClient.layerTest({}))))
   ],
   ["AdenClient timeout", (timeout) => Layer.build(Client({ timeout }))],
-  ["AdenClient maxRetryAfter", (maxRetryAfter) => Layer.build(Client({ maxRetryAfter }))],
   ["AdenClient circuitBreaker.openFor", (openFor) => Layer.build(Client({ circuitBreaker: { openFor } }))],
   ["AdenCachedStorage cacheTtl", (cacheTtl) => Layer.build(CachedStorage({ cacheTtl }))],
   ["AdenCachedStorage maxStale", (maxStale) => Layer.build(CachedStorage({ maxStale }))],
@@ -66,6 +65,21 @@ const senseless: ReadonlyArray<readonly [string, Duration.Input]> = [
 ]
 
 describe("durations", () => {
+  it.effect("AdenClient maxRetryAfter: negative, NaN and infinite are refused, by its name, and zero is not", () =>
+    Effect.gen(function*() {
+      for (const [kind, maxRetryAfter] of senseless) {
+        const built = yield* Effect.result(Effect.scoped(Layer.build(Client({ maxRetryAfter }))))
+        if (kind === "zero") assert.strictEqual(built._tag, "Success")
+        else {
+          assert(built._tag === "Failure", `${kind} is accepted`)
+          assert.strictEqual(
+            built.failure.message,
+            "maxRetryAfter is not a finite time of zero or more. Give maxRetryAfter as a duration such as \"30 seconds\"."
+          )
+        }
+      }
+    }))
+
   for (const [name, build] of settings) {
     it.effect(`${name}: negative, NaN, zero and infinite are refused, by its name`, () =>
       Effect.gen(function*() {

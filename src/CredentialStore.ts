@@ -79,7 +79,7 @@ export interface CredentialStoreOptions {
   /** How long a credential is used without Aden confirming it; 5 minutes. */
   readonly cacheTtl?: Duration.Input | undefined
   /** When to ask Aden again, for each kind of outcome; see {@link RefreshPolicies} for the defaults. */
-  readonly policy?: Partial<RefreshPolicies> | undefined
+  readonly policy?: { readonly [K in keyof RefreshPolicies]?: RefreshPolicies[K] | undefined } | undefined
   /** How long a caller without a usable token waits, over all attempts; 30 seconds. */
   readonly deadline?: Duration.Input | undefined
   /** How long an unexpired credential is served after Aden last confirmed it; 24 hours, and 1 hour after a 401 or 403. */
@@ -330,17 +330,21 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
   const cacheTtl = yield* durationSetting("cacheTtl", options.cacheTtl ?? "5 minutes")
   const deadline = yield* durationSetting("deadline", options.deadline ?? "30 seconds")
   const maxStale = yield* durationSetting("maxStale", options.maxStale ?? defaultMaxStale)
+  const policy = options.policy ?? {}
 
   const table = yield* CredentialTable.make({
     storage: ownWrites.storage,
     providers,
     policies: {
-      renew: options.autoRefresh === false ? renewNever : renewInTime,
-      confirm: confirmWithin(cacheTtl),
-      backOff,
-      recheck: recheckBlocked,
-      missing: rememberMissing,
-      ...options.policy
+      renew: policy.renew ?? (options.autoRefresh === false ? renewNever : renewInTime),
+      // nothing that is older than `maxStale` is served without a question
+      confirm: Schedule.modifyDelay(
+        policy.confirm ?? confirmWithin(cacheTtl),
+        ({ duration }) => Effect.succeed(Duration.min(duration, maxStale))
+      ),
+      backOff: policy.backOff ?? backOff,
+      recheck: policy.recheck ?? recheckBlocked,
+      missing: policy.missing ?? rememberMissing
     }
   })
   const { storage } = table

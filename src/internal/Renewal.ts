@@ -414,7 +414,7 @@ export class Renewal {
     }
     const answer = yield* provider.fetch(entry.id)
     if (Option.isNone(answer)) return yield* this.#gone(entry, provider, asked)
-    const credential = yield* this.accept(entry, answer.value, asked)
+    const credential = yield* this.#accept(entry, answer.value, asked)
     if (entry.epoch !== asked.epoch || (yield* entry.isServable(credential, yield* Clock.currentTimeMillis))) {
       return credential
     }
@@ -432,7 +432,7 @@ export class Renewal {
     const credential = yield* provider.refresh(entry.credential ?? emptyCredential(entry.id, provider.id)).pipe(
       Effect.provideService(PassesCircuit, isLastChance),
       Effect.tap(() => Effect.map(Clock.currentTimeMillis, (now) => entry.renewedAt = now)),
-      Effect.flatMap((answer) => this.accept(entry, answer, asked)),
+      Effect.flatMap((answer) => this.#accept(entry, answer, { ...asked, isRenewal: true })),
       Effect.catchTag("IntegrationNotFound", () => this.#gone(entry, provider, asked))
     )
     return entry.epoch !== asked.epoch || (yield* entry.isServable(credential, yield* Clock.currentTimeMillis))
@@ -441,11 +441,11 @@ export class Renewal {
   })
 
   /** Takes over what the provider answered, unless the entry has changed since it was asked. */
-  readonly accept = Effect.fnUntraced(function*(
+  readonly #accept = Effect.fnUntraced(function*(
     this: Renewal,
     entry: CredentialEntry,
     answer: Credential,
-    asked: Asked
+    asked: Asked & { readonly isRenewal?: true }
   ): Effect.fn.Return<Credential, StorageFailure> {
     const table = this.#table
     const held = entry.credential
@@ -503,7 +503,9 @@ export class Renewal {
     if (entry.isUnsaved) this.#lateSaves.add(entry)
     else entry.saved = { generation: state.generation, order: asked.order }
     entry.listed = undefined
-    entry.succeeded(yield* Clock.currentTimeMillis)
+    const now = yield* Clock.currentTimeMillis
+    // a renewal that brings what cannot be served has failed
+    if (asked.isRenewal !== true || (yield* entry.isServable(credential, now))) entry.succeeded(now)
     if (wasBlocked) yield* table.publish({ _tag: "Reconnected", id: entry.id })
     if (held === undefined) yield* table.publish({ _tag: "Fetched", id: entry.id })
     else if (!held.holdsTokenOf(credential)) yield* table.publish({ _tag: "Refreshed", id: entry.id })

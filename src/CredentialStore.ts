@@ -230,7 +230,7 @@ export class CredentialStore extends Context.Service<CredentialStore, {
   ) => Effect.Effect<CredentialExplanation, StorageFailure | CredentialNotFound | AmbiguousCredential>
   /**
    * Waits until a blocked integration is connected again; answers at once when it is. Aden is asked every `poll` (5 seconds),
-   * once for all who wait; fails after `timeout` (10 minutes), and when the integration is removed. A `poll` that is no finite
+   * once for all who wait with the same `poll`; fails after `timeout` (10 minutes), and when the integration is removed. A `poll` that is no finite
    * time above zero is a defect.
    */
   readonly awaitReauthorization: (

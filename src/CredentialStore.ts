@@ -47,6 +47,7 @@ import type { CredentialEvent, SyncEvent, SyncFailure, SyncReport, SyncSkipped }
 import { CredentialProviders } from "./CredentialProvider.ts"
 import { CredentialState, CredentialStorage } from "./CredentialStorage.ts"
 import type { CredentialEntry } from "./internal/CredentialEntry.ts"
+import { isOwn } from "./internal/CredentialEntry.ts"
 import { CredentialTable } from "./internal/CredentialTable.ts"
 import { durationSetting } from "./internal/durationSetting.ts"
 import { Following } from "./internal/Following.ts"
@@ -717,7 +718,7 @@ const summaryOf = (
       provider: integrationType,
       alias,
       expiresAt,
-      status: state.blockedSince !== undefined
+      status: state.blockedSince !== undefined && !isOwn(stored.value)
         ? "requires_reauth" as const
         : expiresAt !== undefined && DateTime.isLessThanOrEqualTo(expiresAt, now)
         ? "expired" as const

@@ -22,6 +22,10 @@ export type CredentialSource = "storage" | "aden"
 /** With no more time left than this, in ms, a token is renewed even through an open circuit. */
 const lastChance = 30_000
 
+/** What Aden said of the integration of that id does not concern the program's own. */
+export const isOwn = (credential: Credential): boolean =>
+  credential.providerId === undefined && !credential.isAdenManaged
+
 /** Of all entries: one that is made in the place of another is not taken for it. */
 let epochs = 0
 
@@ -103,9 +107,8 @@ export class CredentialEntry {
     this.credential = credential
     this.provider = provider
     this.source = source
-    // What Aden said of the integration of that id does not concern the program's own.
-    const isOwn = provider === undefined && credential.providerId === undefined && !credential.isAdenManaged
-    yield* this.adoptState(isOwn ? new CredentialState({ generation: state.generation }) : state, now)
+    const isOwned = provider === undefined && isOwn(credential)
+    yield* this.adoptState(isOwned ? new CredentialState({ generation: state.generation }) : state, now)
     this.#confirmedAt = confirmationOf(state, credential, now) ?? this.#firstSeenAt
     if (provider === undefined) {
       this.#renewAt = Infinity
@@ -190,6 +193,11 @@ export class CredentialEntry {
     // nobody confirms the program's own
     if (this.provider === undefined) return this.#expiresAt
     return Math.min(this.#expiresAt, unconfirmedUntil(this.state, { confirmedAt: this.confirmedAt, maxStale }))
+  }
+
+  /** Whether no provider renews what is at hand: somebody may have saved it while a provider was asked about what was there before. */
+  get isUnrenewed(): boolean {
+    return this.credential !== undefined && this.provider === undefined
   }
 
   /** Whether what is at hand may be served, confirmed or not. */

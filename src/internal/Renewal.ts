@@ -162,6 +162,10 @@ export class Renewal {
     entry: CredentialEntry
   ): Effect.fn.Return<CredentialValidation, CredentialFailure> {
     yield* this.#resolver.findOwner(entry)
+    // it may be known from the list alone, and what is stored by now be another's, or a rate limit from before a restart
+    if (entry.provider !== undefined && entry.credential === undefined) {
+      yield* this.#table.tolerant(this.#table.load(entry), false)
+    }
     const { provider } = entry
     const now = yield* Clock.currentTimeMillis
     if (provider === undefined) {
@@ -176,15 +180,13 @@ export class Renewal {
         reauthorizationUrl: isBlocked ? entry.state.reauthorizationUrl : undefined
       }
     }
-    // it may be known from the list alone, and a rate limit from before a restart
-    if (entry.credential === undefined) yield* this.#table.tolerant(this.#table.load(entry), false)
     yield* entry.gate(now)
     const asked = this.#asking(entry)
     const validation = yield* provider.validate(entry).pipe(
       Effect.catchTag("IntegrationNotFound", () => this.#gone(entry, provider, asked)),
       Effect.tapError((error) => this.noteFailure(entry, error, asked))
     )
-    if (entry.epoch !== asked.epoch) return validation
+    if (entry.epoch !== asked.epoch || entry.isUnrenewed) return validation
     if (validation.requiresReauthorization) yield* this.block(entry, reauthRequired(entry, validation))
     else if (validation.valid && entry.state.blockedSince !== undefined) {
       yield* Effect.ignore(this.#flights.run(entry.id, this.#renewal(entry, false)))
@@ -536,7 +538,7 @@ export class Renewal {
     error: CredentialFailure | FetchFailure,
     asked: Pick<Asked, "epoch">
   ) {
-    if (error._tag === "CredentialNotFound") return
+    if (error._tag === "CredentialNotFound" || entry.isUnrenewed) return
     const now = yield* DateTime.now
     const nowMillis = DateTime.toEpochMillis(now)
     // A rate limit holds whatever the program did meanwhile.

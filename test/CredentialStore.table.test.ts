@@ -502,6 +502,7 @@ describe("any: re-authorization required", () => {
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       yield* blocked
+      const events = yield* eventsOf
       const before = yield* count("get")
       for (let checks = 1; checks <= 3; checks++) {
         yield* TestClock.adjust("31 seconds")
@@ -514,6 +515,8 @@ describe("any: re-authorization required", () => {
       yield* token("hubspot")
       assert.strictEqual(yield* count("validate"), 4)
       assert.strictEqual(yield* count("get"), before + 1)
+      yield* eventually(Effect.sync(() => events.length > 0))
+      assert.deepStrictEqual(events[0], { _tag: "Reconnected", id: "hubspot" })
     }).pipe(Effect.provide(setup({ aden: oneHour }))))
 
   const unreachable = [

@@ -122,6 +122,40 @@ describe("refresh and concurrency", () => {
     )
   }
 
+  for (const isRenewed of [true, false]) {
+    it.effect(
+      `a forced refresh waits for the lock in vain, ${
+        isRenewed ? "and somebody renewed the entry meanwhile: success" : "and the token is that from before: an error"
+      }`,
+      () =>
+        Effect.gen(function*() {
+          const lock = yield* Lock
+          const store = yield* CredentialStore
+          const first = yield* token("hubspot")
+          lock.isHeld = true
+          const waiting = yield* Effect.forkChild(Effect.result(store.refresh("hubspot")), { startImmediately: true })
+          yield* eventually(Effect.sync(() => lock.waiters === 1))
+          lock.isHeld = false
+          if (isRenewed) yield* restarted(Effect.flatMap(CredentialStore, (other) => other.refresh("hubspot")))
+          yield* TestClock.adjust("10 seconds")
+          const result = yield* Fiber.join(waiting)
+          if (isRenewed) {
+            const renewed = result._tag === "Success" ? result.success : assert.fail(result.failure.message)
+            assert.notStrictEqual(Redacted.value(renewed.defaultKey!.value), first)
+          } else {
+            const error = result._tag === "Failure" ? result.failure : assert.fail("the token from before")
+            assert.strictEqual(error._tag, "CredentialStorageError")
+            assert.strictEqual(yield* token("hubspot"), first)
+          }
+        }).pipe(Effect.provide(
+          storeLayer().pipe(
+            Layer.provideMerge(Layer.fresh(LockedStorage)),
+            Layer.provideMerge(AdenEmulator.layer(oneHour))
+          )
+        ))
+    )
+  }
+
   it.effect("a reader during refreshes: never the token of one generation with the expiry of another", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator

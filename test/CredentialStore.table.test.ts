@@ -504,9 +504,12 @@ describe("any: re-authorization required", () => {
       yield* blocked
       const events = yield* eventsOf
       const before = yield* count("get")
+      yield* TestClock.adjust("29 seconds")
       for (let checks = 1; checks <= 3; checks++) {
-        yield* TestClock.adjust("31 seconds")
+        yield* TestClock.adjust("2 seconds")
         yield* assertBlocked("hubspot")
+        yield* TestClock.adjust("29 seconds")
+        assert.strictEqual((yield* failureOf("hubspot"))._tag, "ReauthRequired")
         assert.strictEqual(yield* count("validate"), checks)
       }
       assert.strictEqual(yield* count("get"), before)

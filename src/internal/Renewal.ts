@@ -344,22 +344,20 @@ export class Renewal {
   /** Under the storage's lock, and with what others did meanwhile in view. */
   #renewal(entry: CredentialEntry, force: boolean): Effect.Effect<Credential, CredentialFailure> {
     const table = this.#table
-    return Effect.suspend(() =>
-      table.storage.withLock(entry.id, this.#renew(entry, force, entry.state.blockedSince !== undefined))
-    ).pipe(
-      // A lock that could not be had says nothing about the credential: whoever holds it may have renewed it.
-      Effect.catchTag(
-        "CredentialStorageError",
-        (error) =>
-          Effect.flatMap(
-            table.tolerant(table.load(entry), false),
-            () =>
-              Effect.flatMap(Clock.currentTimeMillis, (now) =>
-                entry.credential !== undefined && entry.freshness(now) === "fresh"
-                  ? Effect.succeed(entry.credential)
-                  : Effect.fail(error))
-          )
-      ),
+    return Effect.suspend(() => {
+      const before = entry.credential
+      return table.storage.withLock(entry.id, this.#renew(entry, force, entry.state.blockedSince !== undefined)).pipe(
+        // A lock that could not be had says nothing about the credential: whoever holds it may have renewed it.
+        Effect.catchTag("CredentialStorageError", (error) =>
+          Effect.gen(function*() {
+            yield* table.tolerant(table.load(entry), false)
+            const { credential } = entry
+            const isFresh = entry.freshness(yield* Clock.currentTimeMillis) === "fresh"
+            const isOfNoUse = force && credential !== undefined && before?.holdsTokenOf(credential) === true
+            return credential === undefined || !isFresh || isOfNoUse ? yield* error : credential
+          }))
+      )
+    }).pipe(
       Effect.withSpan("CredentialStore.renew", { attributes: { "credential.id": entry.id } })
     )
   }

@@ -2,7 +2,7 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
 import { Credential, CredentialStorage, CredentialStore, EncryptedFileStorage, MemoryStorage } from "aden-credentials"
 import { AdenEmulator, Fault } from "aden-credentials/emulator"
-import { Context, Effect, Fiber, FileSystem, Layer, Option, PlatformError, Redacted, Stream } from "effect"
+import { Context, DateTime, Effect, Fiber, FileSystem, Layer, Option, PlatformError, Redacted, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import * as fs from "node:fs"
 import * as os from "node:os"
@@ -260,6 +260,30 @@ describe("CredentialStore: another process saves its own while Aden is asked", (
         assert.isUndefined((yield* storage.loadState("hubspot")).blockedSince)
       }).pipe(Effect.provide(setup({ aden: oneHour }))))
   }
+})
+
+describe("CredentialStore: another process saves its own, which expires soon, while Aden is asked", () => {
+  it.effect("what Aden answers does not overwrite it", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const store = yield* CredentialStore
+      const storage = yield* CredentialStorage
+      yield* store.token("hubspot")
+      yield* aden.setFault(Fault.Latency({ duration: "5 seconds" }))
+      const asking = yield* Effect.forkChild(Effect.exit(store.refresh("hubspot")))
+      yield* eventually(Effect.map(count("refresh"), (n) => n === 1))
+      const expiresAt = DateTime.add(yield* DateTime.now, { minutes: 10 })
+      yield* storage.save(
+        Credential.fromAccessToken({ id: "hubspot", accessToken: Redacted.make("the person's"), expiresAt })
+      )
+      yield* eventually(Effect.map(token("hubspot"), (served) => served === "the person's"))
+      yield* TestClock.adjust("5 seconds")
+      yield* Fiber.join(asking)
+      assert.strictEqual(yield* token("hubspot"), "the person's")
+      const stored = Option.getOrThrow(yield* storage.load("hubspot"))
+      assert.strictEqual(Redacted.value(stored.defaultKey!.value), "the person's")
+      assert.isFalse(stored.isAdenManaged)
+    }).pipe(Effect.provide(setup({ aden: oneHour }))))
 })
 
 describe("CredentialStore: another process saves its own, which is not noticed here", () => {

@@ -55,7 +55,7 @@ export class LateSaves {
   readonly #save = Effect.fnUntraced(function*(this: LateSaves, entry: CredentialEntry) {
     const { credential, epoch } = entry
     if (!entry.isUnsaved || credential === undefined) return true
-    const { generation, state: stored } = yield* this.behind(entry, credential, entry.state.generation)
+    const { generation, state: stored } = yield* this.behind(credential, entry.state.generation)
     const state = new CredentialState({ ...withLaterNews(entry.state, stored), generation: (generation ?? 0) + 1 })
     let isWorthTrying = true
     const outcome = generation === undefined ? "outdated" as const : yield* this.#table.tolerantWrite(
@@ -89,13 +89,12 @@ export class LateSaves {
    */
   readonly behind = Effect.fnUntraced(function*(
     this: LateSaves,
-    entry: CredentialEntry,
     credential: Credential,
     known: number
   ): Effect.fn.Return<{ readonly generation: number | undefined; readonly state: CredentialState }> {
     const unread = { stored: Option.none<Credential>(), state: CredentialState.initial }
     const { state, stored } = yield* Effect.orElseSucceed(loadRecord(this.#table.storage, credential.id), () => unread)
-    if (Option.exists(stored, (own) => this.#table.providerOf(own) !== entry.provider)) {
+    if (Option.exists(stored, (own) => this.#table.providerOf(own) !== this.#table.providerOf(credential))) {
       return { generation: undefined, state }
     }
     return { generation: Option.exists(stored, (one) => isOlder(one, credential)) ? state.generation : known, state }

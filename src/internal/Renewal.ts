@@ -451,12 +451,13 @@ export class Renewal {
     const held = entry.credential
     const credential = held === undefined ? answer : held.renewedBy(answer)
     if (entry.epoch !== asked.epoch) return credential
+    if (held !== undefined && entry.isUnrenewed) return held
     // What a sync saved meanwhile does not stand in the way when it is older than this answer.
     const isOlder = entry.saved.generation === entry.state.generation &&
       (entry.saved.order < asked.order || (asked.held !== undefined && held?.holdsTokenOf(asked.held) === true))
     let generation: number | undefined = isOlder ? entry.saved.generation : asked.generation
     if (entry.isUnsaved || entry.unreadable !== undefined) {
-      generation = (yield* this.#lateSaves.behind(entry, credential, generation)).generation
+      generation = (yield* this.#lateSaves.behind(credential, generation)).generation
     }
     const lastConfirmed = yield* DateTime.now
     const stateAfter = (generation: number | undefined) =>
@@ -475,7 +476,7 @@ export class Renewal {
       const { state, stored } = yield* loadRecord(table.storage, entry.id)
       const isEarlier = Option.exists(
         stored,
-        (one) => table.providerOf(one) === entry.provider && endsBefore(one, credential)
+        (one) => table.providerOf(one) === table.providerOf(credential) && endsBefore(one, credential)
       )
       if (!isEarlier || state.generation === generation) break
       generation = state.generation

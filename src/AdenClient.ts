@@ -204,7 +204,7 @@ export interface AdenClientOptions {
     readonly failures?: number | undefined
     readonly openFor?: Duration.Input | undefined
   } | undefined
-  /** The longest `Retry-After` that the client waits out by itself, 10 seconds by default. */
+  /** The longest `Retry-After` that the client waits out by itself, 10 seconds by default; 0: none. */
   readonly maxRetryAfter?: Duration.Input | undefined
   /** Allows `http:` to a host that is not this machine. Tokens then travel in the clear. */
   readonly allowInsecure?: boolean | undefined
@@ -247,7 +247,9 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
   let apiKey = yield* currentKey
   const tenantId = yield* tenantIdSetting(names.tenantId, options.tenantId)
   const timeout = yield* durationSetting("timeout", options.timeout ?? "30 seconds")
-  const maxRetryAfter = yield* durationSetting("maxRetryAfter", options.maxRetryAfter ?? "10 seconds")
+  const maxRetryAfter = yield* durationSetting("maxRetryAfter", options.maxRetryAfter ?? "10 seconds", {
+    isZeroAllowed: true
+  })
   const openFor = yield* durationSetting("circuitBreaker.openFor", options.circuitBreaker?.openFor ?? "30 seconds")
   const failures = yield* countSetting(
     "circuitBreaker.failures",

@@ -47,9 +47,11 @@ import type { CredentialEvent, SyncEvent, SyncFailure, SyncReport, SyncSkipped }
 import { CredentialProviders } from "./CredentialProvider.ts"
 import { CredentialState, CredentialStorage } from "./CredentialStorage.ts"
 import type { CredentialEntry } from "./internal/CredentialEntry.ts"
+import { isOwn } from "./internal/CredentialEntry.ts"
 import { CredentialTable } from "./internal/CredentialTable.ts"
 import { durationSetting } from "./internal/durationSetting.ts"
 import { Following } from "./internal/Following.ts"
+import { defaultMaxStale } from "./internal/freshness.ts"
 import { FreshRead } from "./internal/FreshRead.ts"
 import { LateSaves } from "./internal/LateSaves.ts"
 import * as metrics from "./internal/metrics.ts"
@@ -78,7 +80,7 @@ export interface CredentialStoreOptions {
   /** How long a credential is used without Aden confirming it; 5 minutes. */
   readonly cacheTtl?: Duration.Input | undefined
   /** When to ask Aden again, for each kind of outcome; see {@link RefreshPolicies} for the defaults. */
-  readonly policy?: Partial<RefreshPolicies> | undefined
+  readonly policy?: { readonly [K in keyof RefreshPolicies]?: RefreshPolicies[K] | undefined } | undefined
   /** How long a caller without a usable token waits, over all attempts; 30 seconds. */
   readonly deadline?: Duration.Input | undefined
   /** How long an unexpired credential is served after Aden last confirmed it; 24 hours, and 1 hour after a 401 or 403. */
@@ -229,7 +231,7 @@ export class CredentialStore extends Context.Service<CredentialStore, {
   ) => Effect.Effect<CredentialExplanation, StorageFailure | CredentialNotFound | AmbiguousCredential>
   /**
    * Waits until a blocked integration is connected again; answers at once when it is. Aden is asked every `poll` (5 seconds),
-   * once for all who wait; fails after `timeout` (10 minutes), and when the integration is removed. A `poll` that is no finite
+   * once for all who wait with the same `poll`; fails after `timeout` (10 minutes), and when the integration is removed. A `poll` that is no finite
    * time above zero is a defect.
    */
   readonly awaitReauthorization: (
@@ -328,18 +330,22 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
   const { all: providers } = yield* CredentialProviders
   const cacheTtl = yield* durationSetting("cacheTtl", options.cacheTtl ?? "5 minutes")
   const deadline = yield* durationSetting("deadline", options.deadline ?? "30 seconds")
-  const maxStale = yield* durationSetting("maxStale", options.maxStale ?? "24 hours")
+  const maxStale = yield* durationSetting("maxStale", options.maxStale ?? defaultMaxStale)
+  const policy = options.policy ?? {}
 
   const table = yield* CredentialTable.make({
     storage: ownWrites.storage,
     providers,
     policies: {
-      renew: options.autoRefresh === false ? renewNever : renewInTime,
-      confirm: confirmWithin(cacheTtl),
-      backOff,
-      recheck: recheckBlocked,
-      missing: rememberMissing,
-      ...options.policy
+      renew: policy.renew ?? (options.autoRefresh === false ? renewNever : renewInTime),
+      // nothing that is older than `maxStale` is served without a question
+      confirm: Schedule.modifyDelay(
+        policy.confirm ?? confirmWithin(cacheTtl),
+        ({ duration }) => Effect.succeed(Duration.min(duration, maxStale))
+      ),
+      backOff: policy.backOff ?? backOff,
+      recheck: policy.recheck ?? recheckBlocked,
+      missing: policy.missing ?? rememberMissing
     }
   })
   const { storage } = table
@@ -712,7 +718,7 @@ const summaryOf = (
       provider: integrationType,
       alias,
       expiresAt,
-      status: state.blockedSince !== undefined
+      status: state.blockedSince !== undefined && !isOwn(stored.value)
         ? "requires_reauth" as const
         : expiresAt !== undefined && DateTime.isLessThanOrEqualTo(expiresAt, now)
         ? "expired" as const

@@ -10,8 +10,8 @@ import type { CredentialRef } from "./Credential.ts"
 import type { CredentialNotFound } from "./CredentialError.ts"
 
 /**
- * What a test does to a credential of `CredentialStore.layerTest`. Each names it by a ref of one of the credentials given;
- * another fails with `CredentialNotFound`.
+ * What a test does to a credential of `CredentialStore.layerTest`. Each names it by a ref of one of the OAuth or bearer credentials
+ * given: Aden has no others. A ref that means none of them, or several, fails with `CredentialNotFound`.
  *
  * @since 0.1.0
  * @category services
@@ -19,7 +19,10 @@ import type { CredentialNotFound } from "./CredentialError.ts"
 export class TestCredentials extends Context.Service<TestCredentials, {
   /** The token runs out: the next read has it renewed. */
   readonly expire: (ref: CredentialRef) => Effect.Effect<void, CredentialNotFound>
-  /** A person has to authorize again: reads fail with `ReauthRequired` until `reconnect`. */
+  /**
+   * A person has to authorize again: reads fail with `ReauthRequired` until `reconnect`. While Aden does not answer, or limits the
+   * rate, the store does not learn of it.
+   */
   readonly revoke: (
     ref: CredentialRef,
     options?: { readonly reauthorizationUrl?: string | undefined }

@@ -1,6 +1,8 @@
 /** What has broken credential clients before, as a program over a real server sees it. */
 import { assert, describe, it } from "@effect/vitest"
 import {
+  AdenClient,
+  AdenSyncProvider,
   CredentialStorage,
   CredentialStorageError,
   CredentialStore,
@@ -9,6 +11,7 @@ import {
 } from "aden-credentials"
 import { AdenEmulator, Fault } from "aden-credentials/emulator"
 import { Context, DateTime, Duration, Effect, Fiber, Layer, Option, Redacted, Schedule } from "effect"
+import { FetchHttpClient } from "effect/http"
 import { TestClock } from "effect/testing"
 import { inspect } from "node:util"
 import {
@@ -109,6 +112,40 @@ describe("refresh and concurrency", () => {
             const error = result._tag === "Failure" ? result.failure : assert.fail("a token")
             assert.strictEqual(error._tag, "CredentialStorageError")
             if (error._tag === "CredentialStorageError") assert.strictEqual(error.reason._tag, "LockTimeout")
+          }
+        }).pipe(Effect.provide(
+          storeLayer().pipe(
+            Layer.provideMerge(Layer.fresh(LockedStorage)),
+            Layer.provideMerge(AdenEmulator.layer(oneHour))
+          )
+        ))
+    )
+  }
+
+  for (const isRenewed of [true, false]) {
+    it.effect(
+      `a forced refresh waits for the lock in vain, ${
+        isRenewed ? "and somebody renewed the entry meanwhile: success" : "and the token is that from before: an error"
+      }`,
+      () =>
+        Effect.gen(function*() {
+          const lock = yield* Lock
+          const store = yield* CredentialStore
+          const first = yield* token("hubspot")
+          lock.isHeld = true
+          const waiting = yield* Effect.forkChild(Effect.result(store.refresh("hubspot")), { startImmediately: true })
+          yield* eventually(Effect.sync(() => lock.waiters === 1))
+          lock.isHeld = false
+          if (isRenewed) yield* restarted(Effect.flatMap(CredentialStore, (other) => other.refresh("hubspot")))
+          yield* TestClock.adjust("10 seconds")
+          const result = yield* Fiber.join(waiting)
+          if (isRenewed) {
+            const renewed = result._tag === "Success" ? result.success : assert.fail(result.failure.message)
+            assert.notStrictEqual(Redacted.value(renewed.defaultKey!.value), first)
+          } else {
+            const error = result._tag === "Failure" ? result.failure : assert.fail("the token from before")
+            assert.strictEqual(error._tag, "CredentialStorageError")
+            assert.strictEqual(yield* token("hubspot"), first)
           }
         }).pipe(Effect.provide(
           storeLayer().pipe(
@@ -268,6 +305,42 @@ describe("when Aden fails", () => {
         )
       ))
   }
+
+  it.effect("DNS failure: nothing cached is deleted or marked", () =>
+    Effect.gen(function*() {
+      const storage = yield* CredentialStorage
+      const tokens = [yield* token("github"), yield* token("hubspot")]
+      const lost = CredentialStore.layer().pipe(
+        Layer.provide(AdenSyncProvider.layer()),
+        Layer.provide(AdenClient.layer({
+          baseUrl: "https://aden.invalid",
+          apiKey: Redacted.make("key"),
+          retry: Schedule.recurs(0)
+        })),
+        Layer.provide(FetchHttpClient.layer)
+      )
+      yield* TestClock.adjust("57 minutes")
+      yield* Effect.gen(function*() {
+        const store = yield* CredentialStore
+        assert.deepStrictEqual([yield* token("github"), yield* token("hubspot")], tokens)
+        for (const asking of [store.refresh("github"), store.validate("hubspot"), store.sync]) {
+          assert.strictEqual(
+            (yield* Effect.flip<unknown, { readonly _tag: string }, never>(asking))._tag,
+            "AdenUnavailable"
+          )
+        }
+        assert.deepStrictEqual([yield* token("github"), yield* token("hubspot")], tokens)
+      }).pipe(Effect.provide(lost, { local: true }))
+      for (const id of ["github", "hubspot"]) {
+        assert.include(tokens, Redacted.value(Option.getOrThrow(yield* storage.load(id)).defaultKey!.value))
+        const { blockedSince, coolDownUntil, refusedSince } = yield* storage.loadState(id)
+        assert.deepStrictEqual([blockedSince, coolDownUntil, refusedSince], [undefined, undefined, undefined])
+      }
+    }).pipe(
+      Effect.provide(
+        setup({ aden: { integrations: [{ id: "github" }, { id: "hubspot", tokenLifetime: "1 hour" }] } })
+      )
+    ))
 
   it.effect("asked for github, answered with hubspot's: nothing saved, a protocol error", () =>
     Effect.gen(function*() {

@@ -152,6 +152,24 @@ describe("CredentialStore.awaitReauthorization", () => {
       assert.strictEqual((yield* Fiber.join(waiter)).id, "slack")
     }).pipe(Effect.provide(CredentialStore.layerTest([slack]))))
 
+  it.effect("who waits with a shorter poll is not kept waiting by another's longer one", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const test = yield* TestCredentials
+      yield* test.revoke("slack")
+      const patient = yield* Effect.forkChild(
+        store.awaitReauthorization("slack", { poll: "1 hour", timeout: "1 day" }),
+        { startImmediately: true }
+      )
+      const quick = yield* Effect.forkChild(store.awaitReauthorization("slack", { poll: "10 seconds" }), {
+        startImmediately: true
+      })
+      yield* test.reconnect("slack")
+      yield* TestClock.adjust("10 seconds")
+      assert.strictEqual((yield* Fiber.join(quick)).id, "slack")
+      assert.strictEqual((yield* Fiber.join(patient)).id, "slack")
+    }).pipe(Effect.provide(CredentialStore.layerTest([slack]))))
+
   it.effect("nobody connects it: a typed error at the timeout, with the URL", () =>
     Effect.gen(function*() {
       const store = yield* CredentialStore
@@ -238,6 +256,27 @@ describe("CredentialStore.layerTest", () => {
       assert.strictEqual((yield* Effect.flip(store.token("hubspot")))._tag, "CredentialNotFound")
       assert.strictEqual((yield* Effect.flip(test.expire("hubspot")))._tag, "CredentialNotFound")
     }).pipe(Effect.provide(layer)))
+
+  it.effect("a ref that means several, or what Aden does not have, changes none", () =>
+    Effect.gen(function*() {
+      const test = yield* TestCredentials
+      for (const ref of ["google", "nothing", "brave", ""]) {
+        assert.strictEqual((yield* Effect.flip(test.expire(ref)))._tag, "CredentialNotFound", ref)
+      }
+      yield* test.expire("google:home")
+      assert.strictEqual(yield* token("g1"), "work")
+      assert.strictEqual(yield* token("g2"), "home.1")
+    }).pipe(Effect.provide(CredentialStore.layerTest([
+      ...["work", "home"].map((alias, index) =>
+        Credential.fromAccessToken({
+          id: `g${index + 1}`,
+          accessToken: Redacted.make(alias),
+          provider: "google",
+          alias
+        })
+      ),
+      brave
+    ]))))
 
   it.effect("a layer value gives each test a world of its own", () =>
     Effect.gen(function*() {

@@ -2,7 +2,7 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
 import { Credential, CredentialStorage, CredentialStore, EncryptedFileStorage, MemoryStorage } from "aden-credentials"
 import { AdenEmulator, Fault } from "aden-credentials/emulator"
-import { Context, Effect, Fiber, FileSystem, Layer, Option, PlatformError, Redacted, Stream } from "effect"
+import { Context, DateTime, Effect, Fiber, FileSystem, Layer, Option, PlatformError, Redacted, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import * as fs from "node:fs"
 import * as os from "node:os"
@@ -47,6 +47,12 @@ const files = Layer.unwrap(Effect.map(
   Layer.provide(disk),
   Layer.provide(NodeServices.layer)
 )
+
+/** A storage that tells of no change. */
+const silent = Layer.effect(
+  CredentialStorage,
+  Effect.map(CredentialStorage, (storage) => CredentialStorage.of({ ...storage, changes: Stream.empty }))
+).pipe(Layer.provide(MemoryStorage.layer()))
 
 const own = Credential.fromApiKey({ id: "hubspot", apiKey: Redacted.make("the program's own") })
 
@@ -230,6 +236,87 @@ describe("CredentialStore: another process saves its own while this one reads th
 
   it.effect("and then synchronises without the integration: what it saved is not removed", () =>
     duringEachRead(removed, syncing))
+})
+
+describe("CredentialStore: another process saves its own while Aden is asked", () => {
+  const isServed = Effect.map(token("hubspot"), (served) => served === "the program's own")
+
+  for (const question of ["refresh", "validate"] as const) {
+    it.effect(`${question}: that a person has to act does not block what it saved`, () =>
+      Effect.gen(function*() {
+        const aden = yield* AdenEmulator
+        const store = yield* CredentialStore
+        const storage = yield* CredentialStorage
+        yield* store.token("hubspot")
+        yield* aden.revoke("hubspot")
+        yield* aden.setFault(Fault.Latency({ duration: "5 seconds" }))
+        const asking = yield* Effect.forkChild(Effect.exit<unknown, unknown, never>(store[question]("hubspot")))
+        yield* eventually(Effect.map(count(question), (n) => n === 1))
+        yield* storage.save(own)
+        yield* eventually(isServed)
+        yield* TestClock.adjust("5 seconds")
+        yield* Fiber.join(asking)
+        assert.isTrue(yield* isServed)
+        assert.isUndefined((yield* storage.loadState("hubspot")).blockedSince)
+      }).pipe(Effect.provide(setup({ aden: oneHour }))))
+  }
+})
+
+describe("CredentialStore: another process saves its own, which expires soon, while Aden is asked", () => {
+  it.effect("what Aden answers does not overwrite it", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const store = yield* CredentialStore
+      const storage = yield* CredentialStorage
+      yield* store.token("hubspot")
+      yield* aden.setFault(Fault.Latency({ duration: "5 seconds" }))
+      const asking = yield* Effect.forkChild(Effect.exit(store.refresh("hubspot")))
+      yield* eventually(Effect.map(count("refresh"), (n) => n === 1))
+      const expiresAt = DateTime.add(yield* DateTime.now, { minutes: 10 })
+      yield* storage.save(
+        Credential.fromAccessToken({ id: "hubspot", accessToken: Redacted.make("the person's"), expiresAt })
+      )
+      yield* eventually(Effect.map(token("hubspot"), (served) => served === "the person's"))
+      yield* TestClock.adjust("5 seconds")
+      yield* Fiber.join(asking)
+      assert.strictEqual(yield* token("hubspot"), "the person's")
+      const stored = Option.getOrThrow(yield* storage.load("hubspot"))
+      assert.strictEqual(Redacted.value(stored.defaultKey!.value), "the person's")
+      assert.isFalse(stored.isAdenManaged)
+    }).pipe(Effect.provide(setup({ aden: oneHour }))))
+})
+
+describe("CredentialStore: another process saves its own, which is not noticed here", () => {
+  it.effect("that a person has to act is not told of what it saved", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const store = yield* CredentialStore
+      const storage = yield* CredentialStorage
+      yield* store.token("hubspot")
+      yield* aden.revoke("hubspot")
+      yield* storage.save(own)
+      yield* store.validate("hubspot")
+      assert.deepStrictEqual((yield* store.list).map(({ id, status }) => [id, status]), [["hubspot", "active"]])
+      yield* TestClock.adjust("31 seconds")
+      assert.strictEqual(yield* token("hubspot"), "the program's own")
+    }).pipe(Effect.provide(setup({ aden: oneHour, storage: silent }))))
+})
+
+describe("CredentialStore: another process saves its own of what is known from the list alone", () => {
+  it.effect("validate tells of what it saved, and does not block it", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const store = yield* CredentialStore
+      const storage = yield* CredentialStorage
+      yield* aden.setFault(Fault.Status({ status: 503 }), { endpoint: "get" })
+      yield* Effect.flip(store.token("hubspot"))
+      yield* aden.clearFaults
+      yield* aden.revoke("hubspot")
+      yield* storage.save(own)
+      assert.isTrue((yield* store.validate("hubspot")).valid)
+      assert.strictEqual(yield* token("hubspot"), "the program's own")
+      assert.strictEqual(yield* count("validate"), 0)
+    }).pipe(Effect.provide(setup({ aden: oneHour, storage: silent }))))
 })
 
 describe("CredentialStore: the clock is set back", () => {

@@ -124,6 +124,27 @@ describe("freshness", () => {
       }))
     }).pipe(Effect.provide(setup({ aden: forever }))))
 
+  for (
+    const [name, store] of [
+      ["cacheTtl", { maxStale: "1 minute" }],
+      ["a confirm policy", { maxStale: "1 minute", policy: { confirm: Schedule.spaced("1 hour") } }]
+    ] as const
+  ) {
+    it.effect(`a maxStale that is shorter than ${name}: nothing older is served`, () =>
+      Effect.gen(function*() {
+        const aden = yield* AdenEmulator
+        const first = yield* token("github")
+        yield* aden.setFault(Fault.Status({ status: 503 }))
+        yield* TestClock.adjust("47 seconds")
+        assert.strictEqual(yield* token("github"), first)
+        yield* TestClock.adjust("13 seconds")
+        assert.strictEqual((yield* failureOf("github"))._tag, "AdenUnavailable")
+        yield* aden.clearFaults
+        yield* TestClock.adjust("6 seconds")
+        yield* token("github")
+      }).pipe(Effect.provide(setup({ aden: forever, store }))))
+  }
+
   it.effect("autoRefresh: false: a token is used until it has expired, and renewed then", () =>
     Effect.gen(function*() {
       const first = yield* token("hubspot")
@@ -345,6 +366,19 @@ describe("policies", () => {
     }).pipe(Effect.provide(setup({
       aden: oneHour,
       store: { policy: { confirm: Schedule.spaced("10 minutes"), renew: Schedule.spaced("30 minutes") } }
+    }))))
+
+  it.effect("one that is undefined is the default", () =>
+    Effect.gen(function*() {
+      const first = yield* token("hubspot")
+      yield* TestClock.adjust("2 hours")
+      assert.notStrictEqual(yield* token("hubspot"), first)
+      assert.strictEqual((yield* failureOf("nothing"))._tag, "CredentialNotFound")
+    }).pipe(Effect.provide(setup({
+      aden: oneHour,
+      store: {
+        policy: { renew: undefined, confirm: undefined, backOff: undefined, recheck: undefined, missing: undefined }
+      }
     }))))
 
   it.effect("their state is per credential: one that fails holds no other back", () =>

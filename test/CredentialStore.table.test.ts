@@ -374,6 +374,28 @@ describe("expired: refresh failed, or rejected", () => {
   }
 })
 
+describe("expired: Aden answers again what the program found refused", () => {
+  it.effect("RefreshFailed; next try by back-off, each later than the one before", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const store = yield* CredentialStore
+      const refused = yield* token("hubspot")
+      yield* aden.setFault(Fault.Patch({ fields: { access_token: refused } }))
+      yield* store.invalidate("hubspot")
+      const tries = new Array<number>()
+      for (let second = 0; second < 80; second++) {
+        assert.strictEqual((yield* failureOf("hubspot"))._tag, "RefreshFailed")
+        if ((yield* count("refresh")) > tries.length) tries.push(second)
+        yield* TestClock.adjust("1 second")
+      }
+      // exponential from 5 s, give or take a fifth: after 0, 5, 15, 35 and 75 s
+      assert.isAtMost(tries.length, 5, tries.join(" "))
+      yield* aden.clearFaults
+      yield* TestClock.adjust("96 seconds")
+      assert.notStrictEqual(yield* token("hubspot"), refused)
+    }).pipe(Effect.provide(setup({ aden: oneHour }))))
+})
+
 describe("any: re-authorization required", () => {
   const assertBlocked = Effect.fnUntraced(function*(ref: string) {
     const { url } = yield* AdenEmulator
@@ -480,10 +502,14 @@ describe("any: re-authorization required", () => {
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       yield* blocked
+      const events = yield* eventsOf
       const before = yield* count("get")
+      yield* TestClock.adjust("29 seconds")
       for (let checks = 1; checks <= 3; checks++) {
-        yield* TestClock.adjust("31 seconds")
+        yield* TestClock.adjust("2 seconds")
         yield* assertBlocked("hubspot")
+        yield* TestClock.adjust("29 seconds")
+        assert.strictEqual((yield* failureOf("hubspot"))._tag, "ReauthRequired")
         assert.strictEqual(yield* count("validate"), checks)
       }
       assert.strictEqual(yield* count("get"), before)
@@ -492,6 +518,8 @@ describe("any: re-authorization required", () => {
       yield* token("hubspot")
       assert.strictEqual(yield* count("validate"), 4)
       assert.strictEqual(yield* count("get"), before + 1)
+      yield* eventually(Effect.sync(() => events.length > 0))
+      assert.deepStrictEqual(events[0], { _tag: "Reconnected", id: "hubspot" })
     }).pipe(Effect.provide(setup({ aden: oneHour }))))
 
   const unreachable = [

@@ -22,7 +22,7 @@ const Program = Layer.unwrap(Effect.map(AdenEmulator, ({ apiKey, url }) =>
         baseUrl: url,
         apiKey,
         retry: Schedule.recurs(0),
-        maxRetryAfter: "1 millis",
+        maxRetryAfter: 0,
         timeout: "5 seconds"
       }).pipe(
         Layer.provide(FetchHttpClient.layer)

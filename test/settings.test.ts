@@ -22,6 +22,13 @@ const Client = (options: Partial<Parameters<typeof AdenClient.layer>[0]>) =>
 const Store = (options: Parameters<typeof CredentialStore.layer>[0]) =>
   CredentialStore.layer(options).pipe(Layer.provide([CredentialProviders.layerNone, MemoryStorage.layer()]))
 
+const CachedStorage = (options: Parameters<typeof AdenCachedStorage.layer>[0]) =>
+  AdenCachedStorage.layer(options).pipe(
+    Layer.provide(AdenSyncProvider.layer()),
+    Layer.provide(AdenClient.layerTest({})),
+    Layer.provide(MemoryStorage.layer())
+  )
+
 type Building = Effect.Effect<unknown, AdenConfigError, Scope.Scope>
 
 const settings: ReadonlyArray<readonly [string, (duration: Duration.Input) => Building]> = [
@@ -35,19 +42,9 @@ const settings: ReadonlyArray<readonly [string, (duration: Duration.Input) => Bu
       Layer.build(AdenSyncProvider.layer({ refreshBuffer }).pipe(Layer.provide(AdenClient.layerTest({}))))
   ],
   ["AdenClient timeout", (timeout) => Layer.build(Client({ timeout }))],
-  ["AdenClient maxRetryAfter", (maxRetryAfter) => Layer.build(Client({ maxRetryAfter }))],
   ["AdenClient circuitBreaker.openFor", (openFor) => Layer.build(Client({ circuitBreaker: { openFor } }))],
-  [
-    "AdenCachedStorage cacheTtl",
-    (cacheTtl) =>
-      Layer.build(
-        AdenCachedStorage.layer({ cacheTtl }).pipe(
-          Layer.provide(AdenSyncProvider.layer()),
-          Layer.provide(AdenClient.layerTest({})),
-          Layer.provide(MemoryStorage.layer())
-        )
-      )
-  ],
+  ["AdenCachedStorage cacheTtl", (cacheTtl) => Layer.build(CachedStorage({ cacheTtl }))],
+  ["AdenCachedStorage maxStale", (maxStale) => Layer.build(CachedStorage({ maxStale }))],
   [
     "TenantCredentials idleTimeToLive",
     (idleTimeToLive) =>
@@ -68,6 +65,21 @@ const senseless: ReadonlyArray<readonly [string, Duration.Input]> = [
 ]
 
 describe("durations", () => {
+  it.effect("AdenClient maxRetryAfter: negative, NaN and infinite are refused, by its name, and zero is not", () =>
+    Effect.gen(function*() {
+      for (const [kind, maxRetryAfter] of senseless) {
+        const built = yield* Effect.result(Effect.scoped(Layer.build(Client({ maxRetryAfter }))))
+        if (kind === "zero") assert.strictEqual(built._tag, "Success")
+        else {
+          assert(built._tag === "Failure", `${kind} is accepted`)
+          assert.strictEqual(
+            built.failure.message,
+            "maxRetryAfter is not a finite time of zero or more. Give maxRetryAfter as a duration such as \"30 seconds\"."
+          )
+        }
+      }
+    }))
+
   for (const [name, build] of settings) {
     it.effect(`${name}: negative, NaN, zero and infinite are refused, by its name`, () =>
       Effect.gen(function*() {

@@ -10,7 +10,7 @@ import type { CredentialFailure, CredentialStorageError } from "../CredentialErr
 import type { CredentialProvider } from "../CredentialProvider.ts"
 import { CredentialState } from "../CredentialStorage.ts"
 import type { RefreshPolicies } from "../RefreshPolicy.ts"
-import { clockTolerance, confirmationOf, coolDownLeft, expiryOf, lifeOf } from "./freshness.ts"
+import { clockTolerance, confirmationOf, coolDownLeft, expiryOf, lifeOf, unconfirmedUntil } from "./freshness.ts"
 import { PolicyClock } from "./PolicyClock.ts"
 
 /** What a read finds, the first that holds: see docs/semantics.md. */
@@ -19,11 +19,12 @@ export type Freshness = "blocked" | "missing" | "expired" | "due" | "stale" | "f
 /** Where the credential at hand came from. */
 export type CredentialSource = "storage" | "aden"
 
-/** For how long a token is served after Aden refused the API key, in ms: one hour. */
-const refusedLimit = 3_600_000
-
 /** With no more time left than this, in ms, a token is renewed even through an open circuit. */
 const lastChance = 30_000
+
+/** What Aden said of the integration of that id does not concern the program's own. */
+export const isOwn = (credential: Credential): boolean =>
+  credential.providerId === undefined && !credential.isAdenManaged
 
 /** Of all entries: one that is made in the place of another is not taken for it. */
 let epochs = 0
@@ -106,9 +107,8 @@ export class CredentialEntry {
     this.credential = credential
     this.provider = provider
     this.source = source
-    // What Aden said of the integration of that id does not concern the program's own.
-    const isOwn = provider === undefined && credential.providerId === undefined && !credential.isAdenManaged
-    yield* this.adoptState(isOwn ? new CredentialState({ generation: state.generation }) : state, now)
+    const isOwned = provider === undefined && isOwn(credential)
+    yield* this.adoptState(isOwned ? new CredentialState({ generation: state.generation }) : state, now)
     this.#confirmedAt = confirmationOf(state, credential, now) ?? this.#firstSeenAt
     if (provider === undefined) {
       this.#renewAt = Infinity
@@ -192,12 +192,12 @@ export class CredentialEntry {
   servableUntil(maxStale: number): number {
     // nobody confirms the program's own
     if (this.provider === undefined) return this.#expiresAt
-    const refusedSince = this.state.refusedSince
-    const limit = this.confirmedAt + maxStale
-    return Math.min(
-      this.#expiresAt,
-      refusedSince === undefined ? limit : Math.min(limit, DateTime.toEpochMillis(refusedSince) + refusedLimit)
-    )
+    return Math.min(this.#expiresAt, unconfirmedUntil(this.state, { confirmedAt: this.confirmedAt, maxStale }))
+  }
+
+  /** Whether no provider renews what is at hand: somebody may have saved it while a provider was asked about what was there before. */
+  get isUnrenewed(): boolean {
+    return this.credential !== undefined && this.provider === undefined
   }
 
   /** Whether what is at hand may be served, confirmed or not. */

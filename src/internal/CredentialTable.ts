@@ -136,6 +136,12 @@ export class CredentialTable {
     )
   }
 
+  /** Whether a provider renews the entry. Of one that is blocked and was never fetched some provider does, not known yet which. */
+  mayBeRenewed({ credential, provider, state }: CredentialEntry): boolean {
+    return provider !== undefined ||
+      (credential === undefined && state.blockedSince !== undefined && this.providers.length > 0)
+  }
+
   /**
    * The provider, after each answer of which all its entries are measured anew if it has another idea of its clock: a token
    * may have run out by what was learnt from an answer about another.

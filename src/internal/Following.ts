@@ -64,8 +64,8 @@ export class Following {
   })
 
   /**
-   * Waits until the integration is connected again: asked about every `poll`, by one question for all who wait, and noticed at
-   * once when something else finds it connected. Fails when it is removed, or nobody connects it within `timeout`.
+   * Waits until the integration is connected again: asked about every `poll`, by one question for all who wait with the same one,
+   * and noticed at once when something else finds it connected. Fails when it is removed, or nobody connects it within `timeout`.
    */
   readonly reconnected = Effect.fnUntraced(function*(
     this: Following,
@@ -73,9 +73,12 @@ export class Following {
     options: { readonly ref: CredentialRef; readonly timeout: Duration.Duration; readonly poll: Duration.Duration }
   ): Effect.fn.Return<Credential, CredentialFailure | NoProvider | ReauthorizationTimeout> {
     const { poll, ref, timeout } = options
-    if (entry.provider === undefined) return yield* new NoProvider({ ref })
+    if (!this.#table.mayBeRenewed(entry)) return yield* new NoProvider({ ref })
     const read = this.#renewal.read(entry)
-    const watched = this.#reconnections.run(entry.id, Effect.scoped(this.#watch(entry, poll)))
+    const watched = this.#reconnections.run(
+      `${Duration.toMillis(poll)} ${entry.id}`,
+      Effect.scoped(this.#watch(entry, poll))
+    )
     return yield* Effect.catchTag(read, "ReauthRequired", () => watched).pipe(
       Effect.timeoutOrElse({
         duration: timeout,

@@ -57,7 +57,7 @@ export class LateSaves {
     if (!entry.isUnsaved || credential === undefined) return true
     const fetched = entry.state.lastConfirmed ?? credential.lastRefreshed
     const at = fetched === undefined ? -Infinity : DateTime.toEpochMillis(fetched)
-    const { generation, state: stored } = yield* this.behind(entry, credential, {
+    const { generation, state: stored } = yield* this.behind(credential, {
       generation: entry.state.generation,
       at
     })
@@ -95,15 +95,15 @@ export class LateSaves {
    */
   readonly behind = Effect.fnUntraced(function*(
     this: LateSaves,
-    entry: CredentialEntry,
     credential: Credential,
     known: { readonly generation: number; readonly at: number }
   ): Effect.fn.Return<{ readonly generation: number | undefined; readonly state: CredentialState }> {
     const unread = { stored: Option.none<Credential>(), state: CredentialState.initial }
     const record = yield* Effect.orElseSucceed(loadRecord(this.#table.storage, credential.id), () => unread)
     const { state, stored } = record
-    const isOwn = (one: Credential) => entry.provider !== undefined && this.#table.providerOf(one) === entry.provider
-    if (Option.exists(stored, (one) => !isOwn(one))) return { generation: undefined, state }
+    if (Option.exists(stored, (own) => this.#table.providerOf(own) !== this.#table.providerOf(credential))) {
+      return { generation: undefined, state }
+    }
     return { generation: isEarlier(record, credential, known.at) ? state.generation : known.generation, state }
   })
 }

@@ -22,7 +22,7 @@ const searchPatience = "1 second"
 
 type ListedAccount = { readonly provider: CredentialProvider; readonly account: ProviderAccount }
 
-/** The providers' lists, as answered `at` this time; what they lack counts as missing until `missingUntil`. */
+/** A provider's list, as answered `at` this time; what it lacks counts as missing until `missingUntil`. */
 interface Listing {
   readonly at: number
   readonly missingUntil: number
@@ -41,15 +41,16 @@ export class RefResolver {
   >()
   /** The refs for which storage is searched longer than anybody waited. */
   readonly #slow = new Set<CredentialRef>()
-  readonly #listings = new SingleFlight<"list", ReadonlyArray<ListedAccount>, AdenRequestFailure>()
+  readonly #questions = new SingleFlight<CredentialProvider, Listing, AdenRequestFailure>()
   readonly #coolDowns = new Map<CredentialProvider, { readonly since: number; readonly until: number }>()
-  readonly #missing: PolicyClock
-  #listing: Listing | undefined = undefined
+  readonly #missing = new Map<CredentialProvider, PolicyClock>()
+  /** What each provider listed last. */
+  readonly #listings = new Map<CredentialProvider, Listing>()
 
   constructor(table: CredentialTable, listTtl: number) {
     this.#table = table
     this.#listTtl = listTtl
-    this.#missing = new PolicyClock(table.policies.missing)
+    for (const provider of table.providers) this.#missing.set(provider, new PolicyClock(table.policies.missing))
   }
 
   /**
@@ -174,12 +175,8 @@ export class RefResolver {
     ref: CredentialRef
   ): Effect.fn.Return<CredentialEntry, AdenRequestFailure | CredentialNotFound | AmbiguousCredential> {
     if (ref === "" || this.#table.providers.length === 0) return yield* new CredentialNotFound({ ref })
-    const now = yield* Clock.currentTimeMillis
-    const remembered = this.#remembered(now)
-    let found = resolveListed(ref, remembered?.accounts ?? [])
-    if (found._tag === "Missing" && (remembered === undefined || now >= remembered.missingUntil)) {
-      found = resolveListed(ref, yield* this.list)
-    }
+    let found = resolveListed(ref, this.#remembered(yield* Clock.currentTimeMillis) ?? [])
+    if (found._tag === "Missing") found = resolveListed(ref, yield* this.#newerLists)
     if (found._tag === "Ambiguous") return yield* new AmbiguousCredential({ ref, choices: found.choices })
     if (found._tag === "Missing") return yield* new CredentialNotFound({ ref })
     const entry = this.#table.entry(found.account.id)
@@ -214,29 +211,66 @@ export class RefResolver {
     return entry
   })
 
+  /**
+   * Finds out whose a blocked integration is that was never fetched: what is remembered of it does not say, and where there are
+   * several providers, their lists do.
+   */
+  readonly findOwner = Effect.fnUntraced(function*(
+    this: RefResolver,
+    entry: CredentialEntry
+  ): Effect.fn.Return<void, AdenRequestFailure> {
+    if (entry.provider !== undefined || !this.#table.mayBeRenewed(entry)) return
+    const found = resolveListed(entry.id, yield* this.#newerLists)
+    if (found._tag === "Found" && found.account.id === entry.id) entry.provider ??= found.provider
+  })
+
   /** What was listed lately, or is now. */
   get #recentList(): Effect.Effect<ReadonlyArray<ListedAccount>, AdenRequestFailure> {
     return Effect.flatMap(Clock.currentTimeMillis, (now) => {
       const remembered = this.#remembered(now)
-      return remembered === undefined ? this.list : Effect.succeed(remembered.accounts)
+      return remembered === undefined ? this.#newerLists : Effect.succeed(remembered)
     })
   }
 
-  #remembered(now: number): Listing | undefined {
-    return this.#listing !== undefined && isWithin(this.#listTtl, this.#listing.at, now) ? this.#listing : undefined
+  /** What all providers listed lately; `undefined` unless it is known of each. */
+  #remembered(now: number): ReadonlyArray<ListedAccount> | undefined {
+    const listings = this.#table.providers.map((provider) => this.#recent(provider, now))
+    return listings.every((listing) => listing !== undefined)
+      ? listings.flatMap(({ accounts }) => accounts)
+      : undefined
   }
 
-  /** Asks every provider for its list now, once for all who ask meanwhile; never before a rate limit on it has ended. */
-  get list(): Effect.Effect<ReadonlyArray<ListedAccount>, AdenRequestFailure> {
-    return this.#listings.run(
-      "list",
+  #recent(provider: CredentialProvider, now: number): Listing | undefined {
+    const listing = this.#listings.get(provider)
+    return listing !== undefined && isWithin(this.#listTtl, listing.at, now) ? listing : undefined
+  }
+
+  /** Lists in which to look for what the remembered ones lack. A provider that was asked a moment ago is not asked again. */
+  get #newerLists(): Effect.Effect<ReadonlyArray<ListedAccount>, AdenRequestFailure> {
+    return Effect.flatMap(Clock.currentTimeMillis, (now) =>
+      Effect.map(
+        Effect.forEach(this.#table.providers, (provider) => {
+          const listing = this.#recent(provider, now)
+          return listing !== undefined && now < listing.missingUntil
+            ? Effect.succeed(listing)
+            : this.#listing(provider)
+        }),
+        (listings) => listings.flatMap(({ accounts }) => accounts)
+      ))
+  }
+
+  /** Whether a provider lists the integration now. */
+  lists(provider: CredentialProvider, id: string): Effect.Effect<boolean, AdenRequestFailure> {
+    return Effect.map(this.#listing(provider), ({ accounts }) => accounts.some(({ account }) => account.id === id))
+  }
+
+  /** Asks a provider for its list now, once for all who ask meanwhile; never before a rate limit on it has ended. */
+  #listing(provider: CredentialProvider): Effect.Effect<Listing, AdenRequestFailure> {
+    return this.#questions.run(
+      provider,
       Effect.flatMap(
-        Effect.forEach(
-          this.#table.providers,
-          (provider) =>
-            Effect.map(this.listOf(provider), ({ accounts }) => accounts.map((account) => ({ provider, account })))
-        ),
-        (lists) => this.#remember(lists.flat())
+        this.listOf(provider),
+        ({ accounts }) => this.#remember(provider, accounts.map((account) => ({ provider, account })))
       )
     )
   }
@@ -262,17 +296,23 @@ export class RefResolver {
 
   /** Accounts came or went: the next ref that storage lacks is looked for in a new list. */
   forgetList(): void {
-    this.#listing = undefined
+    this.#listings.clear()
   }
 
   shutdown(): Effect.Effect<void> {
-    return Effect.andThen(this.#searches.shutdown(0), this.#listings.shutdown(0))
+    return Effect.andThen(this.#searches.shutdown(0), this.#questions.shutdown(0))
   }
 
-  readonly #remember = Effect.fnUntraced(function*(this: RefResolver, accounts: ReadonlyArray<ListedAccount>) {
+  readonly #remember = Effect.fnUntraced(function*(
+    this: RefResolver,
+    provider: CredentialProvider,
+    accounts: ReadonlyArray<ListedAccount>
+  ) {
     const at = yield* Clock.currentTimeMillis
-    this.#listing = { at, accounts, missingUntil: yield* this.#missing.until(at, { _tag: "Missing" }) }
-    return accounts
+    const missingUntil = yield* this.#missing.get(provider)?.until(at, { _tag: "Missing" }) ?? Effect.succeed(at)
+    const listing: Listing = { at, accounts, missingUntil }
+    this.#listings.set(provider, listing)
+    return listing
   })
 }
 

@@ -112,7 +112,7 @@ export class Renewal {
     entry: CredentialEntry,
     ref: string
   ): Effect.fn.Return<Credential, CredentialFailure | NoProvider> {
-    if (entry.provider === undefined) return yield* new NoProvider({ ref })
+    if (!this.#table.mayBeRenewed(entry)) return yield* new NoProvider({ ref })
     return yield* this.#flights.runAfresh(entry.id, this.#renewal(entry, true))
   })
 
@@ -163,6 +163,11 @@ export class Renewal {
     this: Renewal,
     entry: CredentialEntry
   ): Effect.fn.Return<CredentialValidation, CredentialFailure> {
+    yield* this.#resolver.findOwner(entry)
+    // it may be known from the list alone, and what is stored by now be another's, or a rate limit from before a restart
+    if (entry.provider !== undefined && entry.credential === undefined) {
+      yield* this.#table.tolerant(this.#table.load(entry), false)
+    }
     const { provider } = entry
     const now = yield* Clock.currentTimeMillis
     if (provider === undefined) {
@@ -177,15 +182,13 @@ export class Renewal {
         reauthorizationUrl: isBlocked ? entry.state.reauthorizationUrl : undefined
       }
     }
-    // it may be known from the list alone, and a rate limit from before a restart
-    if (entry.credential === undefined) yield* this.#table.tolerant(this.#table.load(entry), false)
     yield* entry.gate(now)
     const asked = this.#asking(entry, now)
     const validation = yield* provider.validate(entry).pipe(
       Effect.catchTag("IntegrationNotFound", () => this.#gone(entry, provider, asked)),
       Effect.tapError((error) => this.noteFailure(entry, error, asked))
     )
-    if (entry.epoch !== asked.epoch) return validation
+    if (entry.epoch !== asked.epoch || entry.isUnrenewed) return validation
     if (validation.requiresReauthorization) yield* this.block(entry, reauthRequired(entry, validation))
     else if (validation.valid && entry.state.blockedSince !== undefined) {
       yield* Effect.ignore(this.#flights.run(entry.id, this.#renewal(entry, false)))
@@ -316,7 +319,7 @@ export class Renewal {
     entry: CredentialEntry,
     now: number
   ): Effect.fn.Return<Credential, CredentialFailure> {
-    const mayAsk = entry.provider !== undefined && entry.coolDownLeft(now) <= 0 &&
+    const mayAsk = this.#table.mayBeRenewed(entry) && entry.coolDownLeft(now) <= 0 &&
       now >= entry.nextCheckAt
     if (!mayAsk && !this.#flights.has(entry.id)) return yield* reauthRequired(entry)
     if (mayAsk) yield* entry.checked(now)
@@ -344,22 +347,20 @@ export class Renewal {
   /** Under the storage's lock, and with what others did meanwhile in view. */
   #renewal(entry: CredentialEntry, force: boolean): Effect.Effect<Credential, CredentialFailure> {
     const table = this.#table
-    return Effect.suspend(() =>
-      table.storage.withLock(entry.id, this.#renew(entry, force, entry.state.blockedSince !== undefined))
-    ).pipe(
-      // A lock that could not be had says nothing about the credential: whoever holds it may have renewed it.
-      Effect.catchTag(
-        "CredentialStorageError",
-        (error) =>
-          Effect.flatMap(
-            table.tolerant(table.load(entry), false),
-            () =>
-              Effect.flatMap(Clock.currentTimeMillis, (now) =>
-                entry.credential !== undefined && entry.freshness(now) === "fresh"
-                  ? Effect.succeed(entry.credential)
-                  : Effect.fail(error))
-          )
-      ),
+    return Effect.suspend(() => {
+      const before = entry.credential
+      return table.storage.withLock(entry.id, this.#renew(entry, force, entry.state.blockedSince !== undefined)).pipe(
+        // A lock that could not be had says nothing about the credential: whoever holds it may have renewed it.
+        Effect.catchTag("CredentialStorageError", (error) =>
+          Effect.gen(function*() {
+            yield* table.tolerant(table.load(entry), false)
+            const { credential } = entry
+            const isFresh = entry.freshness(yield* Clock.currentTimeMillis) === "fresh"
+            const isOfNoUse = force && credential !== undefined && before?.holdsTokenOf(credential) === true
+            return credential === undefined || !isFresh || isOfNoUse ? yield* error : credential
+          }))
+      )
+    }).pipe(
       Effect.withSpan("CredentialStore.renew", { attributes: { "credential.id": entry.id } })
     )
   }
@@ -372,8 +373,14 @@ export class Renewal {
   ): Effect.fn.Return<Credential, CredentialFailure> {
     const table = this.#table
     yield* table.tolerant(table.load(entry), false)
+    yield* this.#resolver.findOwner(entry)
     const { credential, provider } = entry
-    if (provider === undefined) return credential ?? (yield* new CredentialNotFound({ ref: entry.id }))
+    if (provider === undefined) {
+      if (credential !== undefined) return credential
+      return yield* entry.state.blockedSince === undefined
+        ? new CredentialNotFound({ ref: entry.id })
+        : reauthRequired(entry)
+    }
     const now = yield* Clock.currentTimeMillis
     // Somebody else renewed or confirmed it, or found it blocked.
     if (credential !== undefined && entry.freshness(now) === "fresh" && !force) return credential
@@ -410,7 +417,7 @@ export class Renewal {
     }
     const answer = yield* provider.fetch(entry.id)
     if (Option.isNone(answer)) return yield* this.#gone(entry, provider, asked)
-    const credential = yield* this.accept(entry, answer.value, asked)
+    const credential = yield* this.#accept(entry, answer.value, asked)
     const now = yield* Clock.currentTimeMillis
     if (entry.epoch !== asked.epoch || (yield* entry.isServable(credential, now))) return credential
     // This question renews nothing, and the token has run out.
@@ -427,7 +434,7 @@ export class Renewal {
     const credential = yield* provider.refresh(entry.credential ?? emptyCredential(entry.id, provider.id)).pipe(
       Effect.provideService(PassesCircuit, isLastChance),
       Effect.tap(() => Effect.map(Clock.currentTimeMillis, (now) => entry.renewedAt = now)),
-      Effect.flatMap((answer) => this.accept(entry, answer, asked)),
+      Effect.flatMap((answer) => this.#accept(entry, answer, { ...asked, isRenewal: true })),
       Effect.catchTag("IntegrationNotFound", () => this.#gone(entry, provider, asked))
     )
     return entry.epoch !== asked.epoch || (yield* entry.isServable(credential, yield* Clock.currentTimeMillis))
@@ -436,22 +443,23 @@ export class Renewal {
   })
 
   /** Takes over what the provider answered, unless the entry has changed since it was asked. */
-  readonly accept = Effect.fnUntraced(function*(
+  readonly #accept = Effect.fnUntraced(function*(
     this: Renewal,
     entry: CredentialEntry,
     answer: Credential,
-    asked: Asked
+    asked: Asked & { readonly isRenewal?: true }
   ): Effect.fn.Return<Credential, StorageFailure> {
     const table = this.#table
     const held = entry.credential
     const credential = held === undefined ? answer : held.renewedBy(answer)
     if (entry.epoch !== asked.epoch) return credential
+    if (held !== undefined && entry.isUnrenewed) return held
     // What a sync saved meanwhile does not stand in the way when it is older than this answer.
     const isOlder = entry.saved.generation === entry.state.generation &&
       (entry.saved.order < asked.order || (asked.held !== undefined && held?.holdsTokenOf(asked.held) === true))
     let generation: number | undefined = isOlder ? entry.saved.generation : asked.generation
     if (entry.isUnsaved || entry.unreadable !== undefined) {
-      generation = (yield* this.#lateSaves.behind(entry, credential, { generation, at: asked.at })).generation
+      generation = (yield* this.#lateSaves.behind(credential, { generation, at: asked.at })).generation
     }
     const lastConfirmed = yield* DateTime.now
     const stateAfter = (generation: number | undefined) =>
@@ -468,9 +476,10 @@ export class Renewal {
     // what another process could not save while storage was away, and saves now, is older than this answer
     while (outcome === "outdated" && generation !== undefined && entry.epoch === asked.epoch) {
       const record = yield* loadRecord(table.storage, entry.id)
-      const { provider } = entry
-      const isProviders = provider !== undefined &&
-        Option.exists(record.stored, (one) => table.providerOf(one) === provider)
+      const isProviders = Option.exists(
+        record.stored,
+        (one) => table.providerOf(one) === table.providerOf(credential)
+      )
       if (!isProviders || !isEarlier(record, credential, asked.at) || record.state.generation === generation) break
       generation = record.state.generation
       outcome = yield* save(generation)
@@ -497,7 +506,9 @@ export class Renewal {
     if (entry.isUnsaved) this.#lateSaves.add(entry)
     else entry.saved = { generation: state.generation, order: asked.order }
     entry.listed = undefined
-    entry.succeeded(yield* Clock.currentTimeMillis)
+    const now = yield* Clock.currentTimeMillis
+    // a renewal that brings what cannot be served has failed
+    if (asked.isRenewal !== true || (yield* entry.isServable(credential, now))) entry.succeeded(now)
     if (wasBlocked) yield* table.publish({ _tag: "Reconnected", id: entry.id })
     if (held === undefined) yield* table.publish({ _tag: "Fetched", id: entry.id })
     else if (!held.holdsTokenOf(credential)) yield* table.publish({ _tag: "Refreshed", id: entry.id })
@@ -511,8 +522,7 @@ export class Renewal {
     provider: CredentialProvider,
     asked: Asked
   ): Effect.fn.Return<never, AdenRequestFailure | CredentialNotFound> {
-    const listed = yield* this.#resolver.list
-    if (listed.some((item) => item.provider === provider && item.account.id === entry.id)) {
+    if (yield* this.#resolver.lists(provider, entry.id)) {
       return yield* new AdenUnavailable({
         id: entry.id,
         reason: new AdenProtocolError({ detail: "Aden lists the integration and does not have it", isTransient: false })
@@ -529,7 +539,7 @@ export class Renewal {
     error: CredentialFailure | FetchFailure,
     asked: Pick<Asked, "epoch">
   ) {
-    if (error._tag === "CredentialNotFound") return
+    if (error._tag === "CredentialNotFound" || entry.isUnrenewed) return
     const now = yield* DateTime.now
     const nowMillis = DateTime.toEpochMillis(now)
     // A rate limit holds whatever the program did meanwhile.

@@ -1,4 +1,5 @@
 import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
 import type { Credential } from "../Credential.ts"
 import type { CredentialState } from "../CredentialStorage.ts"
 
@@ -62,6 +63,22 @@ export const coolDownLeft = ({ coolDownUntil }: CredentialState, now: number): n
   const left = coolDownUntil === undefined ? 0 : DateTime.toEpochMillis(coolDownUntil) - now
   return left > longestCoolDown ? 0 : left
 }
+
+/** How long an unexpired token is served after Aden last confirmed it, unless set otherwise. */
+export const defaultMaxStale = Duration.hours(24)
+
+/** For how long a token is served after Aden refused the API key, in ms: one hour. */
+const refusedLimit = 3_600_000
+
+/** Until when a token may be served although Aden does not confirm it, in ms, unless it expires before. */
+export const unconfirmedUntil = (
+  { refusedSince }: CredentialState,
+  { confirmedAt, maxStale }: { readonly confirmedAt: number; readonly maxStale: number }
+): number =>
+  Math.min(
+    confirmedAt + maxStale,
+    refusedSince === undefined ? Infinity : DateTime.toEpochMillis(refusedSince) + refusedLimit
+  )
 
 /** Whether something was noted at most `maximumAge` ms ago. A time ahead of the clock was noted by one that was wrong. */
 export const isWithin = (maximumAge: number, at: number, now: number): boolean => now - at <= maximumAge && at <= now

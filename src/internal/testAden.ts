@@ -7,7 +7,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
-import { Credential, CredentialKey } from "../Credential.ts"
+import { accountOf, Credential, CredentialKey, resolveRef } from "../Credential.ts"
 import type { CredentialRef, ProviderAccount } from "../Credential.ts"
 import {
   AdenConnectionFailed,
@@ -158,10 +158,8 @@ export const makeTestAden = Effect.fnUntraced(function*(credentials: ReadonlyArr
   }
 
   const find = (ref: CredentialRef): Effect.Effect<Integration, CredentialNotFound> => {
-    const found = integrations.get(ref) ??
-      Array.from(integrations.values()).find(({ issued }) =>
-        issued.integrationType === ref || `${issued.integrationType}:${issued.alias}` === ref
-      )
+    const resolution = resolveRef(ref, Array.from(integrations.values(), ({ issued }) => accountOf(issued)))
+    const found = resolution._tag === "Found" ? integrations.get(resolution.id) : undefined
     return found === undefined ? Effect.fail(new CredentialNotFound({ ref })) : Effect.succeed(found)
   }
 

@@ -23,7 +23,7 @@ import {
 import type { AdenConfigError, AdenRequestFailure, FetchFailure, StorageFailure } from "../CredentialError.ts"
 import { CredentialState, CredentialStorage } from "../CredentialStorage.ts"
 import { durationSetting } from "../internal/durationSetting.ts"
-import { coolDownLeft, expiryOf } from "../internal/freshness.ts"
+import { confirmationOf, coolDownLeft, defaultMaxStale, expiryOf, unconfirmedUntil } from "../internal/freshness.ts"
 import { SingleFlight } from "../internal/SingleFlight.ts"
 import { decorate, MayAskAden } from "../internal/storageDecorator.ts"
 import { loadRecord } from "../internal/storedRecord.ts"
@@ -32,7 +32,7 @@ import type { StoredRecord } from "../internal/storedRecord.ts"
 /**
  * A {@link CredentialStorage} over another one and the Aden provider: `load` answers from the other, and asks Aden (`GET`)
  * first when the entry is missing or Aden confirmed it longer ago than `cacheTtl`. What Aden answers is saved. While Aden
- * cannot answer, an unexpired copy is answered without it. All other methods are those of the other storage.
+ * cannot answer, an unexpired copy is answered without it, up to `maxStale`. All other methods are those of the other storage.
  *
  * The age of an entry is that of its stored state, so it outlives a restart. Credentials that the provider did not write are
  * never asked for. The rules are those of docs/semantics.md.
@@ -47,9 +47,10 @@ export class AdenCachedStorage {
    * - `cacheTtl`: how long an entry is answered without Aden confirming it; 5 minutes.
    * - `preferLocal`: true; with `false`, Aden is asked first on every `load`, and the stored copy answers only while Aden
    *   cannot.
+   * - `maxStale`: how long an unexpired copy is answered after Aden last confirmed it; 24 hours, and 1 hour after a 401 or 403.
    *
    * `load` fails with a `CredentialStorageError` whose `reason` is Aden's error when nothing stored may be answered. Fails
-   * with `AdenConfigError` when `cacheTtl` is no finite time above zero.
+   * with `AdenConfigError` when `cacheTtl` or `maxStale` is no finite time above zero.
    *
    * @example
    * ```ts
@@ -67,6 +68,7 @@ export class AdenCachedStorage {
   static readonly layer = (options: {
     readonly cacheTtl?: Duration.Input | undefined
     readonly preferLocal?: boolean | undefined
+    readonly maxStale?: Duration.Input | undefined
   } = {}): Layer.Layer<CredentialStorage, AdenConfigError, CredentialStorage | AdenSyncProvider> =>
     Layer.effect(CredentialStorage, make(options))
 }
@@ -90,10 +92,12 @@ interface Resting extends StoredRecord {
 const make = Effect.fnUntraced(function*(options: {
   readonly cacheTtl?: Duration.Input | undefined
   readonly preferLocal?: boolean | undefined
+  readonly maxStale?: Duration.Input | undefined
 }) {
   const local = yield* CredentialStorage
   const provider = yield* AdenSyncProvider
   const cacheTtl = Duration.toMillis(yield* durationSetting("cacheTtl", options.cacheTtl ?? "5 minutes"))
+  const maxStale = Duration.toMillis(yield* durationSetting("maxStale", options.maxStale ?? defaultMaxStale))
   const preferLocal = options.preferLocal ?? true
   const questions = new SingleFlight<string, Option.Option<Credential>, FetchFailure | StorageFailure>()
   const listings = new SingleFlight<
@@ -103,10 +107,14 @@ const make = Effect.fnUntraced(function*(options: {
   >()
   yield* Effect.addFinalizer(() => Effect.andThen(questions.shutdown(0), listings.shutdown(0)))
 
-  const pauses = new Map<string, { readonly until: number; readonly isMissing: boolean }>()
+  const pauses = new Map<string, { readonly since: number; readonly isMissing: boolean }>()
   const pauseFor = (id: string, now: number, isMissing: boolean): void => {
     if (pauses.size >= maximumPauses) pauses.clear()
-    pauses.set(id, { until: now + pause, isMissing })
+    pauses.set(id, { since: now, isMissing })
+  }
+  const pauseOf = (id: string, now: number) => {
+    const paused = pauses.get(id)
+    return paused !== undefined && isPausedSince(paused.since, now) ? paused : undefined
   }
 
   const load = Effect.fn("AdenCachedStorage.load")(function*(id: string) {
@@ -118,7 +126,11 @@ const make = Effect.fnUntraced(function*(options: {
     if (state.blockedSince !== undefined) return yield* recheck(resting, now)
     const offset = yield* provider.clockOffset
     if (Option.isNone(stored) || expiryOf(stored.value, offset) <= now) return yield* loadFromAden(resting, now)
-    return preferLocal && isConfirmed(stored.value, state, now) ? stored : yield* confirm(resting, now)
+    if (preferLocal && isConfirmed(stored.value, state, now)) return stored
+    // where it is not known when Aden confirmed it, it counts as confirmed until it is asked for
+    const confirmedAt = confirmationOf(state, stored.value, now) ?? now
+    const isTooOld = now >= unconfirmedUntil(state, { confirmedAt, maxStale })
+    return yield* isTooOld ? loadFromAden(resting, now) : confirm(resting, now)
   })
 
   /** Whether Aden confirmed the entry within `cacheTtl`. A time ahead of the clock tells nothing. */
@@ -135,8 +147,7 @@ const make = Effect.fnUntraced(function*(options: {
     now: number
   ): Effect.fn.Return<Option.Option<Credential>, StorageFailure> {
     const { id, state, stored } = resting
-    const paused = pauses.get(id)
-    if (Option.isNone(stored) && paused?.isMissing === true && now < paused.until) return Option.none()
+    if (Option.isNone(stored) && pauseOf(id, now)?.isMissing === true) return Option.none()
     const left = coolDownLeft(state, now)
     if (left > 0) return yield* inLoad(id, new RateLimited({ id, retryAfter: Duration.millis(left) }))
     return yield* Effect.catch(questions.run(id, ask(resting)), (error) => inLoad(id, error))
@@ -148,7 +159,7 @@ const make = Effect.fnUntraced(function*(options: {
     now: number
   ): Effect.fn.Return<Option.Option<Credential>, StorageFailure> {
     const { id, state, stored } = resting
-    if (now < (pauses.get(id)?.until ?? -Infinity) || coolDownLeft(state, now) > 0) return stored
+    if (pauseOf(id, now) !== undefined || coolDownLeft(state, now) > 0) return stored
     return yield* questions.run(id, ask(resting)).pipe(
       Effect.timeoutOrElse({
         duration: patience,
@@ -174,7 +185,7 @@ const make = Effect.fnUntraced(function*(options: {
     const { id, state } = resting
     const blocked = new ReauthRequired({ id, reauthorizationUrl: state.reauthorizationUrl })
     const since = state.blockedSince === undefined ? -Infinity : DateTime.toEpochMillis(state.blockedSince)
-    const isPaused = now < Math.max(pauses.get(id)?.until ?? -Infinity, since + pause)
+    const isPaused = pauseOf(id, now) !== undefined || isPausedSince(since, now)
     if (isPaused || coolDownLeft(state, now) > 0) return yield* inLoad(id, blocked)
     pauseFor(id, now, false)
     return yield* questions.run(id, ask(resting)).pipe(
@@ -278,7 +289,8 @@ const make = Effect.fnUntraced(function*(options: {
   return decorate(local, { load })
 })
 
-/** Ms left until Aden may be asked after it limited the rate; 0 or less when it may be. */
+/** Whether a pause that began then still holds. One that begins ahead of the clock was noted by a wrong one. */
+const isPausedSince = (since: number, now: number): boolean => since <= now && now < since + pause
 
 /** Whether an error leaves open how the connection stands: what is known of it goes on to hold. */
 const saysNothing = (

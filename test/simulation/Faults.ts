@@ -28,7 +28,7 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
         from: "if (now >= this.#expiresAt || this.#isRejected) return \"expired\"",
         to: "if (this.#isRejected) return \"expired\""
       },
-      { file: entry, from: "return Math.min(\n      this.#expiresAt,\n", to: "return Math.min(\n" }
+      { file: entry, from: "return Math.min(this.#expiresAt, ", to: "return Math.min(" }
     ]
   },
   {
@@ -41,7 +41,7 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   },
   {
     name: "serves what is older than maxStale",
-    patches: [{ file: entry, from: "this.confirmedAt + maxStale", to: "Infinity" }]
+    patches: [{ file: "src/internal/freshness.ts", from: "confirmedAt + maxStale", to: "Infinity" }]
   },
   {
     name: "serves what was invalidated",
@@ -143,8 +143,8 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
     name: "removes what one answer says is missing",
     patches: [{
       file: renewal,
-      from: "if (listed.some((item) => item.provider === provider && item.account.id === entry.id))",
-      to: "if (listed.length < 0)"
+      from: "if (yield* this.#resolver.lists(provider, entry.id))",
+      to: "if ((yield* this.#resolver.lists(provider, entry.id)) && entry.id === \"\")"
     }]
   },
   {

@@ -75,7 +75,7 @@ export const heard = (
         receivedAt: isSame ? view.receivedAt : now,
         confirmedAt: now,
         rejected: view.rejected,
-        failures: isUseless ? 1 : 0,
+        failures: isUseless ? view.failures + 1 : 0,
         lastFailure: isUseless ? { tag: "RefreshFailed", at: now } : undefined,
         isCertain: isClean
       }

@@ -300,6 +300,78 @@ describe("AdenCachedStorage: when Aden cannot answer", () => {
       assert.deepStrictEqual((yield* local.loadState("github")).refusedSince, since)
     }).pipe(Effect.provide(AdenEmulator.layer(forever))))
 
+  const served = [
+    ["unavailable", Fault.Status({ status: 503 }), "24 hours", "AdenUnavailable"],
+    [
+      "401",
+      Fault.Status({ status: 401, body: JSON.stringify({ error: "unauthorized" }) }),
+      "1 hour",
+      "AdenUnauthorized"
+    ]
+  ] as const
+  for (const preferLocal of [true, false]) {
+    for (const [name, fault, limit, tag] of served) {
+      it.effect(`${name}: an unexpired copy is answered for ${limit}, then the error (preferLocal: ${preferLocal})`, () =>
+        Effect.gen(function*() {
+          const aden = yield* AdenEmulator
+          const local = yield* memory()
+          const first = tokenOf(yield* (yield* cacheOver(local)).load("github"))
+          yield* aden.setFault(fault)
+          yield* TestClock.adjust("6 minutes")
+          assert.strictEqual(tokenOf(yield* (yield* cacheOver(local, { preferLocal })).load("github")), first)
+          yield* TestClock.adjust(Duration.subtract(Duration.fromInputUnsafe(limit), Duration.minutes(7)))
+          assert.strictEqual(tokenOf(yield* (yield* cacheOver(local, { preferLocal })).load("github")), first)
+          yield* TestClock.adjust("7 minutes")
+          assert.strictEqual((yield* reasonOf(yield* cacheOver(local, { preferLocal }), "github"))._tag, tag)
+          yield* aden.clearFaults
+          yield* (yield* cacheOver(local, { preferLocal })).load("github")
+        }).pipe(Effect.provide(AdenEmulator.layer(forever))))
+    }
+  }
+
+  it.effect("maxStale can be set", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const cached = yield* cacheOver(yield* memory(), { maxStale: "10 minutes" })
+      yield* cached.load("github")
+      yield* aden.setFault(Fault.Status({ status: 503 }))
+      yield* TestClock.adjust("9 minutes")
+      yield* cached.load("github")
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual((yield* reasonOf(cached, "github"))._tag, "AdenUnavailable")
+    }).pipe(Effect.provide(AdenEmulator.layer(forever))))
+
+  it.effect("the clock is set back: what was noted by the wrong one does not keep Aden from being asked", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const local = yield* memory()
+      const cached = yield* cacheOver(local)
+      const right = DateTime.toEpochMillis(yield* DateTime.now)
+      yield* cached.load("github")
+      yield* TestClock.setTime(right + Duration.toMillis("365 days"))
+      yield* aden.setFault(Fault.Status({ status: 503 }))
+      yield* Effect.flip(cached.load("github"))
+      assert.isTrue(Option.isNone(yield* Effect.option(cached.load("nothing"))))
+      yield* aden.clearFaults
+      assert.isTrue(Option.isNone(yield* cached.load("nothing")))
+      yield* cached.load("github")
+      yield* TestClock.adjust("6 minutes")
+      yield* aden.setFault(Fault.Status({ status: 503 }))
+      yield* cached.load("github")
+      yield* aden.clearFaults
+      yield* aden.addIntegration({ id: "nothing" })
+      yield* TestClock.setTime(right)
+      yield* aden.clearRequests
+      yield* cached.load("github")
+      assert.strictEqual(yield* gets, 1)
+      assert.isTrue(Option.isSome(yield* cached.load("nothing")))
+
+      const state = yield* local.loadState("github")
+      const blockedSince = DateTime.add(yield* DateTime.now, { days: 365 })
+      yield* local.saveState("github", new CredentialState({ ...state, blockedSince }))
+      assert.isTrue(Option.isSome(yield* (yield* cacheOver(local)).load("github")))
+    }).pipe(Effect.provide(AdenEmulator.layer(forever))))
+
   it.effect("Aden answers a token that has expired already: it is not saved, and the entry fails with RefreshFailed", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator

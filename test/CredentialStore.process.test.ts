@@ -57,11 +57,11 @@ describe("a process whose store has background work", () => {
       yield* aden.setFault(Fault.Latency({ duration: "2 seconds" }), { endpoint: "refresh" })
       const { afterwards, status, stderr, token } = yield* run
       assert.strictEqual(status, 0, stderr)
-      assert.match(token, /^aden-emulator\.\w+\.1\./)
       assert.isAtLeast(afterwards, 1_900)
       assert.isBelow(afterwards, 5_000)
       const issued = (yield* aden.issuedTokens).filter(({ integrationId }) => integrationId === "hubspot")
-      assert.strictEqual(issued.length, 2)
+      // the one that was printed, and the one that was waited for; a process that starts slowly finds another than the first
+      assert.strictEqual(issued.map(({ value }) => Redacted.value(value)).indexOf(token), issued.length - 2)
     }).pipe(Effect.provide(server)), 40_000)
 
   it.live("a renewal that hangs gets 5 s, not longer; then the process ends by itself", () =>

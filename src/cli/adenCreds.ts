@@ -4,7 +4,7 @@
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as CliConfig from "effect/cli/CliConfig"
-import type * as CliError from "effect/cli/CliError"
+import * as CliError from "effect/cli/CliError"
 import * as CliOutput from "effect/cli/CliOutput"
 import * as Command from "effect/cli/Command"
 import * as Completions from "effect/cli/Completions"
@@ -60,7 +60,13 @@ const command = rootCommand.pipe(Command.withSubcommands([
   keysCommand,
   doctorCommand,
   emulatorCommand
-]))
+])).pipe(
+  Command.validate(({ directory, storage }) =>
+    Option.isSome(directory) && Option.isSome(storage)
+      ? Effect.fail(new CliError.ValidationError({ message: "--directory and --storage cannot be given together" }))
+      : Effect.void
+  )
+)
 
 /**
  * Runs `aden-creds` with these arguments. Everything is reported on stdout and stderr; the answer is the status to exit with:

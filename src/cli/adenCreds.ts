@@ -29,6 +29,7 @@ import { gitCredentialCommand } from "./commands/gitCredential.ts"
 import { healthCommand } from "./commands/health.ts"
 import { keysCommand } from "./commands/keys.ts"
 import { listCommand } from "./commands/list.ts"
+import { migrateCommand } from "./commands/migrate.ts"
 import { refreshCommand } from "./commands/refresh.ts"
 import { syncCommand } from "./commands/sync.ts"
 import { tokenCommand } from "./commands/token.ts"
@@ -58,6 +59,7 @@ const command = rootCommand.pipe(Command.withSubcommands([
   execCommand,
   gitCredentialCommand,
   keysCommand,
+  migrateCommand,
   doctorCommand,
   emulatorCommand
 ])).pipe(

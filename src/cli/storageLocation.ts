@@ -50,6 +50,14 @@ const schemePattern = /^[a-z][a-z0-9+.-]+:/i
 const underFlag = (flag: string) => <A, R>(setting: Effect.Effect<A, AdenConfigError, R>) =>
   Effect.mapError(setting, ({ detail, remedy }) => new AdenConfigError({ setting: flag, detail, remedy }))
 
+/** What a text names, as far as its beginning tells; `undefined` for a storage that there is not. */
+export const kindOf = (text: Redacted.Redacted<string>): StorageLocation["_tag"] | undefined => {
+  const value = Redacted.value(text)
+  const scheme = schemePattern.exec(value)?.[0].toLowerCase()
+  const kind = scheme === undefined ? undefined : kinds[scheme]
+  return kind ?? (value.includes("://") ? undefined : "Directory")
+}
+
 /** `agents`, or `agents/acme` for the part of a tenant. */
 const namespaceOf = Effect.fnUntraced(function*({ flag, value }: Given<string>) {
   const text = Option.getOrElse(value, () => defaultNamespace)
@@ -100,14 +108,11 @@ export const storageLocation = Effect.fnUntraced(function*(options: {
   const refuse = (setting: string, detail: string, remedy: string) => new AdenConfigError({ setting, detail, remedy })
   const known = "Give redis://host:6379, postgres://host:5432/database, or the path of a directory."
   if (text === "") return yield* refuse(flag, "is empty", known)
-  const scheme = schemePattern.exec(text)?.[0].toLowerCase()
-  const kind = scheme === undefined ? undefined : kinds[scheme]
-  if (kind === undefined && text.includes("://")) {
-    return yield* refuse(flag, "names a kind of storage that there is not", known)
-  }
-  if (kind === undefined) return yield* directoryLocation({ flag, directory: text, namespace, table })
+  const kind = kindOf(options.text)
+  if (kind === undefined) return yield* refuse(flag, "names a kind of storage that there is not", known)
+  if (kind === "Directory") return yield* directoryLocation({ flag, directory: text, namespace, table })
   if (kind !== "Postgres" && Option.isSome(table.value)) return yield* misplaced(table.flag, "Postgres", flag)
-  const isOfEnvironment = text.toLowerCase() === scheme
+  const isOfEnvironment = /^[a-z]+:$/i.test(text)
   return {
     _tag: kind,
     setting: isOfEnvironment ? variables[kind] : flag,
@@ -116,3 +121,17 @@ export const storageLocation = Effect.fnUntraced(function*(options: {
     table: yield* underFlag(table.flag)(tableSetting(Option.getOrElse(table.value, () => defaultTable)))
   }
 })
+
+const defaultPorts = { Redis: "6379", Postgres: "5432" } as const
+
+/** What two texts have in common that name one place; URLs that make no sense have nothing in common. */
+export const databaseIdentity = (location: DatabaseLocation): string | undefined => {
+  const { _tag, namespace, table, tenantId, url } = location
+  const text = Redacted.value(url)
+  if (!URL.canParse(text)) return undefined
+  const { hostname, pathname, port } = new URL(text)
+  const host = hostname === "localhost" || hostname === "[::1]" ? "127.0.0.1" : hostname
+  const database = pathname === "" || pathname === "/" ? "/0" : pathname
+  const place = [_tag, host, port || defaultPorts[_tag], database, namespace, tenantId ?? ""]
+  return JSON.stringify(_tag === "Postgres" ? [...place, table] : place)
+}

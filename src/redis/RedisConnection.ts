@@ -43,8 +43,7 @@ export class RedisConnection {
    */
   static readonly layer = (options: {
     readonly url: Redacted.Redacted<string>
-  }): Layer.Layer<Redis.Redis | NodeRedis, AdenConfigError | CredentialStorageError> =>
-    connectRedis("url", options.url)
+  }): Layer.Layer<Redis.Redis | NodeRedis, AdenConfigError | CredentialStorageError> => connectRedis("url", options.url)
 
   /** A connection to the server of `REDIS_URL`. Fails with `AdenConfigError` when it is not set. */
   static readonly layerConfig: Layer.Layer<Redis.Redis | NodeRedis, AdenConfigError | CredentialStorageError> = Layer

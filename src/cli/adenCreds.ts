@@ -35,7 +35,7 @@ import { syncCommand } from "./commands/sync.ts"
 import { tokenCommand } from "./commands/token.ts"
 import { validateCommand } from "./commands/validate.ts"
 import { endWith, ExitStatus, Outcome } from "./ExitStatus.ts"
-import { report, reportCause } from "./failureReport.ts"
+import { report, reportCause, withoutPasswords } from "./failureReport.ts"
 import { rootCommand } from "./rootCommand.ts"
 import { version } from "./version.ts"
 
@@ -121,7 +121,7 @@ const reportUsage = Effect.fnUntraced(function*(error: CliError.CliError, args: 
   const suggestion = first !== undefined && "suggestions" in first ? first.suggestions[0] : undefined
   yield* report({
     tag: first?._tag ?? "MissingSubcommand",
-    message: printable(first?.message.split("\n", 1)[0] ?? `${path.join(" ")} needs a command`),
+    message: withoutPasswords(printable(first?.message.split("\n", 1)[0] ?? `${path.join(" ")} needs a command`)),
     remedy: (suggestion === undefined ? "" : `Did you mean ${suggestion}? `) + `See: ${path.join(" ")} --help`,
     exitCode: ExitStatus.usage,
     isRetryable: false

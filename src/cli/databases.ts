@@ -101,7 +101,7 @@ export const openDatabase = Effect.fnUntraced(function*(
           () => ""
         )
       return {
-        shown: `the ${location._tag} server at ${shownServer(location)}`,
+        shown: `The ${location._tag} server at ${shownServer(location)}`,
         isWritable: Effect.map(told("replication"), (info) => !/^role:slave\r?$/m.test(info)),
         eviction: Effect.map(told("memory"), (info) => {
           const policy = /^maxmemory_policy:(\S+)/m.exec(info)?.[1]
@@ -115,7 +115,7 @@ export const openDatabase = Effect.fnUntraced(function*(
       const sql = Context.get(yield* Layer.build(postgresConnection(location)), SqlClient)
       const prepared = options.makesTables ? migratedOnce(sql, table) : Effect.void
       return {
-        shown: `the ${location._tag} server at ${shownServer(location)}`,
+        shown: `The ${location._tag} server at ${shownServer(location)}`,
         isWritable: sql<{ readonly is_writable: boolean }>`
           select not (pg_is_in_recovery() or current_setting('transaction_read_only')::boolean) as is_writable
         `.pipe(

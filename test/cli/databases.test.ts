@@ -8,10 +8,11 @@ import * as fs from "node:fs"
 import * as path from "node:path"
 import { freePort } from "../fixtures/freePort.ts"
 import { hasPostgresServer, needsPostgresServer, password, restartablePostgres } from "../fixtures/postgresServer.ts"
-import { describeWith, postgres } from "../fixtures/realServers.ts"
+import { describeWith, postgres, redis } from "../fixtures/realServers.ts"
 import { hasRedisServer, restartableRedis } from "../fixtures/redisServer.ts"
 import { inSchema, newSchema } from "../storage/postgresSchema.ts"
-import { databases, saveAll } from "./databases.ts"
+import { connected } from "../storage/redisNamespace.ts"
+import { type DatabasePlace, databases, saveAll } from "./databases.ts"
 import {
   document,
   dueCredential,
@@ -20,6 +21,7 @@ import {
   isPlain,
   run,
   runProcess,
+  save,
   temporaryDirectory
 } from "./harness.ts"
 
@@ -32,6 +34,15 @@ const secretOf = (id: string) => Credential.fromApiKey({ id, apiKey: Redacted.ma
 /** What `doctor` finds beside settings and Aden, which are set. */
 const storedFindings = (ran: { readonly status: number | null; readonly stdout: string; readonly stderr: string }) =>
   document(DoctorDocument, ran).findings.filter(({ check }) => !["settings", "Aden", "clock"].includes(check))
+
+/** A tenant's part of a place, with a credential in it. */
+const tenantIn = Effect.fnUntraced(function*({ flags, namespace, url }: DatabasePlace) {
+  const directory = yield* temporaryDirectory
+  yield* save(directory, secretOf("own"))
+  const tenant = `${namespace}/acme`
+  yield* run(["migrate", "--from", directory, "--to", url, "--to-namespace", tenant], key)
+  return [...flags.slice(0, 2), "--namespace", tenant]
+})
 
 for (const { name, place, server } of databases) {
   describeWith(server, `aden-creds --storage on ${name}`, () => {
@@ -167,12 +178,13 @@ for (const { name, place, server } of databases) {
         const database = yield* place
         const ids = Array.from({ length: 120 }, (_, index) => `c${index}`)
         yield* saveAll(database, ids.map(secretOf))
+        const acme = yield* tenantIn(database)
         const storage = yield* database.storage(newKey)
         const before = yield* storage.loadState("c7")
         const ran = yield* run(["keys", "rotate", ...database.flags], bothKeys)
         assert.deepStrictEqual(ran, {
           status: ExitStatus.done,
-          stdout: "120 re-encrypted, 0 under the first key already, 0 failed\n",
+          stdout: "121 re-encrypted, 0 under the first key already, 0 failed\n",
           stderr: ""
         })
         for (const id of ids) {
@@ -180,11 +192,15 @@ for (const { name, place, server } of databases) {
           assert.strictEqual(defaultKey && Redacted.value(defaultKey.value), `secret ${id}`)
         }
         assert.deepStrictEqual(yield* storage.loadState("c7"), before)
+        assert.strictEqual(
+          (yield* run(["list", ...acme], { HIVE_CREDENTIAL_KEY: newKey })).stdout,
+          "own\t-\t-\tactive\tnever\n"
+        )
         const again = yield* run(["keys", "rotate", "--json", ...database.flags], { HIVE_CREDENTIAL_KEY: newKey })
         assert.deepStrictEqual(document(RotateDocument, again), {
-          total: 120,
+          total: 121,
           rotated: 0,
-          unchanged: 120,
+          unchanged: 121,
           left: [],
           failed: []
         })
@@ -333,17 +349,18 @@ describe("aden-creds --storage with bad input", () => {
         }
       })
   )
+})
 
-  it.live("what another program keeps under our Redis key is named, and left", () =>
+describeWith(redis, "aden-creds on Redis beside another program", () => {
+  it.live("what it keeps under our key is named, and left", () =>
     Effect.gen(function*() {
       const [{ place }] = databases
       const database = yield* place
       yield* saveAll(database, [secretOf("ours"), secretOf("taken")])
+      const { send } = yield* connected()
       const entry = `{${database.namespace}}:entry:taken`
-      const redisCli = (...args: ReadonlyArray<string>) =>
-        spawnSync("redis-cli", ["-u", database.url, ...args], { encoding: "utf8" }).stdout
-      redisCli("DEL", entry)
-      redisCli("SET", entry, "somebody else's")
+      yield* send("DEL", entry)
+      yield* send("SET", entry, "somebody else's")
       const environment = yield* emulatorEnvironment
       const ran = yield* run(["doctor", "--json", ...database.flags], environment)
       assert.strictEqual(ran.status, ExitStatus.storage)
@@ -353,7 +370,7 @@ describe("aden-creds --storage with bad input", () => {
       const rotated = yield* run(["keys", "rotate", "--json", ...database.flags], bothKeys)
       assert.strictEqual(rotated.status, ExitStatus.storage)
       assert.strictEqual(document(RotateDocument, rotated).rotated, 1)
-      assert.strictEqual(redisCli("GET", entry), "somebody else's\n")
+      assert.strictEqual(yield* send("GET", entry), "somebody else's")
     }).pipe(Effect.provide(AdenEmulator.layer())))
 })
 

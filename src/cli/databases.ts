@@ -8,6 +8,7 @@ import * as Layer from "effect/Layer"
 import { Redis } from "effect/persistence/Redis"
 import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
+import * as References from "effect/References"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { SqlClient } from "effect/sql/SqlClient"
@@ -53,7 +54,8 @@ export const redisConnection = (location: DatabaseLocation): Connection<Redis> =
     "redis",
     () => import("../redis/RedisConnection.ts"),
     ({ connectRedis }) => connectRedis(location.setting, location.url)
-  )
+    // what the client says of a lost connection, the command that needs it says too
+  ).pipe(Layer.provide(Layer.succeed(References.MinimumLogLevel, "Error")))
 
 export const postgresConnection = (location: DatabaseLocation): Connection<SqlClient> =>
   loaded(

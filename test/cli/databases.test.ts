@@ -294,6 +294,8 @@ describe("aden-creds --storage with bad input", () => {
       const port = yield* freePort
       for (const scheme of ["redis", "postgres"]) {
         const flags = ["--storage", `${scheme}://user:hunter2@127.0.0.1:${port}`]
+        const listed = yield* run(["list", ...flags], key)
+        assert.match(listed.stderr, /^error: [^\n]*127\.0\.0\.1:[^\n]*\n {2}Check [^\n]*\n$/)
         for (const args of [["list"], ["keys", "rotate"], ["doctor"]]) {
           const ran = yield* run([...args, "--json", ...flags], {
             ...key,

@@ -9,7 +9,6 @@ import * as path from "node:path"
 import { Fernet } from "../../src/Fernet.ts"
 import { decodeCredential, documentOf } from "../../src/internal/storedCredential.ts"
 import { describeWith, postgres, redis } from "../fixtures/realServers.ts"
-import { newSchema } from "../storage/postgresSchema.ts"
 import { type DatabasePlace, databases } from "./databases.ts"
 import { commandLine, document, encryptionKey, isPlain, run, runProcess, temporaryDirectory } from "./harness.ts"
 
@@ -394,11 +393,19 @@ describeWith(both, "aden-creds migrate between Redis and Postgres", () => {
       }
       const directory = yield* temporaryDirectory
       yield* inDirectory(directory)((storage) => storage.save(secretOf("a")))
-      // Postgres here lets anybody in, whatever the password; Redis refuses one that it does not ask for
-      const schema = withPassword(yield* newSchema)
-      for (const url of [schema, withPassword(redis.url)]) {
+      for (const { place } of databases) {
+        const { namespace, url } = yield* place
         for (const json of [[], ["--json"]]) {
-          const ran = yield* run(["migrate", "--from", directory, "--to", url, ...json], {
+          const ran = yield* run([
+            "migrate",
+            "--from",
+            directory,
+            "--to",
+            withPassword(url),
+            "--to-namespace",
+            namespace,
+            ...json
+          ], {
             ...key,
             ADEN_CREDS_DEBUG: "1"
           })

@@ -4,23 +4,20 @@
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import { CredentialStorageError } from "../../CredentialError.ts"
 import type { StorageIoFailed } from "../../CredentialError.ts"
 import type { FernetKeys } from "../../Fernet.ts"
-import { tenantName } from "../../internal/currentTenant.ts"
 import { cleanText } from "../../internal/foreignText.ts"
 import type { RecordDatabase } from "../../internal/recordDatabase.ts"
 import { isForeign, nothing } from "../../internal/recordStorage.ts"
 import { makeSealing } from "../../internal/sealedCredential.ts"
-import { ofAnotherTenant, tenantOf } from "../../internal/storedCredential.ts"
-import type { StoredCredential } from "../../internal/storedCredential.ts"
 import { decodeState } from "../../internal/storedState.ts"
 import { openDatabase } from "../databases.ts"
 import { ExitStatus } from "../ExitStatus.ts"
 import type { DatabaseLocation } from "../storageLocation.ts"
+import { wrongTenant } from "../tenantMark.ts"
 import { failed, failure, ok, skipped, warning } from "./Finding.ts"
 import type { Check, Finding } from "./Finding.ts"
 import { cannotOpen, count, openingFindings, some } from "./openingFindings.ts"
@@ -89,12 +86,6 @@ const recordFindings = Effect.fnUntraced(function*(
   // said once
   if (keys === undefined) return isOther ? [] : [skipped("credentials", "There is no key to open them with")]
   const { open } = makeSealing(keys, undefined)
-  /** Whether the entry was copied from another tenant's namespace. */
-  const isForeigners = (stored: StoredCredential) => {
-    const owner = tenantOf(stored)
-    return tenant !== undefined && owner !== undefined &&
-      !(Predicate.isString(owner) && [owner, tenantName(owner)].includes(tenant))
-  }
   const unopened: Array<Unopened> = []
   const strange: Array<Unopened> = []
   const missing: Array<string> = []
@@ -115,9 +106,13 @@ const recordFindings = Effect.fnUntraced(function*(
         continue
       }
       const content = yield* Effect.result(open(id, location, record.document))
-      if (Result.isFailure(content)) unopened.push({ id, location, detail: content.failure.detail })
-      else if (isForeigners(content.success)) strange.push({ id, location, detail: ofAnotherTenant })
-      else opened++
+      if (Result.isFailure(content)) {
+        unopened.push({ id, location, detail: content.failure.detail })
+        continue
+      }
+      const wrong = wrongTenant(tenant, content.success)
+      if (wrong === undefined) opened++
+      else strange.push({ id, location, detail: wrong })
     }
   }
   return [

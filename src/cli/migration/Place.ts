@@ -2,12 +2,9 @@
  * Where entries rest, for a command that copies them: a directory, a namespace, or a tenant's part of one.
  */
 import type * as Effect from "effect/Effect"
-import * as Predicate from "effect/Predicate"
 import type * as Result from "effect/Result"
 import type { CredentialStorageError, GenerationConflict, StorageFailure } from "../../CredentialError.ts"
 import type { CredentialState } from "../../CredentialStorage.ts"
-import { tenantName } from "../../internal/currentTenant.ts"
-import { ofAnotherTenant, tenantOf } from "../../internal/storedCredential.ts"
 import type { StoredCredential } from "../../internal/storedCredential.ts"
 
 /** An entry as it rests. */
@@ -54,11 +51,4 @@ export interface Places {
   readonly tenants: Effect.Effect<ReadonlyArray<TenantPlace>, CredentialStorageError>
   /** The place of a tenant that may not have anything yet; `undefined` where this is itself a tenant's. */
   readonly ofTenant: ((name: string) => Effect.Effect<Place>) | undefined
-}
-
-/** What is wrong with an entry in the place of this tenant: it was copied there from another's. */
-export const wrongTenant = (tenant: string | undefined, stored: StoredCredential): string | undefined => {
-  const owner = tenantOf(stored)
-  if (tenant === undefined || owner === undefined) return undefined
-  return Predicate.isString(owner) && (owner === tenant || tenantName(owner) === tenant) ? undefined : ofAnotherTenant
 }

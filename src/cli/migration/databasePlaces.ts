@@ -17,8 +17,8 @@ import { documentOf } from "../../internal/storedCredential.ts"
 import { encodeState } from "../../internal/storedState.ts"
 import { openDatabase } from "../databases.ts"
 import type { DatabaseLocation } from "../storageLocation.ts"
+import { wrongTenant } from "../tenantMark.ts"
 import type { Copy, Entry, Place, Places } from "./Place.ts"
-import { wrongTenant } from "./Place.ts"
 
 export const databasePlaces = Effect.fnUntraced(function*(
   location: DatabaseLocation,

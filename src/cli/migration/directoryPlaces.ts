@@ -29,8 +29,8 @@ import { inOperation } from "../../internal/storageFault.ts"
 import { documentOf } from "../../internal/storedCredential.ts"
 import { tenantFolders } from "../../internal/tenantFolders.ts"
 import type { DirectoryLocation } from "../storageLocation.ts"
+import { wrongTenant } from "../tenantMark.ts"
 import type { Entry, Place, Places, TenantPlace } from "./Place.ts"
-import { wrongTenant } from "./Place.ts"
 
 /** How many files are read at a time. */
 const concurrency = 8

@@ -4,7 +4,7 @@
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as CliConfig from "effect/cli/CliConfig"
-import type * as CliError from "effect/cli/CliError"
+import * as CliError from "effect/cli/CliError"
 import * as CliOutput from "effect/cli/CliOutput"
 import * as Command from "effect/cli/Command"
 import * as Completions from "effect/cli/Completions"
@@ -29,12 +29,13 @@ import { gitCredentialCommand } from "./commands/gitCredential.ts"
 import { healthCommand } from "./commands/health.ts"
 import { keysCommand } from "./commands/keys.ts"
 import { listCommand } from "./commands/list.ts"
+import { migrateCommand } from "./commands/migrate.ts"
 import { refreshCommand } from "./commands/refresh.ts"
 import { syncCommand } from "./commands/sync.ts"
 import { tokenCommand } from "./commands/token.ts"
 import { validateCommand } from "./commands/validate.ts"
 import { endWith, ExitStatus, Outcome } from "./ExitStatus.ts"
-import { report, reportCause } from "./failureReport.ts"
+import { report, reportCause, withoutPasswords } from "./failureReport.ts"
 import { rootCommand } from "./rootCommand.ts"
 import { version } from "./version.ts"
 
@@ -58,9 +59,16 @@ const command = rootCommand.pipe(Command.withSubcommands([
   execCommand,
   gitCredentialCommand,
   keysCommand,
+  migrateCommand,
   doctorCommand,
   emulatorCommand
-]))
+])).pipe(
+  Command.validate(({ directory, storage }) =>
+    Option.isSome(directory) && Option.isSome(storage)
+      ? Effect.fail(new CliError.ValidationError({ message: "--directory and --storage cannot be given together" }))
+      : Effect.void
+  )
+)
 
 /**
  * Runs `aden-creds` with these arguments. Everything is reported on stdout and stderr; the answer is the status to exit with:
@@ -113,7 +121,7 @@ const reportUsage = Effect.fnUntraced(function*(error: CliError.CliError, args: 
   const suggestion = first !== undefined && "suggestions" in first ? first.suggestions[0] : undefined
   yield* report({
     tag: first?._tag ?? "MissingSubcommand",
-    message: printable(first?.message.split("\n", 1)[0] ?? `${path.join(" ")} needs a command`),
+    message: withoutPasswords(printable(first?.message.split("\n", 1)[0] ?? `${path.join(" ")} needs a command`)),
     remedy: (suggestion === undefined ? "" : `Did you mean ${suggestion}? `) + `See: ${path.join(" ")} --help`,
     exitCode: ExitStatus.usage,
     isRetryable: false

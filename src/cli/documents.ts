@@ -194,8 +194,8 @@ export const ExplainDocument = Schema.Struct({
 export const KeyDocument = Schema.Struct({ key: Schema.String })
 
 /**
- * `keys rotate`: how many files are under the first key now, and which are not. `left` are those of tenants that have a key of
- * their own.
+ * `keys rotate`: how many credentials are under the first key now, and which are not. `left` are those of tenants that have a
+ * key of their own. A location is a file, or the place in a database.
  *
  * @since 0.1.0
  * @category documents
@@ -207,6 +207,38 @@ export const RotateDocument = Schema.Struct({
   unchanged: Schema.Int,
   left: Schema.Array(Schema.Struct({ location: Schema.String })),
   failed: Schema.Array(Schema.Struct({ location: Schema.String, error: ErrorDetails }))
+})
+
+/** A storage, named without user name and password. */
+const Storage = Schema.Struct({
+  kind: Schema.Literals(["directory", "redis", "postgres"]),
+  /** The path of a directory, or the URL of a server. */
+  location: Schema.String,
+  namespace: Text,
+  table: Text
+})
+
+/**
+ * `migrate`: how many credentials are at the target now, and which are not copied. `kept` are those that are newer at the target
+ * or were deleted there; `failed` those that cannot be opened or written. A location is a file, or the place in a database.
+ *
+ * @since 0.1.0
+ * @category documents
+ */
+export const MigrateDocument = Schema.Struct({
+  from: Storage,
+  to: Storage,
+  total: Schema.Int,
+  copied: Schema.Int,
+  /** At the target already. */
+  unchanged: Schema.Int,
+  kept: Schema.Array(Schema.Struct({
+    id: Schema.String,
+    location: Schema.String,
+    reason: Schema.Literals(["newer", "deleted"])
+  })),
+  /** The id is `null` where all of a tenant cannot be looked into. */
+  failed: Schema.Array(Schema.Struct({ id: Text, location: Schema.String, error: ErrorDetails }))
 })
 
 /**
@@ -226,7 +258,7 @@ export const DoctorDocument = Schema.Struct({
     remedy: Text,
     /** What the command ends with if this weighs most. */
     exitCode: Schema.Int,
-    /** The files or folders that it is about. */
+    /** The files, folders or places in a database that it is about. */
     locations: Schema.Array(Schema.String)
   }))
 })

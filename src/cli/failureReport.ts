@@ -81,6 +81,10 @@ const remedyOfSetting = ({ detail, remedy, setting }: AdenConfigError): string =
   }
 }
 
+/** A URL that was given in the wrong place is repeated without what lets one in. */
+export const withoutPasswords = (text: string): string =>
+  text.replace(/\b([a-z][a-z0-9+.-]*:\/\/)[^\s"]*@/gi, "$1").replace(/([?&]password=)[^&\s"]*/gi, "$1<redacted>")
+
 /** Writes two lines to stderr: what is wrong, and how to mend it. */
 export const complain = Effect.fnUntraced(function*(message: string, remedy: string) {
   const { stderr } = yield* CommandOutput
@@ -130,7 +134,7 @@ const isDebugging = Effect.gen(function*() {
 const printDetails = Effect.fnUntraced(function*(cause: Cause.Cause<unknown>) {
   const { stderr } = yield* CommandOutput
   const secrets = yield* settingsNeverShown
-  const lines = Cause.pretty(cause).split("\n").map((line) => `  ${cleanMessage(line, secrets)}\n`)
+  const lines = Cause.pretty(cause).split("\n").map((line) => `  ${withoutPasswords(cleanMessage(line, secrets))}\n`)
   yield* Effect.ignore(stderr.write(lines.join("")))
 })
 

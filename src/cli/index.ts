@@ -14,6 +14,7 @@ export {
   HealthDocument,
   KeyDocument,
   ListDocument,
+  MigrateDocument,
   RefreshDocument,
   RotateDocument,
   SyncDocument,

@@ -1,40 +1,61 @@
 /**
  * What commands run on, from the environment (`ADEN_API_URL`, `ADEN_API_KEY`, `ADEN_TENANT_ID`, `HIVE_CREDENTIAL_KEY`) and
- * `--directory`. Settings that make no sense fail here, before any request.
+ * `--directory` or `--storage`. Settings that make no sense fail here, before any request.
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import { AdenClient } from "../AdenClient.ts"
 import { AdenSyncProvider } from "../AdenSyncProvider.ts"
 import { CredentialProviders } from "../CredentialProvider.ts"
+import type { CredentialStorage } from "../CredentialStorage.ts"
 import { CredentialStore } from "../CredentialStore.ts"
+import { CurrentTenant } from "../internal/currentTenant.ts"
 import { EncryptedFileStorage } from "../storage/EncryptedFileStorage.ts"
-import { rootCommand } from "./rootCommand.ts"
+import { RedisStorage } from "../storage/RedisStorage.ts"
+import { SqlStorage } from "../storage/SqlStorage.ts"
+import { postgresConnection, redisConnection } from "./databases.ts"
+import { chosenStorage } from "./rootCommand.ts"
+import type { DatabaseLocation } from "./storageLocation.ts"
 
-const storage = Layer.unwrap(
-  Effect.map(
-    rootCommand,
-    ({ directory }) => EncryptedFileStorage.layerConfigWith({ directory: Option.getOrUndefined(directory) })
-  )
-)
+/** `makesTables`: whether a database without tables gets them. A command that only looks would make them for a misspelt name. */
+const storage = (options: { readonly makesTables: boolean }) =>
+  Layer.unwrap(Effect.map(chosenStorage, (location) => {
+    switch (location._tag) {
+      case "Directory":
+        return EncryptedFileStorage.layerConfigWith({ directory: location.directory })
+      case "Redis":
+        return inDatabase(location, RedisStorage.layerConfigWith(location), redisConnection(location))
+      case "Postgres":
+        return inDatabase(
+          location,
+          SqlStorage.layerConfigWith({ ...location, migrate: options.makesTables }),
+          postgresConnection(location)
+        )
+    }
+  }))
+
+const inDatabase = <I, E, R, E2>(
+  { tenantId }: DatabaseLocation,
+  storage: Layer.Layer<CredentialStorage, E, I | R>,
+  connection: Layer.Layer<I, E2>
+) => storage.pipe(Layer.provide(connection), Layer.provide(Layer.succeed(CurrentTenant, tenantId)))
 
 /** The store with Aden behind it. */
 export const storeWithAden = CredentialStore.layer().pipe(
   Layer.provide(AdenSyncProvider.layer()),
   Layer.provide(AdenClient.layerConfig),
-  Layer.provide(storage)
+  Layer.provide(storage({ makesTables: true }))
 )
 
-/** The store over what is on disk, for commands that have nothing to do with Aden. */
+/** The store over what is stored, for commands that have nothing to do with Aden. */
 export const storeAlone = CredentialStore.layer().pipe(
   Layer.provide(CredentialProviders.layerNone),
-  Layer.provide(storage)
+  Layer.provide(storage({ makesTables: false }))
 )
 
 /** The store by the rules of the Aden provider, for commands that ask nobody: nothing of Aden's needs to be set for them. */
 export const storeOffline = CredentialStore.layer().pipe(
   Layer.provide(AdenSyncProvider.layer()),
   Layer.provide(AdenClient.layerTest({})),
-  Layer.provide(storage)
+  Layer.provide(storage({ makesTables: false }))
 )

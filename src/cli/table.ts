@@ -47,6 +47,7 @@ export const paintStatus = (status: string, style: Style): (text: string) => str
       return style.green
     case "due":
     case "expired":
+    case "kept":
     case "skipped":
     case "stale":
     case "warning":

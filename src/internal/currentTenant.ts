@@ -24,9 +24,20 @@ export const tenantDirectory = (path: Path.Path, directory: string, tenantId: st
   return path.join(directory, isPlain ? tenantId : escapedName(tenantId))
 }
 
+/** What a tenant is called in a database: what stands behind the slash of its namespace. */
+export const tenantName = (tenantId: string): string => plainId.test(tenantId) ? tenantId : escapedName(tenantId)
+
 /** The namespace of a tenant in the one that all have in common, which holds no "/": only this id has it. */
 export const tenantNamespace = (namespace: string, tenantId: string | undefined): string =>
-  tenantId === undefined ? namespace : `${namespace}/${plainId.test(tenantId) ? tenantId : escapedName(tenantId)}`
+  tenantId === undefined ? namespace : `${namespace}/${tenantName(tenantId)}`
+
+/** The name in a database of the tenant that has this folder. */
+export const nameOfTenantFolder = (folder: string): string =>
+  Array.from(reserved).find((id) => escapedName(id) === folder) ?? folder
+
+/** The folder of the tenant that has this name in a database. */
+export const folderOfTenantName = (path: Path.Path, directory: string, name: string): string =>
+  isEscapedName(name) ? path.join(directory, name) : tenantDirectory(path, directory, name)
 
 /** Whether a folder of the common directory can be a tenant's. */
 export const isTenantFolder = (name: string): boolean =>

@@ -39,13 +39,16 @@ interface Counted {
 export interface Saving {
   readonly credential: Credential
   readonly options: SaveOptions
+  /** What the file is to hold, where it is not what the credential changes in the one that is there. */
+  readonly document: string | undefined
   counted: Counted | undefined
   isSaved: boolean
 }
 
-export const toSave = (credential: Credential, options: SaveOptions): Saving => ({
+export const toSave = (credential: Credential, options: SaveOptions, document?: string): Saving => ({
   credential,
   options,
+  document,
   counted: undefined,
   isSaved: false
 })
@@ -163,7 +166,9 @@ export const makeEntryFiles = (options: {
       return yield* new GenerationConflict({ id, expected, actual: before.generation })
     }
     const stored = located._tag === "Found" ? located.stored : undefined
-    const document = encodeCredential(credential, yield* DateTime.now, stored, tenantId)
+    const document = saving.document === undefined
+      ? encodeCredential(credential, yield* DateTime.now, stored, tenantId)
+      : Result.succeed(saving.document)
     if (Result.isFailure(document)) return yield* new StorageRefused({ detail: document.failure })
     const name = located._tag === "Found"
       ? located.name

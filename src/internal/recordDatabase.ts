@@ -72,6 +72,8 @@ export interface LeaseSource {
 export interface RecordDatabase {
   /** Marks the writes of this storage, among all that use the database. */
   readonly writer: string
+  /** Where all of its records are, for a person. */
+  readonly place: string
   /** Where the record of an id is, for a person. */
   readonly locationOf: (id: string) => string
   /** The records of these ids, in their order. */
@@ -83,6 +85,11 @@ export interface RecordDatabase {
    * the same order the generations found: a save was made where it is the one expected.
    */
   readonly write: (writes: ReadonlyArray<RecordWrite>) => Effect.Effect<ReadonlyArray<number>, StorageIoFailed>
+  /**
+   * Puts a document in the place of this one while it is there: the same credential under another key. The generation stays, and
+   * nobody is told. `false` when another document is there, or none.
+   */
+  readonly replaceDocument: (id: string, before: string, document: string) => Effect.Effect<boolean, StorageIoFailed>
   /** Keeps a state while the record has this generation, which stays; `false` when it has another. */
   readonly writeState: (id: string, expected: number, state: string) => Effect.Effect<boolean, StorageIoFailed>
   /**

@@ -29,12 +29,12 @@ interface SaveOptions {
 /** Each time that a write is too late, somebody else's was made. */
 const attempts = 32
 
-const isForeign = (record: StoredRecord | ForeignRecord): record is ForeignRecord => "foreign" in record
+export const isForeign = (record: StoredRecord | ForeignRecord): record is ForeignRecord => "foreign" in record
 
-const nothing: StoredRecord = { generation: 0, document: undefined, state: undefined }
+export const nothing: StoredRecord = { generation: 0, document: undefined, state: undefined }
 
 /** What is remembered, under the generation of the record. A text that is no state says nothing. */
-const stateOf = (record: StoredRecord | ForeignRecord): CredentialState => {
+export const stateOf = (record: StoredRecord | ForeignRecord): CredentialState => {
   if (isForeign(record)) return CredentialState.initial
   const { generation, state } = record
   const stored = state === undefined ? Option.none() : decodeState(state)

@@ -35,6 +35,9 @@ const answerTime = Duration.seconds(2)
 /** So many records are read or written by one command: the server does nothing else meanwhile. */
 const batchSize = 500
 
+/** So many keys of a server are looked at by one command. */
+const keysAtATime = 1_000
+
 /** So many missed changes are looked up at a time. */
 const changesAtATime = 1_000
 
@@ -121,6 +124,17 @@ if isForeign(KEYS[1]) or generationOf(KEYS[1]) ~= tonumber(ARGV[1]) then return 
 redis.call('HSET', KEYS[1], 'state', ARGV[2])
 return 1`
 }).withReturnType<unknown>()
+
+const replaceDocumentScript = Redis.script(
+  (key: string, before: string, document: string) => [key, before, document],
+  {
+    numberOfKeys: 1,
+    lua: `${numbered}
+if isForeign(KEYS[1]) or redis.call('HGET', KEYS[1], 'document') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'document', ARGV[2])
+return 1`
+  }
+).withReturnType<unknown>()
 
 const removeScript = Redis.script(
   (place: Place, writer: string, key: string, id: string, expected: number | undefined, notice: string) => [
@@ -221,6 +235,7 @@ const Since = Schema.Tuple([
 ])
 const Lease = Schema.Tuple([Schema.Literals([0, 1]), Schema.Number])
 const Flag = Schema.Literals([0, 1])
+const Scanned = Schema.Tuple([Schema.String, Schema.Array(Schema.String)])
 
 const remedies: ReadonlyArray<readonly [RegExp, string]> = [
   [
@@ -254,6 +269,28 @@ const foreignDetail = (kind: string) =>
 // The database
 // ---------------------------------------------------------------------------------------------------------------------
 
+const shown = (key: string): string => `the Redis key ${cleanText(key)}`
+
+/** What a command answers, as it has to be. */
+const answer =
+  <S extends Schema.Top & { readonly DecodingServices: never }>(key: string, schema: S) =>
+  (command: Effect.Effect<unknown, Redis.RedisError>): Effect.Effect<S["Type"], StorageIoFailed> =>
+    command.pipe(
+      Effect.mapError((error) => faultOf(shown(key), error)),
+      Effect.timeoutOrElse({
+        duration: answerTime,
+        orElse: () =>
+          Effect.fail(
+            new StorageIoFailed({
+              location: shown(key),
+              detail: `the Redis server did not answer within ${Duration.format(answerTime)}`,
+              remedy: unreachableRemedy
+            })
+          )
+      }),
+      Effect.flatMap((reply) => Effect.mapError(Schema.decodeUnknownEffect(schema)(reply), () => strange(shown(key))))
+    )
+
 const batchesOf = <A>(items: ReadonlyArray<A>): ReadonlyArray<ReadonlyArray<A>> =>
   Array.from(
     { length: Math.ceil(items.length / batchSize) },
@@ -271,28 +308,7 @@ export const makeRedisDatabase = (redis: Redis.Redis["Service"], namespace: stri
   const entries = `${tag}:entry:`
   const keyOf = (id: string): string => `${entries}${id}`
   const lockOf = (id: string): string => `${tag}:lock:${id}`
-  const shown = (key: string): string => `the Redis key ${cleanText(key)}`
   const writer = randomBytes(8).toString("hex")
-
-  /** What a command answers, as it has to be. */
-  const answer =
-    <S extends Schema.Top & { readonly DecodingServices: never }>(key: string, schema: S) =>
-    (command: Effect.Effect<unknown, Redis.RedisError>): Effect.Effect<S["Type"], StorageIoFailed> =>
-      command.pipe(
-        Effect.mapError((error) => faultOf(shown(key), error)),
-        Effect.timeoutOrElse({
-          duration: answerTime,
-          orElse: () =>
-            Effect.fail(
-              new StorageIoFailed({
-                location: shown(key),
-                detail: `the Redis server did not answer within ${Duration.format(answerTime)}`,
-                remedy: unreachableRemedy
-              })
-            )
-        }),
-        Effect.flatMap((reply) => Effect.mapError(Schema.decodeUnknownEffect(schema)(reply), () => strange(shown(key))))
-      )
 
   const readBatch = Effect.fnUntraced(function*(ids: ReadonlyArray<string>) {
     const records = yield* answer(keyOf(ids[0] ?? ""), Records)(redis.eval(readScript)(...ids.map(keyOf)))
@@ -327,9 +343,15 @@ export const makeRedisDatabase = (redis: Redis.Redis["Service"], namespace: stri
 
   return {
     writer,
+    place: `the Redis namespace ${namespace}`,
     locationOf: (id) => shown(keyOf(id)),
     read: (ids) => inBatches(ids, readBatch),
     write: (writes) => inBatches(writes, writeBatch),
+    replaceDocument: (id, before, document) =>
+      Effect.map(
+        answer(keyOf(id), Flag)(redis.eval(replaceDocumentScript)(keyOf(id), before, document)),
+        (isReplaced) => isReplaced === 1
+      ),
     writeState: (id, expected, state) =>
       Effect.map(
         answer(keyOf(id), Flag)(redis.eval(writeStateScript)(keyOf(id), expected, state)),
@@ -413,3 +435,20 @@ export const makeRedisDatabase = (redis: Redis.Redis["Service"], namespace: stri
     }
   }
 }
+
+/** What stands behind the slash in the namespaces of tenants that have credentials. Looks through all keys of the server. */
+export const redisTenants = Effect.fnUntraced(function*(redis: Redis.Redis["Service"], namespace: string) {
+  const [before, after] = [`{${namespace}/`, "}:ids"]
+  const pattern = `${before}*${after}`
+  // a key may be told twice
+  const found = new Set<string>()
+  let cursor = "0"
+  do {
+    const [next, keys] = yield* answer(pattern, Scanned)(
+      redis.send("SCAN", cursor, "MATCH", pattern, "COUNT", String(keysAtATime), "TYPE", "set")
+    )
+    for (const key of keys) found.add(key.slice(before.length, -after.length))
+    cursor = next
+  } while (cursor !== "0")
+  return Array.from(found).toSorted()
+})

@@ -49,15 +49,20 @@ export const makeSealing = (keys: FernetKeys, tenantId: string | undefined) => {
     )
   }
 
-  /** The text to keep, over what is stored. */
-  const seal = Effect.fnUntraced(function*(credential: Credential, stored: StoredCredential | undefined) {
-    const document = encodeCredential(credential, yield* DateTime.now, stored, tenantId)
-    if (Result.isFailure(document)) return yield* new StorageRefused({ detail: document.failure })
-    const sealed = yield* Fernet.encrypt(keys, Buffer.from(document.success))
+  /** A document as it is to rest. */
+  const encrypt = Effect.fnUntraced(function*(document: string) {
+    const sealed = yield* Fernet.encrypt(keys, Buffer.from(document))
     return sealed.length <= maximumLength
       ? sealed
       : yield* new StorageRefused({ detail: "the credential is too large: encrypted, it may have 16 MiB" })
   })
 
-  return { open, seal } as const
+  /** The text to keep, over what is stored. */
+  const seal = Effect.fnUntraced(function*(credential: Credential, stored: StoredCredential | undefined) {
+    const document = encodeCredential(credential, yield* DateTime.now, stored, tenantId)
+    if (Result.isFailure(document)) return yield* new StorageRefused({ detail: document.failure })
+    return yield* encrypt(document.success)
+  })
+
+  return { open, encrypt, seal } as const
 }

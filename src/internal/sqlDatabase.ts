@@ -41,6 +41,7 @@ const Text = Schema.NullOr(Schema.String)
 const Records = Schema.Array(Schema.Struct({ key: Schema.String, generation: Count, document: Text, state: Text }))
 const Generations = Schema.Array(Schema.Struct({ found: Count }))
 const Ids = Schema.Array(Schema.Struct({ id: Schema.String }))
+const Namespaces = Schema.Array(Schema.Struct({ namespace: Schema.String }))
 const Latest = Schema.Tuple([Schema.Struct({ latest: Count })])
 const Changes = Schema.NonEmptyArray(Schema.Struct({
   latest: Count,
@@ -53,25 +54,10 @@ const Flag = Schema.Tuple([Schema.Struct({ flag: Schema.Boolean })])
 const Lease = Schema.Tuple([Schema.Struct({ is_taken: Schema.Boolean, millis_left: Count })])
 const Channel = Schema.Tuple([Schema.Struct({ channel: Schema.String })])
 
-export const makeSqlDatabase = (client: SqlClient, options: {
-  readonly table: string
-  readonly namespace: string
-  /** Done before anything else. */
-  readonly prepared: Effect.Effect<void, StorageIoFailed>
-}): RecordDatabase => {
-  const { namespace, prepared, table } = options
-  const sql = client.withoutTransforms()
-  const records = sql.literal(table)
-  const namespaces = sql.literal(`${table}_namespaces`)
-  const leases = sql.literal(`${table}_leases`)
-  /** Channels are those of the whole database: tables of one name in several schemas have one each. */
-  const channel = sql.literal(`'aden_credentials_' || '${table}'::regclass::oid`)
-  const place = `the Postgres table ${table}, namespace ${namespace}`
-  const shown = (id: string): string => `${place}, id ${cleanText(id)}`
-  const writer = randomBytes(8).toString("hex")
-
-  /** What a statement answers, as it has to be. */
-  const answer = <S extends Schema.Top & { readonly DecodingServices: never }>(
+/** What a statement answers, as it has to be. */
+const answering =
+  (client: SqlClient, prepared: Effect.Effect<void, StorageIoFailed>) =>
+  <S extends Schema.Top & { readonly DecodingServices: never }>(
     location: string,
     schema: S,
     statement: Statement<object>,
@@ -90,6 +76,25 @@ export const makeSqlDatabase = (client: SqlClient, options: {
       outsideTransactions(client),
       (answered) => Effect.andThen(prepared, answered)
     )
+
+export const makeSqlDatabase = (client: SqlClient, options: {
+  readonly table: string
+  readonly namespace: string
+  /** Done before anything else. */
+  readonly prepared: Effect.Effect<void, StorageIoFailed>
+}): RecordDatabase => {
+  const { namespace, prepared, table } = options
+  const sql = client.withoutTransforms()
+  const records = sql.literal(table)
+  const namespaces = sql.literal(`${table}_namespaces`)
+  const leases = sql.literal(`${table}_leases`)
+  /** Channels are those of the whole database: tables of one name in several schemas have one each. */
+  const channel = sql.literal(`'aden_credentials_' || '${table}'::regclass::oid`)
+  const place = `the Postgres table ${table}, namespace ${namespace}`
+  const shown = (id: string): string => `${place}, id ${cleanText(id)}`
+  const writer = randomBytes(8).toString("hex")
+
+  const answer = answering(client, prepared)
 
   const flagOf = (location: string, statement: Statement<object>) =>
     Effect.map(answer(location, Flag, statement), ([{ flag }]) => flag)
@@ -129,6 +134,7 @@ export const makeSqlDatabase = (client: SqlClient, options: {
 
   return {
     writer,
+    place,
     locationOf: shown,
     read: Effect.fnUntraced(function*(ids) {
       const keys = ids.map(keyOf)
@@ -190,6 +196,17 @@ export const makeSqlDatabase = (client: SqlClient, options: {
       )
       return rows.map(({ found }) => found)
     }),
+    replaceDocument: (id, before, document) =>
+      flagOf(
+        shown(id),
+        sql`
+          with replaced as (
+            update ${records} set document = ${document}
+            where namespace = ${namespace} and key = ${keyOf(id)} and document = ${before}
+            returning 1
+          )
+          select exists (select from replaced) as flag`
+      ),
     writeState: (id, expected, state) =>
       flagOf(
         shown(id),
@@ -332,4 +349,22 @@ export const makeSqlDatabase = (client: SqlClient, options: {
         ))
     }
   }
+}
+
+/** What stands behind the slash in the namespaces of tenants that have credentials. */
+export const sqlTenants = (client: SqlClient, options: { readonly table: string; readonly namespace: string }) => {
+  const sql = client.withoutTransforms()
+  const before = `${options.namespace}/`
+  return Effect.map(
+    answering(client, Effect.void)(
+      `the Postgres table ${options.table}`,
+      Namespaces,
+      sql`
+        select distinct namespace from ${sql.literal(options.table)}
+        where starts_with(namespace, ${before}) and document is not null
+        order by namespace`,
+      listTime
+    ),
+    (rows) => rows.map(({ namespace }) => namespace.slice(before.length))
+  )
 }

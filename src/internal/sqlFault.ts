@@ -16,7 +16,7 @@ const remedies: ReadonlyArray<readonly [string, string]> = [
   ["3D000", "Make the database, or name another one in the URL."],
   ["3F000", "Make the schema, or choose another table."],
   ["42501", "Grant the user the tables; somebody who may make tables runs SqlStorage.migrate."],
-  ["42P01", "Make the tables: run SqlStorage.migrate."],
+  ["42P01", "Make the tables: run SqlStorage.migrate, or aden-creds sync."],
   ["42", "See what other programs keep in tables of this name, or choose another table."],
   ["25006", "Name a server that takes writes: this one is a replica, or read-only."],
   ["53", "Look after the Postgres server: it has no space, memory or connections left."],

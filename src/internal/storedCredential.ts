@@ -105,6 +105,13 @@ export const decodeCredential = (document: string): Result.Result<StoredCredenti
     return { credential, members, keyTexts }
   })
 
+/** The document, as it was read. */
+export const documentOf = ({ members }: StoredCredential): string => renderMembers(members)
+
+/** When a document was last written; `undefined` where it does not tell. */
+export const writtenAt = ({ members }: StoredCredential): DateTime.Utc | undefined =>
+  Option.getOrUndefined(timestamp(parseJson(members.get("updated_at") ?? "null")))
+
 /** Whose a document is by its mark, which should be a tenant's id; `undefined` where it names no tenant, as Hive's. */
 export const tenantOf = ({ members }: StoredCredential): unknown => {
   const owner = members.get("_tenant_id")

@@ -5,7 +5,6 @@
  */
 import { layer as pgClient } from "@effect/sql-pg/PgClient"
 import type { PgClient } from "@effect/sql-pg/PgClient"
-import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -15,6 +14,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import { AdenConfigError, CredentialStorageError } from "../CredentialError.ts"
 import { missingSetting } from "../internal/adenSettings.ts"
 import { boundedScope } from "../internal/boundedScope.ts"
+import { configuredUrl, postgresVariable } from "../internal/databaseUrls.ts"
 import { isRefusal, sqlFault } from "../internal/sqlFault.ts"
 
 /**
@@ -45,27 +45,14 @@ export class PostgresConnection {
     readonly url: Redacted.Redacted<string>
     readonly maxConnections?: number | undefined
   }): Layer.Layer<PgClient | SqlClient, AdenConfigError | CredentialStorageError> =>
-    connect("url", options.url, options.maxConnections)
+    connectPostgres("url", options.url, options.maxConnections)
 
   /** Connections to the server of `DATABASE_URL`. Fails with `AdenConfigError` when it is not set. */
   static readonly layerConfig: Layer.Layer<PgClient | SqlClient, AdenConfigError | CredentialStorageError> = Layer
-    .unwrap(Effect.gen(function*() {
-      const url = yield* Effect.mapError(
-        Config.Redacted(variable).pipe(Config.withDefault(Redacted.make(""))),
-        () =>
-          new AdenConfigError({
-            setting: variable,
-            detail: "cannot be read",
-            remedy: "Check where settings are read from."
-          })
-      )
-      return connect(variable, url)
-    }))
+    .unwrap(Effect.map(configuredUrl(postgresVariable), (url) => connectPostgres(postgresVariable, url)))
 }
 
 // internal
-
-const variable = "DATABASE_URL"
 
 /** One listens, and the others are not to wait for it. */
 const leastConnections = 2
@@ -118,7 +105,12 @@ const parseUrl = (
   })
 }
 
-const connect = (
+/**
+ * Connections to the server of this URL; errors name the setting it came from.
+ *
+ * @internal
+ */
+export const connectPostgres = (
   setting: string,
   url: Redacted.Redacted<string>,
   chosenConnections = 10

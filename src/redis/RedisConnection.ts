@@ -5,7 +5,6 @@
  */
 import { layer as nodeRedis, NodeRedis } from "@effect/platform-node/NodeRedis"
 import * as Cause from "effect/Cause"
-import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -15,6 +14,7 @@ import * as RcRef from "effect/RcRef"
 import * as Redacted from "effect/Redacted"
 import { AdenConfigError, CredentialStorageError, StorageIoFailed } from "../CredentialError.ts"
 import { missingSetting } from "../internal/adenSettings.ts"
+import { configuredUrl, redisVariable } from "../internal/databaseUrls.ts"
 import { cleanMessage } from "../internal/foreignText.ts"
 
 /**
@@ -43,28 +43,25 @@ export class RedisConnection {
    */
   static readonly layer = (options: {
     readonly url: Redacted.Redacted<string>
-  }): Layer.Layer<Redis.Redis | NodeRedis, AdenConfigError | CredentialStorageError> =>
-    Layer.unwrap(Effect.map(parseUrl("url", options.url), (address) => connect("url", address)))
+  }): Layer.Layer<Redis.Redis | NodeRedis, AdenConfigError | CredentialStorageError> => connectRedis("url", options.url)
 
   /** A connection to the server of `REDIS_URL`. Fails with `AdenConfigError` when it is not set. */
   static readonly layerConfig: Layer.Layer<Redis.Redis | NodeRedis, AdenConfigError | CredentialStorageError> = Layer
-    .unwrap(Effect.gen(function*() {
-      const url = yield* Effect.mapError(
-        Config.Redacted(variable).pipe(Config.withDefault(Redacted.make(""))),
-        () =>
-          new AdenConfigError({
-            setting: variable,
-            detail: "cannot be read",
-            remedy: "Check where settings are read from."
-          })
-      )
-      return connect(variable, yield* parseUrl(variable, url))
-    }))
+    .unwrap(Effect.map(configuredUrl(redisVariable), (url) => connectRedis(redisVariable, url)))
 }
 
 // internal
 
-const variable = "REDIS_URL"
+/**
+ * The connection to the server of this URL; errors name the setting it came from.
+ *
+ * @internal
+ */
+export const connectRedis = (
+  setting: string,
+  url: Redacted.Redacted<string>
+): Layer.Layer<Redis.Redis | NodeRedis, AdenConfigError | CredentialStorageError> =>
+  Layer.unwrap(Effect.map(parseUrl(setting, url), (address) => connect(setting, address)))
 
 const connectTimeoutMillis = 5_000
 const closeTime = Duration.seconds(2)
@@ -201,12 +198,13 @@ const makeSubscriptions = Effect.fnUntraced(function*(
       connection.on("error", (cause) => {
         for (const tell of losses) tell(new Redis.RedisError({ cause }))
       })
-      yield* Effect.addFinalizer(() =>
-        Effect.sync(() => {
-          if (connection.isOpen) connection.destroy()
-        })
-      )
-      yield* attempt(() => connection.connect())
+      const connecting = connection.connect()
+      const end = () => {
+        if (connection.isOpen) connection.destroy()
+      }
+      // one that is still being made is ended then: destroyed before, it would come about all the same, and never end
+      yield* Effect.addFinalizer(() => Effect.sync(() => void connecting.then(end, end)))
+      yield* attempt(() => connecting)
       return { connection, losses }
     })
   })

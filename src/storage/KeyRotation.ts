@@ -156,25 +156,39 @@ const isElsewhere = (location: string, link: string) =>
     })
   )
 
-const rotateFolder = ({ credentials, inTurn, isTenant, names }: Folder): Stream.Stream<KeyRotationEvent> => {
-  const unreadable: Array<KeyRotationEvent & { readonly _tag: "Failed" }> = []
-  return Stream.fromIterable(names).pipe(
+const rotateFolder = ({ credentials, inTurn, isTenant, names }: Folder): Stream.Stream<KeyRotationEvent> =>
+  Stream.fromIterable(names).pipe(
     Stream.mapEffect((name) => rotateFile(inTurn, credentials, name), { concurrency }),
-    Stream.filter((event) => {
-      const isUnreadable = event._tag === "Failed" && event.error._tag === "CredentialDecryptionFailed"
-      if (isUnreadable) unreadable.push(event)
-      return !isUnreadable
-    }),
-    // whether a tenant has a key of its own shows when all of its files were tried
-    Stream.concat(Stream.suspend(() =>
-      Stream.fromIterable(
-        isTenant && unreadable.length === names.length
-          ? unreadable.map(({ location }): KeyRotationEvent => ({ _tag: "LeftToTenant", location }))
-          : unreadable
-      )
-    ))
+    (events) => leavingToTenant(events, { total: names.length, isTenant })
   )
-}
+
+/**
+ * The events of a place with so many entries. Those of a tenant of which none opens are left to it.
+ *
+ * @internal
+ */
+export const leavingToTenant = <E, R>(
+  events: Stream.Stream<KeyRotationEvent, E, R>,
+  { isTenant, total }: { readonly total: number; readonly isTenant: boolean }
+): Stream.Stream<KeyRotationEvent, E, R> =>
+  Stream.suspend(() => {
+    const unreadable: Array<KeyRotationEvent & { readonly _tag: "Failed" }> = []
+    return events.pipe(
+      Stream.filter((event) => {
+        const isUnreadable = event._tag === "Failed" && event.error._tag === "CredentialDecryptionFailed"
+        if (isUnreadable) unreadable.push(event)
+        return !isUnreadable
+      }),
+      // whether a tenant has a key of its own shows when all of its files were tried
+      Stream.concat(Stream.suspend(() =>
+        Stream.fromIterable(
+          isTenant && unreadable.length === total
+            ? unreadable.map(({ location }): KeyRotationEvent => ({ _tag: "LeftToTenant", location }))
+            : unreadable
+        )
+      ))
+    )
+  })
 
 const rotateFile = (
   inTurn: SharedLock,

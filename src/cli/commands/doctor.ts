@@ -4,9 +4,11 @@ import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import * as References from "effect/References"
 import * as Result from "effect/Result"
+import type { FernetKeys } from "../../Fernet.ts"
 import { configuredKeys, defaultDirectory } from "../../internal/encryptionKeys.ts"
 import { printable } from "../../internal/foreignText.ts"
 import { adenChecks, impatientClient } from "../doctor/adenChecks.ts"
+import { databaseChecks } from "../doctor/databaseChecks.ts"
 import { fileChecks } from "../doctor/fileChecks.ts"
 import { failed, skipped } from "../doctor/Finding.ts"
 import type { Finding } from "../doctor/Finding.ts"
@@ -14,7 +16,7 @@ import { adenSettings, encryptionKey } from "../doctor/settingsChecks.ts"
 import { DoctorDocument } from "../documents.ts"
 import { endWith, worstStatus } from "../ExitStatus.ts"
 import { complain, reportingFailures } from "../failureReport.ts"
-import { answer, rootCommand } from "../rootCommand.ts"
+import { answer, chosenStorage } from "../rootCommand.ts"
 import type { Column } from "../table.ts"
 import { paintStatus, table } from "../table.ts"
 
@@ -39,30 +41,35 @@ export const doctorCommand = Command.make(
   }, reportingFailures)
 ).pipe(
   Command.withDescription(
-    "Look for what is wrong with settings, files, clock and Aden, and say how to mend it. Changes nothing"
+    "Look for what is wrong with settings, storage, clock and Aden, and say how to mend it. Changes nothing"
   )
 )
 
 const examine = Effect.gen(function*() {
-  const path = yield* Path.Path
-  const { directory: chosen } = yield* rootCommand
   const settings = yield* adenSettings
   const key = yield* encryptionKey
   const keys = yield* Effect.option(configuredKeys)
-  const directory = yield* Effect.result(
-    Option.match(chosen, { onNone: () => defaultDirectory, onSome: Effect.succeed })
-  )
-  const files = Result.isFailure(directory)
-    ? [failed("directory", directory.failure)]
-    : yield* fileChecks(path.resolve(directory.success), Option.getOrUndefined(keys))
+  const stored = yield* storageChecks(Option.getOrUndefined(keys))
   const aden = settings.some(({ status }) => status === "failure")
     ? [skipped("Aden", "It is not asked with settings that make no sense")]
     : yield* Effect.provide(adenChecks, impatientClient).pipe(
       Effect.catch((error) => Effect.succeed([failed("Aden", error)]))
     )
-  return [...settings, key, ...files, ...aden]
+  return [...settings, key, ...stored, ...aden]
   // what is logged meanwhile is among the findings
 }).pipe(Effect.provideService(References.MinimumLogLevel, "Error"))
+
+const storageChecks = Effect.fnUntraced(function*(keys: FernetKeys | undefined) {
+  const location = yield* Effect.result(chosenStorage)
+  if (Result.isFailure(location)) return [failed("settings", location.failure)]
+  if (location.success._tag !== "Directory") return yield* databaseChecks(location.success, keys)
+  const path = yield* Path.Path
+  const { directory } = location.success
+  const found = yield* Effect.result(directory === undefined ? defaultDirectory : Effect.succeed(directory))
+  return Result.isFailure(found)
+    ? [failed("directory", found.failure)]
+    : yield* fileChecks(path.resolve(found.success), keys)
+})
 
 const columns: ReadonlyArray<Column<Finding>> = [
   { title: "CHECK", cell: ({ check }) => check },

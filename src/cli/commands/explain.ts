@@ -1,7 +1,6 @@
 import * as Command from "effect/cli/Command"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import { CredentialStorageError } from "../../CredentialError.ts"
 import { CredentialStore } from "../../CredentialStore.ts"
@@ -15,7 +14,7 @@ import { expiryOf, ExplainDocument } from "../documents.ts"
 import { reportingFailures } from "../failureReport.ts"
 import { storeOffline } from "../layers.ts"
 import { ref } from "../refArgument.ts"
-import { answer, rootCommand } from "../rootCommand.ts"
+import { answer, chosenStorage } from "../rootCommand.ts"
 import { paintStatus } from "../table.ts"
 import { checkWritable } from "../writable.ts"
 
@@ -48,11 +47,10 @@ export const explainCommand = Command.make(
 
 /** What the next write of a credential would fail with, as far as that shows without one. */
 const unwritable = Effect.fnUntraced(function*(id: string) {
-  const { directory: chosen } = yield* rootCommand
+  const location = yield* chosenStorage
+  if (location._tag !== "Directory") return undefined
   const path = yield* Path.Path
-  const directory = path.resolve(
-    yield* Option.match(chosen, { onNone: () => defaultDirectory, onSome: Effect.succeed })
-  )
+  const directory = path.resolve(location.directory ?? (yield* defaultDirectory))
   const files = yield* makePrivateFiles
   return yield* Effect.forEach(
     ["credentials", "state", "metadata", "locks"],

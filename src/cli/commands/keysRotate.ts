@@ -1,15 +1,15 @@
 import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { KeyRotationEvent } from "../../storage/KeyRotation.ts"
 import { rotateConfiguredKeys } from "../../storage/KeyRotation.ts"
 import type { OutputStream } from "../CommandOutput.ts"
+import { rotateDatabase } from "../databaseRotation.ts"
 import { RotateDocument } from "../documents.ts"
 import { endWith, exitStatusOf, worstOf } from "../ExitStatus.ts"
 import { complain, detailsOf, reportingFailures } from "../failureReport.ts"
 import * as ProgressBar from "../ProgressBar.ts"
-import { answer, rootCommand } from "../rootCommand.ts"
+import { answer, chosenStorage } from "../rootCommand.ts"
 import type { Column } from "../table.ts"
 import { paintStatus, table } from "../table.ts"
 
@@ -37,17 +37,18 @@ export const rotateCommand = Command.make(
     yield* endWith(exitStatusOf(worst))
   }, reportingFailures)
 ).pipe(
-  Command.withDescription("Put every encrypted file under the first key of HIVE_CREDENTIAL_KEY"),
+  Command.withDescription("Put every encrypted credential under the first key of HIVE_CREDENTIAL_KEY"),
   Command.withExamples([{
     command: "HIVE_CREDENTIAL_KEY=\"$NEW_KEY,$OLD_KEY\" aden-creds keys rotate",
-    description: "Move all files from the old key to the new one; run it again if it was stopped"
+    description: "Move all from the old key to the new one; run it again if it was stopped"
   }])
 )
 
 const rotateWithProgress = Effect.scoped(Effect.gen(function*() {
-  const { directory } = yield* rootCommand
+  const location = yield* chosenStorage
   const progress = yield* ProgressBar.make("Re-encrypting")
-  return yield* rotateConfiguredKeys({ directory: Option.getOrUndefined(directory) }).pipe(
+  const events = location._tag === "Directory" ? rotateConfiguredKeys(location) : rotateDatabase(location)
+  return yield* events.pipe(
     Stream.tap((event) => event._tag === "Found" ? progress.expect(event.total) : progress.step),
     Stream.runCollect
   )
@@ -64,13 +65,13 @@ const grouped = (events: ReadonlyArray<KeyRotationEvent>) => ({
 })
 
 interface Row {
-  readonly file: string
+  readonly place: string
   readonly outcome: "failed" | "left"
   readonly detail: string
 }
 
 const columns: ReadonlyArray<Column<Row>> = [
-  { title: "FILE", cell: ({ file }) => file },
+  { title: "PLACE", cell: ({ place }) => place },
   { title: "OUTCOME", cell: ({ outcome }) => outcome, paint: ({ outcome }, style) => paintStatus(outcome, style) },
   { title: "DETAIL", cell: ({ detail }) => detail }
 ]
@@ -78,11 +79,11 @@ const columns: ReadonlyArray<Column<Row>> = [
 /** What is not under the first key now, then the counts. */
 const textOf = ({ failed, left, rotated, unchanged }: Outcome, stdout: OutputStream): string => {
   const rows: ReadonlyArray<Row> = [
-    ...failed.map(({ error, location }): Row => ({ file: location, outcome: "failed", detail: error.message })),
+    ...failed.map(({ error, location }): Row => ({ place: location, outcome: "failed", detail: error.message })),
     ...left.map(({ location }): Row => ({
-      file: location,
+      place: location,
       outcome: "left",
-      detail: "these keys open none of the tenant's files"
+      detail: "these keys open nothing of the tenant's"
     }))
   ]
   const counts = [

@@ -11,7 +11,7 @@ import { expiryOf, ListDocument } from "../documents.ts"
 import { endWith, ExitStatus } from "../ExitStatus.ts"
 import { complain, detailsOf, reportingFailures } from "../failureReport.ts"
 import { storeAlone } from "../layers.ts"
-import { answer } from "../rootCommand.ts"
+import { answer, chosenStorage } from "../rootCommand.ts"
 import type { Column } from "../table.ts"
 import { paintStatus, table } from "../table.ts"
 
@@ -66,7 +66,8 @@ const complainOfUnreadable = Effect.fnUntraced(function*(summaries: ReadonlyArra
       `See why with: aden-creds explain ${JSON.stringify(first.ref)}`
     )
   }
-  const none = `None of the ${summaries.length} credentials in this directory can be opened`
+  const place = (yield* chosenStorage)._tag === "Directory" ? "directory" : "namespace"
+  const none = `None of the ${summaries.length} credentials in this ${place} can be opened`
   const store = yield* CredentialStore
   const reason = yield* Effect.option(Effect.flip(store.explain(first.ref)))
   if (Option.isSome(reason) && reason.value._tag === "CredentialStorageError") {
@@ -76,7 +77,7 @@ const complainOfUnreadable = Effect.fnUntraced(function*(summaries: ReadonlyArra
   }
   yield* complain(
     none,
-    "Set HIVE_CREDENTIAL_KEY to the key that they were written with, or name another --directory. " +
+    `Set HIVE_CREDENTIAL_KEY to the key that they were written with, or name another --${place}. ` +
       `See why with: aden-creds explain ${JSON.stringify(first.ref)}`
   )
   yield* endWith(ExitStatus.storage)

@@ -10,6 +10,7 @@ export type Check =
   | "settings"
   | "encryption key"
   | "directory"
+  | "database"
   | "credentials"
   | "index"
   | "state"
@@ -25,7 +26,7 @@ export interface Finding {
   readonly remedy: string | undefined
   /** What the command ends with if this weighs most. */
   readonly exitCode: ExitStatus
-  /** The files or folders that it is about. */
+  /** The files, folders or places in a database that it is about. */
   readonly locations: ReadonlyArray<string>
 }
 

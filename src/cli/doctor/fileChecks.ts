@@ -10,7 +10,7 @@ import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import { Buffer } from "node:buffer"
 import process from "node:process"
-import { CredentialDecryptionFailed, CredentialStorageError } from "../../CredentialError.ts"
+import { CredentialStorageError } from "../../CredentialError.ts"
 import type { StorageInsecure, StorageIoFailed } from "../../CredentialError.ts"
 import type { FernetKeys } from "../../Fernet.ts"
 import { makeCredentialFiles } from "../../internal/credentialFiles.ts"
@@ -30,16 +30,12 @@ import { ExitStatus } from "../ExitStatus.ts"
 import { checkWritable } from "../writable.ts"
 import { failed, failure, ok, skipped, warning } from "./Finding.ts"
 import type { Check, Finding } from "./Finding.ts"
+import { cannotOpen, count, openingFindings, some } from "./openingFindings.ts"
+import type { Unopened } from "./openingFindings.ts"
 
 const concurrency = 8
 const maximumIndexBytes = 64 * 1024 * 1024
 const maximumStateBytes = 64 * 1024
-
-const count = (number: number, noun: string): string => `${number} ${noun}${number === 1 ? "" : "s"}`
-
-/** `a, b, c and 4 more`. */
-const some = (names: ReadonlyArray<string>): string =>
-  names.slice(0, 3).join(", ") + (names.length > 3 ? ` and ${names.length - 3} more` : "")
 
 const unusable = (check: Check, location: string, reason: StorageInsecure | StorageIoFailed): Finding =>
   failed(check, new CredentialStorageError({ id: undefined, operation: "look at what is there", reason }), [location])
@@ -203,10 +199,8 @@ const credentialFindings = Effect.fnUntraced(function*(
   )
 
   const ids = new Map<string, string>()
-  const unopened: Array<{ readonly name: string; readonly location: string; readonly detail: string }> = []
+  const unopened: Array<Unopened> = []
   const findings: Array<Finding> = []
-  const cannotOpen = (name: string, location: string, detail: string) =>
-    failed("credentials", new CredentialDecryptionFailed({ id: name, location, detail }), [location])
   const directory = path.dirname(folders.credentials)
   /** Whether the file was copied from another tenant's folder. */
   const isForeign = (stored: StoredCredential) => {
@@ -220,10 +214,10 @@ const credentialFindings = Effect.fnUntraced(function*(
       findings.push(unusable("credentials", location, content.failure))
     } else if (Option.isSome(content.success)) {
       const stored = content.success.value
-      if (Result.isFailure(stored)) unopened.push({ name, location, detail: stored.failure })
-      else if (isForeign(stored.success)) findings.push(cannotOpen(name, location, ofAnotherTenant))
+      if (Result.isFailure(stored)) unopened.push({ id: name, location, detail: stored.failure })
+      else if (isForeign(stored.success)) findings.push(cannotOpen({ id: name, location, detail: ofAnotherTenant }))
       else if (belongsTo(stored.success.credential.id, name)) ids.set(stored.success.credential.id, name)
-      else findings.push(cannotOpen(name, location, "it holds another credential"))
+      else findings.push(cannotOpen({ id: name, location, detail: "it holds another credential" }))
     } else if (name.includes("\ufffd")) {
       findings.push(failure("credentials", {
         message: `The name of ${location} is not UTF-8 text: the file cannot be opened`,
@@ -233,32 +227,16 @@ const credentialFindings = Effect.fnUntraced(function*(
       }))
     }
   }
-  const [first] = unopened
-  if (first !== undefined && ids.size === 0 && isTenant) {
-    findings.push(
-      skipped(
-        "credentials",
-        `The key opens none of ${count(unopened.length, "file")} in ${folders.credentials}: the tenant has another`
-      )
-    )
-  } else if (first !== undefined && ids.size === 0) {
-    findings.push(failure("encryption key", {
-      message: `The key opens none of ${count(unopened.length, "file")}; ${first.location}: ${first.detail}`,
-      remedy: "Set HIVE_CREDENTIAL_KEY to the key that they were written with, or name another --directory.",
-      exitCode: ExitStatus.storage,
-      locations: unopened.map(({ location }) => location)
-    }))
-  } else {
-    for (const { detail, location, name } of unopened) {
-      findings.push(cannotOpen(name, location, detail))
-    }
-  }
-  if (findings.length === 0) {
-    findings.push(
-      ok("credentials", ids.size === 0 ? "There are none yet" : `${count(ids.size, "file")} found, and each opens`)
-    )
-  }
-  return [...findings, yield* indexFinding(files, folders.metadata, ids, names.success)]
+  const opening = openingFindings({
+    opened: ids.size,
+    unopened,
+    others: findings,
+    isTenant,
+    place: folders.credentials,
+    noun: "file",
+    flag: "--directory"
+  })
+  return [...opening, yield* indexFinding(files, folders.metadata, ids, names.success)]
 })
 
 // what is derived, and what is remembered -----------------------------------------------------------------------------

@@ -91,6 +91,14 @@ describe(`what Aden's answers mean (${transportsTested})`, () => {
           assert.match(error.message, /ENOTFOUND|EAI_AGAIN/)
         }))
 
+      it.live("a port that fetch never connects to", () =>
+        Effect.gen(function*() {
+          const client = yield* connect(transport, "http://127.0.0.1:1")
+          const error = yield* Effect.flip(client.getCredential("hubspot"))
+          assertUnavailable(error, "AdenConnectionFailed")
+          assert.include(error.message, transport.name === "fetch" ? "does not connect to this port" : "ECONNREFUSED")
+        }))
+
       it.live("TLS", () =>
         Effect.gen(function*() {
           const server = yield* scriptedServer()

@@ -216,12 +216,12 @@ const scenario = Effect.gen(function*() {
     baseUrl: aden.url,
     apiKey: Redacted.make(apiKey),
     retry: Schedule.recurs(1),
-    timeout: "5 seconds",
+    timeout: "30 seconds",
     circuitBreaker: { failures: 1_000 }
   })
   const services = Layer.mergeAll(
     UsageReporter.layer({ retry: Schedule.spaced("10 millis"), maxAttempts: 2, flushTimeout: "200 millis" }).pipe(
-      Layer.provideMerge(CredentialStore.layer({ cacheTtl: "1 millis", deadline: "1 second" })),
+      Layer.provideMerge(CredentialStore.layer({ cacheTtl: "1 millis", deadline: "30 seconds" })),
       Layer.provide(AdenSyncProvider.layer()),
       Layer.provideMerge(client),
       Layer.provide(EncryptedFileStorage.layer({ directory, keys: [Redacted.make(encryptionKey)] }))

@@ -37,7 +37,7 @@ export interface IntegrationOptions {
   readonly email?: string | undefined
   readonly scopes?: ReadonlyArray<string> | undefined
   readonly metadata?: Readonly<Record<string, Schema.Json>> | undefined
-  /** How long a token lives from when it is issued. */
+  /** How long a token lives from when it is issued. From a minute on, it ends on the whole second before. */
   readonly tokenLifetime?: Duration.Input | undefined
   readonly status?: IntegrationStatus | undefined
 }

@@ -9,6 +9,7 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
 import * as HttpApi from "effect/http-api/HttpApi"
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup"
@@ -168,17 +169,21 @@ export const HealthAnswer = Schema.Struct({
   timestamp: nullable(Timestamp)
 }).annotate({ identifier: "Health" })
 
+/** A field that is of another type counts as absent. */
+const lenient = <S extends Schema.Constraint>(schema: S) =>
+  Schema.optional(Schema.NullOr(schema).pipe(Schema.catchDecoding(() => Effect.succeedNone)))
+
 /**
- * The body of an error, whatever its status. A body without a text `error` is not from Aden.
+ * The body of an error, whatever its status, as far as it can be read. A 401, 403 or 404 without a text `error` is not from Aden.
  *
  * @since 0.1.0
  * @category errors
  */
 export const ErrorAnswer = Schema.Struct({
-  error: Schema.String,
-  message: nullable(Schema.String),
-  requires_reauthorization: nullable(Schema.Boolean),
-  reauthorization_url: nullable(Schema.String),
+  error: lenient(Schema.String),
+  message: lenient(Schema.String),
+  requires_reauthorization: lenient(Schema.Boolean),
+  reauthorization_url: lenient(Schema.String),
   retry_after: Schema.optional(Schema.Unknown)
 })
 

@@ -140,7 +140,7 @@ export class AdenUnavailable extends Schema.TaggedError<AdenUnavailable>()("Aden
   }
   get remedy(): string {
     return this.reason._tag === "AdenProtocolError"
-      ? "Check that ADEN_API_URL names an Aden server and that no proxy answers in its place."
+      ? "Check that ADEN_API_URL names an Aden server and ADEN_TENANT_ID, if set, its tenant, and that no proxy answers in its place."
       : "Check ADEN_API_URL and the network; the library tries again by itself."
   }
 }

@@ -33,7 +33,7 @@ export type CredentialEvent =
  * - `OwnedElsewhere`: a credential of this id is stored that this provider did not write, or the program changed it while Aden
  *   was asked.
  * - `NotFound`: Aden lists it and does not have it.
- * - `Malformed`: the item of the list cannot be read; `detail` says why.
+ * - `Malformed`: the item of the list cannot be read; `detail` says why, and no `provider` is known.
  *
  * @since 0.1.0
  * @category synchronisation
@@ -41,6 +41,8 @@ export type CredentialEvent =
 export interface SyncSkipped {
   readonly _tag: "Skipped"
   readonly id: string | undefined
+  readonly provider: string | undefined
+  readonly alias: string | undefined
   readonly reason: "ReauthRequired" | "OwnedElsewhere" | "NotFound" | "Malformed"
   readonly detail: string
   readonly reauthorizationUrl: string | undefined
@@ -63,7 +65,13 @@ export type SyncEvent =
     readonly expiresAt: DateTime.Utc | undefined
   }
   | SyncSkipped
-  | { readonly _tag: "Failed"; readonly id: string; readonly error: FetchFailure | StorageFailure }
+  | {
+    readonly _tag: "Failed"
+    readonly id: string
+    readonly provider: string | undefined
+    readonly alias: string | undefined
+    readonly error: FetchFailure | StorageFailure
+  }
   | { readonly _tag: "Removed"; readonly id: string }
 
 /**

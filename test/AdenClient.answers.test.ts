@@ -91,6 +91,14 @@ describe(`what Aden's answers mean (${transportsTested})`, () => {
           assert.match(error.message, /ENOTFOUND|EAI_AGAIN/)
         }))
 
+      it.live("a port that fetch never connects to", () =>
+        Effect.gen(function*() {
+          const client = yield* connect(transport, "http://127.0.0.1:1")
+          const error = yield* Effect.flip(client.getCredential("hubspot"))
+          assertUnavailable(error, "AdenConnectionFailed")
+          assert.include(error.message, transport.name === "fetch" ? "does not connect to this port" : "ECONNREFUSED")
+        }))
+
       it.live("TLS", () =>
         Effect.gen(function*() {
           const server = yield* scriptedServer()
@@ -255,6 +263,13 @@ describe(`what Aden's answers mean (${transportsTested})`, () => {
           assert.strictEqual(yield* limited({}, { ...seedBody, retry_after }), expected)
         }))
 
+      it.live("retry_after in the body counts, whatever else is there", () =>
+        Effect.gen(function*() {
+          for (const body of [{ retry_after: 25 }, { ...seedBody, message: ["slow"] }, { ...seedBody, error: 429 }]) {
+            assert.strictEqual(yield* limited({}, body), 25)
+          }
+        }))
+
       it.live("no hint at all is 60 s, also without a body of Aden's", () =>
         Effect.gen(function*() {
           assert.strictEqual(yield* limited({}, { error: "rate_limited", message: "Slow down" }), 60)
@@ -304,9 +319,18 @@ describe(`what Aden's answers mean (${transportsTested})`, () => {
           assert.isFalse(error.isRetryable)
           assert.strictEqual(requests, 1, name)
         }
-        const bare = yield* failing(refresh, reply(400, { error: "anything", requires_reauthorization: true }))
-        assert(bare.error._tag === "ReauthRequired", bare.error._tag)
-        assert.strictEqual(bare.error.reauthorizationUrl, undefined)
+        for (
+          const beside of [
+            { error: "anything" },
+            {},
+            { error: 7, message: { text: "no" } },
+            { error: "refresh_failed", reauthorization_url: { href: "https://aden.example.com" } }
+          ]
+        ) {
+          const bare = yield* failing(refresh, reply(400, { ...beside, requires_reauthorization: true }))
+          assert(bare.error._tag === "ReauthRequired", bare.error._tag)
+          assert.strictEqual(bare.error.reauthorizationUrl, undefined)
+        }
       }))
 
     it.live("400 refresh_failed otherwise: RefreshFailed, not retried", () =>
@@ -360,6 +384,9 @@ describe(`what Aden's answers mean (${transportsTested})`, () => {
           assert.isFalse(error.isRetryable)
           assert.strictEqual(requests, 1, name)
         }
+        const { error } = yield* failing(refresh, reply(401, { error: "invalid_api_key", message: { code: 5 } }))
+        assert(error._tag === "AdenUnauthorized", error._tag)
+        assert.strictEqual(error.detail, "invalid_api_key")
       }))
 
     it.live("403 with a JSON error: AdenForbidden, not retried", () =>

@@ -230,7 +230,9 @@ describe(`fields of Aden's answers (${transportsTested})`, () => {
         }
         const before = server.requests.length
         server.script(reply(200, { integrations: [{ integration_id: "hubspot" }], tenant_id: "tenant-999" }))
-        assertProtocolError(yield* Effect.flip(client.listIntegrations), /another tenant/)
+        const error = yield* Effect.flip(client.listIntegrations)
+        assertProtocolError(error, /another tenant, "tenant-999"/)
+        assert.include(error.remedy, "ADEN_TENANT_ID")
         assert.strictEqual(server.requests.length - before, 1)
         const unbound = yield* connect(transport, server.url)
         assert.strictEqual((yield* unbound.listIntegrations).accounts.length, 1)

@@ -304,6 +304,26 @@ describe("CredentialStore: sync", () => {
       assert.strictEqual(error._tag, "ReauthRequired")
     }).pipe(Effect.provide(setup())))
 
+  it.effect("what was skipped or failed is named as what was synced is: an id can be opaque", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const store = yield* CredentialStore
+      yield* aden.setFault(Fault.Status({ status: 422 }), { endpoint: "get", integrationId: "Z29vZ2xl" })
+      const report = yield* store.sync
+      assert.deepStrictEqual(
+        [...report.skipped, ...report.failed].map(({ alias, id, provider }) => [id, provider, alias]),
+        [["c2xhY2s=", "slack", "team"], ["Z29vZ2xl", "google", "Timothy"]]
+      )
+    }).pipe(Effect.provide(setup({
+      aden: {
+        dialect: "hive",
+        integrations: [
+          { id: "Z29vZ2xl", type: "google", alias: "Timothy" },
+          { id: "c2xhY2s=", type: "slack", alias: "team", status: "requires_reauth" }
+        ]
+      }
+    }))))
+
   it.effect("one bad integration never spoils the others", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator

@@ -221,7 +221,7 @@ const scenario = Effect.gen(function*() {
     baseUrl: aden.url,
     apiKey: Redacted.make(apiKey),
     retry: Schedule.recurs(1),
-    timeout: "5 seconds",
+    timeout: "30 seconds",
     circuitBreaker: { failures: 1_000 }
   })
   const services = Layer.mergeAll(

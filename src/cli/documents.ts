@@ -76,11 +76,13 @@ export const SyncDocument = Schema.Struct({
   synced: Schema.Array(Schema.Struct({ id: Schema.String, provider: Text, alias: Text, ...expiry })),
   skipped: Schema.Array(Schema.Struct({
     id: Text,
+    provider: Text,
+    alias: Text,
     reason: Schema.Literals(["ReauthRequired", "OwnedElsewhere", "NotFound", "Malformed"]),
     detail: Schema.String,
     reauthorizationUrl: Text
   })),
-  failed: Schema.Array(Schema.Struct({ id: Schema.String, error: ErrorDetails })),
+  failed: Schema.Array(Schema.Struct({ id: Schema.String, provider: Text, alias: Text, error: ErrorDetails })),
   /** The ids of stored credentials that Aden no longer has. */
   removed: Schema.Array(Schema.String)
 })

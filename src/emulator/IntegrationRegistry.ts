@@ -12,7 +12,7 @@ import * as Redacted from "effect/Redacted"
 import type * as Schema from "effect/Schema"
 import { formatTimestamp } from "../internal/timestamp.ts"
 import { Recent } from "./Recent.ts"
-import { serverNow } from "./serverClock.ts"
+import { serverNow, wholeSecond } from "./serverClock.ts"
 
 /**
  * How an integration stands: connected; with a token that ran out (Aden can refresh it); or only a person can connect it
@@ -37,7 +37,7 @@ export interface IntegrationOptions {
   readonly email?: string | undefined
   readonly scopes?: ReadonlyArray<string> | undefined
   readonly metadata?: Readonly<Record<string, Schema.Json>> | undefined
-  /** How long a token lives from when it is issued. */
+  /** How long a token lives from when it is issued. From a minute on, it ends on the whole second before. */
   readonly tokenLifetime?: Duration.Input | undefined
   readonly status?: IntegrationStatus | undefined
 }
@@ -123,6 +123,12 @@ interface Tenant {
 export const isExpired = (token: IssuedToken, now: DateTime.Utc): boolean =>
   token.expiresAt !== undefined && DateTime.isLessThanOrEqualTo(token.expiresAt, now)
 
+/** A token that lives seconds keeps its fraction: tests wait for its end. */
+const expiryAfter = (issuedAt: DateTime.Utc, lifetime: Duration.Duration): DateTime.Utc => {
+  const expiresAt = DateTime.addDuration(issuedAt, lifetime)
+  return Duration.isLessThan(lifetime, Duration.minutes(1)) ? expiresAt : wholeSecond(expiresAt)
+}
+
 const revoked = (integration: EmulatedIntegration): EmulatedIntegration => ({
   ...integration,
   status: "requires_reauth",
@@ -173,7 +179,7 @@ export const make: Effect.Effect<IntegrationRegistry> = Effect.sync(() => {
         number,
         value: Redacted.make(`aden-emulator.${hash}.${number}.${random}`, { label: "access token" }),
         issuedAt,
-        expiresAt: lifetime === undefined ? undefined : DateTime.addDuration(issuedAt, lifetime)
+        expiresAt: lifetime === undefined ? undefined : expiryAfter(issuedAt, lifetime)
       }
       issued.add(token)
       const renewed: EmulatedIntegration = { ...current, status: "active", token }
@@ -186,7 +192,7 @@ export const make: Effect.Effect<IntegrationRegistry> = Effect.sync(() => {
     const now = yield* serverNow
     return yield* store({
       ...integration,
-      token: integration.token === undefined ? undefined : { ...integration.token, expiresAt: now }
+      token: integration.token === undefined ? undefined : { ...integration.token, expiresAt: wholeSecond(now) }
     })
   })
 
@@ -238,7 +244,7 @@ export const make: Effect.Effect<IntegrationRegistry> = Effect.sync(() => {
         store({
           ...integration,
           status: "active",
-          metadata: { ...integration.metadata, connected_at: formatTimestamp(now) }
+          metadata: { ...integration.metadata, connected_at: formatTimestamp(wholeSecond(now)) }
         }),
         issue
       )

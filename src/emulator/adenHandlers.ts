@@ -24,7 +24,7 @@ import {
   isExpired,
   type IssuedToken
 } from "./IntegrationRegistry.ts"
-import { serverNow } from "./serverClock.ts"
+import { serverNow, wholeSecond } from "./serverClock.ts"
 import type { UsageLedger } from "./UsageLedger.ts"
 
 /**
@@ -83,7 +83,7 @@ const health = HttpApiBuilder.group(
   (handlers) =>
     handlers.handle(
       "check",
-      () => Effect.map(serverNow, (timestamp) => ({ status: "healthy", version: "1.2.3", timestamp }))
+      () => Effect.map(serverNow, (now) => ({ status: "healthy", version: "1.2.3", timestamp: wholeSecond(now) }))
     )
 )
 

@@ -18,3 +18,6 @@ export const serverNow: Effect.Effect<DateTime.Utc> = Effect.zipWith(
   ServerClockOffset,
   (now, offset) => DateTime.addDuration(now, offset)
 )
+
+/** A time as the contract's examples have it: programs exist that read no other. */
+export const wholeSecond = (time: DateTime.Utc): DateTime.Utc => DateTime.startOf(time, "second")

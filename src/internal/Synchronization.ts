@@ -65,7 +65,7 @@ export class Synchronization {
           for (const account of accounts) listed.add(account.id)
           const head: ReadonlyArray<SyncEvent> = [
             { _tag: "Listed", total: accounts.length + malformed.length },
-            ...malformed.map(({ id, detail }) => skipped(id, "Malformed", detail))
+            ...malformed.map(({ id, detail }) => skipped({ id }, "Malformed", detail))
           ]
           return Stream.fromIterable(head).pipe(
             Stream.concat(this.#saved(Stream.mapEffect(
@@ -92,13 +92,13 @@ export class Synchronization {
       const record = unstored?.generation === 0
         ? Result.succeed({ stored: Option.none<Credential>(), state: unstored })
         : yield* Effect.result(loadRecord(storage, id))
-      if (Result.isFailure(record)) return failed(id, record.failure)
+      if (Result.isFailure(record)) return failed(account, record.failure)
       const { state, stored } = record.success
       if (Option.isSome(stored) && this.#table.providerOf(stored.value) !== provider) {
-        return skipped(id, "OwnedElsewhere", "a credential of this id is stored that this provider did not write")
+        return skipped(account, "OwnedElsewhere", "a credential of this id is stored that this provider did not write")
       }
       const now = yield* Clock.currentTimeMillis
-      const limited = rateLimitOf(id, state, now)
+      const limited = rateLimitOf(account, state, now)
       if (limited !== undefined) return limited
       const asked: Asked = {
         epoch,
@@ -118,13 +118,13 @@ export class Synchronization {
         }
         case "Blocked":
         case "Failed":
-          return yield* this.#refused(provider, id, event.error, asked)
+          return yield* this.#refused(provider, account, event.error, asked)
         default:
-          return skipped(id, "NotFound", "Aden lists it and does not have it")
+          return skipped(account, "NotFound", "Aden lists it and does not have it")
       }
     },
     (effect, _, account) =>
-      Effect.catchTag(effect, "CredentialStorageError", (error) => Effect.succeed(failed(account.id, error)))
+      Effect.catchTag(effect, "CredentialStorageError", (error) => Effect.succeed(failed(account, error)))
   )
 
   /** Stored entries that the list lacks. The list alone proves nothing: each of the provider's is asked for before it goes. */
@@ -146,7 +146,7 @@ export class Synchronization {
     if (Option.isNone(present) || this.#table.providerOf(present.value) !== provider) return Option.none()
     const entry = this.#table.entry(id)
     const now = yield* Clock.currentTimeMillis
-    const limited = rateLimitOf(id, state, now)
+    const limited = rateLimitOf(accountOf(present.value), state, now)
     if (limited !== undefined) return Option.some(limited)
     const asked: Asked = {
       epoch: entry.epoch,
@@ -157,7 +157,7 @@ export class Synchronization {
     }
     const answer = yield* Effect.result(provider.fetch(id))
     if (Result.isFailure(answer)) {
-      return Option.some(yield* this.#refused(provider, id, answer.failure, asked))
+      return Option.some(yield* this.#refused(provider, accountOf(present.value), answer.failure, asked))
     }
     if (Option.isSome(answer.success)) {
       return Option.some({ _tag: "Unsaved", credential: present.value.renewedBy(answer.success.value), ...asked })
@@ -171,19 +171,19 @@ export class Synchronization {
   readonly #refused = Effect.fnUntraced(function*(
     this: Synchronization,
     provider: CredentialProvider,
-    id: string,
+    account: Account,
     error: FetchFailure,
     asked: Asked
   ) {
-    const entry = this.#table.entry(id)
+    const entry = this.#table.entry(account.id)
     if (entry.epoch === asked.epoch || error._tag === "RateLimited") {
       if (entry.credential === undefined) yield* Effect.ignore(this.#table.load(entry))
       if (entry.credential === undefined) entry.provider ??= provider
       if (entry.provider !== undefined) yield* this.#renewal.noteFailure(entry, error, asked)
     }
     return error._tag === "ReauthRequired"
-      ? skipped(id, "ReauthRequired", error.message, entry.state.reauthorizationUrl)
-      : failed(id, error)
+      ? skipped(account, "ReauthRequired", error.message, entry.state.reauthorizationUrl)
+      : failed(account, error)
   })
 
   #saved<E>(events: Stream.Stream<SyncEvent | Unsaved, E>): Stream.Stream<SyncEvent, E> {
@@ -207,7 +207,7 @@ export class Synchronization {
     const isCurrent = ({ credential, epoch }: Unsaved) => table.get(credential.id)?.epoch === epoch
     const current = fetched.filter(isCurrent)
     const changed = fetched.filter((item) => !isCurrent(item)).map(({ credential }) =>
-      skipped(credential.id, "OwnedElsewhere", "the program changed it while Aden was asked")
+      skipped(accountOf(credential), "OwnedElsewhere", "the program changed it while Aden was asked")
     )
     const now = yield* DateTime.now
     const failures = yield* Effect.result(table.storage.saveMany(current.map(({ credential }) => credential), {
@@ -224,10 +224,10 @@ export class Synchronization {
             yield* table.follow(credential.id)
             return error === undefined || error._tag === "GenerationConflict"
               ? synced(credential)
-              : failed(credential.id, error)
+              : failed(accountOf(credential), error)
           }
           const entry = table.entry(credential.id)
-          if (error?._tag === "CredentialDecryptionFailed") return failed(credential.id, error)
+          if (error?._tag === "CredentialDecryptionFailed") return failed(accountOf(credential), error)
           if (error?._tag === "GenerationConflict") {
             yield* Effect.ignore(table.load(entry))
             return synced(entry.credential ?? credential)
@@ -244,32 +244,49 @@ export class Synchronization {
           entry.listed = undefined
           entry.succeeded(DateTime.toEpochMillis(now))
           yield* table.publish({ _tag: wasBlocked ? "Reconnected" : "Fetched", id: credential.id })
-          return error === undefined ? synced(credential) : failed(credential.id, error)
+          return error === undefined ? synced(credential) : failed(accountOf(credential), error)
         })
     )
     return [...done, ...changed, ...events]
   })
 }
 
-const synced = (credential: Credential): SyncEvent => ({
+/** What a step of the report is about, by the names that a person knows it by. */
+interface Account {
+  readonly id: string
+  readonly provider?: string | undefined
+  readonly alias?: string | undefined
+}
+
+const accountOf = ({ alias, id, integrationType }: Credential): Account => ({ id, provider: integrationType, alias })
+
+const synced = ({ alias, expiresAt, id, integrationType }: Credential): SyncEvent => ({
   _tag: "Synced",
-  id: credential.id,
-  provider: credential.integrationType,
-  alias: credential.alias,
-  expiresAt: credential.expiresAt
+  id,
+  provider: integrationType,
+  alias,
+  expiresAt
 })
 
 /** What a credential that Aden must not be asked for yet is reported as. */
-const rateLimitOf = (id: string, state: CredentialState, now: number): SyncEvent | undefined => {
+const rateLimitOf = (account: Account, state: CredentialState, now: number): SyncEvent | undefined => {
   const left = coolDownLeft(state, now)
-  return left > 0 ? failed(id, new RateLimited({ id, retryAfter: Duration.millis(left) })) : undefined
+  return left > 0
+    ? failed(account, new RateLimited({ id: account.id, retryAfter: Duration.millis(left) }))
+    : undefined
 }
 
-const failed = (id: string, error: FetchFailure | StorageFailure): SyncEvent => ({ _tag: "Failed", id, error })
+const failed = ({ alias, id, provider }: Account, error: FetchFailure | StorageFailure): SyncEvent => ({
+  _tag: "Failed",
+  id,
+  provider,
+  alias,
+  error
+})
 
 const skipped = (
-  id: string | undefined,
+  { alias, id, provider }: Omit<Account, "id"> & { readonly id: string | undefined },
   reason: SyncSkipped["reason"],
   detail: string,
   reauthorizationUrl?: string
-): SyncEvent => ({ _tag: "Skipped", id, reason, detail, reauthorizationUrl })
+): SyncEvent => ({ _tag: "Skipped", id, provider, alias, reason, detail, reauthorizationUrl })

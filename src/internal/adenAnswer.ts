@@ -90,7 +90,9 @@ export const requestFailureOf = (answer: Answer, question: Question): AdenReques
   if (status < 400) return unexpected("an answer that the contract does not know", false)
   if (status === 429) return new RateLimited({ id, retryAfter: retryAfterOf(answer, error) })
   if (status === 401 || status === 403) {
-    if (Option.isNone(error)) return unexpected("refused by something other than Aden (a proxy, a firewall)", false)
+    if (typeof error.error !== "string") {
+      return unexpected("refused by something other than Aden (a proxy, a firewall)", false)
+    }
     return status === 401 ? new AdenUnauthorized({ id, detail }) : new AdenForbidden({ id, detail })
   }
   if (status === 404) {
@@ -103,28 +105,32 @@ export const requestFailureOf = (answer: Answer, question: Question): AdenReques
 export const failureOf = (answer: Answer, question: Question & { readonly id: string }): AdenFailure => {
   const { id } = question
   const error = errorAnswerOf(answer)
-  if (Option.isSome(error)) {
-    const { error: code, requires_reauthorization, reauthorization_url } = error.value
-    if (answer.status === 404 && code === "integration_not_found") return new IntegrationNotFound({ id })
-    if (answer.status === 400 && requires_reauthorization === true) {
-      return new ReauthRequired({
-        id,
-        detail: detailOf(error, question),
-        reauthorizationUrl: reauthorizationUrl(reauthorization_url)
-      })
-    }
-    if (answer.status === 400 && code === "refresh_failed") {
-      return new RefreshFailed({ id, detail: detailOf(error, question) ?? code })
-    }
+  if (answer.status === 404 && error.error === "integration_not_found") return new IntegrationNotFound({ id })
+  if (answer.status === 400 && error.requires_reauthorization === true) {
+    return new ReauthRequired({
+      id,
+      detail: detailOf(error, question),
+      reauthorizationUrl: reauthorizationUrl(error.reauthorization_url)
+    })
+  }
+  if (answer.status === 400 && error.error === "refresh_failed") {
+    return new RefreshFailed({ id, detail: detailOf(error, question) ?? error.error })
   }
   return requestFailureOf(answer, question)
 }
 
-const errorAnswerOf = (answer: Answer): Option.Option<typeof ErrorAnswer.Type> =>
-  Option.flatMap(parseJson(answer.body), (json) => Schema.decodeUnknownOption(ErrorAnswer)(json))
+type ErrorAnswer = typeof ErrorAnswer.Type
 
-const detailOf = (error: Option.Option<typeof ErrorAnswer.Type>, question: Question): string | undefined =>
-  Option.isSome(error) ? cleanMessage(error.value.message ?? error.value.error, question.secrets) : undefined
+const errorAnswerOf = (answer: Answer): ErrorAnswer =>
+  parseJson(answer.body).pipe(
+    Option.flatMap((json) => Schema.decodeUnknownOption(ErrorAnswer)(json)),
+    Option.getOrElse((): ErrorAnswer => ({}))
+  )
+
+const detailOf = ({ error, message }: ErrorAnswer, question: Question): string | undefined => {
+  const text = message ?? error ?? undefined
+  return text === undefined ? undefined : cleanMessage(text, question.secrets)
+}
 
 /** Where a person authorizes again: https, or http on this machine, without user info; anything else is as good as none. */
 export const reauthorizationUrl = (text: string | null | undefined): string | undefined => {
@@ -141,13 +147,13 @@ export const serverTime = (headers: Headers.Headers): Option.Option<number> =>
     (text) => Option.map(Result.getSuccess(Headers.parseHttpDate(text)), DateTime.toEpochMillis)
   )
 
-const retryAfterOf = (answer: Answer, error: Option.Option<typeof ErrorAnswer.Type>): Duration.Duration => {
+const retryAfterOf = (answer: Answer, error: ErrorAnswer): Duration.Duration => {
   // RFC 9110, section 10.2.3: a date is read against the clock that sent it, the answer's own.
   const now = Option.getOrElse(serverTime(answer.headers), () => answer.receivedAt)
   return Headers.get(answer.headers, "retry-after").pipe(
     Option.flatMap((text) => Result.getSuccess(Headers.parseRetryAfter(text))),
     Option.map((hint) => Headers.retryAfterDelay(hint, now)),
-    Option.orElse(() => Option.flatMap(error, (body) => secondsOf(body.retry_after))),
+    Option.orElse(() => secondsOf(error.retry_after)),
     Option.getOrElse(() => defaultRetryAfter),
     Duration.clamp({ minimum: Duration.zero, maximum: maximumRetryAfter })
   )

@@ -66,7 +66,9 @@ export const integrationsOf = (
 > => {
   const answeredTenant = emptyAsAbsent(body.tenant_id)
   if (tenantId !== undefined && answeredTenant !== undefined && answeredTenant !== tenantId) {
-    return Result.fail(protocolError(undefined, "a list for another tenant", { isTransient: false }))
+    return Result.fail(
+      protocolError(undefined, `a list for another tenant, ${JSON.stringify(answeredTenant)}`, { isTransient: false })
+    )
   }
   const accounts = new Map<string, ProviderAccount>()
   const malformed: Array<MalformedItem> = []

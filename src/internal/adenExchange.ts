@@ -103,6 +103,10 @@ export const connectionFailed = (error: HttpClientError.HttpClientError): AdenCo
     if (Predicate.hasProperty(cause, "code") && typeof cause.code === "string") {
       return new AdenConnectionFailed({ detail: cleanText(cause.code) })
     }
+    // https://fetch.spec.whatwg.org/#port-blocking: 6000 and 10080 are among them
+    if (cause instanceof Error && cause.message === "bad port") {
+      return new AdenConnectionFailed({ detail: "fetch does not connect to this port" })
+    }
     cause = cause instanceof AggregateError
       ? cause.errors[0]
       : Predicate.hasProperty(cause, "cause")

@@ -16,6 +16,7 @@ import { document, run, runProcess, seedServer, temporaryDirectory } from "./har
 
 interface Expected {
   readonly synced: Array<readonly [provider: string | undefined, alias: string | undefined]>
+  readonly skipped: readonly [provider: string, alias: string | undefined]
   readonly refs: Array<string>
   readonly withExpiry: string
   readonly token: string
@@ -25,6 +26,7 @@ interface Expected {
 const dialects: Record<"seed" | "hive", Expected> = {
   seed: {
     synced: [["github", undefined], ["hubspot", undefined]],
+    skipped: ["slack", undefined],
     refs: ["github", "hubspot"],
     withExpiry: "hubspot",
     token: "seed-token-hubspot-main",
@@ -32,6 +34,7 @@ const dialects: Record<"seed" | "hive", Expected> = {
   },
   hive: {
     synced: [["github", "dev"], ["google", "Timothy"], ["google", "Work"], ["hubspot", "EU"]],
+    skipped: ["slack", "team"],
     refs: ["github", "google:Timothy", "google:Work", "hubspot"],
     withExpiry: "google:Work",
     token: "seed-token-google-Work",
@@ -56,7 +59,10 @@ for (const dialect of ["seed", "hive"] as const) {
           report.synced.map(({ alias, provider }) => [provider, alias] as const).toSorted(),
           expected.synced
         )
-        assert.deepStrictEqual(report.skipped.map(({ reason }) => reason), ["ReauthRequired"])
+        assert.deepStrictEqual(
+          report.skipped.map(({ alias, provider, reason }) => [provider, alias, reason] as const),
+          [[...expected.skipped, "ReauthRequired"]]
+        )
 
         const list = document(ListDocument, yield* aden_creds("list"))
         assert.deepStrictEqual(list.map(({ ref }) => ref), expected.refs)

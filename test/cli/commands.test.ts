@@ -188,6 +188,20 @@ describe("aden-creds sync", () => {
       )
     }).pipe(withAden()))
 
+  it.live("names what was skipped or failed as `token` takes it, not by an opaque id", () =>
+    Effect.gen(function*() {
+      const { aden, aden_creds } = yield* setup
+      yield* aden.setFault(Fault.Status({ status: 422, body: "{\"error\":\"nope\"}" }), { integrationId: "Z29vZ2xl" })
+      const ran = yield* aden_creds("sync")
+      assert.match(ran.stdout, /^slack:team\tskipped\tneeds re-authorization/m)
+      assert.match(ran.stdout, /^google:Timothy\tfailed\t.*nope$/m)
+    }).pipe(withAden({
+      integrations: [
+        { id: "Z29vZ2xl", type: "google", alias: "Timothy" },
+        { id: "c2xhY2s=", type: "slack", alias: "team", status: "requires_reauth" }
+      ]
+    })))
+
   it.live("counts what Aden no longer has as removed", () =>
     Effect.gen(function*() {
       const { aden, aden_creds } = yield* setup

@@ -193,7 +193,7 @@ describe("aden-creds git-credential", () => {
           assert.notStrictEqual(again.stdout, filled.stdout)
           assert.include(again.stdout, (yield* issued("github")).at(-1) ?? "none")
         }).pipe(Effect.provide(Emulator)),
-      120_000
+      300_000
     )
 
     it.live.skipIf(!hasOpenssl)(
@@ -218,7 +218,7 @@ describe("aden-creds git-credential", () => {
           assert.strictEqual(tokens.length, 2)
           assert.strictEqual(yield* aden.countRequests({ endpoint: "refresh" }), 1)
         }).pipe(Effect.provide(Emulator)),
-      120_000
+      300_000
     )
 
     it.live("a host it does not know is left to git, which has nobody else to ask", () =>

@@ -139,7 +139,7 @@ describe("aden-creds as a process", () => {
         environment
       )
       assert.strictEqual(both.stdout, "6\n")
-    }).pipe(Effect.provide(AdenEmulator.layer())))
+    }).pipe(Effect.provide(AdenEmulator.layer())), 300_000)
 
   it.live.skipIf(!existsSync("/dev/full"))(
     "an output that does not arrive is a failure (where there is a /dev/full)",
@@ -198,7 +198,7 @@ describe("aden-creds emulator as a process", () => {
       const ran = yield* shell(
         `
         aden_creds emulator > '${directory}/said' & pid=$!
-        for _ in $(seq 100); do grep -q ^export '${directory}/said' && break; sleep 0.1; done
+        for _ in $(seq 900); do grep -q ^export '${directory}/said' && break; sleep 0.1; done
         eval "$(grep ^export '${directory}/said')"
         export HIVE_CREDENTIAL_KEY=$(aden_creds keys generate)
         aden_creds token github --directory '${directory}/cache'

@@ -249,7 +249,30 @@ describe("the JSON of the contract, character for character", () => {
       )
     }).pipe(provideAdenAt("2026-01-28T14:00:00Z")))
 
-  it.effect("a fraction of a second is kept, alias and e-mail are named where there are any", () =>
+  it.effect("times are whole seconds, as in the contract's examples, whenever it was asked", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const get = yield* ask(`${aden.url}/v1/credentials/hubspot`)
+      assert.include(get.text, `"expires_at":"2026-01-28T15:30:00Z"`)
+      yield* TestClock.adjust("90 millis")
+      assert.strictEqual(
+        (yield* ask(`${aden.url}/health`, { key: "" })).text,
+        `{"status":"healthy","version":"1.2.3","timestamp":"2026-01-28T14:30:00Z"}`
+      )
+      assert.include(
+        (yield* post(`${aden.url}/v1/credentials/hubspot/refresh`)).text,
+        `"expires_at":"2026-01-28T15:30:00Z"`
+      )
+      yield* aden.expire("hubspot")
+      yield* aden.connect("slack")
+      assert.include((yield* ask(`${aden.url}/v1/credentials`)).text, `"expires_at":"2026-01-28T14:30:00Z"`)
+      assert.include(
+        (yield* ask(`${aden.url}/v1/credentials/slack`)).text,
+        `"metadata":{"connected_at":"2026-01-28T14:30:00Z"}`
+      )
+    }).pipe(provideAdenAt("2026-01-28T14:30:00.890Z")))
+
+  it.effect("the expiry of a token that lives seconds keeps its fraction, alias and e-mail are named where there are any", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const answer = yield* ask(`${aden.url}/v1/credentials/g`)

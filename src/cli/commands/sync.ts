@@ -27,7 +27,7 @@ export const syncCommand = Command.make(
         {
           synced: outcome.synced.map((event) => ({ ...event, ...expiryOf(event.expiresAt, now) })),
           skipped: outcome.skipped,
-          failed: outcome.failed.map(({ error, id }) => ({ id, error: detailsOf(error) })),
+          failed: outcome.failed.map((event) => ({ ...event, error: detailsOf(event.error) })),
           removed: outcome.removed.map(({ id }) => id)
         },
         (stdout) => textOf(outcome, stdout, now)
@@ -83,19 +83,30 @@ const columns: ReadonlyArray<Column<Row>> = [
 /** What became of each, then the counts. */
 const textOf = ({ failed, removed, skipped, synced }: Outcome, stdout: OutputStream, now: DateTime.Utc): string => {
   const rows: ReadonlyArray<Row> = [
-    ...synced.map(({ alias, expiresAt, id, provider }): Row => ({
-      integration: provider === undefined ? id : alias === undefined ? provider : `${provider}:${alias}`,
+    ...synced.map((event): Row => ({
+      integration: nameOf(event),
       outcome: "synced",
-      detail: expirySentence(expiresAt, now)
+      detail: expirySentence(event.expiresAt, now)
     })),
-    ...skipped.map((event): Row => ({ integration: event.id ?? "-", outcome: "skipped", detail: reasonOf(event) })),
-    ...failed.map(({ error, id }): Row => ({ integration: id, outcome: "failed", detail: detailsOf(error).message })),
+    ...skipped.map((event): Row => ({ integration: nameOf(event), outcome: "skipped", detail: reasonOf(event) })),
+    ...failed.map((event): Row => ({
+      integration: nameOf(event),
+      outcome: "failed",
+      detail: detailsOf(event.error).message
+    })),
     ...removed.map(({ id }): Row => ({ integration: id, outcome: "removed", detail: "Aden no longer has it" }))
   ]
   const counts =
     `${synced.length} synced, ${skipped.length} skipped, ${failed.length} failed, ${removed.length} removed\n`
   return rows.length === 0 ? counts : table(stdout, columns, rows) + (stdout.isTerminal ? "\n" : "") + counts
 }
+
+/** Ids can be opaque: an integration goes by its provider and alias, where they are known. */
+const nameOf = ({ alias, id, provider }: {
+  readonly id: string | undefined
+  readonly provider: string | undefined
+  readonly alias: string | undefined
+}): string => provider === undefined ? id ?? "-" : alias === undefined ? provider : `${provider}:${alias}`
 
 const reasonOf = ({ detail, reason, reauthorizationUrl }: SyncSkipped): string => {
   switch (reason) {

@@ -1,7 +1,7 @@
 /**
  * What tests of shared storages look at: changes, warnings, and time that passes.
  */
-import { Clock, Effect, Logger, Option, Redacted, Schedule, Stream } from "effect"
+import { Clock, Effect, Logger, Option, Redacted, References, Schedule, Stream } from "effect"
 import type { Duration } from "effect"
 import { Credential } from "../../src/Credential.ts"
 import type { CredentialStorage, StorageChange } from "../../src/CredentialStorage.ts"
@@ -13,11 +13,13 @@ export const valueOf = (credential: Option.Option<Credential>): string | undefin
   return key === undefined ? undefined : Redacted.value(key.value)
 }
 
-/** The warnings that are logged meanwhile. */
+/** The warnings that are logged meanwhile, with the reasons that they give. */
 export const warningsOf = <A, E, R>(effect: Effect.Effect<A, E, R>) => {
   const warnings: Array<string> = []
-  const logger = Logger.make(({ logLevel, message }) => {
-    if (logLevel === "Warn") warnings.push(String(message))
+  const logger = Logger.make(({ fiber, logLevel, message }) => {
+    if (logLevel !== "Warn") return
+    const { reason } = fiber.getRef(References.CurrentLogAnnotations)
+    warnings.push(reason === undefined ? String(message) : `${String(message)}: ${String(reason)}`)
   })
   return Effect.as(Effect.provide(effect, Logger.layer([logger])), warnings)
 }

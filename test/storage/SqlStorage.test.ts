@@ -337,6 +337,34 @@ describeWith(postgres, "SqlStorage", () => {
         assert.strictEqual((yield* storage.loadState("hubspot")).generation, 2)
       }))
 
+    it.effect.each(["-9223372036854775808", "9007199254740992", "9223372036854775807"])(
+      "as a count, %s, is an error that names the place and the remedy, until a person deletes it",
+      (count) =>
+        Effect.gen(function*() {
+          const { sql, storage } = yield* place
+          yield* storage.saveMany([apiKey("hubspot", "1"), apiKey("slack", "1")])
+          yield* sql`update aden_credentials set generation = ${count}::bigint where id = 'hubspot'`
+          for (const failing of [storage.load("hubspot"), storage.save(apiKey("hubspot", "2"))]) {
+            const failure = yield* Effect.flip(failing)
+            assert.instanceOf(failure, CredentialDecryptionFailed)
+            assert.include(
+              failure.message,
+              "the Postgres table aden_credentials, namespace aden-credentials, id hubspot"
+            )
+            assert.include(failure.remedy, "delete the credential")
+          }
+          assert.deepStrictEqual(yield* storage.loadState("hubspot"), CredentialState.initial)
+          assert.deepStrictEqual(
+            Array.from((yield* storage.saveMany([apiKey("hubspot", "2"), apiKey("slack", "2")])).keys()),
+            ["hubspot"]
+          )
+          assert.strictEqual(valueOf(yield* storage.load("slack")), "2")
+          assert.isTrue(yield* storage.delete("hubspot"))
+          yield* storage.save(apiKey("hubspot", "3"))
+          assert.strictEqual(valueOf(yield* storage.load("hubspot")), "3")
+        })
+    )
+
     it.effect("a credential moved to the place of another is not taken for it", () =>
       Effect.gen(function*() {
         const { sql, storage } = yield* place

@@ -30,8 +30,10 @@ export const makeRecordChanges = Effect.fnUntraced(function*(source: ChangeSourc
 
   const tell = ({ _tag, by, id }: RecordChange) => by === writer ? Effect.void : publish({ _tag, id })
 
+  /** Answers whether there was anything to tell. */
   const lookUp = Effect.gen(function*() {
     const { changes, latest } = yield* source.since(seen)
+    const isNews = latest !== seen
     if (latest >= seen) {
       for (const change of changes) yield* tell(change)
     } else {
@@ -39,12 +41,13 @@ export const makeRecordChanges = Effect.fnUntraced(function*(source: ChangeSourc
       for (const change of (yield* source.since(0)).changes) yield* tell(change)
     }
     seen = latest
+    return isNews
   })
 
   const take = Effect.fnUntraced(function*(notice: Notice) {
-    if (notice._tag === "Released") return yield* PubSub.publish(releases, notice.id)
+    if (notice._tag === "Released") return void (yield* PubSub.publish(releases, notice.id))
     // one was missed; or was looked up already, or the database forgot
-    if (notice.sequence !== seen + 1) return yield* lookUp
+    if (notice.sequence !== seen + 1) return void (yield* lookUp)
     seen = notice.sequence
     yield* tell(notice)
   })
@@ -54,7 +57,9 @@ export const makeRecordChanges = Effect.fnUntraced(function*(source: ChangeSourc
     yield* lookUp
     while (true) {
       const notice = yield* Effect.timeoutOption(Queue.take(notices), lookEvery)
-      yield* Option.match(notice, { onNone: () => lookUp, onSome: take })
+      if (Option.isSome(notice)) yield* take(notice.value)
+      // a connection through which nothing comes any more is given up
+      else if (yield* lookUp) return
     }
   })
 

@@ -429,21 +429,26 @@ describeWith(redis, "RedisStorage", () => {
         ])
       }))
 
-    it.live("a notification that was lost without a trace is made good within 10 s", () =>
+    it.live("a notification that was lost without a trace is made good within 10 s, and it listens anew", () =>
       Effect.gen(function*() {
         const { namespace, process, redis } = yield* place
+        let times = 0
         const deaf = Redis.Redis.of({
           ...redis,
           // another channel: nothing ever arrives
-          subscribe: (channel) => redis.subscribe(`${channel}:elsewhere`)
+          subscribe: (channel) =>
+            Effect.suspend(() => redis.subscribe(times++ === 0 ? `${channel}:elsewhere` : channel))
         })
         const storage = yield* storageOver(deaf, { namespace })
         const seen = yield* changesOf(storage)
         const other = yield* process
         yield* Effect.sleep("100 millis")
         yield* other.save(apiKey("hubspot", "1"))
-        yield* until(() => seen.length > 0, "12 seconds")
+        yield* until(() => seen.length > 0, "20 seconds")
         assert.deepStrictEqual(seen, [{ _tag: "Saved", id: "hubspot" }])
+        yield* until(() => times > 1, "20 seconds")
+        yield* other.save(apiKey("hubspot", "2"))
+        yield* until(() => seen.length > 1)
       }))
 
     it.live("a notification that was lost is made good by the next one", () =>

@@ -33,7 +33,7 @@ export const changesOf = Effect.fnUntraced(function*(storage: CredentialStorage[
   return seen
 })
 
-export const until = (condition: () => boolean, patience: Duration.Input = "3 seconds") =>
+export const until = (condition: () => boolean, patience: Duration.Input = "20 seconds") =>
   Effect.suspend(() => condition() ? Effect.void : Effect.fail("not yet" as const)).pipe(
     Effect.retry({ schedule: Schedule.spaced("2 millis") }),
     Effect.timeout(patience)
@@ -45,4 +45,15 @@ export const elapsed = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     const before = yield* Clock.currentTimeMillis
     yield* effect
     return (yield* Clock.currentTimeMillis) - before
+  })
+
+/**
+ * The shortest of several measurements, in ms; one below `enough` is the last. A machine with much to do makes one of them long, and a
+ * defect all.
+ */
+export const shortest = <E, R>(measurement: Effect.Effect<number, E, R>, enough: number) =>
+  Effect.gen(function*() {
+    let least = Infinity
+    for (let time = 0; time < 5 && least >= enough; time++) least = Math.min(least, yield* measurement)
+    return least
   })

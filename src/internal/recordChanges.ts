@@ -27,6 +27,8 @@ export const makeRecordChanges = Effect.fnUntraced(function*(source: ChangeSourc
 
   // what is read before the first notification can arrive is not to be missed either
   let seen = yield* Effect.orElseSucceed(source.latest, () => 0)
+  /** The number of the latest notification. */
+  let heard = -1
 
   const tell = ({ _tag, by, id }: RecordChange) => by === writer ? Effect.void : publish({ _tag, id })
 
@@ -46,7 +48,11 @@ export const makeRecordChanges = Effect.fnUntraced(function*(source: ChangeSourc
 
   const take = Effect.fnUntraced(function*(notice: Notice) {
     if (notice._tag === "Released") return void (yield* PubSub.publish(releases, notice.id))
-    // one was missed; or was looked up already, or the database forgot
+    const isNext = notice.sequence === heard + 1
+    heard = notice.sequence
+    // looked up already: while one looks, many may be told
+    if (isNext && notice.sequence <= seen) return
+    // one was missed, or the database forgot
     if (notice.sequence !== seen + 1) return void (yield* lookUp)
     seen = notice.sequence
     yield* tell(notice)

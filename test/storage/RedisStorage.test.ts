@@ -452,6 +452,30 @@ describeWith(redis, "RedisStorage", () => {
         yield* until(() => seen.length > 1)
       }))
 
+    it.live("what was looked up already is not looked up again for each notification of it", () =>
+      Effect.gen(function*() {
+        const { namespace, process, redis } = yield* place
+        let looks = 0
+        const counting = Redis.Redis.of({
+          ...redis,
+          eval: (script) => (...params) =>
+            Effect.suspend(() => {
+              if (script.lua.includes("ZRANGEBYSCORE")) looks++
+              return redis.eval(script)(...params)
+            })
+        })
+        const storage = yield* storageOver(counting, { namespace })
+        const seen = yield* changesOf(storage)
+        const other = yield* process
+        const ids = Array.from({ length: 1_000 }, (_, index) => `c_${index}`)
+        yield* other.saveMany(ids.map((id) => apiKey(id, "1")))
+        yield* until(() => seen.length >= ids.length)
+        yield* other.saveMany(ids.map((id) => apiKey(id, "2")))
+        yield* until(() => seen.length >= 2 * ids.length)
+        yield* Effect.sleep("1 second")
+        assert.isBelow(looks, 50)
+      }))
+
     it.live("a notification that was lost is made good by the next one", () =>
       Effect.gen(function*() {
         const { namespace, process, redis } = yield* place

@@ -27,11 +27,15 @@ export const makeRecordChanges = Effect.fnUntraced(function*(source: ChangeSourc
 
   // what is read before the first notification can arrive is not to be missed either
   let seen = yield* Effect.orElseSucceed(source.latest, () => 0)
+  /** The number of the latest notification. */
+  let heard = -1
 
   const tell = ({ _tag, by, id }: RecordChange) => by === writer ? Effect.void : publish({ _tag, id })
 
+  /** Answers whether there was anything to tell. */
   const lookUp = Effect.gen(function*() {
     const { changes, latest } = yield* source.since(seen)
+    const isNews = latest !== seen
     if (latest >= seen) {
       for (const change of changes) yield* tell(change)
     } else {
@@ -39,12 +43,17 @@ export const makeRecordChanges = Effect.fnUntraced(function*(source: ChangeSourc
       for (const change of (yield* source.since(0)).changes) yield* tell(change)
     }
     seen = latest
+    return isNews
   })
 
   const take = Effect.fnUntraced(function*(notice: Notice) {
-    if (notice._tag === "Released") return yield* PubSub.publish(releases, notice.id)
-    // one was missed; or was looked up already, or the database forgot
-    if (notice.sequence !== seen + 1) return yield* lookUp
+    if (notice._tag === "Released") return void (yield* PubSub.publish(releases, notice.id))
+    const isNext = notice.sequence === heard + 1
+    heard = notice.sequence
+    // looked up already: while one looks, many may be told
+    if (isNext && notice.sequence <= seen) return
+    // one was missed, or the database forgot
+    if (notice.sequence !== seen + 1) return void (yield* lookUp)
     seen = notice.sequence
     yield* tell(notice)
   })
@@ -54,7 +63,9 @@ export const makeRecordChanges = Effect.fnUntraced(function*(source: ChangeSourc
     yield* lookUp
     while (true) {
       const notice = yield* Effect.timeoutOption(Queue.take(notices), lookEvery)
-      yield* Option.match(notice, { onNone: () => lookUp, onSome: take })
+      if (Option.isSome(notice)) yield* take(notice.value)
+      // a connection through which nothing comes any more is given up
+      else if (yield* lookUp) return
     }
   })
 

@@ -38,6 +38,12 @@ const batchSize = 500
 /** So many keys of a server are looked at by one command. */
 const keysAtATime = 1_000
 
+/** So many records are read or written in that time. */
+const recordsInTime = 1_000
+
+/** So many ids are listed by one command, or a few more. */
+const idsAtATime = 10_000
+
 /** So many missed changes are looked up at a time. */
 const changesAtATime = 1_000
 
@@ -48,15 +54,34 @@ const changesAtATime = 1_000
 /** Numbers of a script are doubles: written like this they stay whole. */
 const numbered = `
 local function whole(number) return string.format('%.0f', number) end
-local function generationOf(key) return tonumber(redis.call('HGET', key, 'generation') or '0') or 0 end
-local function isForeign(key)
-  local kind = redis.call('TYPE', key)['ok']
-  return kind ~= 'hash' and kind ~= 'none'
+-- whatever else is there says nothing
+local function generationOf(key)
+  local text = redis.call('HGET', key, 'generation')
+  if text and #text < 16 and string.find(text, '^%d+$') then return tonumber(text) end
+  return 0
 end
-local function tell(changes, sequence, channel, id, notice)
+-- the type of what this package did not write
+local function foreignKind(key)
+  local kind = redis.call('TYPE', key)['ok']
+  if kind == 'none' then return nil end
+  if kind == 'hash' then
+    for _, field in ipairs({ 'generation', 'document', 'state' }) do
+      if redis.call('HEXISTS', key, field) == 1 then return nil end
+    end
+  end
+  return kind
+end
+-- Counts a change, which fails when another program wrote there: so it comes first. A server that lost all goes on above the
+-- numbers that it gave before.
+local function count(changes, sequence, id)
   local number = redis.call('INCR', sequence)
+  if number == 1 then
+    local time = redis.call('TIME')
+    number = time[1] * 1000000 + time[2]
+    redis.call('SET', sequence, whole(number))
+  end
   redis.call('ZADD', changes, number, id)
-  redis.call('PUBLISH', channel, '{"sequence":' .. whole(number) .. ',' .. notice)
+  return '{"sequence":' .. whole(number) .. ','
 end
 `
 
@@ -73,10 +98,11 @@ const readScript = Redis.script((...keys: ReadonlyArray<string>) => keys, {
   lua: `${numbered}
 local found = {}
 for index, key in ipairs(KEYS) do
-  if isForeign(key) then
-    found[index] = { redis.call('TYPE', key)['ok'] }
+  local kind = foreignKind(key)
+  if kind then
+    found[index] = { kind }
   else
-    found[index] = redis.call('HMGET', key, 'generation', 'document', 'state')
+    found[index] = { whole(generationOf(key)), unpack(redis.call('HMGET', key, 'document', 'state')) }
   end
 end
 return found`
@@ -104,12 +130,13 @@ for index = 1, #KEYS - 3 do
   local key = KEYS[index + 3]
   local at = 2 + (index - 1) * 5
   local id, expected = ARGV[at + 1], tonumber(ARGV[at + 2])
-  local generation = isForeign(key) and -1 or generationOf(key)
+  local generation = foreignKind(key) and -1 or generationOf(key)
   if generation == expected then
+    local numbered = count(KEYS[2], KEYS[3], id)
     redis.call('SADD', KEYS[1], id)
-    tell(KEYS[2], KEYS[3], ARGV[1], id, ARGV[at + 5])
     redis.call('HSET', key, 'generation', whole(expected + 1), 'document', ARGV[at + 3], 'state', ARGV[at + 4],
       'writer', ARGV[2])
+    redis.call('PUBLISH', ARGV[1], numbered .. ARGV[at + 5])
   end
   found[index] = whole(generation)
 end
@@ -120,7 +147,7 @@ return found`
 const writeStateScript = Redis.script((key: string, expected: number, state: string) => [key, expected, state], {
   numberOfKeys: 1,
   lua: `${numbered}
-if isForeign(KEYS[1]) or generationOf(KEYS[1]) ~= tonumber(ARGV[1]) then return 0 end
+if foreignKind(KEYS[1]) or generationOf(KEYS[1]) ~= tonumber(ARGV[1]) then return 0 end
 redis.call('HSET', KEYS[1], 'state', ARGV[2])
 return 1`
 }).withReturnType<unknown>()
@@ -152,17 +179,18 @@ const removeScript = Redis.script(
     numberOfKeys: 4,
     lua: `${numbered}
 local key = KEYS[4]
-local foreign = isForeign(key)
+local foreign = foreignKind(key)
 local generation = foreign and 0 or generationOf(key)
 if ARGV[4] ~= '' and tonumber(ARGV[4]) ~= generation then return 0 end
 local existed = foreign or redis.call('HEXISTS', key, 'document') == 1
-redis.call('DEL', key)
+local numbered = existed and count(KEYS[2], KEYS[3], ARGV[3])
 redis.call('SREM', KEYS[1], ARGV[3])
+redis.call('DEL', key)
 if existed or generation > 0 then
   redis.call('HSET', key, 'generation', whole(generation + 1), 'writer', ARGV[2])
 end
 if not existed then return 0 end
-tell(KEYS[2], KEYS[3], ARGV[1], ARGV[3], ARGV[5])
+redis.call('PUBLISH', ARGV[1], numbered .. ARGV[5])
 return 1`
   }
 ).withReturnType<unknown>()
@@ -185,7 +213,7 @@ local changes = {}
 for index = 1, #rows, 2 do
   local key = ARGV[1] .. rows[index]
   local writer, there = '', 0
-  if not isForeign(key) then
+  if not foreignKind(key) then
     writer = redis.call('HGET', key, 'writer') or ''
     there = redis.call('HEXISTS', key, 'document')
   end
@@ -227,7 +255,8 @@ return 1`
 
 const Count = Schema.NumberFromString
 const Text = Schema.NullOr(Schema.String)
-const Records = Schema.Array(Schema.Union([Schema.Tuple([Text, Text, Text]), Schema.Tuple([Schema.String])]))
+const Records = Schema.Array(Schema.Union([Schema.Tuple([Count, Text, Text]), Schema.Tuple([Schema.String])]))
+const Scan = Schema.Tuple([Schema.String, Schema.Array(Schema.String)])
 const Generations = Schema.Array(Count)
 const Since = Schema.Tuple([
   Count,
@@ -248,11 +277,18 @@ const remedies: ReadonlyArray<readonly [RegExp, string]> = [
 const unreachableRemedy =
   "Check that the Redis server runs and can be reached from here; the library tries again by itself."
 
-const faultOf = (location: string, { cause }: Redis.RedisError): StorageIoFailed => {
+/** What is under the key of an entry is looked at before anything is done to it: this is about the keys of all. */
+const isOfCommonKeys = /WRONGTYPE|not an integer/
+
+const faultOf = (key: string, common: string, { cause }: Redis.RedisError): StorageIoFailed => {
   const text = cause instanceof Error ? cause.message : String(cause)
   const code = cause instanceof Error && "code" in cause && typeof cause.code === "string" ? `${cause.code}: ` : ""
   const [, remedy = unreachableRemedy] = remedies.find(([pattern]) => pattern.test(text)) ?? []
-  return new StorageIoFailed({ location, detail: cleanMessage(text.includes(code) ? text : `${code}${text}`), remedy })
+  return new StorageIoFailed({
+    location: isOfCommonKeys.test(text) ? common : key,
+    detail: cleanMessage(text.includes(code) ? text : `${code}${text}`),
+    remedy
+  })
 }
 
 const strange = (location: string) =>
@@ -271,19 +307,20 @@ const foreignDetail = (kind: string) =>
 
 const shown = (key: string): string => `the Redis key ${cleanText(key)}`
 
-/** What a command answers, as it has to be. */
-const answer =
-  <S extends Schema.Top & { readonly DecodingServices: never }>(key: string, schema: S) =>
+/** What a command answers, as it has to be. `common` are the keys that it uses besides the one that it is about. */
+const answeredBy =
+  (common: string) =>
+  <S extends Schema.Top & { readonly DecodingServices: never }>(key: string, schema: S, duration = answerTime) =>
   (command: Effect.Effect<unknown, Redis.RedisError>): Effect.Effect<S["Type"], StorageIoFailed> =>
     command.pipe(
-      Effect.mapError((error) => faultOf(shown(key), error)),
+      Effect.mapError((error) => faultOf(shown(key), common, error)),
       Effect.timeoutOrElse({
-        duration: answerTime,
+        duration,
         orElse: () =>
           Effect.fail(
             new StorageIoFailed({
               location: shown(key),
-              detail: `the Redis server did not answer within ${Duration.format(answerTime)}`,
+              detail: `the Redis server did not answer within ${Duration.format(duration)}`,
               remedy: unreachableRemedy
             })
           )
@@ -308,19 +345,21 @@ export const makeRedisDatabase = (redis: Redis.Redis["Service"], namespace: stri
   const entries = `${tag}:entry:`
   const keyOf = (id: string): string => `${entries}${id}`
   const lockOf = (id: string): string => `${tag}:lock:${id}`
+  const common = `one of the Redis keys ${place.ids}, ${place.changes} and ${place.sequence}`
+  const answer = answeredBy(common)
   const writer = randomBytes(8).toString("hex")
 
-  const readBatch = Effect.fnUntraced(function*(ids: ReadonlyArray<string>) {
-    const records = yield* answer(keyOf(ids[0] ?? ""), Records)(redis.eval(readScript)(...ids.map(keyOf)))
+  const readBatch = Effect.fnUntraced(function*(ids: ReadonlyArray<string>, duration: Duration.Duration) {
+    const records = yield* answer(keyOf(ids[0] ?? ""), Records, duration)(redis.eval(readScript)(...ids.map(keyOf)))
     return records.map((record): StoredRecord | ForeignRecord => {
       if (record.length === 1) return { foreign: foreignDetail(record[0]) }
       const [generation, document, state] = record
-      return { generation: Number(generation) || 0, document: document ?? undefined, state: state ?? undefined }
+      return { generation, document: document ?? undefined, state: state ?? undefined }
     })
   })
 
-  const writeBatch = (writes: ReadonlyArray<RecordWrite>) =>
-    answer(keyOf(writes[0]?.id ?? ""), Generations)(
+  const writeBatch = (writes: ReadonlyArray<RecordWrite>, duration: Duration.Duration) =>
+    answer(keyOf(writes[0]?.id ?? ""), Generations, duration)(
       redis.eval(writeScript)(
         place,
         writer,
@@ -332,11 +371,16 @@ export const makeRedisDatabase = (redis: Redis.Redis["Service"], namespace: stri
       )
     )
 
-  /** Commands that are sent one after another without waiting are one round trip. */
-  const inBatches = <A, B>(
+  /** Commands that are sent one after another without waiting are one round trip; the last waits for all before it. */
+  const inBatches = Effect.fnUntraced(function*<A, B>(
     items: ReadonlyArray<A>,
-    run: (batch: ReadonlyArray<A>) => Effect.Effect<ReadonlyArray<B>, StorageIoFailed>
-  ) => Effect.map(Effect.forEach(batchesOf(items), run, { concurrency: "unbounded" }), (answers) => answers.flat())
+    run: (batch: ReadonlyArray<A>, duration: Duration.Duration) => Effect.Effect<ReadonlyArray<B>, StorageIoFailed>
+  ) {
+    const batches = batchesOf(items)
+    const duration = Duration.times(answerTime, Math.max(1, batches.length * batchSize / recordsInTime))
+    const answers = yield* Effect.forEach(batches, (batch) => run(batch, duration), { concurrency: "unbounded" })
+    return answers.flat()
+  })
 
   const sinceOnce = (sequence: number) =>
     answer(place.changes, Since)(redis.eval(sinceScript)(place, entries, sequence))
@@ -371,7 +415,17 @@ export const makeRedisDatabase = (redis: Redis.Redis["Service"], namespace: stri
         ),
         (isDeleted) => isDeleted === 1
       ),
-    ids: answer(place.ids, Schema.Array(Schema.String))(redis.send("SMEMBERS", place.ids)),
+    ids: Effect.gen(function*() {
+      const found = new Set<string>()
+      let cursor = "0"
+      do {
+        const scanned = redis.send("SSCAN", place.ids, cursor, "COUNT", String(idsAtATime))
+        const [next, ids] = yield* answer(place.ids, Scan)(scanned)
+        for (const id of ids) found.add(id)
+        cursor = next
+      } while (cursor !== "0")
+      return Array.from(found)
+    }),
     changes: {
       latest: Effect.map(
         answer(place.sequence, Schema.NullOr(Count))(redis.send("GET", place.sequence)),
@@ -382,7 +436,7 @@ export const makeRedisDatabase = (redis: Redis.Redis["Service"], namespace: stri
         const notices = yield* Queue.unbounded<Notice, StorageIoFailed>()
         yield* Effect.forkScoped(
           Queue.take(messages).pipe(
-            Effect.mapError((error) => faultOf(place.channel, error)),
+            Effect.mapError((error) => faultOf(place.channel, common, error)),
             // what others publish there says nothing
             Effect.flatMap(({ message }) =>
               Option.match(decodeNotice(message), {
@@ -410,12 +464,15 @@ export const makeRedisDatabase = (redis: Redis.Redis["Service"], namespace: stri
       })
     },
     leases: {
-      take: (id, token, millis) =>
-        Effect.map(
-          answer(lockOf(id), Lease)(redis.eval(takeScript)(lockOf(id), token, millis)),
-          // one without an end is not ours
-          ([isTaken, left]) => ({ isTaken: isTaken === 1, millisLeft: left === -1 ? Infinity : Math.max(0, left) })
-        ),
+      take: Effect.fnUntraced(function*(id, token, millis) {
+        const [isTaken, left] = yield* answer(lockOf(id), Lease)(redis.eval(takeScript)(lockOf(id), token, millis))
+        if (left === -1) {
+          const detail =
+            "another program keeps something there that does not end; choose another namespace, or delete it"
+          return yield* new StorageIoFailed({ location: shown(lockOf(id)), detail })
+        }
+        return { isTaken: isTaken === 1, millisLeft: Math.max(0, left) }
+      }),
       renew: (id, token, millis) =>
         Effect.map(
           answer(lockOf(id), Flag)(redis.eval(renewScript)(lockOf(id), token, millis)),
@@ -440,6 +497,7 @@ export const makeRedisDatabase = (redis: Redis.Redis["Service"], namespace: stri
 export const redisTenants = Effect.fnUntraced(function*(redis: Redis.Redis["Service"], namespace: string) {
   const [before, after] = [`{${namespace}/`, "}:ids"]
   const pattern = `${before}*${after}`
+  const answer = answeredBy(shown(pattern))
   // a key may be told twice
   const found = new Set<string>()
   let cursor = "0"

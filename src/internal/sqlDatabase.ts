@@ -11,7 +11,7 @@ import type { Statement } from "effect/sql/Statement"
 import { createHash, randomBytes } from "node:crypto"
 import { StorageIoFailed } from "../CredentialError.ts"
 import { cleanText } from "./foreignText.ts"
-import type { Notice, RecordChange, RecordDatabase, StoredRecord } from "./recordDatabase.ts"
+import type { ForeignRecord, Notice, RecordChange, RecordDatabase, StoredRecord } from "./recordDatabase.ts"
 import { releaseNotice, unnumberedNotice } from "./recordNotice.ts"
 import { sqlFault } from "./sqlFault.ts"
 import { canListen, listenTo } from "./sqlNotices.ts"
@@ -24,6 +24,9 @@ const recordsAtATime = 1_000
 const listTime = Duration.seconds(30)
 
 const timeFor = (records: number): Duration.Duration => Duration.times(answerTime, Math.ceil(records / recordsAtATime))
+
+/** No entry is saved so often: another program wrote it. */
+const strangeCount: ForeignRecord = { foreign: "another program wrote a count of its changes that is none" }
 
 /** A longer notification is refused. What is not told is found by looking. */
 const longestNotice = 7_999
@@ -147,8 +150,9 @@ export const makeSqlDatabase = (client: SqlClient, options: {
         timeFor(ids.length)
       )
       const found = new Map(rows.map((row) => [row.key, row]))
-      return keys.map((key): StoredRecord => {
+      return keys.map((key): StoredRecord | ForeignRecord => {
         const { document, generation, state } = found.get(key) ?? { generation: 0, document: null, state: null }
+        if (!Number.isSafeInteger(generation)) return strangeCount
         return { generation, document: document ?? undefined, state: state ?? undefined }
       })
     }),
@@ -229,7 +233,11 @@ export const makeSqlDatabase = (client: SqlClient, options: {
           with place as (${counted(1)}),
           removed as (
             update ${records} as record set
-              generation = generation + case when document is null and generation = 0 then 0 else 1 end,
+              generation = case
+                when document is null and generation = 0 then 0
+                when abs(generation::float8) < ${Number.MAX_SAFE_INTEGER}::float8 then generation + 1
+                else 1
+              end,
               sequence = case when document is null then sequence else place.latest end,
               document = null,
               state = null,

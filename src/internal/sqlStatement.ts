@@ -8,6 +8,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Schedule from "effect/Schedule"
 import type { SqlClient } from "effect/sql/SqlClient"
+import { isSqlError } from "effect/sql/SqlError"
 import type { SqlError } from "effect/sql/SqlError"
 import { StorageIoFailed } from "../CredentialError.ts"
 import { sqlFault, unreachableRemedy } from "./sqlFault.ts"
@@ -23,26 +24,26 @@ export const outsideTransactions = (sql: SqlClient) => <A, E>(effect: Effect.Eff
   Effect.updateContext(effect, (context: Context.Context<never>) => Context.omit(sql.transactionService)(context))
 
 /** Undone because somebody else came between, where the database has transactions stricter than it is by default. */
-const hasCollided = ({ reason }: SqlError): boolean =>
-  reason._tag === "SerializationError" || reason._tag === "DeadlockError"
+const hasCollided = (error: SqlError | StorageIoFailed): boolean =>
+  isSqlError(error) && (error.reason._tag === "SerializationError" || error.reason._tag === "DeadlockError")
 
 const afterCollision = Schedule.min([Schedule.exponential("2 millis"), Schedule.spaced("100 millis")]).pipe(
   Schedule.jittered
 )
 
+/** Some writer always comes through: only a server that undoes everything is given up. */
+const collisions = 200
+
 /**
  * Who waits goes on when the time is over, though a client that gives a statement up waits for a server which hangs. Who is
- * interrupted waits for that: what was done to the database is then certain.
+ * interrupted waits for that: what was done to the database is then certain. A collision is an answer: the statement is made
+ * anew, and has its time again.
  */
 export const answeredWithin =
   (duration: Duration.Duration, location: string) =>
   <A>(statement: Effect.Effect<A, SqlError>): Effect.Effect<A, StorageIoFailed> =>
     Effect.acquireUseRelease(
-      statement.pipe(
-        Effect.retry({ schedule: afterCollision, while: hasCollided }),
-        Effect.mapError((error) => sqlFault(location, error)),
-        Effect.forkDetach({ startImmediately: true })
-      ),
+      Effect.forkDetach(statement, { startImmediately: true }),
       (fiber) =>
         Effect.timeoutOrElse(Fiber.join(fiber), {
           duration,
@@ -59,4 +60,7 @@ export const answeredWithin =
             )
         }),
       (fiber, exit) => Exit.hasInterrupts(exit) ? Fiber.interrupt(fiber) : Effect.void
+    ).pipe(
+      Effect.retry({ schedule: afterCollision, times: collisions, while: hasCollided }),
+      Effect.mapError((error) => isSqlError(error) ? sqlFault(location, error) : error)
     )

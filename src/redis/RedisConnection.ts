@@ -12,6 +12,7 @@ import * as Redis from "effect/persistence/Redis"
 import * as Queue from "effect/Queue"
 import * as RcRef from "effect/RcRef"
 import * as Redacted from "effect/Redacted"
+import { randomInt } from "node:crypto"
 import { AdenConfigError, CredentialStorageError, StorageIoFailed } from "../CredentialError.ts"
 import { missingSetting } from "../internal/adenSettings.ts"
 import { configuredUrl, redisVariable } from "../internal/databaseUrls.ts"
@@ -19,7 +20,8 @@ import { cleanMessage } from "../internal/foreignText.ts"
 
 /**
  * Effect's `Redis` service over the package `redis`, as `RedisStorage` is best used: while the server is away a command fails
- * at once, where it would otherwise wait, and the connection is made again by itself. It takes two connections, one for
+ * at once, where it would otherwise wait, and the connection is made again by itself, also where it was cut off without a word
+ * and a command that was given up is followed by a PING without an answer. It takes two connections, one for
  * commands and one for all that is listened to, however many storages use it.
  *
  * @example
@@ -65,6 +67,18 @@ export const connectRedis = (
 
 const connectTimeoutMillis = 5_000
 const closeTime = Duration.seconds(2)
+
+/** A server that does not answer a question as small as a PING in this time does not answer. */
+const answerTime = Duration.seconds(2)
+
+/** How often it is looked whether the connection does, once a command was given up. */
+const lookEvery = Duration.seconds(1)
+
+/** A connection that neither comes about nor fails for so many looks stays so. */
+const longestSilence = 6
+
+/** How long it takes at most, in ms, until the client tries again to connect. */
+const reconnect = { most: 1_000, jitter: 200 }
 
 interface Address {
   readonly host: string
@@ -149,8 +163,15 @@ const connect = (
     })
   }
   const socket = { host, port, connectTimeout: connectTimeoutMillis, ...(isTls ? { tls: true as const } : {}) }
+  let hasConnected = false
   const connection = nodeRedis({
-    socket,
+    socket: {
+      ...socket,
+      reconnectStrategy: (retries, cause) =>
+        hasConnected
+          ? Math.min(2 ** retries * 50, reconnect.most) + randomInt(reconnect.jitter)
+          : cause
+    },
     ...(username === undefined ? {} : { username }),
     ...(password === undefined ? {} : { password: Redacted.value(password) }),
     database,
@@ -162,7 +183,15 @@ const connect = (
     const redis = yield* Redis.Redis
     // a server that wants a password takes the connection, and then refuses every command
     yield* redis.send("PING")
-    return Redis.Redis.of({ ...redis, subscribe: yield* makeSubscriptions(client, socket) })
+    hasConnected = true
+    const { lose, subscribe } = yield* makeSubscriptions(client, socket)
+    const watching = yield* watch(client, lose)
+    return Redis.Redis.of({
+      ...redis,
+      send: (command, ...args) => watching(redis.send(command, ...args)),
+      eval: (script) => (...params) => watching(redis.eval(script)(...params)),
+      subscribe
+    })
   })
   return Layer.catch(
     Layer.provideMerge(Layer.effect(Redis.Redis, usable), connection),
@@ -180,6 +209,51 @@ const close = (client: NodeRedis["Service"]["client"]): Effect.Effect<void> =>
     }))
   )
 
+const unanswered = new Redis.RedisError({ cause: new Error("the Redis server does not answer") })
+
+const attempt = <A>(run: () => Promise<A>, duration = answerTime): Effect.Effect<A, Redis.RedisError> =>
+  Effect.tryPromise({ try: run, catch: (cause) => new Redis.RedisError({ cause }) }).pipe(
+    Effect.timeoutOrElse({ duration, orElse: () => Effect.fail(unanswered) })
+  )
+
+/**
+ * Makes the connection anew where it was cut off without a word, as when a host or what is between vanishes: the system would
+ * go on sending for many minutes. It is asked only after a command was given up. Answers what lets it know of that.
+ */
+const watch = Effect.fnUntraced(function*(
+  client: NodeRedis["Service"]["client"],
+  lose: (error: Redis.RedisError) => void
+) {
+  let isSuspect = false
+  let silence = 0
+  client.on("error", () => silence = 0)
+
+  const renew = Effect.fnUntraced(function*(pause: Duration.Duration) {
+    client.destroy()
+    lose(unanswered)
+    // whoever was still connecting is to see that it is over
+    yield* Effect.sleep(pause)
+    // it tries until it succeeds; what fails is logged by the client
+    void client.connect().catch(() => {})
+  })
+
+  const look = Effect.gen(function*() {
+    if (!client.isReady) {
+      if (++silence < longestSilence) return
+      silence = 0
+      return yield* renew(Duration.millis(reconnect.most + reconnect.jitter))
+    }
+    silence = 0
+    if (!isSuspect) return
+    isSuspect = false
+    yield* Effect.catch(attempt(() => client.ping()), () => renew(Duration.zero))
+  })
+  yield* Effect.forkScoped(Effect.forever(Effect.delay(look, lookEvery)))
+
+  return <A, E>(command: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    Effect.onInterrupt(command, () => Effect.sync(() => isSuspect = true))
+})
+
 /**
  * All channels over one connection, however many tenants of a process listen. When it is lost every listener is told, so that
  * it looks up what it missed: a connection that came back by itself would hide that.
@@ -188,23 +262,30 @@ const makeSubscriptions = Effect.fnUntraced(function*(
   client: NodeRedis["Service"]["client"],
   socket: { readonly host: string; readonly port: number; readonly tls?: true }
 ) {
-  const attempt = <A>(run: () => Promise<A>) =>
-    Effect.tryPromise({ try: run, catch: (cause) => new Redis.RedisError({ cause }) })
+  type Losses = Set<(error: Redis.RedisError) => void>
+  const all = new Set<Losses>()
+  const tell = (losses: Losses, error: Redis.RedisError) => {
+    for (const lose of losses) lose(error)
+  }
 
   const subscriber = yield* RcRef.make({
     acquire: Effect.gen(function*() {
-      const losses = new Set<(error: Redis.RedisError) => void>()
+      const losses: Losses = new Set()
       const connection = client.duplicate({ socket: { ...socket, reconnectStrategy: false } })
-      connection.on("error", (cause) => {
-        for (const tell of losses) tell(new Redis.RedisError({ cause }))
-      })
-      const connecting = connection.connect()
+      connection.on("error", (cause) => tell(losses, new Redis.RedisError({ cause })))
       const end = () => {
         if (connection.isOpen) connection.destroy()
       }
-      // one that is still being made is ended then: destroyed before, it would come about all the same, and never end
-      yield* Effect.addFinalizer(() => Effect.sync(() => void connecting.then(end, end)))
-      yield* attempt(() => connecting)
+      let isMade = false
+      connection.once("connect", () => isMade = true)
+      yield* Effect.acquireRelease(Effect.sync(() => all.add(losses)), () =>
+        Effect.sync(() => {
+          all.delete(losses)
+          // one that is still being made would come about although it was destroyed before, and never end
+          if (isMade) end()
+          else connection.once("connect", end)
+        }))
+      yield* attempt(() => connection.connect(), Duration.millis(connectTimeoutMillis))
       return { connection, losses }
     })
   })
@@ -216,14 +297,22 @@ const makeSubscriptions = Effect.fnUntraced(function*(
       losses.add(lose)
       yield* Effect.addFinalizer(() => Effect.sync(() => losses.delete(lose)))
       const take = (message: string, channel: string) => Queue.offerUnsafe(queue, { channel, message })
+      // what is not answered is of no use to the others either
+      const answered = (run: () => Promise<void>) =>
+        Effect.tapError(attempt(run), (error) =>
+          Effect.sync(() => {
+            if (error !== unanswered) return
+            connection.destroy()
+            tell(losses, error)
+          }))
       yield* Effect.acquireRelease(
-        attempt(() => connection.subscribe(channel, take)),
-        () => connection.isReady ? Effect.ignore(attempt(() => connection.unsubscribe(channel, take))) : Effect.void
+        answered(() => connection.subscribe(channel, take)),
+        () => connection.isReady ? Effect.ignore(answered(() => connection.unsubscribe(channel, take))) : Effect.void
       )
     }
   )
 
-  return Effect.fnUntraced(function*(channel: string) {
+  const subscribe = Effect.fnUntraced(function*(channel: string) {
     const queue = yield* Queue.unbounded<Redis.RedisMessage, Redis.RedisError>()
     yield* Effect.addFinalizer(() => Queue.shutdown(queue))
     yield* Effect.catch(
@@ -232,4 +321,11 @@ const makeSubscriptions = Effect.fnUntraced(function*(
     )
     return Queue.asDequeue(queue)
   })
+
+  return {
+    subscribe,
+    lose: (error: Redis.RedisError) => {
+      for (const losses of all) tell(losses, error)
+    }
+  } as const
 })

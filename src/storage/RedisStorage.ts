@@ -30,7 +30,8 @@ import { makeRedisDatabase } from "../internal/redisDatabase.ts"
  * Who waits is notified, and looks again after 0.5 s at the latest; after 20 s it fails with `LockTimeout`. While the server
  * cannot be reached, the lock excludes the fibers of this process alone, with a warning.
  *
- * A command that is not answered within 2 s fails. Within `TenantCredentials`, each tenant has a namespace of its own.
+ * A command that is not answered within 2 s fails (2 s for each thousand credentials). Within `TenantCredentials`, each tenant
+ * has a namespace of its own.
  *
  * @since 0.1.0
  * @category storages

@@ -27,7 +27,18 @@ import { NodeFiles, temporaryDirectory } from "../storage/temporaryStorage.ts"
 // Several hosts over one real directory. A host that is frozen does nothing from one file operation to the next, as a process
 // that is suspended or a machine that sleeps.
 
-const settle = Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 4)))
+/** How many file operations are under way. */
+let underWay = 0
+
+const counted = <A, E, R>(operation: Effect.Effect<A, E, R>) =>
+  Effect.acquireUseRelease(Effect.sync(() => underWay++), () => operation, () => Effect.sync(() => underWay--))
+
+/** Waits until the files have followed: what comes of an operation may be the next one. */
+const settle = Effect.promise(async () => {
+  for (let quiet = 0; quiet < 3; quiet = underWay === 0 ? quiet + 1 : 0) {
+    await new Promise((resolve) => setTimeout(resolve, 1))
+  }
+})
 
 /** Lets time pass in steps that the files can follow. */
 const pass = (millis: number, step = 200) =>
@@ -71,7 +82,7 @@ class Host {
   readonly running = Effect.suspend(() => this.#gate === undefined ? Effect.void : Deferred.await(this.#gate))
 
   locksIn(directory: string, isGone: Processes["isGone"] = () => Effect.succeed(false)) {
-    const after = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.andThen(this.running, effect)
+    const after = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.andThen(this.running, counted(effect))
     const slowly = (file: OwnFile): OwnFile => ({
       overwrite: (bytes) => after(file.overwrite(bytes)),
       isInPlace: after(file.isInPlace)
@@ -155,7 +166,7 @@ describe("fileLocks", () => {
         assert.isAbove(entered, 5)
         return takenOver
       }).pipe(Random.withSeed(seed)),
-    { arbitrary: { runs: 3 }, timeout: 120_000 }
+    { arbitrary: { runs: 3 }, timeout: 300_000 }
   )
 
   it.effect("one that comes late to the next number, which was made and removed meanwhile, does not enter", () =>

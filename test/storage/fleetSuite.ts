@@ -102,7 +102,7 @@ export const fleetSuite = <E>(name: string, place: Effect.Effect<Place, E, Scope
           for (const { lines } of readers) assert.deepStrictEqual(lines[1], { answers: [token], failures: 0 })
           assert.strictEqual(yield* refreshes, 1)
         }).pipe(Effect.provide(Aden)),
-      60_000
+      120_000
     )
 
     it.live(
@@ -120,11 +120,12 @@ export const fleetSuite = <E>(name: string, place: Effect.Effect<Place, E, Scope
           const killedAt = yield* Clock.currentTimeMillis
           holder?.signal("SIGKILL")
           for (const waiter of waiting) assert.strictEqual(yield* waiter.ended, 0, waiter.stderr)
-          assert.isBelow((yield* Clock.currentTimeMillis) - killedAt, 17_000)
+          // a lease lasts 15 s; a process ends a while later
+          assert.isBelow((yield* Clock.currentTimeMillis) - killedAt, 25_000)
           for (const { lines } of waiting) assert.deepInclude(lines[1], { failures: 0 })
           assert.strictEqual(yield* refreshes, 2)
         }).pipe(Effect.provide(Aden)),
-      60_000
+      120_000
     )
 
     it.live(
@@ -132,7 +133,8 @@ export const fleetSuite = <E>(name: string, place: Effect.Effect<Place, E, Scope
       () =>
         Effect.gen(function*() {
           const { refreshes, saved, task } = yield* expired
-          yield* (yield* AdenEmulator).setFault(Fault.Latency({ duration: "1 second" }), {
+          // longer than it takes to suspend the process
+          yield* (yield* AdenEmulator).setFault(Fault.Latency({ duration: "5 seconds" }), {
             endpoint: "refresh",
             times: 1
           })
@@ -154,7 +156,7 @@ export const fleetSuite = <E>(name: string, place: Effect.Effect<Place, E, Scope
           assert.deepStrictEqual(holder.lines[1], waiter.lines[1])
           assert.strictEqual(yield* refreshes, 2)
         }).pipe(Effect.provide(Aden)),
-      60_000
+      120_000
     )
 
     it.live(
@@ -175,7 +177,8 @@ export const fleetSuite = <E>(name: string, place: Effect.Effect<Place, E, Scope
           assert.isAtLeast(delays.length, 25)
           assert.isBelow(median(delays), 100, `ms: ${delays.join(" ")}`)
         }).pipe(Effect.provide(Aden)),
-      60_000
+      // a machine with much to do may be slow once
+      { timeout: 120_000, retry: 2 }
     )
   })
 }

@@ -1,7 +1,7 @@
 /**
  * What tests of shared storages look at: changes, warnings, and time that passes.
  */
-import { Clock, Effect, Logger, Option, Redacted, Schedule, Stream } from "effect"
+import { Clock, Effect, Logger, Option, Redacted, References, Schedule, Stream } from "effect"
 import type { Duration } from "effect"
 import { Credential } from "../../src/Credential.ts"
 import type { CredentialStorage, StorageChange } from "../../src/CredentialStorage.ts"
@@ -13,11 +13,13 @@ export const valueOf = (credential: Option.Option<Credential>): string | undefin
   return key === undefined ? undefined : Redacted.value(key.value)
 }
 
-/** The warnings that are logged meanwhile. */
+/** The warnings that are logged meanwhile, with the reasons that they give. */
 export const warningsOf = <A, E, R>(effect: Effect.Effect<A, E, R>) => {
   const warnings: Array<string> = []
-  const logger = Logger.make(({ logLevel, message }) => {
-    if (logLevel === "Warn") warnings.push(String(message))
+  const logger = Logger.make(({ fiber, logLevel, message }) => {
+    if (logLevel !== "Warn") return
+    const { reason } = fiber.getRef(References.CurrentLogAnnotations)
+    warnings.push(reason === undefined ? String(message) : `${String(message)}: ${String(reason)}`)
   })
   return Effect.as(Effect.provide(effect, Logger.layer([logger])), warnings)
 }
@@ -31,7 +33,7 @@ export const changesOf = Effect.fnUntraced(function*(storage: CredentialStorage[
   return seen
 })
 
-export const until = (condition: () => boolean, patience: Duration.Input = "3 seconds") =>
+export const until = (condition: () => boolean, patience: Duration.Input = "20 seconds") =>
   Effect.suspend(() => condition() ? Effect.void : Effect.fail("not yet" as const)).pipe(
     Effect.retry({ schedule: Schedule.spaced("2 millis") }),
     Effect.timeout(patience)
@@ -43,4 +45,15 @@ export const elapsed = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     const before = yield* Clock.currentTimeMillis
     yield* effect
     return (yield* Clock.currentTimeMillis) - before
+  })
+
+/**
+ * The shortest of several measurements, in ms; one below `enough` is the last. A machine with much to do makes one of them long, and a
+ * defect all.
+ */
+export const shortest = <E, R>(measurement: Effect.Effect<number, E, R>, enough: number) =>
+  Effect.gen(function*() {
+    let least = Infinity
+    for (let time = 0; time < 5 && least >= enough; time++) least = Math.min(least, yield* measurement)
+    return least
   })

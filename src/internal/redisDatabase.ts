@@ -157,7 +157,7 @@ const replaceDocumentScript = Redis.script(
   {
     numberOfKeys: 1,
     lua: `${numbered}
-if isForeign(KEYS[1]) or redis.call('HGET', KEYS[1], 'document') ~= ARGV[1] then return 0 end
+if foreignKind(KEYS[1]) or redis.call('HGET', KEYS[1], 'document') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'document', ARGV[2])
 return 1`
   }
@@ -264,7 +264,6 @@ const Since = Schema.Tuple([
 ])
 const Lease = Schema.Tuple([Schema.Literals([0, 1]), Schema.Number])
 const Flag = Schema.Literals([0, 1])
-const Scanned = Schema.Tuple([Schema.String, Schema.Array(Schema.String)])
 
 const remedies: ReadonlyArray<readonly [RegExp, string]> = [
   [
@@ -502,7 +501,7 @@ export const redisTenants = Effect.fnUntraced(function*(redis: Redis.Redis["Serv
   const found = new Set<string>()
   let cursor = "0"
   do {
-    const [next, keys] = yield* answer(pattern, Scanned)(
+    const [next, keys] = yield* answer(pattern, Scan)(
       redis.send("SCAN", cursor, "MATCH", pattern, "COUNT", String(keysAtATime), "TYPE", "set")
     )
     for (const key of keys) found.add(key.slice(before.length, -after.length))

@@ -330,6 +330,7 @@ class Fleet {
       for (let index = 0; index < clients; index++) yield* this.#start(index)
       let index = 0
       for (let at = this.#queue.nextAt; at < scenario.duration; at = this.#queue.nextAt) {
+        if ((index + 1) * bin <= at) yield* turnOfTheProcess
         for (; (index + 1) * bin <= at; index++) this.#without[index] = this.#outNow
         this.#clock.now = epoch + at
         const client = this.#clients[this.#queue.next]
@@ -599,6 +600,9 @@ const credentialOf = (id: string, expiresAt: number, receivedAt: number): Creden
     description: "",
     tags: []
   })
+
+/** Virtual time leaves no room for signals, and for the news that nobody waits for the result any more. */
+const turnOfTheProcess = Effect.callback<void>((resume) => void setImmediate(() => resume(Effect.void)))
 
 /** Stands where the loop puts it. Nobody sleeps: what comes later is in the queue. */
 class VirtualClock implements Clock.Clock {

@@ -4,11 +4,9 @@ import { AdenEmulator, Fault } from "aden-credentials/emulator"
 import { Effect, Redacted } from "effect"
 import { execFile } from "node:child_process"
 import { readFileSync } from "node:fs"
-import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
+import { bundled } from "./fixtures/bundle.ts"
 import { temporaryDirectory } from "./storage/temporaryStorage.ts"
-
-const program = fileURLToPath(new URL("./fixtures/heapProgram.ts", import.meta.url))
 
 it.live("a refresh_token in a response is not in memory afterwards", () =>
   Effect.gen(function*() {
@@ -17,7 +15,7 @@ it.live("a refresh_token in a response is not in memory afterwards", () =>
     yield* aden.setFault(Fault.Patch({ fields: { refresh_token: refreshToken } }), { integrationId: "hubspot" })
     const snapshot = `${yield* temporaryDirectory}/program.heapsnapshot`
     const { stdout } = yield* Effect.promise(() =>
-      promisify(execFile)(process.execPath, ["--import", import.meta.resolve("tsx"), program, snapshot], {
+      promisify(execFile)(process.execPath, [bundled("test/fixtures/heapProgram.ts"), snapshot], {
         env: { PATH: process.env["PATH"], ADEN_API_URL: aden.url, ADEN_API_KEY: Redacted.value(aden.apiKey) }
       })
     )

@@ -3,9 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { AdenEmulator, Fault } from "aden-credentials/emulator"
 import { Clock, Effect, Redacted } from "effect"
 import { spawn } from "node:child_process"
-import { fileURLToPath } from "node:url"
-
-const program = fileURLToPath(new URL("./fixtures/program.ts", import.meta.url))
+import { bundled } from "./fixtures/bundle.ts"
 
 /** Runs the program; how long its process lived after it had printed the token, in ms. */
 const run = Effect.gen(function*() {
@@ -14,7 +12,7 @@ const run = Effect.gen(function*() {
     { readonly status: number | null; readonly stdout: string; readonly stderr: string }
   >(
     (resume) => {
-      const child = spawn(process.execPath, ["--import", import.meta.resolve("tsx"), program], {
+      const child = spawn(process.execPath, [bundled("test/fixtures/program.ts")], {
         env: {
           PATH: process.env["PATH"],
           ADEN_API_URL: url,

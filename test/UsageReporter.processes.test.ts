@@ -9,7 +9,7 @@ import { FetchHttpClient } from "effect/http"
 import { PersistedQueue, Redis } from "effect/persistence"
 import { spawn } from "node:child_process"
 import { once } from "node:events"
-import { fileURLToPath } from "node:url"
+import { bundled } from "./fixtures/bundle.ts"
 import { describeWith, postgres, redis } from "./fixtures/realServers.ts"
 import { hasRedisServer, restartableRedis } from "./fixtures/redisServer.ts"
 import { storeOf, type UsageQueue } from "./fixtures/usageQueues.ts"
@@ -36,11 +36,7 @@ const reportingProcess = (queue: UsageQueue, uses: ReadonlyArray<string>) =>
       Effect.sync(() => {
         const child = spawn(
           process.execPath,
-          [
-            "--import",
-            import.meta.resolve("tsx"),
-            fileURLToPath(new URL("fixtures/persistedUsageProgram.ts", import.meta.url))
-          ],
+          [bundled("test/fixtures/persistedUsageProgram.ts")],
           {
             env: {
               PATH: process.env["PATH"],

@@ -10,7 +10,7 @@ import { FetchHttpClient } from "effect/http"
 import { PersistedQueue } from "effect/persistence"
 import { execFile } from "node:child_process"
 import { existsSync } from "node:fs"
-import { fileURLToPath } from "node:url"
+import { bundled } from "./fixtures/bundle.ts"
 import { redisServer } from "./fixtures/redisServer.ts"
 
 /** The services of a program that reports to the emulator at hand. Its client does not retry by itself. */
@@ -423,11 +423,7 @@ describe("UsageReporter", () => {
         const ran = yield* Effect.callback<{ readonly status: number; readonly text: string }>((resume) => {
           execFile(
             process.execPath,
-            [
-              "--import",
-              import.meta.resolve("tsx"),
-              fileURLToPath(new URL("fixtures/usageProgram.ts", import.meta.url))
-            ],
+            [bundled("test/fixtures/usageProgram.ts")],
             (error, stdout, stderr) =>
               resume(Effect.succeed({ status: error === null ? 0 : Number(error.code), text: stdout + stderr }))
           )

@@ -10,7 +10,7 @@ import type { Layer } from "effect"
 import { FetchHttpClient } from "effect/http"
 import type { HttpClient } from "effect/http"
 import { spawn } from "node:child_process"
-import { fileURLToPath } from "node:url"
+import { bundled } from "../fixtures/bundle.ts"
 import { startSeedServer } from "../fixtures/seedServer.ts"
 
 export interface Ran {
@@ -73,11 +73,11 @@ export const run = (
     )
   })
 
-const binary = fileURLToPath(new URL("../../src/cli/bin.ts", import.meta.url))
-const tsx = import.meta.resolve("tsx")
-
-/** The program and arguments that start the command from its sources. */
-export const commandLine = (args: ReadonlyArray<string>): ReadonlyArray<string> => ["--import", tsx, binary, ...args]
+/** The program and arguments that start the command as its sources are. */
+export const commandLine = (args: ReadonlyArray<string>): ReadonlyArray<string> => [
+  bundled("src/cli/bin.ts"),
+  ...args
+]
 
 /**
  * Runs a command as a process. `onOutput` sees what it has written so far and may signal it; it gets a SIGINT when

@@ -1,4 +1,3 @@
-import { availableParallelism } from "node:os"
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
 import "./scripts/vitest-node20.ts"
@@ -22,7 +21,7 @@ export default defineConfig({
     // processes, not threads: tests change the working directory and the umask, and start processes of their own
     pool: "forks",
     // much of the time goes into waiting for sockets, disks and other processes
-    maxWorkers: 2 * availableParallelism(),
+    maxWorkers: "100%",
     // a process of its own takes seconds to start where many run at once
     testTimeout: 120_000,
     hookTimeout: 120_000,

@@ -14,7 +14,7 @@ import type * as PlatformError from "effect/PlatformError"
 import * as Predicate from "effect/Predicate"
 import * as Scope from "effect/Scope"
 import { Buffer } from "node:buffer"
-import { randomBytes } from "node:crypto"
+import { randomUUID } from "node:crypto"
 import { StorageInsecure, StorageIoFailed } from "../CredentialError.ts"
 import { cleanText } from "./foreignText.ts"
 
@@ -154,7 +154,7 @@ export const makePrivateFiles = Effect.gen(function*() {
   const flush = (folder: string): Effect.Effect<void> =>
     fs.open(folder, { flag: "r" }).pipe(Effect.flatMap((handle) => handle.sync), Effect.scoped, Effect.ignore)
 
-  const temporaryIn = (folder: string) => path.join(folder, `.aden-${randomBytes(16).toString("hex")}.tmp`)
+  const temporaryIn = (folder: string) => path.join(folder, `.aden-${randomUUID().replaceAll("-", "")}.tmp`)
 
   /**
    * Writes the new content of a file beside it; gone when the scope closes, unless it has taken its place. Not interruptible:

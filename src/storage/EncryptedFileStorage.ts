@@ -357,7 +357,9 @@ const make = Effect.fnUntraced(function*<E, R>(
     loadState: Effect.fn("EncryptedFileStorage.loadState")(
       function*(id) {
         yield* checkCredentialId(id)
-        return (yield* areThere(folders.state)) ? (yield* states.locate(id)).state : CredentialState.initial
+        // most ids have none, which needs no look at the folders; what a file says counts in folders that nobody else can write
+        const { name, state } = yield* Effect.tapError(states.locate(id), () => areThere(folders.state))
+        return name === undefined || (yield* areThere(folders.state)) ? state : CredentialState.initial
       },
       (effect, id) => inOperation("loadState", id)(effect)
     ),

@@ -221,7 +221,10 @@ export class CredentialStore extends Context.Service<CredentialStore, {
   readonly validate: (ref: CredentialRef) => Effect.Effect<CredentialValidation, CredentialFailure>
   /** The token at hand is no good (an API refused it): the next read renews it. */
   readonly invalidate: (ref: CredentialRef) => Effect.Effect<void, StorageFailure | AmbiguousCredential>
-  /** Fetches every integration that Aden lists, and saves it. */
+  /**
+   * Fetches every integration that Aden lists, and saves it. Of several providers, those whose lists can be had are fetched first;
+   * then it fails with what kept it from the first other one's.
+   */
   readonly sync: Effect.Effect<SyncReport, SyncFailure>
   /** `sync`, step by step. */
   readonly syncStream: Stream.Stream<SyncEvent, SyncFailure>

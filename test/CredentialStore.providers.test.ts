@@ -175,3 +175,22 @@ describe("CredentialStore over two providers: integration not found", () => {
       Effect.provide(world({ eu: { integrations: [{ id: "github" }] }, us: { integrations: [{ id: "slack" }] } }))
     ))
 })
+
+describe("CredentialStore over two providers: sync while one server is down", () => {
+  const worlds = world({ eu: { integrations: [{ id: "github" }] }, us: { integrations: [{ id: "slack" }] } })
+
+  it.effect.each(["eu", "us"] as const)(
+    "%s: what the other one has is saved, and then it fails",
+    (down) =>
+      Effect.gen(function*() {
+        const servers = yield* Servers
+        const storage = yield* CredentialStorage
+        yield* servers[down].setFault(unavailable)
+        yield* started(Effect.gen(function*() {
+          const store = yield* CredentialStore
+          assert.strictEqual((yield* Effect.flip(store.sync))._tag, "AdenUnavailable")
+          assert.deepStrictEqual(yield* storage.list, down === "eu" ? ["slack"] : ["github"])
+        }))
+      }).pipe(Effect.provide(worlds))
+  )
+})

@@ -1,4 +1,4 @@
-import type * as Arr from "effect/Array"
+import * as Arr from "effect/Array"
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
@@ -28,7 +28,8 @@ interface Unsaved extends Asked {
 
 /**
  * Fetches everything the providers list, several at a time, and saves it in batches: what has arrived while one batch is being
- * written is the next. One bad integration never spoils the others.
+ * written is the next. One bad integration never spoils the others. One provider whose list cannot be had spoils none of the
+ * others' either: the stream fails with it at its end.
  */
 export class Synchronization {
   readonly #table: CredentialTable
@@ -49,9 +50,18 @@ export class Synchronization {
   }
 
   get stream(): Stream.Stream<SyncEvent, SyncFailure> {
-    return this.#table.providers.length === 0
-      ? Stream.fail(new NoProvider({}))
-      : Stream.flatMap(Stream.fromIterable(this.#table.providers), (provider) => this.#streamOf(provider))
+    return this.#table.providers.length === 0 ? Stream.fail(new NoProvider({})) : Stream.suspend(() => {
+      const failures: Array<SyncFailure> = []
+      return Stream.fromIterable(this.#table.providers).pipe(
+        Stream.flatMap((provider) =>
+          Stream.catch(this.#streamOf(provider), (failure) => {
+            failures.push(failure)
+            return Stream.empty
+          })
+        ),
+        Stream.concat(Stream.suspend(() => Arr.isArrayNonEmpty(failures) ? Stream.fail(failures[0]) : Stream.empty))
+      )
+    })
   }
 
   #streamOf(provider: CredentialProvider): Stream.Stream<SyncEvent, SyncFailure> {

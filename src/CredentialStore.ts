@@ -222,8 +222,8 @@ export class CredentialStore extends Context.Service<CredentialStore, {
   /** The token at hand is no good (an API refused it): the next read renews it. */
   readonly invalidate: (ref: CredentialRef) => Effect.Effect<void, StorageFailure | AmbiguousCredential>
   /**
-   * Fetches every integration that Aden lists, and saves it. Of several providers, those whose lists can be had are fetched first;
-   * then it fails with what kept it from the first other one's.
+   * Fetches every integration that Aden lists, and saves it. With several providers, one whose list cannot be had keeps none of the
+   * others' from being saved; it fails with that provider's error afterwards.
    */
   readonly sync: Effect.Effect<SyncReport, SyncFailure>
   /** `sync`, step by step. */

@@ -1,5 +1,6 @@
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
+import { SlowFirst } from "./scripts/vitest-sequence.ts"
 import "./scripts/vitest-node20.ts"
 
 const source = (path: string) => fileURLToPath(new URL(`./src/${path}`, import.meta.url))
@@ -20,8 +21,9 @@ export default defineConfig({
     environment: "node",
     // processes, not threads: tests change the working directory and the umask, and start processes of their own
     pool: "forks",
-    // much of the time goes into waiting for sockets, disks and other processes
-    maxWorkers: "100%",
+    // half of the time of many files goes into waiting for leases, sockets, disks and other processes
+    maxWorkers: "200%",
+    sequence: { sequencer: SlowFirst },
     // a process of its own takes seconds to start where many run at once
     testTimeout: 120_000,
     hookTimeout: 120_000,

@@ -17,6 +17,7 @@ import { Crm, CrmLayer } from "../examples/agent/Crm.ts"
 import type { Step } from "../examples/agent/ScriptedModel.ts"
 import { ScriptedModel, Transcript } from "../examples/agent/ScriptedModel.ts"
 import { EmulatedAden } from "../examples/support/EmulatedAden.ts"
+import { bundled } from "./fixtures/bundle.ts"
 import { scriptedServer } from "./fixtures/scriptedServer.ts"
 import { witness } from "./fixtures/witness.ts"
 
@@ -26,7 +27,7 @@ const run = (file: string, temporary: string) =>
   new Promise<{ readonly status: number; readonly stdout: string; readonly stderr: string }>((resolve) => {
     execFile(
       process.execPath,
-      ["--import", import.meta.resolve("tsx"), `examples/${file}`],
+      [bundled(`examples/${file}`)],
       { cwd: root, env: { PATH: process.env["PATH"], TMPDIR: temporary } },
       (error, stdout, stderr) => resolve({ status: error === null ? 0 : Number(error.code), stdout, stderr })
     )

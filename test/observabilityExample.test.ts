@@ -5,6 +5,7 @@ import { once } from "node:events"
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 import path from "node:path"
+import { bundled } from "./fixtures/bundle.ts"
 
 const root = path.resolve(import.meta.dirname, "..")
 
@@ -38,7 +39,7 @@ describe("examples/observability.ts", () => {
       const ran = yield* Effect.callback<{ readonly status: number; readonly text: string }>((resume) => {
         execFile(
           process.execPath,
-          ["--import", import.meta.resolve("tsx"), "examples/observability.ts"],
+          [bundled("examples/observability.ts")],
           { cwd: root, env: { PATH: process.env["PATH"], OTEL_EXPORTER_OTLP_ENDPOINT: url } },
           (error, stdout, stderr) =>
             resume(Effect.succeed({ status: error === null ? 0 : Number(error.code), text: stdout + stderr }))

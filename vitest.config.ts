@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os"
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
 import { SlowFirst } from "./scripts/vitest-sequence.ts"
@@ -22,7 +23,7 @@ export default defineConfig({
     // processes, not threads: tests change the working directory and the umask, and start processes of their own
     pool: "forks",
     // half of the time of many files goes into waiting for leases, sockets, disks and other processes
-    maxWorkers: "200%",
+    maxWorkers: 2 * availableParallelism(),
     sequence: { sequencer: SlowFirst },
     // a process of its own takes seconds to start where many run at once
     testTimeout: 120_000,

@@ -13,6 +13,7 @@ import type * as Stream from "effect/Stream"
 import type { Credential, CredentialType, CredentialValidation, ProviderAccount } from "./Credential.ts"
 import { ReauthRequired } from "./CredentialError.ts"
 import type { AdenFailure, AdenRequestFailure, FetchFailure, IntegrationNotFound } from "./CredentialError.ts"
+import { withListedNames } from "./internal/listedNames.ts"
 
 /**
  * One step of a synchronisation, in the order in which answers arrive. `Listed` comes first.
@@ -95,7 +96,8 @@ export const syncConcurrency = 16
 
 /**
  * Fetches one listed integration. One that is listed as blocked is asked about with `validate`, which knows where a person
- * authorizes it again, and fetched after all when it turns out to be valid.
+ * authorizes it again, and fetched after all when it turns out to be valid. It goes by the provider and alias that it is listed
+ * under, where the answer for it names none.
  *
  * @since 0.1.0
  * @category synchronisation
@@ -104,7 +106,11 @@ export const syncOne = (provider: CredentialProvider, account: ProviderAccount):
   const fetched = provider.fetch(account.id).pipe(
     Effect.map(Option.match({
       onNone: (): ProviderSyncEvent => ({ _tag: "Gone", account }),
-      onSome: (credential): ProviderSyncEvent => ({ _tag: "Fetched", account, credential })
+      onSome: (credential): ProviderSyncEvent => ({
+        _tag: "Fetched",
+        account,
+        credential: withListedNames(credential, account)
+      })
     })),
     Effect.catch((error) =>
       Effect.succeed<ProviderSyncEvent>(

@@ -247,6 +247,28 @@ describe("CredentialStore: refs", () => {
       }))
     }).pipe(Effect.provide(setup({ aden: accounts }))))
 
+  for (
+    const [how, fetchAll] of [
+      ["read", CredentialStore.use((store) => Effect.forEach(["google:Timothy", "google:Ada", "hubspot"], store.get))],
+      ["synced", CredentialStore.use((store) => store.sync)]
+    ] as const
+  ) {
+    it.effect(`names that Aden gives in its list alone survive a restart without Aden: ${how}`, () =>
+      Effect.gen(function*() {
+        const aden = yield* AdenEmulator
+        const fields = { integration_type: null, provider: null, alias: null, email: null }
+        yield* aden.setFault(Fault.Patch({ fields }), { endpoint: "get" })
+        yield* fetchAll
+        yield* aden.stop
+        yield* restarted(Effect.gen(function*() {
+          const other = yield* CredentialStore
+          assert.strictEqual((yield* other.get("google:Timothy")).id, "hash-1")
+          assert.strictEqual((yield* other.explain("google:Ada")).id, "hash-2")
+          assert.strictEqual((yield* other.get("hubspot")).id, "hash-3")
+        }))
+      }).pipe(Effect.provide(setup({ aden: accounts }))))
+  }
+
   it.effect("an exact id wins over a provider's name", () =>
     Effect.gen(function*() {
       const store = yield* CredentialStore

@@ -26,6 +26,7 @@ import type { CredentialEntry, Freshness } from "./CredentialEntry.ts"
 import type { CredentialTable } from "./CredentialTable.ts"
 import { WaitsForRenewal } from "./foreground.ts"
 import type { LateSaves } from "./LateSaves.ts"
+import { withListedNames } from "./listedNames.ts"
 import { renewals, renewalTime, servedStale } from "./metrics.ts"
 import type { RefResolver } from "./RefResolver.ts"
 import { SingleFlight } from "./SingleFlight.ts"
@@ -451,7 +452,8 @@ export class Renewal {
   ): Effect.fn.Return<Credential, StorageFailure> {
     const table = this.#table
     const held = entry.credential
-    const credential = held === undefined ? answer : held.renewedBy(answer)
+    const named = entry.listed === undefined ? answer : withListedNames(answer, entry.listed)
+    const credential = held === undefined ? named : held.renewedBy(named)
     if (entry.epoch !== asked.epoch) return credential
     if (held !== undefined && entry.isUnrenewed) return held
     // What a sync saved meanwhile does not stand in the way when it is older than this answer.

@@ -127,10 +127,9 @@ const errorAnswerOf = (answer: Answer): ErrorAnswer =>
     Option.getOrElse((): ErrorAnswer => ({}))
   )
 
-const detailOf = ({ error, message }: ErrorAnswer, question: Question): string | undefined => {
-  const text = message ?? error ?? undefined
-  return text === undefined ? undefined : cleanMessage(text, question.secrets)
-}
+/** The server's own words: its message, or the name of the error where the message is absent or empty. */
+const detailOf = ({ error, message }: ErrorAnswer, question: Question): string | undefined =>
+  [message, error].map((text) => cleanMessage(text ?? "", question.secrets).trim()).find((text) => text !== "")
 
 /** Where a person authorizes again: https, or http on this machine, without user info; anything else is as good as none. */
 export const reauthorizationUrl = (text: string | null | undefined): string | undefined => {

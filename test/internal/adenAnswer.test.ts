@@ -57,6 +57,17 @@ describe("requestFailureOf", () => {
       })
   )
 
+  it("a message that is empty, or of invisible characters, is none: the error's name tells", () => {
+    for (const message of ["", "\n", "\u200b", null]) {
+      const failed = (error: string, status: number) =>
+        failureOf(answer({ status, body: JSON.stringify({ error, message }) }), question).message
+      assert.strictEqual(failed("key_revoked", 401), "Aden rejects the API key for \"hubspot\": key_revoked")
+      assert.strictEqual(failed("gone", 410), "Aden refused the request for \"hubspot\" (HTTP 410): gone")
+      assert.strictEqual(failed("refresh_failed", 400), "Aden could not refresh \"hubspot\": refresh_failed")
+      assert.strictEqual(failed("", 403), "Aden does not allow this API key access for \"hubspot\"")
+    }
+  })
+
   it.effect.prop("every answer is one error, whatever its status and body", [
     Schema.Int.check(Schema.isBetween({ minimum: 300, maximum: 999 })),
     Schema.Union([Schema.String, Schema.fromJsonString(Schema.Json)])

@@ -72,6 +72,27 @@ describe("aden-creds sync", () => {
       assert.match(ran.stdout, /\n4 synced, 1 skipped, 0 failed, 0 removed\n$/)
     }).pipe(withAden()))
 
+  it.live("accounts of one provider without an alias go by their ids, by which the other commands take them", () =>
+    Effect.gen(function*() {
+      const { aden, aden_creds } = yield* setup
+      yield* aden.setFault(Fault.Status({ status: 410, body: JSON.stringify({ error: "gone" }) }), {
+        integrationId: "g2"
+      })
+      const ran = yield* aden_creds("sync")
+      assert.deepStrictEqual(
+        ran.stdout.split("\n").slice(0, 5).map((line) => line.split("\t").slice(0, 2).join(" ")),
+        ["g1 synced", "google:Work synced", "h1 synced", "hubspot:EU skipped", "g2 failed"]
+      )
+    }).pipe(withAden({
+      integrations: [
+        { id: "g1", type: "google" },
+        { id: "g2", type: "google" },
+        { id: "g3", type: "google", alias: "Work" },
+        { id: "h1", type: "hubspot" },
+        { id: "h2", type: "hubspot", alias: "EU", status: "requires_reauth" }
+      ]
+    })))
+
   it.live("--json is the report", () =>
     Effect.gen(function*() {
       const { aden, aden_creds } = yield* setup

@@ -82,15 +82,16 @@ const columns: ReadonlyArray<Column<Row>> = [
 
 /** What became of each, then the counts. */
 const textOf = ({ failed, removed, skipped, synced }: Outcome, stdout: OutputStream, now: DateTime.Utc): string => {
+  const called = namesOf([...synced, ...skipped, ...failed])
   const rows: ReadonlyArray<Row> = [
     ...synced.map((event): Row => ({
-      integration: nameOf(event),
+      integration: called(event),
       outcome: "synced",
       detail: expirySentence(event.expiresAt, now)
     })),
-    ...skipped.map((event): Row => ({ integration: nameOf(event), outcome: "skipped", detail: reasonOf(event) })),
+    ...skipped.map((event): Row => ({ integration: called(event), outcome: "skipped", detail: reasonOf(event) })),
     ...failed.map((event): Row => ({
-      integration: nameOf(event),
+      integration: called(event),
       outcome: "failed",
       detail: detailsOf(event.error).message
     })),
@@ -101,12 +102,27 @@ const textOf = ({ failed, removed, skipped, synced }: Outcome, stdout: OutputStr
   return rows.length === 0 ? counts : table(stdout, columns, rows) + (stdout.isTerminal ? "\n" : "") + counts
 }
 
-/** Ids can be opaque: an integration goes by its provider and alias, where they are known. */
-const nameOf = ({ alias, id, provider }: {
+interface Named {
   readonly id: string | undefined
   readonly provider: string | undefined
   readonly alias: string | undefined
-}): string => provider === undefined ? id ?? "-" : alias === undefined ? provider : `${provider}:${alias}`
+}
+
+/** Ids can be opaque: an integration goes by its provider and alias, where they are known. */
+const nameOf = ({ alias, id, provider }: Named): string =>
+  provider === undefined ? id ?? "-" : alias === undefined ? provider : `${provider}:${alias}`
+
+/** The name of each; its id where the name is that of others too. */
+const namesOf = (events: ReadonlyArray<Named>): (event: Named) => string => {
+  const ids = new Map<string, Set<string | undefined>>()
+  const note = (name: string, id: string | undefined) => ids.set(name, (ids.get(name) ?? new Set()).add(id))
+  for (const event of events) {
+    note(nameOf(event), event.id)
+    // a provider's name alone means none of several accounts
+    if (event.provider !== undefined && event.alias !== undefined) note(event.provider, event.id)
+  }
+  return (event) => (ids.get(nameOf(event))?.size ?? 0) > 1 ? event.id ?? "-" : nameOf(event)
+}
 
 const reasonOf = ({ detail, reason, reauthorizationUrl }: SyncSkipped): string => {
   switch (reason) {

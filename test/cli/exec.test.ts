@@ -6,7 +6,7 @@ import { ChildProcess } from "node:child_process"
 import { chmodSync, existsSync, mkdirSync, writeFileSync } from "node:fs"
 import { constants } from "node:os"
 import type { Environment } from "./harness.ts"
-import { emulatorEnvironment, run, runProcess, temporaryDirectory } from "./harness.ts"
+import { dueCredential, emulatorEnvironment, run, runProcess, save, temporaryDirectory } from "./harness.ts"
 
 const token = /^aden-emulator\.\w+\.1\./
 
@@ -80,6 +80,21 @@ describe("aden-creds exec", () => {
         []
       )
       assert.deepStrictEqual(args, ["first", "--json", "--env", "X=y", "a b"])
+    }).pipe(Effect.provide(AdenEmulator.layer())))
+
+  it.live("a due token is renewed first: the command would have it until it runs out", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const environment = yield* emulatorEnvironment
+      const directory = yield* temporaryDirectory
+      yield* save(directory, yield* dueCredential)
+      const ran = yield* runProcess(
+        ["exec", "--directory", directory, "--env", "TOKEN=hubspot", "--", ...node("console.log(process.env.TOKEN)")],
+        environment
+      )
+      assert.match(ran.stdout, /^aden-emulator\.\w+\.2\.\w+\n$/)
+      assert.strictEqual(ran.stderr, "")
+      assert.strictEqual(yield* aden.countRequests(), 1)
     }).pipe(Effect.provide(AdenEmulator.layer())))
 
   it.live.each([0, 3, 255])("ends with the command's status: %d", (status) =>

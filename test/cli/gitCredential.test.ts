@@ -4,7 +4,7 @@ import { ExitStatus } from "aden-credentials/cli"
 import { AdenEmulator } from "aden-credentials/emulator"
 import { DateTime, Effect, Redacted } from "effect"
 import { basicAuth, git, hasGit, hasOpenssl, httpsHost } from "./git.ts"
-import { emulatorEnvironment, run, save, temporaryDirectory } from "./harness.ts"
+import { dueCredential, emulatorEnvironment, run, save, temporaryDirectory } from "./harness.ts"
 
 const integrations = [
   { id: "github", tokenLifetime: "1 hour" },
@@ -62,6 +62,27 @@ describe("aden-creds git-credential", () => {
       const gitlab = yield* asking(["get"], "protocol=https\nhost=GitLab.com\n")
       assert.match(gitlab.stdout, /^username=oauth2\npassword=/)
     }).pipe(Effect.provide(Emulator)))
+
+  it.live.each(
+    [
+      ["get", "", /^password=aden-emulator\.\w+\.2\.\w+$/m],
+      ["erase", "password=cached-token\n", /^$/]
+    ] as const
+  )("%s: a due token is renewed first, once", ([operation, more, answered]) =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const environment = yield* emulatorEnvironment
+      const directory = yield* temporaryDirectory
+      yield* save(directory, yield* dueCredential)
+      const ran = yield* run(
+        ["git-credential", "--directory", directory, "--ref", "git.test=hubspot", operation],
+        environment,
+        { input: `protocol=https\nhost=git.test\n${more}` }
+      )
+      assert.match(ran.stdout, answered)
+      assert.strictEqual(ran.stderr, "")
+      assert.strictEqual(yield* aden.countRequests(), 1)
+    }).pipe(Effect.provide(AdenEmulator.layer())))
 
   it.live.each<readonly [string, string]>([
     ["http", "protocol=http\nhost=github.com\n"],

@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import { AdenConfigError } from "../../CredentialError.ts"
 import { CredentialStore } from "../../CredentialStore.ts"
+import { WaitsForRenewal } from "../../internal/foreground.ts"
 import { inheritedEnvironment, requireCommand, runInPlace } from "../childProcess.ts"
 import { endWith } from "../ExitStatus.ts"
 import { reportingFailures } from "../failureReport.ts"
@@ -52,7 +53,7 @@ const faultOf = (
   return undefined
 }
 
-/** The tokens by the names of their variables. */
+/** The tokens by the names of their variables, renewed where they are due: the command has them for as long as it runs. */
 const tokensOf = Effect.fnUntraced(
   function*(variables: ReadonlyArray<{ readonly name: string; readonly ref: string }>) {
     const store = yield* CredentialStore
@@ -61,7 +62,8 @@ const tokensOf = Effect.fnUntraced(
       ({ name, ref }) => Effect.map(store.token(ref), (token) => [name, Redacted.value(token)] as const),
       { concurrency: "unbounded" }
     )
-  }
+  },
+  Effect.provideService(WaitsForRenewal, true)
 )
 
 export const execCommand = Command.make(

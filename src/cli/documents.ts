@@ -126,7 +126,7 @@ export const RefreshDocument = Schema.Struct({
 })
 
 /**
- * `validate`: what Aden says of the token.
+ * `validate`: what Aden says of the token, its expiry where Aden tells it.
  *
  * @since 0.1.0
  * @category documents

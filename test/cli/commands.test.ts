@@ -526,6 +526,15 @@ describe("aden-creds validate", () => {
       assert.closeTo(validation.expiresInMs ?? 0, 3_600_000, 30_000)
     }).pipe(withAden()))
 
+  it.live("an answer that tells no expiry is not taken for a token that does not expire", () =>
+    Effect.gen(function*() {
+      const { aden, aden_creds } = yield* setup
+      yield* aden.setFault(Fault.Patch({ fields: { expires_at: null, expires_in_seconds: null } }), {
+        endpoint: "validate"
+      })
+      assert.strictEqual((yield* aden_creds("validate", "hubspot")).stdout, "hubspot is valid\n")
+    }).pipe(withAden()))
+
   it.live("an invalid one: 9; the document is the answer, and the URL is on stderr", () =>
     Effect.gen(function*() {
       const { aden, aden_creds } = yield* setup

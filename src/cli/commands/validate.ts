@@ -25,7 +25,7 @@ export const validateCommand = Command.make(
         { ref, ...validation, ...expiryOf(validation.expiresAt, now) },
         ({ style }) =>
           validation.valid
-            ? `${ref} is ${style.green("valid")}: the token ${expirySentence(validation.expiresAt, now)}\n`
+            ? `${ref} is ${style.green("valid")}${untilWhen(validation, now)}\n`
             : `${ref} is ${style.red("not valid")}${because(validation)}\n`
       )
       if (validation.valid) return
@@ -36,6 +36,10 @@ export const validateCommand = Command.make(
     reportingFailures
   )
 ).pipe(Command.withDescription("Ask Aden now whether a token is good"))
+
+/** `valid` is all that an answer has to say: without an expiry the token may have one nonetheless. */
+const untilWhen = ({ expiresAt }: CredentialValidation, now: DateTime.Utc): string =>
+  expiresAt === undefined ? "" : `: the token ${expirySentence(expiresAt, now)}`
 
 const because = ({ reason }: CredentialValidation): string => reason === undefined ? "" : `: ${printable(reason)}`
 

@@ -58,6 +58,33 @@ describe("CredentialStore.token with minTimeLeft", () => {
       assert.strictEqual(yield* test.requests("hubspot"), 1)
     }).pipe(Effect.provide(CredentialStore.layerTest([hubspot("10 minutes")]))))
 
+  it.effect("nothing at hand, and Aden has one that lasts too short: renewed once for all who ask", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const test = yield* TestCredentials
+      yield* store.delete("hubspot")
+      yield* TestClock.adjust("50 minutes")
+      const all = yield* Effect.forEach(
+        Array.from({ length: 10 }),
+        () => Effect.map(store.token("hubspot", { minTimeLeft: "20 minutes" }), Redacted.value),
+        { concurrency: "unbounded" }
+      )
+      assert.deepStrictEqual(new Set(all), new Set(["token.1"]))
+      assert.strictEqual(yield* test.requests("hubspot"), 2)
+    }).pipe(Effect.provide(CredentialStore.layerTest([hubspot("1 hour")]))))
+
+  it.effect("nothing at hand, and none of Aden's lasts long enough: a typed error, no loop", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const test = yield* TestCredentials
+      yield* store.delete("hubspot")
+      for (let i = 0; i < 10; i++) {
+        const error = yield* Effect.flip(store.token("hubspot", { minTimeLeft: "20 minutes" }))
+        assert.strictEqual(error._tag, "InsufficientTimeLeft")
+      }
+      assert.strictEqual(yield* test.requests("hubspot"), 2)
+    }).pipe(Effect.provide(CredentialStore.layerTest([hubspot("10 minutes")]))))
+
   it.effect("a token that does not expire lasts as long as anybody needs", () =>
     Effect.gen(function*() {
       const store = yield* CredentialStore

@@ -184,8 +184,12 @@ export class CredentialEntry {
 
   /** Whether a credential, at hand or just answered, may be served: its token has not run out and was not found refused. */
   readonly isServable = Effect.fnUntraced(function*(this: CredentialEntry, credential: Credential, now: number) {
-    const offset = this.provider === undefined ? 0 : yield* this.provider.clockOffset
-    return now < expiryOf(credential, offset) && !this.#rejects(credential)
+    return now < (yield* this.expiryOf(credential)) && !this.#rejects(credential)
+  })
+
+  /** When a credential, at hand or just answered, expires. */
+  readonly expiryOf = Effect.fnUntraced(function*(this: CredentialEntry, credential: Credential) {
+    return expiryOf(credential, this.provider === undefined ? 0 : yield* this.provider.clockOffset)
   })
 
   /** Until when the credential may be served although Aden does not confirm it. */

@@ -129,25 +129,32 @@ export class Renewal {
   ): Effect.fn.Return<Credential, CredentialFailure | InsufficientTimeLeft> {
     yield* entry.measure()
     const asked = yield* Clock.currentTimeMillis
-    const freshness = entry.freshness(asked)
-    const isServable = freshness === "fresh" || freshness === "stale" || freshness === "due"
-    const isTooShort = entry.expiresAt - asked < minTimeLeft && asked - entry.renewedAt >= settled
-    const pause = isServable && isTooShort ? entry.pauseOf(asked) : undefined
-    if (pause !== undefined) return yield* pause
-    const renewed = Effect.suspend(() => this.#flights.run(entry.id, this.#renewal(entry, true)))
-    const credential = yield* isServable && isTooShort && entry.provider !== undefined
-      ? renewed.pipe(
-        // It may have been a question of another kind, which renewed nothing.
-        Effect.flatMap((answer) => entry.renewedAt >= asked ? Effect.succeed(answer) : renewed)
-      )
-      : this.read(entry)
+    const isTooShort = isServed(entry.freshness(asked)) && isRenewedFor(entry, minTimeLeft, asked)
+    const read = isTooShort ? undefined : yield* this.read(entry)
     const now = yield* Clock.currentTimeMillis
-    const timeLeft = entry.expiresAt - now
+    // Where nothing was at hand, Aden answered what it had.
+    const credential = read === undefined || isRenewedFor(entry, minTimeLeft, now)
+      ? yield* this.#renewedFor(entry, now)
+      : read
+    const timeLeft = (yield* entry.expiryOf(credential)) - (yield* Clock.currentTimeMillis)
     return timeLeft >= minTimeLeft ? credential : yield* new InsufficientTimeLeft({
       ref,
       minTimeLeft: Duration.millis(minTimeLeft),
       timeLeft: Duration.millis(Math.max(0, timeLeft))
     })
+  })
+
+  readonly #renewedFor = Effect.fnUntraced(function*(
+    this: Renewal,
+    entry: CredentialEntry,
+    asked: number
+  ): Effect.fn.Return<Credential, CredentialFailure> {
+    const pause = entry.pauseOf(asked)
+    if (pause !== undefined) return yield* pause
+    const renewed = Effect.suspend(() => this.#flights.run(entry.id, this.#renewal(entry, true)))
+    const answer = yield* renewed
+    // It may have been a question of another kind, which renewed nothing.
+    return entry.renewedAt >= asked ? answer : yield* renewed
   })
 
   /** Checks a blocked credential now, once for all who ask meanwhile. */
@@ -570,6 +577,14 @@ export class Renewal {
     }
   })
 }
+
+/** Whether what is at hand would be served. */
+const isServed = (freshness: Freshness): boolean =>
+  freshness === "fresh" || freshness === "stale" || freshness === "due"
+
+/** Whether a token that lasts too short is renewed for that reason. */
+const isRenewedFor = (entry: CredentialEntry, minTimeLeft: number, now: number): boolean =>
+  entry.provider !== undefined && entry.expiresAt - now < minTimeLeft && now - entry.renewedAt >= settled
 
 /** Whether a token has to be renewed, where another has to be fetched or confirmed. */
 const needsNew = (freshness: Freshness): boolean => freshness === "due" || freshness === "expired"

@@ -384,3 +384,30 @@ describe("CredentialStore: another process adds a second account of a provider",
       Effect.provide(setup({ storage: files, aden: { integrations: [{ id: "g1", type: "google", alias: "work" }] } }))
     ))
 })
+
+describe("CredentialStore: an alias is given to another account in Aden", () => {
+  it.effect("it means that one as soon as the first is known by its new name, though Aden's list is remembered", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const store = yield* CredentialStore
+      assert.strictEqual((yield* store.get("google:Timothy")).id, "g1")
+      yield* TestClock.adjust("1 minute")
+      yield* aden.addIntegration({ id: "g1", type: "google", alias: "Tim" })
+      yield* aden.addIntegration({ id: "g2", type: "google", alias: "Timothy" })
+      yield* store.refresh("g1")
+      assert.strictEqual((yield* store.get("google:Tim")).id, "g1")
+      assert.strictEqual((yield* store.get("google:Timothy")).id, "g2")
+      assert.strictEqual(yield* count("list"), 2)
+    }).pipe(Effect.provide(setup({ aden: { integrations: [{ id: "g1", type: "google", alias: "Timothy" }] } }))))
+
+  it.effect("and nobody has it now: CredentialNotFound", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const store = yield* CredentialStore
+      assert.strictEqual((yield* store.get("google:Timothy")).id, "g1")
+      yield* TestClock.adjust("1 minute")
+      yield* aden.addIntegration({ id: "g1", type: "google", alias: "Tim" })
+      yield* store.refresh("g1")
+      assert.strictEqual((yield* Effect.flip(store.get("google:Timothy")))._tag, "CredentialNotFound")
+    }).pipe(Effect.provide(setup({ aden: { integrations: [{ id: "g1", type: "google", alias: "Timothy" }] } }))))
+})

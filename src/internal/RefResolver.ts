@@ -176,7 +176,9 @@ export class RefResolver {
   ): Effect.fn.Return<CredentialEntry, AdenRequestFailure | CredentialNotFound | AmbiguousCredential> {
     if (ref === "" || this.#table.providers.length === 0) return yield* new CredentialNotFound({ ref })
     let found = resolveListed(ref, this.#remembered(yield* Clock.currentTimeMillis) ?? [])
-    if (found._tag === "Missing") found = resolveListed(ref, yield* this.#newerLists)
+    const isRenamed = found._tag === "Found" && this.#isOutdated(found)
+    if (isRenamed) this.forgetList()
+    if (isRenamed || found._tag === "Missing") found = resolveListed(ref, yield* this.#newerLists)
     if (found._tag === "Ambiguous") return yield* new AmbiguousCredential({ ref, choices: found.choices })
     if (found._tag === "Missing") return yield* new CredentialNotFound({ ref })
     const entry = this.#table.entry(found.account.id)
@@ -188,6 +190,13 @@ export class RefResolver {
     this.#table.bind(ref, entry)
     return entry
   })
+
+  /** Whether an account, which storage does not have under its listed name, was confirmed since it was listed: it is called otherwise now. */
+  #isOutdated({ account, provider }: ListedAccount): boolean {
+    const entry = this.#table.get(account.id)
+    const listedAt = this.#listings.get(provider)?.at ?? -Infinity
+    return entry?.credential !== undefined && entry.confirmedAt > listedAt
+  }
 
   /**
    * The same where storage failed with this error. One file that cannot be read may be the program's own, which is nobody's

@@ -602,7 +602,9 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
   const invalidate = Effect.fn("CredentialStore.invalidate")(function*(ref: CredentialRef) {
     yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
     const entry = yield* resolver.findStored(ref)
-    entry?.reject()
+    if (entry === undefined) return
+    entry.reject()
+    yield* table.wakeFollowers(entry.id)
   })
 
   const explain = Effect.fn("CredentialStore.explain")(function*(ref: CredentialRef) {

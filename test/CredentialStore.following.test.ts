@@ -104,6 +104,24 @@ describe("CredentialStore.tokens", () => {
       assert.deepStrictEqual(tokens.map(Redacted.value), ["token", "token.1", "token.2"])
     }).pipe(Effect.provide(CredentialStore.layerTest([hubspot("1 hour")]))))
 
+  it.effect("emits at once what the program saves, and what is renewed because it was invalidated", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const seen: Array<string> = []
+      yield* Effect.forEach(
+        ["hubspot", "brave"],
+        (ref) =>
+          Stream.runForEach(store.tokens(ref), (token) => Effect.sync(() => seen.push(Redacted.value(token)))).pipe(
+            Effect.forkScoped({ startImmediately: true })
+          )
+      )
+      yield* TestClock.adjust(1)
+      yield* store.save(Credential.fromApiKey({ id: "brave", apiKey: Redacted.make("another key") }))
+      yield* store.invalidate("hubspot")
+      yield* TestClock.adjust(1)
+      assert.deepStrictEqual(seen, ["token", "key", "another key", "token.1"])
+    }).pipe(Effect.provide(CredentialStore.layerTest([hubspot("1 hour"), brave]))))
+
   it.effect("what nobody reads or follows is left alone", () =>
     Effect.gen(function*() {
       const test = yield* TestCredentials

@@ -385,6 +385,22 @@ describe("CredentialStore: another process adds a second account of a provider",
     ))
 })
 
+describe("CredentialStore: another process renews a credential that is followed here", () => {
+  it.effect("the new token comes at once", () =>
+    Effect.gen(function*() {
+      const here = yield* CredentialStore
+      const there = yield* startProcess
+      const seen: Array<string> = []
+      yield* Stream.runForEach(here.tokens("hubspot"), (one) => Effect.sync(() => seen.push(Redacted.value(one)))).pipe(
+        Effect.forkScoped({ startImmediately: true })
+      )
+      yield* eventually(Effect.sync(() => seen.length === 1))
+      yield* there.refresh("hubspot")
+      yield* eventually(Effect.sync(() => seen.length === 2))
+      assert.strictEqual(seen[1], Redacted.value(yield* there.token("hubspot")))
+    }).pipe(Effect.provide(setup({ aden: oneHour }))))
+})
+
 describe("CredentialStore: an alias is given to another account in Aden", () => {
   it.effect("it means that one as soon as the first is known by its new name, though Aden's list is remembered", () =>
     Effect.gen(function*() {

@@ -43,6 +43,8 @@ export class CredentialTable {
   readonly providers: ReadonlyArray<CredentialProvider>
   readonly policies: RefreshPolicies
   readonly events: PubSub.PubSub<CredentialEvent>
+  /** The ids of entries that have another token, or of which an event tells. */
+  readonly news: PubSub.PubSub<string>
   readonly #entries = new Map<string, CredentialEntry>()
   /** What refs that are no ids were found to mean; forgotten whenever an account comes, goes or changes its name. */
   readonly #byRef = new Map<CredentialRef, CredentialEntry>()
@@ -59,6 +61,7 @@ export class CredentialTable {
     readonly providers: ReadonlyArray<CredentialProvider>
     readonly policies: RefreshPolicies
     readonly events: PubSub.PubSub<CredentialEvent>
+    readonly news: PubSub.PubSub<string>
   }) {
     this.storage = watched(options.storage, {
       read: (id, error) => {
@@ -74,6 +77,7 @@ export class CredentialTable {
     this.providers = options.providers.map((provider) => this.#watchingClock(provider))
     this.policies = options.policies
     this.events = options.events
+    this.news = options.news
   }
 
   static make(options: {
@@ -81,14 +85,20 @@ export class CredentialTable {
     readonly providers: ReadonlyArray<CredentialProvider>
     readonly policies: RefreshPolicies
   }): Effect.Effect<CredentialTable, never, Scope.Scope> {
-    return Effect.map(
+    return Effect.zipWith(
       Effect.acquireRelease(PubSub.sliding<CredentialEvent>(1_000), PubSub.shutdown),
-      (events) => new CredentialTable({ ...options, events })
+      Effect.acquireRelease(PubSub.sliding<string>(1_000), PubSub.shutdown),
+      (events, news) => new CredentialTable({ ...options, events, news })
     )
   }
 
   publish(event: CredentialEvent): Effect.Effect<void> {
-    return PubSub.publish(this.events, event)
+    return Effect.andThen(PubSub.publish(this.events, event), this.wakeFollowers(event.id))
+  }
+
+  /** Who follows the credential looks at it. */
+  wakeFollowers(id: string): Effect.Effect<void> {
+    return PubSub.publish(this.news, id)
   }
 
   /** The place of a new question among all that this process asks: a later one has a higher place. */
@@ -178,6 +188,7 @@ export class CredentialTable {
     readonly source: CredentialSource
   }) {
     const before = this.#index?.accounts.get(entry.id)
+    const isNewToken = entry.credential?.holdsTokenOf(options.credential) !== true
     yield* entry.adopt({
       ...options,
       provider: this.providerOf(options.credential),
@@ -188,6 +199,7 @@ export class CredentialTable {
     this.#index?.accounts.set(entry.id, account)
     this.#index?.unknown.delete(entry.id)
     if (before?.provider !== account.provider || before?.alias !== account.alias) this.#forgetRefs()
+    if (isNewToken) yield* this.wakeFollowers(entry.id)
   })
 
   /** Reads the entry from storage into memory; false when there is none. What a failing disk did not take is left alone. */

@@ -7,7 +7,6 @@ import * as Stream from "effect/Stream"
 import type { Credential, CredentialRef } from "../Credential.ts"
 import { CredentialKeyNotFound, NoProvider, ReauthorizationTimeout } from "../CredentialError.ts"
 import type { CredentialFailure } from "../CredentialError.ts"
-import type { CredentialEvent } from "../CredentialEvent.ts"
 import type { CredentialEntry } from "./CredentialEntry.ts"
 import type { CredentialTable } from "./CredentialTable.ts"
 import type { Renewal } from "./Renewal.ts"
@@ -34,12 +33,12 @@ export class Following {
   ): Stream.Stream<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound> {
     return Stream.unwrap(
       Effect.map(
-        PubSub.subscribe(this.#table.events),
-        (events) =>
+        PubSub.subscribe(this.#table.news),
+        (news) =>
           Stream.unfold(
             undefined,
             (last: Redacted.Redacted<string> | undefined) =>
-              Effect.map(this.#nextToken(ref, read, events, last), (token) => [token, token] as const)
+              Effect.map(this.#nextToken(ref, read, news, last), (token) => [token, token] as const)
           )
       )
     )
@@ -49,7 +48,7 @@ export class Following {
     this: Following,
     ref: CredentialRef,
     read: Effect.Effect<Credential, CredentialFailure>,
-    events: PubSub.Subscription<CredentialEvent>,
+    news: PubSub.Subscription<string>,
     last: Redacted.Redacted<string> | undefined
   ): Effect.fn.Return<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound> {
     while (true) {
@@ -59,7 +58,7 @@ export class Following {
       if (last === undefined || Redacted.value(last) !== Redacted.value(token)) return token
       const freshUntil = this.#table.get(id)?.freshUntil ?? -Infinity
       const wait = Math.max(1_000, freshUntil - (yield* Clock.currentTimeMillis))
-      yield* Effect.raceFirst(Effect.sleep(Math.min(wait, longestSleep)), eventOf(events, id))
+      yield* Effect.raceFirst(Effect.sleep(Math.min(wait, longestSleep)), newsOf(news, id))
     }
   })
 
@@ -91,9 +90,9 @@ export class Following {
   })
 
   readonly #watch = Effect.fnUntraced(function*(this: Following, entry: CredentialEntry, poll: Duration.Duration) {
-    const events = yield* PubSub.subscribe(this.#table.events)
+    const news = yield* PubSub.subscribe(this.#table.news)
     while (true) {
-      yield* Effect.raceFirst(Effect.sleep(poll), eventOf(events, entry.id))
+      yield* Effect.raceFirst(Effect.sleep(poll), newsOf(news, entry.id))
       if (entry.state.blockedSince === undefined) return yield* this.#renewal.read(entry)
       const checked = yield* this.#renewal.check(entry).pipe(
         // Whatever else happens, the person may still be about to connect it.
@@ -108,6 +107,6 @@ export class Following {
   }
 }
 
-/** The next event of one credential. */
-const eventOf = (events: PubSub.Subscription<CredentialEvent>, id: string): Effect.Effect<CredentialEvent> =>
-  Effect.repeat(PubSub.take(events), { until: (event) => event.id === id })
+/** The next news of one credential. */
+const newsOf = (news: PubSub.Subscription<string>, id: string): Effect.Effect<string> =>
+  Effect.repeat(PubSub.take(news), { until: (one) => one === id })

@@ -552,8 +552,7 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
       Effect.catchTag("GenerationConflict", Effect.die)
     )
     const entry = table.entry(credential.id)
-    entry.clear()
-    entry.isUnsaved = false
+    entry.replaced()
     yield* table.load(entry)
     resolver.forgetList()
   })

@@ -281,6 +281,23 @@ describe("explicit calls", () => {
     }).pipe(Effect.provide(setup({ aden: oneHour }))))
 })
 
+describe("saved by the program", () => {
+  it.effect("what it found refused before is served again, and what Aden said before is forgotten", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const own = Credential.fromApiKey({ id: "hubspot", apiKey: Redacted.make("the program's own") })
+      yield* token("hubspot")
+      yield* (yield* AdenEmulator).setFault(Fault.Status({ status: 503 }))
+      yield* Effect.flip(store.refresh("hubspot"))
+      yield* store.save(own)
+      assert.isUndefined((yield* store.explain("hubspot")).lastError)
+      yield* store.invalidate("hubspot")
+      assert.strictEqual((yield* failureOf("hubspot"))._tag, "RefreshFailed")
+      yield* store.save(own)
+      assert.strictEqual(yield* token("hubspot"), "the program's own")
+    }).pipe(Effect.provide(setup({ aden: oneHour }))))
+})
+
 describe("whose a credential is", () => {
   /** As Hive writes it: marked as Aden's, without the provider's name. */
   const unnamed = Effect.gen(function*() {

@@ -247,6 +247,14 @@ export class CredentialEntry {
     this.epoch = ++epochs
   }
 
+  /** The program saved its own: it means that to be used, and what Aden said of what was there before is over. */
+  replaced(): void {
+    this.clear()
+    this.#rejected = undefined
+    this.lastError = undefined
+    this.nextAttemptAt = -Infinity
+  }
+
   /** Aden failed: it is not asked in the background before the policy's delay is over. */
   readonly failed = Effect.fnUntraced(function*(this: CredentialEntry, now: number, error: CredentialFailure) {
     const isUsable = this.credential !== undefined && !this.#isRejected

@@ -385,6 +385,31 @@ describe("policies", () => {
       store: { policy: { confirm: Schedule.spaced("10 minutes"), renew: Schedule.spaced("30 minutes") } }
     }))))
 
+  it.effect("re-checks that come ever later start anew when it is blocked again", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const store = yield* CredentialStore
+      yield* token("github")
+      for (const round of [1, 2]) {
+        yield* aden.revoke("github")
+        yield* store.validate("github")
+        const before = yield* count("validate")
+        for (let checks = 1; checks <= 3; checks++) {
+          yield* TestClock.adjust(Duration.seconds(30 * 2 ** (checks - 1) - 1))
+          yield* failureOf("github")
+          assert.strictEqual(yield* count("validate"), before + checks - 1, `round ${round}, check ${checks}`)
+          yield* TestClock.adjust("1 second")
+          yield* failureOf("github")
+          assert.strictEqual(yield* count("validate"), before + checks, `round ${round}, check ${checks}`)
+        }
+        yield* aden.connect("github")
+        yield* store.refresh("github")
+      }
+    }).pipe(Effect.provide(setup({
+      aden: forever,
+      store: { policy: { recheck: Schedule.exponential("30 seconds") } }
+    }))))
+
   it.effect("one that is undefined is the default", () =>
     Effect.gen(function*() {
       const first = yield* token("hubspot")

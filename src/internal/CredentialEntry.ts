@@ -134,7 +134,7 @@ export class CredentialEntry {
   readonly adoptState = Effect.fnUntraced(function*(this: CredentialEntry, state: CredentialState, now: number) {
     const wasBlocked = this.state.blockedSince !== undefined
     this.state = state
-    if (state.blockedSince === undefined) return
+    if (state.blockedSince === undefined) return this.#recheck.restart()
     this.freshUntil = -Infinity
     if (!wasBlocked) yield* this.checked(Math.min(now, DateTime.toEpochMillis(state.blockedSince)))
   })

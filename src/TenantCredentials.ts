@@ -158,6 +158,7 @@ const make = Effect.fnUntraced(function*<R>(options: {
 }) {
   const lookup: TenantLookup<R> = options.lookup ?? (() => ({}))
   const idleTimeToLive = yield* durationSetting("idleTimeToLive", options.idleTimeToLive ?? "15 minutes")
+  const scope = yield* Effect.scope
   const surroundings = yield* Effect.context<Surroundings | R>()
   const settings = yield* ConfigProvider.ConfigProvider
 
@@ -197,16 +198,23 @@ const make = Effect.fnUntraced(function*<R>(options: {
       )
   )
 
-  const stores = yield* LayerMap.make((tenantId: string) => Layer.effectContext(build(tenantId)), { idleTimeToLive })
+  // A map keeps failures too: the next use is to try again, also where nobody waited for this one any more. Done by a fiber of
+  // its own, since it may close the scope that the build runs in.
+  const forget = (tenantId: string) =>
+    Effect.forkIn(Effect.suspend(() => stores.invalidate(tenantId)), scope, { startImmediately: true })
+  const stores: LayerMap.LayerMap<string, CredentialStore, TenantError> = yield* LayerMap.make(
+    (tenantId: string) =>
+      Layer.effectContext(
+        build(tenantId).pipe(
+          Effect.tapError(() => forget(tenantId)),
+          Effect.tapDefect(() => forget(tenantId))
+        )
+      ),
+    { idleTimeToLive }
+  )
 
   return TenantCredentials.of({
-    get: (tenantId) => {
-      // a map keeps failures too: the next use is to try again
-      const forget = () => stores.invalidate(tenantId)
-      return Layer.effectContext(
-        stores.contextEffect(tenantId).pipe(Effect.tapError(forget), Effect.tapDefect(forget))
-      )
-    },
+    get: (tenantId) => Layer.effectContext(stores.contextEffect(tenantId)),
     invalidate: stores.invalidate
   })
 })

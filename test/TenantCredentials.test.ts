@@ -604,6 +604,29 @@ describe("TenantCredentials: tenants come and go", () => {
     }).pipe(Effect.provide(setup({ lookup })))
   })
 
+  it.effect("a lookup that failed when nobody waited for it any more is tried again at the next use", () => {
+    let lookups = 0
+    const lookup = () =>
+      Effect.suspend(() =>
+        ++lookups === 1
+          ? Effect.andThen(
+            Effect.sleep("5 seconds"),
+            Effect.fail(new TenantLookupFailed({ detail: "the database does not answer", isTransient: true }))
+          )
+          : Effect.succeed({})
+      )
+    return Effect.gen(function*() {
+      const impatient = yield* Effect.forkChild(Effect.timeoutOption(token("acme"), "1 second"), {
+        startImmediately: true
+      })
+      yield* TestClock.adjust("1 second")
+      assert.isTrue(Option.isNone(yield* Fiber.join(impatient)))
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(yield* issuedTo(yield* token("acme")), "acme")
+      assert.strictEqual(lookups, 2)
+    }).pipe(Effect.provide(setup({ lookup })))
+  })
+
   it.effect("what a lookup needs is that of where the layer is built", () => {
     class Directory extends Context.Service<Directory, string>()("test/Directory") {}
     const lookup = Effect.fnUntraced(function*() {

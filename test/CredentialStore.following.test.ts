@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Credential, type CredentialEvent, CredentialStore, TestCredentials } from "aden-credentials"
-import { Cause, DateTime, Duration, Effect, Exit, Fiber, Layer, Option, Redacted, Stream } from "effect"
+import { Cause, Context, DateTime, Duration, Effect, Exit, Fiber, Layer, Option, Redacted, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 
 const hubspot = (lifetime?: Duration.Input) =>
@@ -90,6 +90,19 @@ describe("CredentialStore.token with minTimeLeft", () => {
       const store = yield* CredentialStore
       assert.strictEqual(Redacted.value(yield* store.token("slack", { minTimeLeft: "1000 days" })), "xoxb")
     }).pipe(Effect.provide(CredentialStore.layerTest([slack]))))
+})
+
+describe("CredentialStore: the scope closes as a read begins", () => {
+  it.effect("the read ends with it", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const context = yield* Layer.buildWithScope(CredentialStore.layerTest([hubspot("1 hour")]), scope)
+      const store = Context.get(context, CredentialStore)
+      const reading = yield* Effect.forkChild(store.token("nothing"), { startImmediately: true })
+      yield* Scope.close(scope, Exit.void)
+      yield* TestClock.adjust(1)
+      assert.isDefined(reading.pollUnsafe())
+    }))
 })
 
 describe("CredentialStore.tokens", () => {

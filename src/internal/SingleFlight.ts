@@ -90,7 +90,8 @@ export class SingleFlight<K, A, E> {
         this.#land(key, flight)
         return Deferred.done(flight.done, exit)
       }),
-      Effect.forkDetach,
+      // One that is interrupted before its first step is to tell of its end too.
+      Effect.forkDetach({ uninterruptible: true }),
       Effect.flatMap((fiber) => {
         flight.interrupt = Fiber.interrupt(fiber)
         return then(flight)

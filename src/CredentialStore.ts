@@ -31,6 +31,7 @@ import {
   CredentialKeyNotFound,
   CredentialNotFound,
   NoProvider,
+  ReauthorizationTimeout,
   RequiredCredentialsUnusable
 } from "./CredentialError.ts"
 import type {
@@ -40,7 +41,6 @@ import type {
   CredentialStorageError,
   CredentialTemplateError,
   InsufficientTimeLeft,
-  ReauthorizationTimeout,
   StorageFailure
 } from "./CredentialError.ts"
 import type { CredentialEvent, SyncEvent, SyncFailure, SyncReport, SyncSkipped } from "./CredentialEvent.ts"
@@ -534,7 +534,15 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     // without a pause it would ask without end: a bug of the program's
     const poll = yield* Effect.orDie(durationSetting("poll", options?.poll ?? "5 seconds"))
     const timeout = Duration.fromInputUnsafe(options?.timeout ?? "10 minutes")
-    return yield* following.reconnected(yield* find(ref), { ref, timeout, poll })
+    return yield* Effect.flatMap(find(ref), (entry) => following.reconnected(entry, { ref, poll })).pipe(
+      Effect.timeoutOrElse({
+        duration: timeout,
+        orElse: () => {
+          const reauthorizationUrl = table.known(ref)?.state.reauthorizationUrl
+          return Effect.fail(new ReauthorizationTimeout({ ref, after: timeout, reauthorizationUrl }))
+        }
+      })
+    )
   })
 
   const getKey = (ref: CredentialRef, name: string) =>

@@ -281,6 +281,23 @@ describe("explicit calls", () => {
     }).pipe(Effect.provide(setup({ aden: oneHour }))))
 })
 
+describe("awaitReauthorization", () => {
+  it.effect("ends at its timeout too while Aden does not answer what the ref means", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const store = yield* CredentialStore
+      yield* aden.setFault(Fault.Hang())
+      const waiting = yield* Effect.forkChild(
+        Effect.flip(store.awaitReauthorization("hubspot", { timeout: "10 seconds" }))
+      )
+      yield* eventually(Effect.map(count("list"), (n) => n === 1))
+      yield* TestClock.adjust("9999 millis")
+      assert.isUndefined(waiting.pollUnsafe())
+      yield* TestClock.adjust("1 millis")
+      assert.strictEqual((yield* Fiber.join(waiting))._tag, "ReauthorizationTimeout")
+    }).pipe(Effect.provide(setup({ aden: oneHour }))))
+})
+
 describe("saved by the program", () => {
   it.effect("what it found refused before is served again, and what Aden said before is forgotten", () =>
     Effect.gen(function*() {

@@ -5,7 +5,7 @@ import * as PubSub from "effect/PubSub"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import type { Credential, CredentialRef } from "../Credential.ts"
-import { CredentialKeyNotFound, NoProvider, ReauthorizationTimeout } from "../CredentialError.ts"
+import { CredentialKeyNotFound, NoProvider } from "../CredentialError.ts"
 import type { CredentialFailure } from "../CredentialError.ts"
 import type { CredentialEntry } from "./CredentialEntry.ts"
 import type { CredentialTable } from "./CredentialTable.ts"
@@ -64,29 +64,21 @@ export class Following {
 
   /**
    * Waits until the integration is connected again: asked about every `poll`, by one question for all who wait with the same one,
-   * and noticed at once when something else finds it connected. Fails when it is removed, or nobody connects it within `timeout`.
+   * and noticed at once when something else finds it connected. Fails when it is removed.
    */
   readonly reconnected = Effect.fnUntraced(function*(
     this: Following,
     entry: CredentialEntry,
-    options: { readonly ref: CredentialRef; readonly timeout: Duration.Duration; readonly poll: Duration.Duration }
-  ): Effect.fn.Return<Credential, CredentialFailure | NoProvider | ReauthorizationTimeout> {
-    const { poll, ref, timeout } = options
+    options: { readonly ref: CredentialRef; readonly poll: Duration.Duration }
+  ): Effect.fn.Return<Credential, CredentialFailure | NoProvider> {
+    const { poll, ref } = options
     if (!this.#table.mayBeRenewed(entry)) return yield* new NoProvider({ ref })
     const read = this.#renewal.read(entry)
     const watched = this.#reconnections.run(
       `${Duration.toMillis(poll)} ${entry.id}`,
       Effect.scoped(this.#watch(entry, poll))
     )
-    return yield* Effect.catchTag(read, "ReauthRequired", () => watched).pipe(
-      Effect.timeoutOrElse({
-        duration: timeout,
-        orElse: () =>
-          Effect.fail(
-            new ReauthorizationTimeout({ ref, after: timeout, reauthorizationUrl: entry.state.reauthorizationUrl })
-          )
-      })
-    )
+    return yield* Effect.catchTag(read, "ReauthRequired", () => watched)
   })
 
   readonly #watch = Effect.fnUntraced(function*(this: Following, entry: CredentialEntry, poll: Duration.Duration) {

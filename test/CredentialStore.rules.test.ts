@@ -176,6 +176,23 @@ describe("freshness", () => {
       }).pipe(Effect.provide(setup({ aden: oneHour, store: { autoRefresh: false, cacheTtl: "2 hours" } }))))
   }
 
+  it.effect("renewal is by Aden's clock too, also where that is found to differ after a restart", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      yield* aden.setFault(Fault.ClockSkew({ offset: "4 minutes" }))
+      // issued for an hour by that clock
+      yield* Effect.flatMap(CredentialStore, (store) => store.refresh("hubspot"))
+      yield* restarted(Effect.gen(function*() {
+        yield* token("hubspot")
+        const before = yield* renewalAt("hubspot")
+        yield* token("github")
+        assert.strictEqual(yield* renewalAt("hubspot"), before - minutes(4))
+        assert.isAtMost(yield* renewalAt("hubspot"), minutes(56))
+      }))
+    }).pipe(Effect.provide(setup({
+      aden: { integrations: [{ id: "hubspot", tokenLifetime: "1 hour" }, { id: "github" }] }
+    }))))
+
   it.effect("Aden's list is remembered for cacheTtl", () =>
     Effect.gen(function*() {
       yield* token("a")

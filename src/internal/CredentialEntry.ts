@@ -69,6 +69,8 @@ export class CredentialEntry {
   saved = { generation: -1, order: -1 }
   #expiresAt = Infinity
   #renewAt = Infinity
+  /** How far Aden's clock was known to be ahead when `#renewAt` was worked out. */
+  #renewOffset = 0
   #staleAt = Infinity
   #firstSeenAt = -Infinity
   #confirmedAt = -Infinity
@@ -122,6 +124,7 @@ export class CredentialEntry {
     if (!isNewToken) return
     const offset = yield* provider.clockOffset
     const life = lifeOf(credential, offset)
+    this.#renewOffset = offset
     this.#renewAt = yield* this.#renew.until(now, {
       _tag: "Fetched",
       timeLeft: Duration.millis(expiryOf(credential, offset) - now),
@@ -159,7 +162,10 @@ export class CredentialEntry {
     this.freshFrom = now - clockTolerance
     this.freshUntil = -Infinity
     if (credential === undefined) return
-    this.#expiresAt = expiryOf(credential, provider === undefined ? 0 : yield* provider.clockOffset)
+    const offset = provider === undefined ? 0 : yield* provider.clockOffset
+    this.#expiresAt = expiryOf(credential, offset)
+    this.#renewAt -= offset - this.#renewOffset
+    this.#renewOffset = offset
     if (this.state.blockedSince === undefined && !this.#isRejected) {
       this.freshUntil = Math.min(this.#expiresAt, this.#renewAt, this.#staleAt)
     }

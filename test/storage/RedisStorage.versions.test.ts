@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { DateTime, Effect, Option, Redacted } from "effect"
+import { Context, DateTime, Effect, Option, Redacted } from "effect"
 import { Redis } from "effect/persistence"
 import { Credential } from "../../src/Credential.ts"
 import { CredentialState } from "../../src/CredentialStorage.ts"
@@ -19,6 +19,9 @@ const valueOf = (credential: Option.Option<Credential>): string | undefined => {
   return key === undefined ? undefined : Redacted.value(key.value)
 }
 
+/** Whether a look is one of the operation, not of the storage, which looks for changes in the background. */
+const IsOfOperation = Context.Reference("test/IsOfOperation", { defaultValue: () => false })
+
 /** A storage whose next look is followed by what another does, before it goes on. */
 const interrupted = Effect.gen(function*() {
   const { keyOf, namespace, process, redis, storage } = yield* place
@@ -28,7 +31,8 @@ const interrupted = Effect.gen(function*() {
     ...redis,
     eval: (script) => (...params) =>
       Effect.tap(redis.eval(script)(...params), () =>
-        Effect.suspend(() => {
+        Effect.flatMap(IsOfOperation, (isOfOperation) => {
+          if (!isOfOperation) return Effect.void
           const { step } = next
           next.step = Effect.void
           return step
@@ -39,7 +43,7 @@ const interrupted = Effect.gen(function*() {
   const during = <A, E, B, E2>(operation: Effect.Effect<A, E>, happens: Effect.Effect<B, E2>) =>
     Effect.suspend(() => {
       next.step = Effect.orDie(happens)
-      return operation
+      return Effect.provideService(operation, IsOfOperation, true)
     })
   return { here, other, storage, during, keyOf, redis }
 })

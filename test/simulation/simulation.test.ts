@@ -4,6 +4,8 @@ import { Effect, Schema, Stream } from "effect"
 import { ChildProcess } from "effect/process"
 import { readdirSync, readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
+import { bundled } from "../fixtures/bundle.ts"
+import { repeats } from "../fixtures/repeats.ts"
 import { faults, patched } from "./Faults.ts"
 import type { Config, Program, Step } from "./Program.ts"
 import { generate } from "./Program.ts"
@@ -25,7 +27,7 @@ const Report = Schema.fromJsonString(Schema.Struct({
 /** What `simulate-faults.ts --json` prints. */
 const Findings = Schema.fromJsonString(Schema.Array(Schema.Struct({ rule: Schema.String })))
 
-const seeds = 2_000
+const seeds = repeats(2_000)
 
 const config: Config = {
   seats: [{ tenant: "acme", storage: 0 }],
@@ -50,7 +52,7 @@ describe("simulation", () => {
     Effect.gen(function*() {
       const script = yield* ChildProcess.make(
         process.execPath,
-        ["--import", "tsx", "scripts/simulate.ts", "--seeds", String(seeds), "--json"],
+        [bundled("scripts/simulate.ts"), "--seeds", String(seeds), "--json"],
         { cwd: root, stderr: "ignore" }
       )
       const report = yield* Schema.decodeEffect(Report)(yield* Stream.mkString(Stream.decodeText(script.stdout)))

@@ -5,6 +5,7 @@ import * as fs from "node:fs"
 import * as path from "node:path"
 import { Credential, CredentialKey } from "../../src/Credential.ts"
 import { leaseMillis } from "../../src/internal/fileLocks.ts"
+import { repeats } from "../fixtures/repeats.ts"
 import type { StorageTask } from "../fixtures/storageWorker.ts"
 import { bundledWorker, startWorker } from "../fixtures/storageWorkers.ts"
 import { inDirectory, key, temporaryDirectory } from "./temporaryStorage.ts"
@@ -35,6 +36,8 @@ const until = <E, R>(condition: Effect.Effect<boolean, E, R>) =>
     Effect.retry({ schedule: Schedule.spaced("5 millis"), while: (error) => error === "not yet" }),
     Effect.timeout("60 seconds")
   )
+
+const kills = repeats(200)
 
 describe("EncryptedFileStorage: processes that share a directory", () => {
   it.live(
@@ -67,7 +70,7 @@ describe("EncryptedFileStorage: processes that share a directory", () => {
   )
 
   it.live(
-    "a writing process killed at random moments, 200 times: each credential is the old or the new one, none is missing",
+    `a writing process killed at random moments, ${kills} times: each credential is the old or the new one, none is missing`,
     () =>
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory
@@ -82,9 +85,9 @@ describe("EncryptedFileStorage: processes that share a directory", () => {
         const start = Scope.provide(startWorker(file), scope)
         const ready = yield* Effect.all(Array.from({ length: spares }, () => start))
         yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
-          for (let round = 0; round < 200; round++) {
+          for (let round = 0; round < kills; round++) {
             const writer = ready.shift() ?? assert.fail("no writer")
-            if (round + spares < 200) ready.push(yield* start)
+            if (round + spares < kills) ready.push(yield* start)
             yield* writer.ready
             writer.tell({ do: "count", directory, key: Redacted.value(key), ids, from })
             yield* until(Effect.sync(() => writer.lines.length > 1))
@@ -119,7 +122,7 @@ describe("EncryptedFileStorage: processes that share a directory", () => {
             }
           }
         }))
-        assert.isAbove(midWrite, 100)
+        assert.isAbove(midWrite, kills / 2)
       }),
     400_000
   )

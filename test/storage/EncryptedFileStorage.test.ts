@@ -25,6 +25,7 @@ import { CurrentProcess } from "../../src/internal/currentProcess.ts"
 import { CurrentTenant } from "../../src/internal/currentTenant.ts"
 import { escapedName } from "../../src/internal/entryName.ts"
 import { EncryptedFileStorage } from "../../src/storage/EncryptedFileStorage.ts"
+import { repeats } from "../fixtures/repeats.ts"
 import { hostileId } from "./credentialArbitrary.ts"
 import { confusableIds, suite } from "./StorageContract.ts"
 import { inDirectory, key, NodeFiles, otherKey, temporaryDirectory, TemporaryStorage } from "./temporaryStorage.ts"
@@ -235,7 +236,7 @@ describe("EncryptedFileStorage", () => {
           }
           assert.lengthOf(fs.readdirSync(path.join(directory, "locks")), all.size + 1)
         }),
-      { arbitrary: { runs: 30 } }
+      { arbitrary: { runs: repeats(30) } }
     )
 
     it.effect("files that Hive named are read where this package would escape, and written in place", () =>

@@ -7,6 +7,7 @@ import { Credential, CredentialKey } from "../../src/Credential.ts"
 import { CredentialStorageError } from "../../src/CredentialError.ts"
 import { CredentialState, CredentialStorage } from "../../src/CredentialStorage.ts"
 import type { StorageChange } from "../../src/CredentialStorage.ts"
+import { repeats } from "../fixtures/repeats.ts"
 import { anyCredential, hostileId, keepsExtra, plain } from "./credentialArbitrary.ts"
 
 const apiKey = (id: string, value: string) => Credential.fromApiKey({ id, apiKey: Redacted.make(value) })
@@ -161,7 +162,7 @@ export const suite = <E>(name: string, layer: Layer.Layer<CredentialStorage, E>)
           }
           assert.sameMembers([...yield* storage.list], [...latest.keys()])
         })),
-      { arbitrary: { runs: 60 } }
+      { arbitrary: { runs: repeats(60) } }
     )
 
     describe("generations", () => {
@@ -374,7 +375,7 @@ export const suite = <E>(name: string, layer: Layer.Layer<CredentialStorage, E>)
             for (const id of all) assert.isTrue(yield* storage.delete(id))
             assert.deepStrictEqual(yield* storage.list, [])
           })),
-        { arbitrary: { runs: 40 } }
+        { arbitrary: { runs: repeats(40) } }
       )
     })
 

@@ -16,7 +16,8 @@ import type { AdenCredential } from "./AdenClient.ts"
 import { AdenClient } from "./AdenClient.ts"
 import { Credential, CredentialKey } from "./Credential.ts"
 import type { ProviderAccount } from "./Credential.ts"
-import type { AdenConfigError, AdenRequestFailure, FetchFailure, ReauthRequired } from "./CredentialError.ts"
+import { AdenConfigError } from "./CredentialError.ts"
+import type { AdenRequestFailure, FetchFailure, ReauthRequired } from "./CredentialError.ts"
 import type { CredentialProvider } from "./CredentialProvider.ts"
 import { CredentialProviders, syncConcurrency, syncOne } from "./CredentialProvider.ts"
 import { durationSetting } from "./internal/durationSetting.ts"
@@ -52,7 +53,7 @@ export class AdenSyncProvider extends Context.Service<
   /**
    * The provider over an `AdenClient`; it registers itself in `CredentialProviders`.
    *
-   * - `providerId`: what stored credentials carry as their provider; `aden_sync`, as in Hive.
+   * - `providerId`: what stored credentials carry as their provider; `aden_sync`, as in Hive. Not empty.
    * - `refreshBuffer`: how long before its expiry a token is renewed; 5 minutes.
    * - `reportUsage`: whether each renewal is reported to Aden as usage; false. A report that fails is dropped.
    */
@@ -77,6 +78,13 @@ const make = Effect.fnUntraced(function*(options: {
   const client = yield* AdenClient
   const scope = yield* Effect.scope
   const id = options.providerId ?? "aden_sync"
+  if (id === "") {
+    return yield* new AdenConfigError({
+      setting: "providerId",
+      detail: "is empty",
+      remedy: "Leave it out for aden_sync, or give one such as \"aden_eu\"."
+    })
+  }
   const refreshBuffer = yield* durationSetting("refreshBuffer", options.refreshBuffer ?? "5 minutes")
 
   const report = (credentialId: string, status: string) =>

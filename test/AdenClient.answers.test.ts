@@ -254,6 +254,7 @@ describe(`what Aden's answers mean (${transportsTested})`, () => {
         [-3, 60],
         ["soon", 60],
         ["", 60],
+        ["0x10", 60],
         [null, 60],
         [true, 60],
         [[5], 60],

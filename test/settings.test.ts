@@ -98,3 +98,18 @@ describe("durations", () => {
     it.effect(`${name}: a time is accepted`, () => Effect.scoped(build("90 seconds")))
   }
 })
+
+describe("names", () => {
+  it.effect("AdenSyncProvider providerId: none at all is refused, by its name", () =>
+    Effect.gen(function*() {
+      const built = Layer.build(
+        AdenSyncProvider.layer({ providerId: "" }).pipe(Layer.provide(AdenClient.layerTest({})))
+      )
+      const error = yield* Effect.flip(Effect.scoped(built))
+      assert.instanceOf(error, AdenConfigError)
+      assert.strictEqual(
+        error.message,
+        "providerId is empty. Leave it out for aden_sync, or give one such as \"aden_eu\"."
+      )
+    }))
+})

@@ -158,9 +158,11 @@ const retryAfterOf = (answer: Answer, error: ErrorAnswer): Duration.Duration => 
   )
 }
 
+const decimal = /^\s*\d+(?:\.\d+)?\s*$/
+
 /** `retry_after` in a body: seconds, as a number or as text. */
 const secondsOf = (value: unknown): Option.Option<Duration.Duration> => {
-  const seconds = typeof value === "string" && value.trim() !== "" ? Number(value) : value
+  const seconds = typeof value === "string" && decimal.test(value) ? Number(value) : value
   return typeof seconds === "number" && Number.isFinite(seconds) && seconds >= 0
     ? Option.some(Duration.millis(Math.min(seconds * 1000, Duration.toMillis(maximumRetryAfter))))
     : Option.none()

@@ -28,6 +28,7 @@ import type {
   CredentialValidation
 } from "./Credential.ts"
 import {
+  AdenConfigError,
   CredentialKeyNotFound,
   CredentialNotFound,
   NoProvider,
@@ -35,7 +36,6 @@ import {
   RequiredCredentialsUnusable
 } from "./CredentialError.ts"
 import type {
-  AdenConfigError,
   AmbiguousCredential,
   CredentialFailure,
   CredentialStorageError,
@@ -264,7 +264,8 @@ export class CredentialStore extends Context.Service<CredentialStore, {
   readonly changes: Stream.Stream<CredentialEvent>
 }>()("aden-credentials/CredentialStore") {
   /**
-   * The store over a `CredentialStorage` and the registered providers.
+   * The store over a `CredentialStorage` and the registered providers. Fails with `AdenConfigError` where an option makes no sense,
+   * or two providers have one id.
    *
    * @example
    * ```ts
@@ -335,6 +336,14 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
   const deadline = yield* durationSetting("deadline", options.deadline ?? "30 seconds")
   const maxStale = yield* durationSetting("maxStale", options.maxStale ?? defaultMaxStale)
   const policy = options.policy ?? {}
+  const twice = providers.find(({ id }, index) => providers.findIndex((other) => other.id === id) < index)
+  if (twice !== undefined) {
+    return yield* new AdenConfigError({
+      setting: "providerId",
+      detail: `is ${JSON.stringify(twice.id)} of two providers`,
+      remedy: "Give each of them one of its own, and keep it: stored credentials carry it."
+    })
+  }
 
   const table = yield* CredentialTable.make({
     storage: ownWrites.storage,

@@ -176,6 +176,24 @@ describe("CredentialStore over two providers: integration not found", () => {
     ))
 })
 
+describe("CredentialStore over two providers: of the same id", () => {
+  it.effect("is refused: neither could tell which credentials are its own", () =>
+    Effect.gen(function*() {
+      const provider = AdenSyncProvider.layer().pipe(Layer.provide(AdenClient.layerTest({})))
+      const built = Layer.build(
+        CredentialStore.layer().pipe(
+          Layer.provide(CredentialProviders.layerAll([provider, Layer.fresh(provider)])),
+          Layer.provide(MemoryStorage.layer())
+        )
+      )
+      const error = yield* Effect.flip(Effect.scoped(built))
+      assert.strictEqual(
+        error.message,
+        "providerId is \"aden_sync\" of two providers. Give each of them one of its own, and keep it: stored credentials carry it."
+      )
+    }))
+})
+
 describe("CredentialStore over two providers: sync while one server is down", () => {
   const worlds = world({ eu: { integrations: [{ id: "github" }] }, us: { integrations: [{ id: "slack" }] } })
 

@@ -399,9 +399,12 @@ export class Ledger {
     ) === true
   }
 
-  /** When this store was last told that a credential is blocked, before what the program asked for now. */
+  /**
+   * When this store was last told that a credential is blocked, before what the program asked for now. It knows nothing of that
+   * after a restart, or when somebody, here or in another process, deleted the entry.
+   */
   #blockedBefore({ operation, seat }: Call, id: string): number {
-    const since = this.#seat(seat).startedAt
+    const since = Math.max(this.#seat(seat).startedAt, this.#deletedAt.get(this.#key(seat, id)) ?? -Infinity)
     const last = this.#heard.get(this.#key(seat, id))?.findLast(({ call, endSequence, seat: by, word }) =>
       by === seat && word._tag === "Blocked" && !call.isOvertaken && endSequence < (operation?.sequence ?? Infinity)
     )
@@ -597,6 +600,9 @@ export class Ledger {
     const stored = this.#stored.get(key)
     this.#stored.delete(key)
     this.#deletedAt.set(key, ++this.#sequence)
+    for (const [other, { rechecked }] of this.#seats.entries()) {
+      if (this.#key(other, id) === key) rechecked.delete(id)
+    }
     this.note(() => `seat ${seat} deletes ${id}`)
     if (operation?.kind === "delete") {
       this.#overtake(seat, id)

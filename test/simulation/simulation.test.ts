@@ -120,6 +120,20 @@ describe("programs that broke a rule once", () => {
           { _tag: "Save", seat: 0, id: "slack:ops", lifetime: 60_000, isApiKey: false }
         ]
       }
+    },
+    {
+      what: "a blocked one that another program deleted is found anew, and asked about at once",
+      program: {
+        seed: 17_032,
+        config: twoHosts,
+        steps: [
+          reads(0),
+          { _tag: "Revoke", tenant: "acme", id: "slack:ops" },
+          { _tag: "Sync", seat: 1 },
+          { _tag: "Delete", seat: 0, id: "slack:ops" },
+          reads(1)
+        ]
+      }
     }
   ]
   for (const { program, what } of broke) {

@@ -125,13 +125,17 @@ describe("programs that broke a rule once", () => {
       what: "a blocked one that another program deleted is found anew, and asked about at once",
       program: {
         seed: 17_032,
-        config: twoHosts,
+        config: {
+          ...twoHosts,
+          integrations: [{ id: "github", provider: "github", alias: undefined, lifetime: undefined }],
+          latency: 0
+        },
         steps: [
-          reads(0),
-          { _tag: "Revoke", tenant: "acme", id: "slack:ops" },
+          { _tag: "Read", seat: 0, reads: [{ ref: "github", method: "token" }] },
+          { _tag: "Revoke", tenant: "acme", id: "github" },
           { _tag: "Sync", seat: 1 },
-          { _tag: "Delete", seat: 0, id: "slack:ops" },
-          reads(1)
+          { _tag: "Delete", seat: 0, id: "github" },
+          { _tag: "Read", seat: 1, reads: [{ ref: "github", method: "token" }] }
         ]
       }
     }

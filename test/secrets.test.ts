@@ -287,12 +287,15 @@ const scenario = Effect.gen(function*() {
   }).pipe(Effect.provide(services, { local: true }))
 }).pipe(Effect.scoped, Effect.provide(Emulator, { local: true }))
 
+/** What the scenario shows, run once for all tests. */
+const witnessed = Effect.runSync(Effect.cached(witness(scenario)))
+
 describe("no secret in anything that a program shows of itself", () => {
   it.live(
     "from its first sync to its end: errors, log, spans, metrics, answers and usage reports",
     () =>
       Effect.gen(function*() {
-        const { exit, shown, spans, metrics } = yield* witness(scenario)
+        const { exit, shown, spans, metrics } = yield* witnessed
         assert(Exit.isSuccess(exit), shown.slice(-2_000))
         const answers = exit.value.shown.flatMap((value) => [
           inspect(value, { depth: Infinity, showHidden: true, maxStringLength: Infinity }),
@@ -339,7 +342,7 @@ describe("no secret in anything that a program shows of itself", () => {
 
   it.live("the labels of metrics are few and known, whatever ids and texts there are", () =>
     Effect.gen(function*() {
-      const { metrics } = yield* witness(scenario)
+      const { metrics } = yield* witnessed
       const labels = new Map<string, Set<string>>()
       for (const { attributes, id } of metrics) {
         if (!id.startsWith("aden_credentials_")) continue

@@ -290,7 +290,10 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
       const response = yield* Effect.provideService(request, AdenTransport, by)
       const receivedAt = yield* Clock.currentTimeMillis
       const date = serverTime(response.headers)
-      if (Option.isSome(date)) yield* noteServerTime({ sentAt, receivedAt, serverTime: date.value })
+      // a report is nobody's question: the store, which sends it, does not look at the clock after it
+      if (Option.isSome(date) && endpoint !== "usage") {
+        yield* noteServerTime({ sentAt, receivedAt, serverTime: date.value })
+      }
       return {
         status: response.status,
         headers: response.headers,

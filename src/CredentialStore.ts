@@ -617,7 +617,8 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
 
   const invalidate = Effect.fn("CredentialStore.invalidate")(function*(ref: CredentialRef) {
     yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
-    const entry = yield* resolver.findStored(ref)
+    // one that is not stored may be asked for at this moment: that answer is not to be kept either
+    const entry = (yield* resolver.findStored(ref)) ?? table.get(ref)
     if (entry === undefined) return
     entry.reject()
     yield* table.wakeFollowers(entry.id)

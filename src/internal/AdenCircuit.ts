@@ -56,12 +56,17 @@ export class AdenCircuit {
     id: string | undefined,
     self: Effect.Effect<A, E>
   ): Effect.Effect<A, E | AdenUnavailable> {
-    const admitted = this.#breaker.execute(self, { key, classify: outcomeOf })
-    return Effect.flatMap(PassesCircuit, (passes) => passes ? self : admitted).pipe(
-      Effect.catchIf(Schema.is(CircuitBreaker.CircuitBreakerError), ({ reason }) => {
-        const retryAfter = reason._tag === "CircuitOpen" ? reason.retryAfter : undefined
-        return Effect.fail(new AdenUnavailable({ id, reason: new AdenCircuitOpen({ retryAfter }) }))
-      })
+    return this.#breaker.execute(self, { key, classify: outcomeOf }).pipe(
+      Effect.catchIf(
+        Schema.is(CircuitBreaker.CircuitBreakerError),
+        ({ reason }): Effect.Effect<A, E | AdenUnavailable> => {
+          const retryAfter = reason._tag === "CircuitOpen" ? reason.retryAfter : undefined
+          const refused: Effect.Effect<A, E | AdenUnavailable> = Effect.fail(
+            new AdenUnavailable({ id, reason: new AdenCircuitOpen({ retryAfter }) })
+          )
+          return Effect.flatMap(PassesCircuit, (passes) => passes ? self : refused)
+        }
+      )
     )
   }
 }

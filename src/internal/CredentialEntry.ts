@@ -188,15 +188,13 @@ export class CredentialEntry {
     return now >= this.#staleAt ? "stale" : "fresh"
   }
 
-  /** Whether a credential, at hand or just answered, may be served: its token has not run out and was not found refused. */
-  readonly isServable = Effect.fnUntraced(function*(this: CredentialEntry, credential: Credential, now: number) {
-    return now < (yield* this.expiryOf(credential)) && !this.#rejects(credential)
-  })
-
-  /** When a credential, at hand or just answered, expires. */
-  readonly expiryOf = Effect.fnUntraced(function*(this: CredentialEntry, credential: Credential) {
-    return expiryOf(credential, this.provider === undefined ? 0 : yield* this.provider.clockOffset)
-  })
+  /** Whether a credential, at hand or just answered, may be served: it expires later and its token was not found refused. */
+  isServable(
+    credential: Credential,
+    { expiresAt, now }: { readonly expiresAt: number; readonly now: number }
+  ): boolean {
+    return now < expiresAt && !this.#rejects(credential)
+  }
 
   /** Until when the credential may be served although Aden does not confirm it. */
   servableUntil(maxStale: number): number {

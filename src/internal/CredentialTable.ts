@@ -15,7 +15,7 @@ import type { CredentialStorage } from "../CredentialStorage.ts"
 import type { RefreshPolicies } from "../RefreshPolicy.ts"
 import type { CredentialSource } from "./CredentialEntry.ts"
 import { CredentialEntry } from "./CredentialEntry.ts"
-import { isWithin } from "./freshness.ts"
+import { expiryOf, isWithin } from "./freshness.ts"
 import { loadRecord } from "./storedRecord.ts"
 import { watched } from "./watchedStorage.ts"
 
@@ -145,6 +145,12 @@ export class CredentialTable {
       provider.canHandle(credential) && (credential.providerId !== undefined || this.providers.length === 1)
     )
   }
+
+  /** When a credential, at hand or just answered, expires, by the clock of the provider that answered it. */
+  readonly expiryOf = Effect.fnUntraced(function*(this: CredentialTable, credential: Credential) {
+    const provider = this.providerOf(credential)
+    return expiryOf(credential, provider === undefined ? 0 : yield* provider.clockOffset)
+  })
 
   /** Whether a provider renews the entry. Of one that is blocked and was never fetched some provider does, not known yet which. */
   mayBeRenewed({ credential, provider, state }: CredentialEntry): boolean {

@@ -136,7 +136,7 @@ export class Renewal {
     const credential = read === undefined || isRenewedFor(entry, minTimeLeft, now)
       ? yield* this.#renewedFor(entry, now)
       : read
-    const timeLeft = (yield* entry.expiryOf(credential)) - (yield* Clock.currentTimeMillis)
+    const timeLeft = (yield* this.#table.expiryOf(credential)) - (yield* Clock.currentTimeMillis)
     return timeLeft >= minTimeLeft ? credential : yield* new InsufficientTimeLeft({
       ref,
       minTimeLeft: Duration.millis(minTimeLeft),
@@ -254,11 +254,17 @@ export class Renewal {
     const first = yield* flight
     // the program's own, read from storage again or saved meanwhile
     const answer = entry.provider === undefined ? entry.credential ?? first : first
-    if (yield* entry.isServable(answer, yield* Clock.currentTimeMillis)) return answer
+    if (yield* this.#isServable(entry, answer)) return answer
     if (entry.provider === undefined) return yield* unservable(entry)
     const second = yield* flight
-    if (yield* entry.isServable(second, yield* Clock.currentTimeMillis)) return second
+    if (yield* this.#isServable(entry, second)) return second
     return yield* unservable(entry)
+  })
+
+  /** As of the entry, for what is at hand or was just answered, also where the entry has come to be somebody else's meanwhile. */
+  readonly #isServable = Effect.fnUntraced(function*(this: Renewal, entry: CredentialEntry, credential: Credential) {
+    const expiresAt = yield* this.#table.expiryOf(credential)
+    return entry.isServable(credential, { expiresAt, now: yield* Clock.currentTimeMillis })
   })
 
   /**
@@ -426,10 +432,9 @@ export class Renewal {
     const answer = yield* provider.fetch(entry.id)
     if (Option.isNone(answer)) return yield* this.#gone(entry, provider, asked)
     const credential = yield* this.#accept(entry, answer.value, asked)
-    const now = yield* Clock.currentTimeMillis
-    if (entry.epoch !== asked.epoch || (yield* entry.isServable(credential, now))) return credential
+    if (entry.epoch !== asked.epoch || (yield* this.#isServable(entry, credential))) return credential
     // This question renews nothing, and the token has run out.
-    return yield* this.#askForNew(entry, provider, this.#asking(entry, now))
+    return yield* this.#askForNew(entry, provider, this.#asking(entry, yield* Clock.currentTimeMillis))
   })
 
   readonly #askForNew = Effect.fnUntraced(function*(
@@ -445,7 +450,7 @@ export class Renewal {
       Effect.flatMap((answer) => this.#accept(entry, answer, { ...asked, isRenewal: true })),
       Effect.catchTag("IntegrationNotFound", () => this.#gone(entry, provider, asked))
     )
-    return entry.epoch !== asked.epoch || (yield* entry.isServable(credential, yield* Clock.currentTimeMillis))
+    return entry.epoch !== asked.epoch || (yield* this.#isServable(entry, credential))
       ? credential
       : yield* unservable(entry)
   })
@@ -515,9 +520,10 @@ export class Renewal {
     if (entry.isUnsaved) this.#lateSaves.add(entry)
     else entry.saved = { generation: state.generation, order: asked.order }
     entry.listed = undefined
-    const now = yield* Clock.currentTimeMillis
     // a renewal that brings what cannot be served has failed
-    if (asked.isRenewal !== true || (yield* entry.isServable(credential, now))) entry.succeeded(now)
+    if (asked.isRenewal !== true || (yield* this.#isServable(entry, credential))) {
+      entry.succeeded(yield* Clock.currentTimeMillis)
+    }
     if (wasBlocked) yield* table.publish({ _tag: "Reconnected", id: entry.id })
     if (held === undefined) yield* table.publish({ _tag: "Fetched", id: entry.id })
     else if (!held.holdsTokenOf(credential)) yield* table.publish({ _tag: "Refreshed", id: entry.id })

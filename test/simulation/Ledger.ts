@@ -109,6 +109,8 @@ class SeatRecord {
   clockChangedAt = -Infinity
   lists: Array<ListRecord> = []
   listCoolDownUntil = -Infinity
+  /** All that it ever was: a credential that Aden did not know when its list could not be had was left alone until then too. */
+  readonly listCoolDowns: Array<number> = []
   /** The answers in a row with which Aden was unavailable, and when there were enough of them to let it rest. */
   unavailable = 0
   unavailableAt = -Infinity
@@ -274,11 +276,19 @@ export class Ledger {
   #checkRest(seat: number, exchange: Exchange): void {
     const record = this.#seat(seat)
     if (isReport(exchange) || record.unavailable < Model.restAfter) return
+    if (exchange.endpoint === "refresh" && exchange.id !== undefined && this.#isLastChance(seat, exchange.id)) return
     const rested = this.#time.now() - record.restsSince
     if (rested < Model.rest) {
       this.violate("an Aden that is down is left alone for 30 s", `asked again after ${rested} ms`)
     }
     record.unavailable = 0
+  }
+
+  #isLastChance(seat: number, id: string): boolean {
+    // what another process saved is known to all who share the storage
+    const token = this.#stored.get(this.#key(seat, id)) ?? this.viewOf(seat, id).token
+    const { clockOffset, now } = this.moment(seat)
+    return token?.expiresAt !== undefined && token.expiresAt - clockOffset - now <= Model.lastChance
   }
 
   answered(seat: number, exchange: Exchange): void {
@@ -288,11 +298,13 @@ export class Ledger {
       const isUnavailable = exchange.said?._tag === "Other" &&
         (exchange.said.status >= 500 || exchange.said.status === 408)
       if (now - record.unavailableAt > Model.rest) record.unavailable = 0
-      record.unavailable = isUnavailable ? record.unavailable + 1 : 0
+      // nor does it know of a request from before the machine was suspended
+      const isForgotten = now - exchange.startedAt > Model.rest
+      record.unavailable = isUnavailable ? record.unavailable + (isForgotten ? 0 : 1) : 0
       record.unavailableAt = now
       if (record.unavailable === Model.restAfter) record.restsSince = now
     }
-    if (exchange.date !== undefined) {
+    if (exchange.date !== undefined && !isReport(exchange)) {
       const record = this.#seat(seat)
       const before = this.clockOffset(seat)
       record.samples.push(exchange.date - (exchange.startedAt + now) / 2)
@@ -317,7 +329,7 @@ export class Ledger {
       id,
       operation,
       sequence: ++this.#sequence,
-      isBackground: isRead && (finding === "servable" || view?.isCertain !== true),
+      isBackground: isRead && (finding === "servable" || view?.isCertain !== true || !operation.isPending),
       isOverlapped: false,
       isOvertaken: false,
       exchanges: []
@@ -383,7 +395,7 @@ export class Ledger {
     const isRefusal = view.lastFailure?.tag === "RefreshFailed" || view.lastFailure?.tag === "AdenRejected"
     if (
       (finding === "servable" || (isRefusal && finding !== "blocked")) &&
-      Math.ceil(now) < Math.floor(Model.backgroundFrom(view))
+      Math.ceil(now) < Math.floor(Model.backgroundFrom(view, moment.clockOffset))
     ) {
       this.violate(
         "no more often than the back-off",
@@ -395,7 +407,8 @@ export class Ledger {
   /** Whether a question follows at once on the answer to another one that was asked for the same purpose. */
   #isContinued({ operation, seat }: Call, id: string): boolean {
     return this.#heard.get(this.#key(seat, id))?.some(({ call, now, seat: by, word }) =>
-      by === seat && call.operation === operation && now === this.#time.now() && word._tag === "Validity"
+      by === seat && call.operation === operation && now === this.#time.now() &&
+      (word._tag === "Validity" || (word._tag === "NotFound" && call.kind === "validate"))
     ) === true
   }
 
@@ -404,11 +417,12 @@ export class Ledger {
    * after a restart, or when somebody, here or in another process, deleted the entry.
    */
   #blockedBefore({ operation, seat }: Call, id: string): number {
-    const since = Math.max(this.#seat(seat).startedAt, this.#deletedAt.get(this.#key(seat, id)) ?? -Infinity)
+    const since = this.#seat(seat).startedAt
+    const deletedAt = this.#deletedAt.get(this.#key(seat, id)) ?? -Infinity
     const last = this.#heard.get(this.#key(seat, id))?.findLast(({ call, endSequence, seat: by, word }) =>
       by === seat && word._tag === "Blocked" && !call.isOvertaken && endSequence < (operation?.sequence ?? Infinity)
     )
-    return last === undefined || last.endSequence < since ? -Infinity : last.now
+    return last === undefined || last.endSequence < since || last.call.sequence < deletedAt ? -Infinity : last.now
   }
 
   callEnded(call: Call, result: CallResult): void {
@@ -418,12 +432,19 @@ export class Ledger {
     record.calls.delete(call)
     const endSequence = ++this.#sequence
     this.note(() => `seat ${seat} was told ${kind} ${id ?? ""}: ${JSON.stringify(result)}`)
-    if (result._tag === "Interrupted") return
+    if (result._tag === "Interrupted") {
+      // of what is not stored nothing is remembered
+      if (kind === "validate" && id !== undefined && this.viewOf(seat, id).token === undefined) {
+        record.rechecked.delete(id)
+      }
+      return
+    }
     if (result._tag === "Defect") return this.violate("no defects", result.message)
     if (result._tag === "Failure") {
       this.#failed.push({ seat, id, tag: result.tag, sequence: endSequence })
       if (id === undefined && result.tag === "RateLimited") {
         record.listCoolDownUntil = now + (result.retryAfter ?? 0)
+        record.listCoolDowns.push(record.listCoolDownUntil)
       }
     }
     if (id === undefined) return this.#listed(seat, result, endSequence, now)
@@ -442,7 +463,10 @@ export class Ledger {
       }
       return
     }
-    const isClean = !call.isOverlapped && !this.#isOlderThanChange(call, id)
+    // a sync fetches what it has validated by what it knew before that
+    const isSecond = call.operation?.kind === "sync" &&
+      heard.some((before) => before.call !== call && before.call.operation === call.operation)
+    const isClean = !call.isOverlapped && !isSecond && !this.#isOlderThanChange(call, id)
     this.#setView(seat, id, Model.heard(view, word, { now, isClean }))
     if (word._tag === "Token" && this.#isShared(seat)) this.#endCoolDowns(seat, id)
   }
@@ -502,13 +526,19 @@ export class Ledger {
 
   #listed(seat: number, result: CallResult, sequence: number, now: number): void {
     const record = this.#seat(seat)
+    const before = record.lists.at(-1)?.sequence ?? -1
     if (result._tag === "List") record.lists.push({ now, sequence, ids: new Set(result.ids) })
     for (const { id } of this.#config.integrations) {
       const isListed = result._tag === "List" && result.ids.includes(id)
-      const last = this.#heard.get(this.#key(seat, id))?.findLast((heard) => heard.seat === seat)
+      const isContradicted = isListed &&
+        this.#heard.get(this.#key(seat, id))?.some((heard) =>
+          heard.seat === seat && heard.word._tag === "NotFound" && heard.endSequence > before
+        )
       // what contradicts the list is no answer
-      if (isListed && last?.word._tag === "NotFound") {
+      if (isContradicted === true) {
         this.#failed.push({ seat, id, tag: "AdenUnavailable", sequence })
+        const view = this.viewOf(seat, id)
+        this.#setView(seat, id, { ...view, lastFailure: { tag: "AdenUnavailable", at: now } })
       }
       const doubted = record.doubted.get(id)
       if (doubted === undefined || (result._tag === "List" && !isListed)) continue
@@ -763,7 +793,7 @@ export class Ledger {
     const complaint = Model.judge(outcome, reading)
     if (complaint !== undefined) return this.violate("what a read answers", `${operation.ref}: ${complaint}`)
     if (outcome._tag === "Failure" && outcome.tag === "RateLimited" && !reading.failures.has("RateLimited")) {
-      const limits = [...reading.views.map((view) => view.coolDownUntil), reading.listCoolDownUntil]
+      const limits = [...reading.views.map((view) => view.coolDownUntil), ...this.#seat(operation.seat).listCoolDowns]
       const isRight = limits.some((until) =>
         retryAfter !== undefined && retryAfter <= until - reading.start.now && retryAfter >= until - reading.end.now
       )
@@ -791,7 +821,7 @@ export class Ledger {
       isUnlisted: this.#isUnlisted(operation, [id]) ||
         records.some((item) => item.isRemoval && item.step >= step) ||
         (this.#isShared(seat) && !this.#stored.has(this.#key(seat, id))),
-      listCoolDownUntil: record.listCoolDownUntil
+      listCoolDownUntil: Math.max(...record.listCoolDowns)
     }
   }
 
@@ -905,7 +935,8 @@ export class Ledger {
     }
     const rivals = this.candidates(ref).filter((other) => this.#stored.get(this.#key(seat, other))?.isOwn === false)
     if (
-      id !== ref && rivals.length > 1 && !this.#isShared(seat) && rivals.every((other) => this.#isSettled(seat, other))
+      id !== ref && rivals.length > 1 && !this.#isShared(seat) &&
+      rivals.every((other) => this.#isSettled(operation, other))
     ) {
       this.violate("never a silent pick", `${said} of ${rivals.join(", ")}`)
     }
@@ -923,9 +954,9 @@ export class Ledger {
     }
   }
 
-  /** Whether nothing happened to a credential in this step. */
-  #isSettled(seat: number, id: string): boolean {
-    return this.#viewsSince(seat, id, this.step).length === 1
+  /** Whether nothing happened to a credential since the operation began. */
+  #isSettled({ seat, step }: Operation, id: string): boolean {
+    return this.#viewsSince(seat, id, step).length === 1
   }
 
   #checkRefresh(operation: Operation, result: OperationResult): void {

@@ -180,9 +180,15 @@ export const isFresh = (
 /** The shortest delay after the n-th failure in a row: 5 s doubled each time, at most 5 min, less the jitter of a fifth. */
 export const shortestBackOff = (failures: number): number => 0.8 * Math.min(5_000 * 2 ** (failures - 1), 300_000)
 
-/** From when a background attempt may be made after what happened last. */
-export const backgroundFrom = (view: View): number =>
-  view.lastFailure === undefined ? -Infinity : view.lastFailure.at + shortestBackOff(view.failures)
+/** From when a background attempt may be made after what happened last: in time for a token that is about to expire. */
+export const backgroundFrom = ({ failures, lastFailure, token }: View, clockOffset: number): number => {
+  if (lastFailure === undefined) return -Infinity
+  const timeLeft = (token?.expiresAt ?? Infinity) - clockOffset - lastFailure.at
+  return lastFailure.at + Math.min(shortestBackOff(failures), Math.max(1_000, timeLeft * 3 / 4))
+}
+
+/** With so much time left or less, in ms, a renewal is asked for although Aden is left alone. */
+export const lastChance = 30_000
 
 /** How many requests a question is worth, all retries included. */
 export const attempts = 3
@@ -286,5 +292,6 @@ export const explains = (
 /** The same refusal as before, without a request, until the policy's next time. */
 const isPaused = (tag: string, views: ReadonlyArray<View>, { now }: Moment): boolean =>
   views.some(({ failures, lastFailure }) =>
-    lastFailure?.tag === tag && now < lastFailure.at + shortestBackOff(failures) * 1.5 + 1
+    // a list that could not be had counts too, which is not known here
+    lastFailure?.tag === tag && now < lastFailure.at + shortestBackOff(failures + 1) * 1.5 + 1
   )

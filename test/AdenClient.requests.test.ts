@@ -484,6 +484,10 @@ describe(`what the client sends (${transportsTested})`, () => {
         server.script(reply(200, credentialBody, { date: "not a date" }))
         yield* client.getCredential("hubspot")
         assert.strictEqual(yield* client.clockOffset, offset)
+        // a store, which sends reports, does not look at the clock after them
+        server.script(reply(200, { received: true }, { date: new Date(0).toUTCString() }))
+        yield* Effect.repeat(client.reportUsage("hubspot", { operation: "api_call", status: "success" }), { times: 4 })
+        assert.strictEqual(yield* client.clockOffset, offset)
       }))
   })
 

@@ -138,6 +138,47 @@ describe("programs that broke a rule once", () => {
           { _tag: "Read", seat: 1, reads: [{ ref: "github", method: "token" }] }
         ]
       }
+    },
+    {
+      what: "what a sync asks for is not kept when the program invalidates it meanwhile, also where it is not stored",
+      program: {
+        seed: 36_500,
+        config: {
+          ...twoHosts,
+          integrations: [{ id: "gmail-2", provider: "google", alias: "Ada", lifetime: 120_000 }],
+          latency: 1_500
+        },
+        steps: [
+          { _tag: "Read", seat: 0, reads: [{ ref: "gmail-2", method: "token" }] },
+          { _tag: "Advance", duration: 10_000 },
+          { _tag: "Remove", tenant: "acme", id: "gmail-2" },
+          { _tag: "Sync", seat: 1 },
+          { _tag: "Advance", duration: 10_000 },
+          { _tag: "Connect", tenant: "acme", id: "gmail-2" },
+          { _tag: "Sync", seat: 0 },
+          { _tag: "Advance", duration: 1_888 },
+          { _tag: "Invalidate", seat: 0, id: "gmail-2" }
+        ]
+      }
+    },
+    {
+      what: "an answer is judged by the clock of who gave it, also when the program deleted its own meanwhile",
+      program: {
+        seed: 38_705,
+        config: {
+          ...config,
+          seats: [{ tenant: "globex", storage: 1 }],
+          integrations: [{ id: "gmail-2", provider: "google", alias: "Ada", lifetime: 2_000 }],
+          clockSkew: -3_000
+        },
+        steps: [
+          { _tag: "Sync", seat: 0 },
+          { _tag: "Advance", duration: 10_000 },
+          { _tag: "Read", seat: 0, reads: [{ ref: "gmail-2", method: "token" }] },
+          { _tag: "Save", seat: 0, id: "gmail-2", lifetime: undefined, isApiKey: true },
+          { _tag: "Delete", seat: 0, id: "gmail-2" }
+        ]
+      }
     }
   ]
   for (const { program, what } of broke) {

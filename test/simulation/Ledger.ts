@@ -447,7 +447,7 @@ export class Ledger {
         record.listCoolDowns.push(record.listCoolDownUntil)
       }
     }
-    if (id === undefined) return this.#listed(seat, result, endSequence, now)
+    if (id === undefined) return this.#listed(call, result, endSequence, now)
     const word = this.#wordOf(call, result)
     if (word === undefined) return
     const heard = this.#heard.get(this.#key(seat, id)) ?? []
@@ -524,21 +524,20 @@ export class Ledger {
     }
   }
 
-  #listed(seat: number, result: CallResult, sequence: number, now: number): void {
+  #listed({ seat, sequence: askedAt }: Call, result: CallResult, sequence: number, now: number): void {
     const record = this.#seat(seat)
     const before = record.lists.at(-1)?.sequence ?? -1
     if (result._tag === "List") record.lists.push({ now, sequence, ids: new Set(result.ids) })
     for (const { id } of this.#config.integrations) {
       const isListed = result._tag === "List" && result.ids.includes(id)
-      const isContradicted = isListed &&
-        this.#heard.get(this.#key(seat, id))?.some((heard) =>
-          heard.seat === seat && heard.word._tag === "NotFound" && heard.endSequence > before
-        )
-      // what contradicts the list is no answer
-      if (isContradicted === true) {
+      const heard = this.#heard.get(this.#key(seat, id))?.filter((answer) => answer.seat === seat) ?? []
+      // what contradicts the list that is asked for because of it is no answer, and no refusal either
+      const doubts = heard.filter(({ endSequence }) => endSequence > before)
+      doubts.push(...heard.filter(({ endSequence }) => endSequence < askedAt).slice(-1))
+      if (isListed && doubts.some(({ word }) => word._tag === "NotFound")) {
         this.#failed.push({ seat, id, tag: "AdenUnavailable", sequence })
         const view = this.viewOf(seat, id)
-        this.#setView(seat, id, { ...view, lastFailure: { tag: "AdenUnavailable", at: now } })
+        if (view.lastFailure !== undefined) this.#setView(seat, id, { ...view, lastFailure: undefined })
       }
       const doubted = record.doubted.get(id)
       if (doubted === undefined || (result._tag === "List" && !isListed)) continue

@@ -22,7 +22,7 @@ export default defineConfig({
     environment: "node",
     // processes, not threads: tests change the working directory and the umask, and start processes of their own
     pool: "forks",
-    // no file leaves anything behind: loading the library and bundling programs anew for each would take a sixth of the time
+    // no file leaves anything behind, so that the library need not be loaded, nor programs be bundled, anew for each
     isolate: false,
     // half of the time of many files goes into waiting for leases, sockets, disks and other processes
     maxWorkers: 2 * availableParallelism(),

@@ -1,5 +1,5 @@
 /**
- * The order of the test files. Those that take a minute, much of it waiting for leases, servers and other processes, begin first:
+ * The order of the test files. Those that take longest, much of it waiting for leases, servers and other processes, begin first:
  * the many short ones fill the gaps, and none of the long ones is left over at the end.
  */
 import { BaseSequencer } from "vitest/node"

@@ -16,6 +16,10 @@ import { PolicyClock } from "./PolicyClock.ts"
 /** What a read finds, the first that holds: see docs/semantics.md. */
 export type Freshness = "blocked" | "missing" | "expired" | "due" | "stale" | "fresh"
 
+/** Whether there is a token at hand that neither has run out nor is blocked. */
+export const isUnexpired = (freshness: Freshness): boolean =>
+  freshness === "fresh" || freshness === "stale" || freshness === "due"
+
 /** Where the credential at hand came from. */
 export type CredentialSource = "storage" | "aden"
 
@@ -210,8 +214,7 @@ export class CredentialEntry {
 
   /** Whether what is at hand may be served, confirmed or not. */
   mayBeServed(now: number, maxStale: number): boolean {
-    const freshness = this.freshness(now)
-    return (freshness === "fresh" || freshness === "due" || freshness === "stale") && now < this.servableUntil(maxStale)
+    return isUnexpired(this.freshness(now)) && now < this.servableUntil(maxStale)
   }
 
   /** When Aden last confirmed the credential, as far as known; else when it was first seen here. */
@@ -314,9 +317,8 @@ export class CredentialEntry {
     if (lastError._tag === "RefreshFailed") {
       return new RefreshFailed({ id: lastError.id, detail: lastError.detail, retryAfter })
     }
-    const isUnexpired = freshness === "fresh" || freshness === "due" || freshness === "stale"
-    if (lastError._tag === "RateLimited" && isUnexpired) return new RateLimited({ id: this.id, retryAfter })
-    return lastError._tag === "AdenRejected" || isUnexpired ? lastError : undefined
+    if (lastError._tag === "RateLimited" && isUnexpired(freshness)) return new RateLimited({ id: this.id, retryAfter })
+    return lastError._tag === "AdenRejected" || isUnexpired(freshness) ? lastError : undefined
   }
 
   get #isRejected(): boolean {

@@ -22,6 +22,7 @@ import type { AdenRequestFailure, CredentialFailure, FetchFailure, StorageFailur
 import type { CredentialProvider } from "../CredentialProvider.ts"
 import { CredentialState } from "../CredentialStorage.ts"
 import { PassesCircuit } from "./AdenCircuit.ts"
+import { isUnexpired } from "./CredentialEntry.ts"
 import type { CredentialEntry, Freshness } from "./CredentialEntry.ts"
 import type { CredentialTable } from "./CredentialTable.ts"
 import { WaitsForRenewal } from "./foreground.ts"
@@ -129,7 +130,7 @@ export class Renewal {
   ): Effect.fn.Return<Credential, CredentialFailure | InsufficientTimeLeft> {
     yield* entry.measure()
     const asked = yield* Clock.currentTimeMillis
-    const isTooShort = isServed(entry.freshness(asked)) && isRenewedFor(entry, minTimeLeft, asked)
+    const isTooShort = isUnexpired(entry.freshness(asked)) && isRenewedFor(entry, minTimeLeft, asked)
     const read = isTooShort ? undefined : yield* this.read(entry)
     const now = yield* Clock.currentTimeMillis
     // Where nothing was at hand, Aden answered what it had.
@@ -583,10 +584,6 @@ export class Renewal {
     }
   })
 }
-
-/** Whether what is at hand would be served. */
-const isServed = (freshness: Freshness): boolean =>
-  freshness === "fresh" || freshness === "stale" || freshness === "due"
 
 /** Whether a token that lasts too short is renewed for that reason. */
 const isRenewedFor = (entry: CredentialEntry, minTimeLeft: number, now: number): boolean =>

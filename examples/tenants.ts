@@ -1,14 +1,16 @@
 /**
- * Pattern C, tenants: a platform has a store for each, with an API key, files and a circuit of its own.
+ * Pattern C, tenants: a platform has a store for each, with an API key, files and a circuit of its own. One client layer serves
+ * all of them.
  *
  * `npx tsx examples/tenants.ts`
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import { CredentialStore, TenantCredentials } from "aden-credentials"
-import { Console, Effect, Redacted } from "effect"
-import { FetchHttpClient } from "effect/http"
+import { CredentialHttpClient, CredentialStore, TenantCredentials } from "aden-credentials"
+import { Console, Effect, Layer, Redacted } from "effect"
+import { FetchHttpClient, HttpClient } from "effect/http"
 import { EmulatedAden } from "./support/EmulatedAden.ts"
+import { TokenApi, TokenApiLayer } from "./support/TokenApi.ts"
 
 /** What runs for a tenant is written as if there were no other. */
 const accounts = Effect.gen(function*() {
@@ -25,6 +27,17 @@ const program = Effect.gen(function*() {
   }
   const error = yield* Effect.flip(Effect.provide(accounts, TenantCredentials.get("initech")))
   yield* Console.log(error.message)
+
+  // one value for all tenants: a client carries the credential of the store that it is provided inside
+  const { host } = yield* TokenApi
+  const HubSpot = CredentialHttpClient.layer({ ref: "hubspot", allowedHosts: [host] }).pipe(
+    Layer.provide(FetchHttpClient.layer)
+  )
+  const me = HttpClient.get(`http://${host}/me`).pipe(Effect.flatMap((response) => response.text))
+  for (const tenant of ["acme", "globex"]) {
+    const owner = yield* me.pipe(Effect.provide(HubSpot), Effect.provide(TenantCredentials.get(tenant)))
+    yield* Console.log(`the API knows ${tenant} as ${owner}`)
+  }
 })
 
 const tenant = (id: string, integrations: ReadonlyArray<string>) => ({
@@ -35,10 +48,10 @@ const tenant = (id: string, integrations: ReadonlyArray<string>) => ({
 
 program.pipe(
   // API keys from ADEN_API_KEY_{tenant}, files in ~/.hive/credentials/{tenant}
-  Effect.provide(TenantCredentials.layer()),
+  Effect.provide([TenantCredentials.layer(), TokenApiLayer]),
   Effect.provide([NodeServices.layer, FetchHttpClient.layer]),
   Effect.provide(EmulatedAden(
-    { tenants: [tenant("acme", ["hubspot", "slack"]), tenant("globex", ["github"])] },
+    { tenants: [tenant("acme", ["hubspot", "slack"]), tenant("globex", ["github", "hubspot"])] },
     { ADEN_API_KEY_acme: "key-of-acme", ADEN_API_KEY_globex: "key-of-globex" }
   )),
   NodeRuntime.runMain

@@ -923,7 +923,9 @@ export class CredentialHostDenied extends Schema.TaggedError<CredentialHostDenie
   ref: Schema.String,
   /** The host and port, as the URL gives them, in lower case. */
   host: Schema.String,
-  detail: Schema.String
+  detail: Schema.String,
+  /** What to do, where that is not about the host. */
+  advice: Schema.optionalKey(Schema.String)
 }) implements Actionable {
   override get message(): string {
     return `Credential ${JSON.stringify(this.ref)} is not sent to ${
@@ -934,7 +936,7 @@ export class CredentialHostDenied extends Schema.TaggedError<CredentialHostDenie
     return false
   }
   get remedy(): string {
-    return "Use https and a host of allowedHosts; add the host there if it may have the credential."
+    return this.advice ?? "Use https and a host of allowedHosts; add the host there if it may have the credential."
   }
 }
 

@@ -14,7 +14,7 @@ import * as HttpClientError from "effect/http/HttpClientError"
 import type * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Url from "effect/http/Url"
-import * as Layer from "effect/Layer"
+import type * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
@@ -29,6 +29,7 @@ import { allowedOriginsSetting, hostFault } from "./internal/allowedHosts.ts"
 import { CredentialCarrier, withoutParams } from "./internal/CredentialCarrier.ts"
 import type { CarriedCredential } from "./internal/CredentialCarrier.ts"
 import { pathTemplate } from "./internal/pathTemplate.ts"
+import { onePerTenant, perStore, tenantMismatch } from "./internal/perStore.ts"
 import { canBeSentAgain, redirectOf } from "./internal/redirects.ts"
 import { SingleFlight } from "./internal/SingleFlight.ts"
 import { errorWithoutCredential, responseWithoutCredential } from "./internal/withoutCredential.ts"
@@ -77,7 +78,12 @@ export interface CredentialHttpClientOptions {
  */
 export class CredentialHttpClient {
   /**
-   * The client in place of the `HttpClient` that it uses. It fails with `HttpClientError`, as every `HttpClient`. Where that is
+   * The client in place of the `HttpClient` that it uses. One value of this layer serves all tenants: it carries the credential
+   * of the store that it is provided with, wherever and however often that is, and so do the layers that `pipe` makes of it. A
+   * layer of your own that holds the client is memoised by Effect as any other: give each tenant its own by `Layer.fresh`. A
+   * client of one tenant's store fails with `CredentialHostDenied` in a program that runs for another tenant.
+   *
+   * It fails with `HttpClientError`, as every `HttpClient`. Where that is
    * because of the credential, the credential's own error is the `cause` of the reason, and
    * {@link CredentialHttpClient.unwrapFailure} brings it out. The reason is `TransportError` where the same request can succeed
    * later, so that `HttpClient.retryTransient` tries it again, `EncodeError` where it cannot, and `InvalidUrlError` for
@@ -105,7 +111,7 @@ export class CredentialHttpClient {
   static readonly layer = (
     options: CredentialHttpClientOptions
   ): Layer.Layer<HttpClient.HttpClient, AdenConfigError, CredentialStore | HttpClient.HttpClient> =>
-    Layer.effect(
+    perStore(
       HttpClient.HttpClient,
       Effect.map(prepare(options), ({ clientOf, execute }) =>
         clientOf((request) =>
@@ -272,6 +278,10 @@ const prepare = Effect.fnUntraced(function*(options: CredentialHttpClientOptions
     let url = yield* urlOf(request)
     const fault = hostFault(url, origins) ?? hostHeaderFault(request, url)
     if (fault !== undefined) return yield* denied(url, fault)
+    const mismatch = tenantMismatch(store, yield* Effect.context())
+    if (mismatch !== undefined) {
+      return yield* new CredentialHostDenied({ ref, host: url.host, detail: mismatch, advice: onePerTenant })
+    }
     let carried: CarriedCredential | undefined = yield* current
     let isRenewed = false
     for (let redirects = 0;;) {

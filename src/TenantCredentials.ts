@@ -24,6 +24,7 @@ import type { CredentialStoreOptions } from "./CredentialStore.ts"
 import { apiKeyVariable, CurrentTenant, tenantSettings } from "./internal/currentTenant.ts"
 import { durationSetting } from "./internal/durationSetting.ts"
 import { isClean } from "./internal/foreignText.ts"
+import { setTenant } from "./internal/perStore.ts"
 import { EncryptedFileStorage } from "./storage/EncryptedFileStorage.ts"
 
 /**
@@ -183,6 +184,7 @@ const make = Effect.fnUntraced(function*<R>(options: {
     function*(tenantId: string) {
       const layer = yield* layerOf(tenantId)
       const context = yield* Layer.buildWithMemoMap(layer, yield* Layer.makeMemoMap, yield* Effect.scope)
+      setTenant(Context.get(context, CredentialStore), tenantId)
       return Context.pick(CredentialStore)(context)
     },
     (effect, tenantId) =>

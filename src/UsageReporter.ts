@@ -16,9 +16,10 @@ import type * as Schema from "effect/Schema"
 import type { AdenClient } from "./AdenClient.ts"
 import type { CredentialRef } from "./Credential.ts"
 import type { AdenConfigError } from "./CredentialError.ts"
-import type { CredentialStore } from "./CredentialStore.ts"
+import { CredentialStore } from "./CredentialStore.ts"
 import { countSetting } from "./internal/adenSettings.ts"
 import { durationSetting } from "./internal/durationSetting.ts"
+import { onePerTenant, perStore, tenantMismatch } from "./internal/perStore.ts"
 import { makeSender } from "./internal/UsageDelivery.ts"
 import type { OpenTransit } from "./internal/UsageOutbox.ts"
 import { UsageOutbox } from "./internal/UsageOutbox.ts"
@@ -77,6 +78,9 @@ export class UsageReporter extends Context.Service<UsageReporter, {
   /**
    * Reports that wait in memory. When the scope closes, those that are left are sent within `flushTimeout`.
    *
+   * There is one reporter for each store that the layer stands over. A reporter of one tenant's store drops, with a warning,
+   * what a program reports that runs for another tenant.
+   *
    * @example
    * ```ts
    * import { AdenClient, AdenSyncProvider, CredentialStore, EncryptedFileStorage, UsageReporter } from "aden-credentials"
@@ -98,7 +102,7 @@ export class UsageReporter extends Context.Service<UsageReporter, {
   static readonly layer = (
     options: UsageReporterOptions = {}
   ): Layer.Layer<UsageReporter, AdenConfigError, AdenClient | CredentialStore> =>
-    Layer.effect(UsageReporter, make(options, UsageOutbox.inMemory))
+    perStore(UsageReporter, make(options, UsageOutbox.inMemory))
 
   /**
    * Reports that wait in a `PersistedQueue` of Effect's, over Redis or SQL: a report that got there survives the process, and
@@ -130,7 +134,7 @@ export class UsageReporter extends Context.Service<UsageReporter, {
     UsageReporter,
     AdenConfigError,
     AdenClient | CredentialStore | PersistedQueue.PersistedQueueFactory
-  > => Layer.effect(UsageReporter, make(options, UsageOutbox.persisted(options.queue)))
+  > => perStore(UsageReporter, make(options, UsageOutbox.persisted(options.queue)))
 
   /** A reporter that reports nothing: for tests, and where usage is nobody's business. */
   static readonly layerNoop: Layer.Layer<UsageReporter> = Layer.succeed(UsageReporter, { report: () => Effect.void })
@@ -155,10 +159,18 @@ const make = Effect.fnUntraced(function*<R>(options: UsageReporterOptions, open:
     retry: options.retry,
     send: yield* makeSender
   }, open)
+  const store = yield* CredentialStore
   return UsageReporter.of({
     // no span and no log: this runs beside every call of every tool; the delivery has a span
     report: (ref, { metadata, operation, status }) =>
       Effect.withFiber((fiber) => {
+        const mismatch = tenantMismatch(store, fiber.context)
+        if (mismatch !== undefined) {
+          outbox.drop(1)
+          return Effect.logWarning("A usage report of another tenant is not sent").pipe(
+            Effect.annotateLogs({ credential: ref, reason: mismatch, remedy: onePerTenant })
+          )
+        }
         const at = fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
         outbox.put({ key: SecureRandom.uuidV4Unsafe(), ref, at, operation, status, metadata })
         return Effect.void

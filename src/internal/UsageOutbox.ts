@@ -144,13 +144,14 @@ export class UsageOutbox {
 
   /** Takes a report over. Nothing here waits or fails. */
   put(report: UsageReport): void {
-    if (this.#isClosed) return this.#drop(1)
-    if (Queue.isFullUnsafe(this.#buffer)) this.#drop(1)
+    if (this.#isClosed) return this.drop(1)
+    if (Queue.isFullUnsafe(this.#buffer)) this.drop(1)
     else this.#changeDepth(1)
     Queue.offerUnsafe(this.#buffer, report)
   }
 
-  #drop(count: number): void {
+  /** Counts reports that are not sent. */
+  drop(count: number): void {
     this.#droppedSinceWarning += count
     dropped.updateUnsafe(count, this.#context)
   }
@@ -340,7 +341,7 @@ export class UsageOutbox {
         Effect.timeoutOption(flushTimeout)
       )
       const left = this.#takeAll()
-      if (left.length > 0) this.#drop(left.length)
+      if (left.length > 0) this.drop(left.length)
       for (const { key } of left) this.#release(key)
       yield* this.#warnOfDropped()
     })

@@ -26,8 +26,7 @@ import { CredentialStore } from "./CredentialStore.ts"
 import type { TemplateFailure } from "./CredentialStore.ts"
 import { readBody } from "./internal/adenExchange.ts"
 import { allowedOriginsSetting, hostFault } from "./internal/allowedHosts.ts"
-import { CredentialCarrier, withoutParams } from "./internal/CredentialCarrier.ts"
-import type { CarriedCredential } from "./internal/CredentialCarrier.ts"
+import { CarriedCredential, CredentialCarrier, withoutParams } from "./internal/CredentialCarrier.ts"
 import { pathTemplate } from "./internal/pathTemplate.ts"
 import { onePerTenant, perStore, tenantMismatch } from "./internal/perStore.ts"
 import { canBeSentAgain, redirectOf } from "./internal/redirects.ts"
@@ -64,7 +63,8 @@ export interface CredentialHttpClientOptions {
  * - A request to another host than those listed, over plain http, or with a user name in its URL fails with
  *   `CredentialHostDenied` before a byte is sent.
  * - Redirects are followed, ten at most. At the same origin they carry the credential; elsewhere neither it nor the program's
- *   cookies go along, and nothing that has a body is repeated: that answer is the program's, as it is.
+ *   cookies go along, and nothing that has a body is repeated: that answer is the program's, as it is. One elsewhere whose URL
+ *   repeats the credential, in whatever encoding, fails with `CredentialHostDenied`.
  * - After a 401 the credential is renewed once, for all requests that were refused with it, and the request is sent once more,
  *   if its body can be sent again. A second 401 is the program's, as it is, and so is the first where the credential cannot be
  *   renewed now; where a person has to authorize it again, the request fails with `ReauthRequired`.
@@ -284,6 +284,8 @@ const prepare = Effect.fnUntraced(function*(options: CredentialHttpClientOptions
     }
     let carried: CarriedCredential | undefined = yield* current
     let isRenewed = false
+    /** What a redirect could take elsewhere. */
+    let sent: ReadonlyArray<CarriedCredential> = [carried]
     for (let redirects = 0;;) {
       const response = yield* send(request, url, carried)
       if (response.status === 401 && carried !== undefined) {
@@ -295,6 +297,7 @@ const prepare = Effect.fnUntraced(function*(options: CredentialHttpClientOptions
         if (replacement === undefined || !canBeSentAgain(request.body)) return response
         yield* discard(response)
         carried = replacement
+        sent = [...sent, replacement]
         isRenewed = true
         continue
       }
@@ -304,11 +307,11 @@ const prepare = Effect.fnUntraced(function*(options: CredentialHttpClientOptions
       if (redirect === undefined) return response
       yield* discard(response)
       if (!redirect.isSameOrigin) {
-        if (carried?.isIn(redirect.url) === true) {
-          return yield* denied(redirect.url, "a redirect there holds the credential in its URL")
-        }
+        const fault = CarriedCredential.redirectFault(redirect, sent)
+        if (fault !== undefined) return yield* new CredentialHostDenied({ ref, ...fault })
         // lost for good: a way back would be the other server's choice
         carried = undefined
+        sent = []
       }
       request = withoutParams(redirect.request, carrier.paramNames)
       url = yield* urlOf(request)

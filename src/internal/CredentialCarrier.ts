@@ -5,10 +5,12 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import type { Credential, CredentialRef } from "../Credential.ts"
 import { AdenConfigError } from "../CredentialError.ts"
-import type { CredentialKeyNotFound, CredentialTemplateError } from "../CredentialError.ts"
+import type { CredentialHostDenied, CredentialKeyNotFound, CredentialTemplateError } from "../CredentialError.ts"
 import { CredentialTemplate } from "../CredentialTemplate.ts"
 import type { TemplatePlaceholder } from "../CredentialTemplate.ts"
 import { headerNameFault, headerValueFault } from "./headerText.ts"
+import type { Redirect } from "./redirects.ts"
+import { hasStrayPercent, holdsSecret, shortestSecret } from "./repeatedSecrets.ts"
 import { fitting, headerPlace, parseAllowed, valueOf } from "./TemplateResolver.ts"
 
 type Templates = ReadonlyArray<readonly [name: string, template: CredentialTemplate]>
@@ -17,9 +19,6 @@ type Templates = ReadonlyArray<readonly [name: string, template: CredentialTempl
 const headersOfTypes = ["authorization", "x-api-key"]
 
 const userNameKey = "username"
-
-/** A shorter one is no secret but a word that any URL may hold, such as "x" in place of a password. */
-const shortestSecret = 4
 
 /** Some APIs take a key as the user name. A shorter one is a name, such as "api". */
 const shortestKey = 16
@@ -152,10 +151,30 @@ export class CarriedCredential {
     )
   }
 
-  /** Whether a URL holds the credential, as where a server repeats a query in a redirect. */
-  isIn(url: URL): boolean {
-    const shown = [url.href, decoded(url.href), ...url.searchParams.values()]
-    return this.#secrets.some((secret) => shown.some((text) => text.includes(secret)))
+  /** Why a redirect to another origin is not followed after these were sent: its URL holds one of them, or may hold it. */
+  static redirectFault(
+    { location, url }: Redirect,
+    sent: ReadonlyArray<CarriedCredential>
+  ): Pick<CredentialHostDenied, "host" | "detail" | "advice"> | undefined {
+    const secrets = sent.flatMap((credential) => credential.#secrets)
+    // a host has no capitals
+    const isHost = holdsSecret([url.host], secrets.map((secret) => secret.toLowerCase())) !== false
+    const isHeld = isHost || holdsSecret([location, url.href], secrets)
+    const host = isHost ? "(not shown)" : url.host
+    if (isHeld === true) {
+      return {
+        host,
+        detail: "a redirect there holds the credential in its URL",
+        advice: "Carry it in a header, if the API takes it there: servers repeat URLs in redirects, not headers."
+      }
+    }
+    return isHeld === undefined || hasStrayPercent(url.href)
+      ? {
+        host,
+        detail: "a redirect there has a URL that cannot be decoded, and may hold the credential",
+        advice: "Request that address with a client that carries no credential."
+      }
+      : undefined
   }
 }
 
@@ -170,12 +189,4 @@ export const withoutParams = (
   if (present.length === 0) return request
   for (const name of present) url.searchParams.delete(name)
   return HttpClientRequest.setUrl(request, url.href)
-}
-
-const decoded = (text: string): string => {
-  try {
-    return decodeURIComponent(text)
-  } catch {
-    return text
-  }
 }

@@ -12,6 +12,8 @@ import * as Option from "effect/Option"
 /** What a redirect asks for. */
 export interface Redirect {
   readonly url: URL
+  /** The URL as the server wrote it, with what a parser changes or leaves out. */
+  readonly location: string
   readonly request: HttpClientRequest.HttpClientRequest
   readonly isSameOrigin: boolean
 }
@@ -46,6 +48,7 @@ export const redirectOf = (
     : request
   return {
     url: to,
+    location,
     isSameOrigin,
     request: HttpClientRequest.makeWith(
       kept.method,

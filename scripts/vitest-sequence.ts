@@ -17,7 +17,8 @@ const slow = [
   "cli/migrate",
   "simulation/fleet",
   "cli/process",
-  "cli/secrets"
+  "cli/secrets",
+  "peerVersions"
 ]
 
 const rank = ({ moduleId }: TestSpecification): number => {

@@ -42,7 +42,7 @@ export interface TenantSettings {
   readonly adenTenantId?: string | undefined
   /** What stored credentials carry as their provider: `aden_{tenant}` by default. */
   readonly providerId?: string | undefined
-  /** Where each tenant has its folder: `~/.hive/credentials` by default. */
+  /** Where each tenant has its folder: `~/.hive/credentials` by default, below `HIVE_HOME` where that is set. */
   readonly directory?: string | undefined
   /** Fernet keys, of which the first encrypts: those of `HIVE_CREDENTIAL_KEY`, for all tenants, by default. */
   readonly encryptionKeys?: ReadonlyArray<Redacted.Redacted<string>> | undefined

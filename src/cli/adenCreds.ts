@@ -74,7 +74,8 @@ const command = rootCommand.pipe(Command.withSubcommands([
  * Runs `aden-creds` with these arguments. Everything is reported on stdout and stderr; the answer is the status to exit with:
  * one of `ExitStatus`, or that of the command which `exec` ran.
  *
- * Settings come from the `ConfigProvider`, `ADEN_API_URL`, `ADEN_API_KEY`, `ADEN_TENANT_ID` and `HIVE_CREDENTIAL_KEY`.
+ * Settings come from the `ConfigProvider`, `ADEN_API_URL`, `ADEN_API_KEY`, `ADEN_TENANT_ID`, `HIVE_CREDENTIAL_KEY` and
+ * `HIVE_HOME`.
  *
  * @example
  * ```ts

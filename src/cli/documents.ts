@@ -5,6 +5,7 @@
 import * as DateTime from "effect/DateTime"
 import * as Schema from "effect/Schema"
 import * as SchemaGetter from "effect/SchemaGetter"
+import { printable } from "../internal/foreignText.ts"
 import { Timestamp } from "../internal/timestamp.ts"
 
 /** `undefined` here, `null` in the document: a script finds every key. */
@@ -16,7 +17,15 @@ const orNull = <S extends Schema.Top>(schema: S) =>
     })
   )
 
-const Text = orNull(Schema.String)
+/**
+ * Text that came from wherever it was stored or said: without control and invisible characters, which JSON would hand to whoever
+ * decodes it. Secrets alone are `Schema.String`.
+ */
+const Shown = Schema.String.pipe(
+  Schema.decodeTo(Schema.String, { decode: SchemaGetter.passthrough(), encode: SchemaGetter.transform(printable) })
+)
+
+const Text = orNull(Shown)
 const Time = orNull(Timestamp)
 
 /** When a token expires; both `null` when it does not. `expiresInMs` is negative after that. */
@@ -36,20 +45,20 @@ export const expiryOf = (expiresAt: DateTime.Utc | undefined, now: DateTime.Utc)
  * @category documents
  */
 export const ErrorDetails = Schema.Struct({
-  tag: Schema.String,
-  message: Schema.String,
+  tag: Shown,
+  message: Shown,
   /** One sentence on what to do about it. */
-  remedy: Schema.String,
+  remedy: Shown,
   exitCode: Schema.Int,
   /** Whether the same command can succeed later without anybody changing anything. */
   isRetryable: Schema.Boolean,
   /** How long to wait before trying again, where that is known. */
   retryAfterMs: Schema.optionalKey(Schema.DurationFromMillis),
-  id: Schema.optionalKey(Schema.String),
-  ref: Schema.optionalKey(Schema.String),
-  setting: Schema.optionalKey(Schema.String),
-  choices: Schema.optionalKey(Schema.Array(Schema.String)),
-  reauthorizationUrl: Schema.optionalKey(Schema.String)
+  id: Schema.optionalKey(Shown),
+  ref: Schema.optionalKey(Shown),
+  setting: Schema.optionalKey(Shown),
+  choices: Schema.optionalKey(Schema.Array(Shown)),
+  reauthorizationUrl: Schema.optionalKey(Shown)
 })
 
 /**
@@ -73,18 +82,18 @@ export const ErrorDocument = Schema.Struct({ error: ErrorDetails })
  * @category documents
  */
 export const SyncDocument = Schema.Struct({
-  synced: Schema.Array(Schema.Struct({ id: Schema.String, provider: Text, alias: Text, ...expiry })),
+  synced: Schema.Array(Schema.Struct({ id: Shown, provider: Text, alias: Text, ...expiry })),
   skipped: Schema.Array(Schema.Struct({
     id: Text,
     provider: Text,
     alias: Text,
     reason: Schema.Literals(["ReauthRequired", "OwnedElsewhere", "NotFound", "Malformed"]),
-    detail: Schema.String,
+    detail: Shown,
     reauthorizationUrl: Text
   })),
-  failed: Schema.Array(Schema.Struct({ id: Schema.String, provider: Text, alias: Text, error: ErrorDetails })),
+  failed: Schema.Array(Schema.Struct({ id: Shown, provider: Text, alias: Text, error: ErrorDetails })),
   /** The ids of stored credentials that Aden no longer has. */
-  removed: Schema.Array(Schema.String)
+  removed: Schema.Array(Shown)
 })
 
 /**
@@ -94,8 +103,8 @@ export const SyncDocument = Schema.Struct({
  * @category documents
  */
 export const ListDocument = Schema.Array(Schema.Struct({
-  ref: Schema.String,
-  id: Schema.String,
+  ref: Shown,
+  id: Shown,
   type: Text,
   provider: Text,
   alias: Text,
@@ -109,7 +118,7 @@ export const ListDocument = Schema.Array(Schema.Struct({
  * @since 0.1.0
  * @category documents
  */
-export const TokenDocument = Schema.Struct({ ref: Schema.String, id: Schema.String, token: Schema.String, ...expiry })
+export const TokenDocument = Schema.Struct({ ref: Shown, id: Shown, token: Schema.String, ...expiry })
 
 /**
  * `refresh`: the renewed credential, without its token.
@@ -118,8 +127,8 @@ export const TokenDocument = Schema.Struct({ ref: Schema.String, id: Schema.Stri
  * @category documents
  */
 export const RefreshDocument = Schema.Struct({
-  ref: Schema.String,
-  id: Schema.String,
+  ref: Shown,
+  id: Shown,
   provider: Text,
   alias: Text,
   ...expiry
@@ -132,7 +141,7 @@ export const RefreshDocument = Schema.Struct({
  * @category documents
  */
 export const ValidateDocument = Schema.Struct({
-  ref: Schema.String,
+  ref: Shown,
   valid: Schema.Boolean,
   reason: Text,
   requiresReauthorization: Schema.Boolean,
@@ -146,7 +155,7 @@ export const ValidateDocument = Schema.Struct({
  * @since 0.1.0
  * @category documents
  */
-export const DeleteDocument = Schema.Struct({ ref: Schema.String, deleted: Schema.Literal(true) })
+export const DeleteDocument = Schema.Struct({ ref: Shown, deleted: Schema.Literal(true) })
 
 /**
  * `health`: what Aden says of itself.
@@ -155,7 +164,7 @@ export const DeleteDocument = Schema.Struct({ ref: Schema.String, deleted: Schem
  * @category documents
  */
 export const HealthDocument = Schema.Struct({
-  status: Schema.String,
+  status: Shown,
   version: Text,
   timestamp: Time,
   latencyMs: Schema.DurationFromMillis
@@ -168,8 +177,8 @@ export const HealthDocument = Schema.Struct({
  * @category documents
  */
 export const ExplainDocument = Schema.Struct({
-  ref: Schema.String,
-  id: Schema.String,
+  ref: Shown,
+  id: Shown,
   provider: Text,
   alias: Text,
   status: Schema.Literals(["fresh", "stale", "due", "expired", "requires_reauth"]),
@@ -188,12 +197,20 @@ export const ExplainDocument = Schema.Struct({
 })
 
 /**
- * `keys generate`: the secret itself.
+ * `keys generate` without `--save`: the secret itself.
  *
  * @since 0.1.0
  * @category documents
  */
 export const KeyDocument = Schema.Struct({ key: Schema.String })
+
+/**
+ * `keys generate --save` and `keys save`: where the key file is.
+ *
+ * @since 0.1.0
+ * @category documents
+ */
+export const KeyFileDocument = Schema.Struct({ location: Shown })
 
 /**
  * `keys rotate`: how many credentials are under the first key now, and which are not. `left` are those of tenants that have a
@@ -207,15 +224,15 @@ export const RotateDocument = Schema.Struct({
   rotated: Schema.Int,
   /** Under the first key already. */
   unchanged: Schema.Int,
-  left: Schema.Array(Schema.Struct({ location: Schema.String })),
-  failed: Schema.Array(Schema.Struct({ location: Schema.String, error: ErrorDetails }))
+  left: Schema.Array(Schema.Struct({ location: Shown })),
+  failed: Schema.Array(Schema.Struct({ location: Shown, error: ErrorDetails }))
 })
 
 /** A storage, named without user name and password. */
 const Storage = Schema.Struct({
   kind: Schema.Literals(["directory", "redis", "postgres"]),
   /** The path of a directory, or the URL of a server. */
-  location: Schema.String,
+  location: Shown,
   namespace: Text,
   table: Text
 })
@@ -235,17 +252,17 @@ export const MigrateDocument = Schema.Struct({
   /** At the target already. */
   unchanged: Schema.Int,
   kept: Schema.Array(Schema.Struct({
-    id: Schema.String,
-    location: Schema.String,
+    id: Shown,
+    location: Shown,
     reason: Schema.Literals(["newer", "deleted"])
   })),
   /** The id is `null` where all of a tenant cannot be looked into. */
-  failed: Schema.Array(Schema.Struct({ id: Text, location: Schema.String, error: ErrorDetails }))
+  failed: Schema.Array(Schema.Struct({ id: Text, location: Shown, error: ErrorDetails }))
 })
 
 /**
- * `doctor`: what was looked at. A `failure` is for somebody to mend, and decides what the command ends with; a `warning` passes,
- * or is put right, by itself, and decides where there is no failure; what is `skipped` could not be looked at because of a failure.
+ * `doctor`: what was looked at. A `failure` is for somebody to mend, and decides what the command ends with; a `warning` breaks
+ * nothing yet, and decides where there is no failure; what is `skipped` could not be looked at because of a failure.
  *
  * @since 0.1.0
  * @category documents
@@ -253,15 +270,15 @@ export const MigrateDocument = Schema.Struct({
 export const DoctorDocument = Schema.Struct({
   exitCode: Schema.Int,
   findings: Schema.Array(Schema.Struct({
-    check: Schema.String,
+    check: Shown,
     status: Schema.Literals(["ok", "warning", "failure", "skipped"]),
-    message: Schema.String,
+    message: Shown,
     /** How to mend it. */
     remedy: Text,
     /** What the command ends with if this weighs most. */
     exitCode: Schema.Int,
     /** The files, folders or places in a database that it is about. */
-    locations: Schema.Array(Schema.String)
+    locations: Schema.Array(Shown)
   }))
 })
 
@@ -272,9 +289,9 @@ export const DoctorDocument = Schema.Struct({
  * @category documents
  */
 export const EmulatorDocument = Schema.Struct({
-  url: Schema.String,
-  consoleUrl: Schema.String,
-  tenantId: Schema.String,
+  url: Shown,
+  consoleUrl: Shown,
+  tenantId: Shown,
   apiKey: Schema.String,
-  integrations: Schema.Array(Schema.Struct({ id: Schema.String, status: Schema.String }))
+  integrations: Schema.Array(Schema.Struct({ id: Shown, status: Shown }))
 })

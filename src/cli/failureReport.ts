@@ -23,8 +23,8 @@ export const detailsOf = (error: CommandFailure): ErrorDetails => {
   const { retryAfter }: Actionable = error
   return {
     tag: error._tag,
-    message: printable(messageOf(error)),
-    remedy: printable(remedyOf(error)),
+    message: messageOf(error),
+    remedy: remedyOf(error),
     exitCode: exitStatusOf(error),
     isRetryable: error.isRetryable,
     ...(retryAfter === undefined ? {} : { retryAfterMs: retryAfter }),
@@ -42,7 +42,7 @@ export const detailsOf = (error: CommandFailure): ErrorDetails => {
 const messageOf = (error: CommandFailure): string => {
   if (error._tag === "AdenConfigError") return `${error.setting} ${error.detail}`
   if (error._tag !== "CredentialStorageError" || error.reason._tag !== "StorageInsecure") return error.message
-  const command = `; run: ${error.reason.mend}`
+  const command = printable(`; run: ${error.reason.mend}`)
   return error.message.endsWith(command) ? error.message.slice(0, -command.length) : error.message
 }
 
@@ -75,7 +75,7 @@ const remedyOfSetting = ({ detail, remedy, setting }: AdenConfigError): string =
     case "ADEN_API_URL":
       return detail.startsWith("is http to ") ? "Use https; plain http is for a server on this machine alone." : remedy
     case "HOME":
-      return "Set it; or set HIVE_CREDENTIAL_KEY, and name the directory with --directory."
+      return "Set it, or HIVE_HOME; or set HIVE_CREDENTIAL_KEY, and name the directory with --directory."
     default:
       return remedy
   }
@@ -89,7 +89,7 @@ export const withoutPasswords = (text: string): string =>
 export const complain = Effect.fnUntraced(function*(message: string, remedy: string) {
   const { stderr } = yield* CommandOutput
   const { bold, red } = stderr.style
-  yield* Effect.ignore(stderr.write(`${bold(red("error:"))} ${message}\n  ${remedy}\n`))
+  yield* Effect.ignore(stderr.write(`${bold(red("error:"))} ${printable(message)}\n  ${printable(remedy)}\n`))
 })
 
 /** Reports a failure, on stdout too with `--json`. */

@@ -13,6 +13,7 @@ export {
   ExplainDocument,
   HealthDocument,
   KeyDocument,
+  KeyFileDocument,
   ListDocument,
   MigrateDocument,
   RefreshDocument,

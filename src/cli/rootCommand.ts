@@ -15,7 +15,7 @@ export const rootCommand = Command.make("aden-creds").pipe(
     directory: Flag.String("directory").pipe(
       Flag.filter((path) => path !== "", () => "Expected the path of a directory"),
       Flag.withMetavar("<path>"),
-      Flag.withDescription("Where the credentials are kept, in place of ~/.hive/credentials"),
+      Flag.withDescription("Where the credentials are kept, in place of $HIVE_HOME/credentials or ~/.hive/credentials"),
       Flag.optional
     ),
     storage: Flag.Redacted("storage").pipe(
@@ -52,7 +52,13 @@ export const chosenStorage = Effect.gen(function*() {
   const table = { flag: "--table", value: flags.table }
   return Option.isSome(flags.storage)
     ? yield* storageLocation({ flag, text: flags.storage.value, namespace, table })
-    : yield* directoryLocation({ flag, directory: Option.getOrUndefined(flags.directory), namespace, table })
+    : yield* directoryLocation({
+      flag,
+      setting: "--directory",
+      directory: Option.getOrUndefined(flags.directory),
+      namespace,
+      table
+    })
 })
 
 /** Prints what the command was asked for: as a document with `--json`, else as text. */

@@ -1,5 +1,5 @@
 /**
- * Where the encryption keys come from.
+ * Hive's folder, and the encryption keys of the environment.
  */
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
@@ -11,8 +11,12 @@ import { AdenConfigError } from "../CredentialError.ts"
 import { Fernet } from "../Fernet.ts"
 import type { FernetKeys } from "../Fernet.ts"
 import { cleanText } from "./foreignText.ts"
+import { quote } from "./privateFiles.ts"
 
-const keySetting = "HIVE_CREDENTIAL_KEY"
+/** The variable of the encryption keys. */
+export const keySetting = "HIVE_CREDENTIAL_KEY"
+
+const hiveHomeSetting = "HIVE_HOME"
 const groupAndOthersMayReadOrWrite = 0o066
 const maximumFileBytes = 16 * 1024
 
@@ -35,10 +39,34 @@ const home = Effect.gen(function*() {
   })
 })
 
+/**
+ * `$HIVE_HOME`, else `~/.hive`: the folder in which Hive keeps everything. A relative path would be another folder for each
+ * working directory, and is refused.
+ */
+const hiveHome = Effect.gen(function*() {
+  const path = yield* Path.Path
+  const setting = yield* optionalSetting(hiveHomeSetting, Config.String(hiveHomeSetting))
+  if (Option.isNone(setting) || setting.value === "") return path.join(yield* home, ".hive")
+  const [first, ...others] = setting.value.split(path.sep === "\\" ? /[\\/]/ : path.sep)
+  const directory = first === "~" ? path.join(yield* home, ...others) : setting.value
+  if (path.isAbsolute(directory)) return directory
+  return yield* new AdenConfigError({
+    setting: hiveHomeSetting,
+    detail: "is not an absolute path",
+    remedy: "Give the whole path of the folder, or one that begins with ~/."
+  })
+})
+
 /** `~/.hive/credentials`. */
 export const defaultDirectory = Effect.gen(function*() {
   const path = yield* Path.Path
-  return path.join(yield* home, ".hive", "credentials")
+  return path.join(yield* hiveHome, "credentials")
+})
+
+/** `~/.hive/secrets/credential_key`. */
+export const keyFile = Effect.gen(function*() {
+  const path = yield* Path.Path
+  return path.join(yield* hiveHome, "secrets", "credential_key")
 })
 
 /** Reads keys, the first of which encrypts. `setting` is named when one makes no sense. */
@@ -64,64 +92,62 @@ export const parseKeys = Effect.fnUntraced(function*(
   return [first, ...others]
 })
 
-const separated = (text: string): ReadonlyArray<Redacted.Redacted<string>> =>
-  text.split(",").map((part) => Redacted.make(part.trim()))
+const separated = (text: Redacted.Redacted<string>): ReadonlyArray<Redacted.Redacted<string>> =>
+  Redacted.value(text).trim().split(",").map((part) => Redacted.make(part.trim()))
 
-/** The text of `~/.hive/secrets/credential_key`, none when there is no such file. */
-const keyFileText = Effect.fnUntraced(
-  function*(file: string): Effect.fn.Return<string | undefined, AdenConfigError, FileSystem.FileSystem | Path.Path> {
-    const fs = yield* FileSystem.FileSystem
-    const path = yield* Path.Path
-    const shown = cleanText(file)
-    const refuse = (detail: string, remedy: string) => new AdenConfigError({ setting: keySetting, detail, remedy })
-    const info = yield* fs.stat(file).pipe(
-      Effect.map(Option.some),
-      Effect.catch((error) =>
-        error.reason._tag === "NotFound" ? Effect.succeedNone : Effect.fail(
-          refuse(
-            `is not set, and the key file ${shown} cannot be read`,
-            "Set it, or make the file readable for this user."
-          )
-        )
-      )
-    )
-    if (Option.isNone(info)) return undefined
-    const { mode, size, type } = info.value
-    if (type !== "File" || size > maximumFileBytes) {
-      return yield* refuse(`is not set, and ${shown} is no key file`, "Set it, or put the key alone into that file.")
-    }
-    if (path.sep === "/" && (mode & groupAndOthersMayReadOrWrite) !== 0) {
-      return yield* refuse(
-        `is not set, and the key file ${shown} is open to others`,
-        `Run: chmod 600 '${file.replaceAll("'", "'\\''")}' (and make a new key if others may have seen it).`
-      )
-    }
-    return yield* Effect.mapError(
-      fs.readFileString(file),
-      () =>
-        refuse(
-          `is not set, and the key file ${shown} cannot be read`,
-          "Set it, or make the file readable for this user."
-        )
+/** The keys in `HIVE_CREDENTIAL_KEY`; none when it is not set or empty. */
+export const keysOfVariable = Effect.map(
+  optionalSetting(keySetting, Config.Redacted(keySetting)),
+  Option.flatMap((text) => Redacted.value(text).trim() === "" ? Option.none() : Option.some(separated(text)))
+)
+
+/** The keys in the key file; none when there is no such file. An error names the file as its setting. */
+export const keysOfFile = Effect.fnUntraced(function*(
+  file: string
+): Effect.fn.Return<
+  Option.Option<ReadonlyArray<Redacted.Redacted<string>>>,
+  AdenConfigError,
+  FileSystem.FileSystem | Path.Path
+> {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const refuse = (detail: string, remedy: string) => new AdenConfigError({ setting: cleanText(file), detail, remedy })
+  const cannotBeRead = refuse("cannot be read", "Make the file readable for this user.")
+  const info = yield* fs.stat(file).pipe(
+    Effect.asSome,
+    Effect.catch((error) => error.reason._tag === "NotFound" ? Effect.succeedNone : Effect.fail(cannotBeRead))
+  )
+  if (Option.isNone(info)) return Option.none()
+  const { mode, size, type } = info.value
+  if (type !== "File" || size > maximumFileBytes) {
+    return yield* refuse("is not a file that can hold a key", "Move it away.")
+  }
+  if (path.sep === "/" && (mode & groupAndOthersMayReadOrWrite) !== 0) {
+    return yield* refuse(
+      "is open to others",
+      `Run: chmod 600 ${quote(file)} (and make a new key if others may have seen it).`
     )
   }
-)
+  const text = yield* Effect.mapError(fs.readFileString(file), () => cannotBeRead)
+  return Option.some(separated(Redacted.make(text)))
+})
 
 /** The keys of the environment: `HIVE_CREDENTIAL_KEY`, else the key file. None is ever made here. */
 export const configuredKeys = Effect.gen(function*() {
-  const path = yield* Path.Path
-  const variable = yield* optionalSetting(keySetting, Config.Redacted(keySetting))
-  if (Option.isSome(variable) && Redacted.value(variable.value).trim() !== "") {
-    return yield* parseKeys(separated(Redacted.value(variable.value)), keySetting)
-  }
-  const file = path.join(yield* home, ".hive", "secrets", "credential_key")
-  const text = yield* keyFileText(file)
-  if (text === undefined) {
-    return yield* new AdenConfigError({
-      setting: keySetting,
-      detail: `is not set, and there is no key file ${cleanText(file)}`,
-      remedy: "Set it to the key that your credentials were written with, or make a new one: aden-creds keys generate"
-    })
-  }
-  return yield* parseKeys(separated(text.trim()), cleanText(file))
+  const ofVariable = yield* keysOfVariable
+  if (Option.isSome(ofVariable)) return yield* parseKeys(ofVariable.value, keySetting)
+  const file = yield* keyFile
+  const shown = cleanText(file)
+  const ofFile = yield* Effect.mapError(
+    keysOfFile(file),
+    ({ detail, remedy }) =>
+      new AdenConfigError({ setting: keySetting, detail: `is not set, and the key file ${shown} ${detail}`, remedy })
+  )
+  if (Option.isSome(ofFile)) return yield* parseKeys(ofFile.value, shown)
+  return yield* new AdenConfigError({
+    setting: keySetting,
+    detail: `is not set, and there is no key file ${shown}`,
+    remedy:
+      "Set it to the key that your credentials were written with, or make a key file: aden-creds keys generate --save"
+  })
 })

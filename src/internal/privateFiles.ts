@@ -36,6 +36,7 @@ export interface Replacement {
 }
 
 const groupAndOthersMayWrite = 0o022
+const groupAndOthers = 0o077
 /** Long enough for a slow reader, and for a file server whose clock is some seconds off. */
 const recentMillis = 60_000
 const rereadAfter = "20 millis"
@@ -203,14 +204,23 @@ export const makePrivateFiles = Effect.gen(function*() {
 
   /**
    * Makes a file that is not there yet, with its content from the first moment on; none when there is one, or anything else in
-   * its place. Where the system has no hard links the content follows a moment later. It stays open until the scope closes.
+   * its place. Where the system has no hard links the content follows a moment later. It stays open until the scope closes. A
+   * lasting file is on the disk before it is in its place.
    */
   const create = Effect.fnUntraced(
-    function*(file: string, bytes: Uint8Array): Effect.fn.Return<Option.Option<OwnFile>, StorageIoFailed, Scope.Scope> {
+    function*(
+      file: string,
+      bytes: Uint8Array,
+      options?: { readonly isLasting: boolean }
+    ): Effect.fn.Return<Option.Option<OwnFile>, StorageIoFailed, Scope.Scope> {
       const temporary = temporaryIn(path.dirname(file))
       const opened = yield* Scope.fork(yield* Effect.scope)
       const writeTo = (place: string) =>
-        open(place, "wx", 0o600).pipe(Effect.tap((handle) => handle.writeAll(bytes)), Scope.provide(opened))
+        open(place, "wx", 0o600).pipe(
+          Effect.tap((handle) => handle.writeAll(bytes)),
+          Effect.tap((handle) => options?.isLasting === true ? handle.sync : Effect.void),
+          Scope.provide(opened)
+        )
       const isTaken = (error: PlatformError.PlatformError) => error.reason._tag === "AlreadyExists"
       const inPlace = Effect.fnUntraced(function*(written: FileSystem.File) {
         const handle = yield* fs.link(temporary, file).pipe(
@@ -327,6 +337,19 @@ export const makePrivateFiles = Effect.gen(function*() {
     yield* ensureFolder(folder)
   })
 
+  /** The same for a folder that nobody else may look into. */
+  const ensureClosedFolder = Effect.fnUntraced(function*(folder: string) {
+    const info = yield* optional(fs.lstat(folder)).pipe(Effect.mapError(failed(folder)))
+    if (hasModes && Option.exists(info, ({ mode, type }) => type === "Directory" && (mode & groupAndOthers) !== 0)) {
+      return yield* new StorageInsecure({
+        location: cleanText(folder),
+        detail: "is open to others",
+        mend: `chmod go-rwx ${quote(folder)}`
+      })
+    }
+    yield* ensureOwnFolder(folder)
+  })
+
   const removeIfAbandoned = Effect.fnUntraced(function*(file: string) {
     const { mtime, type } = yield* fs.lstat(file)
     const now = yield* Clock.currentTimeMillis
@@ -369,6 +392,7 @@ export const makePrivateFiles = Effect.gen(function*() {
     checkWritable,
     ensureFolder,
     ensureOwnFolder,
+    ensureClosedFolder,
     removeAbandoned,
     fingerprint,
     fileIn,

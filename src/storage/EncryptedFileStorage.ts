@@ -31,6 +31,7 @@ import { makeEntryFiles, toRemove, toSave } from "../internal/entryFiles.ts"
 import type { Present, SaveFailure, Saving } from "../internal/entryFiles.ts"
 import { escapedName, foldName, plainName } from "../internal/entryName.ts"
 import type { HeldLock } from "../internal/fileLocks.ts"
+import { makeKeyFileWarning } from "../internal/hiveKeyFile.ts"
 import { makeIndexFile } from "../internal/indexFile.ts"
 import { makeKeyedLock } from "../internal/keyedLock.ts"
 import { makePrivateFiles } from "../internal/privateFiles.ts"
@@ -55,8 +56,8 @@ import type { StorageFault } from "../internal/storageFault.ts"
  */
 export class EncryptedFileStorage {
   /**
-   * A storage in `directory` (`~/.hive/credentials` by default) under these keys: the first encrypts, all decrypt. Fails with
-   * `AdenConfigError` when one of them is no Fernet key.
+   * A storage in `directory` (`~/.hive/credentials` by default, below `HIVE_HOME` where that is set) under these keys: the first
+   * encrypts, all decrypt. Fails with `AdenConfigError` when one of them is no Fernet key.
    *
    * @example
    * ```ts
@@ -78,14 +79,19 @@ export class EncryptedFileStorage {
     const keys = Effect.isEffect(options.keys) ? options.keys : Effect.succeed(options.keys)
     return Layer.effect(
       CredentialStorage,
-      make(options.directory, Effect.flatMap(keys, (texts) => parseKeys(texts, "keys")))
+      make(
+        options.directory,
+        Effect.flatMap(keys, (texts) => parseKeys(texts, "keys")),
+        () => Effect.succeed(Effect.void)
+      )
     )
   }
 
   /**
    * A storage in `~/.hive/credentials` under the keys of the environment: `HIVE_CREDENTIAL_KEY` (one key, or several separated
-   * by commas), else the file `~/.hive/secrets/credential_key`. Fails with `AdenConfigError` when there is none, or the file
-   * is open to others; no key is ever made here.
+   * by commas), else the file `~/.hive/secrets/credential_key`; both below `HIVE_HOME` where that is set. Fails with
+   * `AdenConfigError` when there is no key, or the file is open to others; no key is ever made here. The first write of a process
+   * warns where the key is only in the environment: a Hive server that starts without it deletes what is there.
    */
   static readonly layerConfig: Layer.Layer<
     CredentialStorage,
@@ -97,7 +103,7 @@ export class EncryptedFileStorage {
   static readonly layerConfigWith = (options: {
     readonly directory?: string | undefined
   }): Layer.Layer<CredentialStorage, AdenConfigError, FileSystem.FileSystem | Path.Path> =>
-    Layer.effect(CredentialStorage, make(options.directory, configuredKeys))
+    Layer.effect(CredentialStorage, make(options.directory, configuredKeys, makeKeyFileWarning))
 }
 
 // internal
@@ -112,13 +118,16 @@ const absent: Located = { _tag: "Absent", plainIsTaken: false }
 
 const make = Effect.fnUntraced(function*<E, R>(
   chosenDirectory: string | undefined,
-  chosenKeys: Effect.Effect<FernetKeys, E, R>
+  chosenKeys: Effect.Effect<FernetKeys, E, R>,
+  /** Makes what is run before the first write. */
+  makeWarning: (directory: string) => Effect.Effect<Effect.Effect<void>, never, FileSystem.FileSystem | Path.Path>
 ) {
   const path = yield* Path.Path
   const tenantId = yield* CurrentTenant
   const common = path.resolve(chosenDirectory ?? (yield* defaultDirectory))
   const directory = tenantDirectory(path, common, tenantId)
   const keys = yield* chosenKeys
+  const warning = yield* makeWarning(directory)
   const files = yield* makePrivateFiles
   const folders = {
     credentials: path.join(directory, "credentials"),
@@ -178,6 +187,7 @@ const make = Effect.fnUntraced(function*<E, R>(
   const ensureFolders = Effect.gen(function*() {
     for (const folder of new Set([common, directory, ...Object.values(folders)])) yield* files.ensureFolder(folder)
     yield* removeAbandoned
+    yield* warning
   })
 
   /** Whether these folders, each in the one before, are there. A tenant's could be exchanged in a common one that others can write. */

@@ -62,7 +62,7 @@ const setup = Effect.gen(function*() {
     const wrong = findings.filter(({ status }) => status === "failure" || status === "warning")
     for (const { message, remedy, status } of wrong) {
       assert.isString(remedy, "each says how to mend it")
-      assert.include(text.stdout, `\t${status}\t${message.replace(/[\u200b\u0000]/g, "")}`)
+      assert.include(text.stdout, `\t${status}\t${message}`)
     }
     const failures = findings.filter(({ status }) => status === "failure")
     // two lines for the worst, as of any command that fails
@@ -177,6 +177,101 @@ describe("aden-creds doctor", () => {
         fs.chmodSync(file, 0o600)
         assert.strictEqual((yield* examine(settings)).status, ExitStatus.done)
       }).pipe(withAden()))
+
+    describe("a key of the environment, for the directory that Hive uses", () => {
+      const key = { HIVE_CREDENTIAL_KEY: encryptionKey }
+      const hives = Effect.gen(function*() {
+        const { examine } = yield* setup
+        const home = yield* temporaryDirectory
+        const directory = path.join(home, ".hive", "credentials")
+        const file = path.join(home, ".hive", "secrets", "credential_key")
+        yield* save(directory, ["a"])
+        const writeKeyFile = (text: string) => {
+          fs.mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 })
+          fs.writeFileSync(file, text, { mode: 0o600 })
+        }
+        return {
+          home,
+          directory,
+          file,
+          writeKeyFile,
+          examine: (changed: Environment = {}, in_ = directory) => examine({ HOME: home, ...key, ...changed }, in_)
+        }
+      })
+
+      it.live("without a key file is a warning of 2, until the key is saved as it says", () =>
+        Effect.gen(function*() {
+          const { directory, examine, file, home } = yield* hives
+          const { failures, of, status, warnings } = yield* examine()
+          assert.strictEqual(status, ExitStatus.usage)
+          assert.lengthOf(failures, 0)
+          assert.lengthOf(warnings, 1)
+          const [warning] = warnings
+          assert.strictEqual(warning?.check, "encryption key")
+          assert.strictEqual(
+            warning?.message,
+            `HIVE_CREDENTIAL_KEY is set, and there is no key in ${file}: a Hive server that starts without the variable ` +
+              `deletes the credentials in ${directory}`
+          )
+          assert.deepStrictEqual(warning?.locations, [file])
+          assert.deepStrictEqual(of("encryption key").map(({ status }) => status), ["ok", "warning"])
+
+          assert.match(warning?.remedy ?? "", /: aden-creds keys save$/)
+          assert.strictEqual((yield* run(["keys", "save"], { HOME: home, ...key })).status, ExitStatus.done)
+          assert.strictEqual((yield* examine()).status, ExitStatus.done)
+          const withFile = yield* examine({ HIVE_CREDENTIAL_KEY: undefined })
+          assert.strictEqual(withFile.status, ExitStatus.done, "the key is found without the variable")
+        }).pipe(withAden()))
+
+      it.live("an empty key file is none", () =>
+        Effect.gen(function*() {
+          const { examine, writeKeyFile } = yield* hives
+          writeKeyFile("\n")
+          const { warnings } = yield* examine()
+          assert.match(warnings[0]?.message ?? "", /there is no key in/)
+          assert.match(warnings[0]?.remedy ?? "", /^Remove that file/)
+        }).pipe(withAden()))
+
+      it.live("another key in the key file is a warning: Hive uses the first key of either", () =>
+        Effect.gen(function*() {
+          const { examine, file, writeKeyFile } = yield* hives
+          for (const text of [otherKey, `${otherKey},${encryptionKey}`]) {
+            writeKeyFile(text)
+            const { failures, status, warnings } = yield* examine()
+            assert.strictEqual(status, ExitStatus.usage)
+            assert.lengthOf(failures, 0)
+            assert.include(warnings[0]?.message, `${file} holds another key than HIVE_CREDENTIAL_KEY`)
+            assert.match(warnings[0]?.remedy ?? "", /aden-creds keys save; or unset HIVE_CREDENTIAL_KEY/)
+          }
+          writeKeyFile(`${encryptionKey},${otherKey}`)
+          assert.strictEqual((yield* examine()).status, ExitStatus.done)
+        }).pipe(withAden()))
+
+      it.live("a key file that is open to others is a warning, though it is not read", () =>
+        Effect.gen(function*() {
+          const { examine, file, writeKeyFile } = yield* hives
+          writeKeyFile(encryptionKey)
+          fs.chmodSync(file, 0o644)
+          const { status, warnings } = yield* examine()
+          assert.strictEqual(status, ExitStatus.usage)
+          assert.include(warnings[0]?.message, `the key file ${file} is open to others`)
+          assert.include(warnings[0]?.remedy, `chmod 600 '${file}'`)
+        }).pipe(withAden()))
+
+      it.live("counts a tenant's folder there, HIVE_HOME, and no other directory", () =>
+        Effect.gen(function*() {
+          const { directory, examine, home } = yield* hives
+          yield* save(path.join(directory, "acme"), ["a"])
+          assert.lengthOf((yield* examine({}, path.join(directory, "acme"))).warnings, 1)
+          yield* save(`${directory}-2`, ["a"])
+          assert.lengthOf((yield* examine({}, `${directory}-2`)).warnings, 0)
+          const HIVE_HOME = path.join(home, "desktop")
+          assert.lengthOf((yield* examine({ HIVE_HOME })).warnings, 0)
+          yield* save(path.join(HIVE_HOME, "credentials"), ["a"])
+          const { warnings } = yield* examine({ HIVE_HOME }, path.join(HIVE_HOME, "credentials"))
+          assert.include(warnings[0]?.message, path.join(HIVE_HOME, "secrets", "credential_key"))
+        }).pipe(withAden()))
+    })
 
     it.live("without a key, files are not opened, and are not called broken", () =>
       Effect.gen(function*() {

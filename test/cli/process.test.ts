@@ -3,7 +3,7 @@ import { EmulatorDocument, ExitStatus, ListDocument } from "aden-credentials/cli
 import { AdenEmulator, Fault } from "aden-credentials/emulator"
 import { Clock, Effect, Fiber, Schedule, Schema } from "effect"
 import { execFile } from "node:child_process"
-import { existsSync } from "node:fs"
+import { existsSync, statSync } from "node:fs"
 import {
   commandLine,
   document,
@@ -58,18 +58,22 @@ describe("aden-creds as a process", () => {
       assert.strictEqual((yield* aden_creds("nope")).status, ExitStatus.usage)
     }).pipe(Effect.provide(AdenEmulator.layer())))
 
-  it.live("reads the key file where HIVE_CREDENTIAL_KEY is not set, made as the help of `keys generate` says", () =>
+  it.live("reads the key file where HIVE_CREDENTIAL_KEY is not set, made as README says, whatever the umask", () =>
     Effect.gen(function*() {
       const { HIVE_CREDENTIAL_KEY: _, ...environment } = yield* emulatorEnvironment
       const home = yield* temporaryDirectory
       const ran = yield* shell(
-        "(umask 077; mkdir -p ~/.hive/secrets; aden_creds keys generate > ~/.hive/secrets/credential_key); " +
-          "aden_creds sync >/dev/null && aden_creds list --json",
+        "umask 0; aden_creds keys generate --save >&2; aden_creds sync >/dev/null && aden_creds list --json",
         { ...environment, HOME: home }
       )
       assert.strictEqual(ran.status, 0, ran.stderr)
       assert.strictEqual(document(ListDocument, ran).length, 2)
+      assert.strictEqual(ran.stderr, `The key is in ${home}/.hive/secrets/credential_key\n`)
       assert.isTrue(existsSync(`${home}/.hive/credentials/credentials/github.enc`))
+      const modes = ["", "/secrets", "/secrets/credential_key"].map((name) =>
+        statSync(`${home}/.hive${name}`).mode & 0o777
+      )
+      assert.deepStrictEqual(modes, [0o700, 0o700, 0o600])
     }).pipe(Effect.provide(AdenEmulator.layer())))
 
   it.live("a due token is printed renewed, once its renewal has ended", () =>

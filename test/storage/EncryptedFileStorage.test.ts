@@ -384,7 +384,7 @@ describe("EncryptedFileStorage", () => {
         assert.strictEqual(error._tag, "AdenConfigError")
         if (error._tag === "AdenConfigError") assert.strictEqual(error.setting, "HIVE_CREDENTIAL_KEY")
         assert.match(error.message, /is not set, and there is no key file .*credential_key/)
-        assert.match(error.message, /aden-creds keys generate/)
+        assert.match(error.message, /aden-creds keys generate --save/)
         assert.deepStrictEqual(filesIn(home), before)
       }))
 
@@ -422,7 +422,7 @@ describe("EncryptedFileStorage", () => {
       Effect.gen(function*() {
         const home = yield* temporaryDirectory
         fs.mkdirSync(path.join(home, ".hive", "secrets", "credential_key"), { recursive: true, mode: 0o700 })
-        assert.match((yield* Effect.flip(configured({ HOME: home }))).message, /no key file/)
+        assert.match((yield* Effect.flip(configured({ HOME: home }))).message, /is not a file that can hold a key/)
       }))
 
     it.effect("without HOME says so", () =>

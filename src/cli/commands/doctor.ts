@@ -6,13 +6,12 @@ import * as References from "effect/References"
 import * as Result from "effect/Result"
 import type { FernetKeys } from "../../Fernet.ts"
 import { configuredKeys, defaultDirectory } from "../../internal/encryptionKeys.ts"
-import { printable } from "../../internal/foreignText.ts"
 import { adenChecks, impatientClient } from "../doctor/adenChecks.ts"
 import { databaseChecks } from "../doctor/databaseChecks.ts"
 import { fileChecks } from "../doctor/fileChecks.ts"
 import { failed, skipped } from "../doctor/Finding.ts"
 import type { Finding } from "../doctor/Finding.ts"
-import { adenSettings, encryptionKey } from "../doctor/settingsChecks.ts"
+import { adenSettings, encryptionKey, keyFileFindings } from "../doctor/settingsChecks.ts"
 import { DoctorDocument } from "../documents.ts"
 import { endWith, worstStatus } from "../ExitStatus.ts"
 import { complain, reportingFailures } from "../failureReport.ts"
@@ -34,8 +33,8 @@ export const doctorCommand = Command.make(
     if (worst === undefined) return
     const others = wrong.length - 1
     yield* complain(
-      printable(others === 0 ? worst.message : `${worst.message}; and ${others} more to mend`),
-      printable(worst.remedy ?? "")
+      others === 0 ? worst.message : `${worst.message}; and ${others} more to mend`,
+      worst.remedy ?? ""
     )
     yield* endWith(exitCode)
   }, reportingFailures)
@@ -66,9 +65,12 @@ const storageChecks = Effect.fnUntraced(function*(keys: FernetKeys | undefined) 
   const path = yield* Path.Path
   const { directory } = location.success
   const found = yield* Effect.result(directory === undefined ? defaultDirectory : Effect.succeed(directory))
-  return Result.isFailure(found)
-    ? [failed("directory", found.failure)]
-    : yield* fileChecks(path.resolve(found.success), keys)
+  if (Result.isFailure(found)) return [failed("directory", found.failure)]
+  const resolved = path.resolve(found.success)
+  return [
+    ...(keys === undefined ? [] : yield* keyFileFindings(resolved)),
+    ...(yield* fileChecks(resolved, keys))
+  ]
 })
 
 const columns: ReadonlyArray<Column<Finding>> = [

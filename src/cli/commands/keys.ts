@@ -1,28 +1,51 @@
 import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import { Fernet } from "../../Fernet.ts"
-import { KeyDocument } from "../documents.ts"
+import { printable } from "../../internal/foreignText.ts"
+import { makeKeyFileOfVariable, makeNewKeyFile } from "../../internal/hiveKeyFile.ts"
+import { KeyDocument, KeyFileDocument } from "../documents.ts"
 import { reportingFailures } from "../failureReport.ts"
 import { answer } from "../rootCommand.ts"
 import { rotateCommand } from "./keysRotate.ts"
 
+/** Where the key is, and not the key. */
+const answerLocation = (location: string) =>
+  answer(KeyFileDocument, { location }, () => `The key is in ${printable(location)}\n`)
+
 const generateCommand = Command.make(
   "generate",
-  {},
-  Effect.fnUntraced(function*() {
+  {
+    save: Flag.Boolean("save").pipe(
+      Flag.withDescription("Make the key file of it, which programs and Hive read, and print where that is"),
+      Flag.withDefault(false)
+    )
+  },
+  Effect.fnUntraced(function*({ save }) {
+    if (save) return yield* answerLocation(yield* makeNewKeyFile)
     const key = Redacted.value(yield* Fernet.generateKey)
     yield* answer(KeyDocument, { key }, () => `${key}\n`)
   }, reportingFailures)
 ).pipe(
-  Command.withDescription("Print a new encryption key, alone on stdout. Keeps it nowhere"),
+  Command.withDescription("Print a new encryption key, alone on stdout. Keeps it nowhere without --save"),
   Command.withExamples([{
-    command: "(umask 077; mkdir -p ~/.hive/secrets; aden-creds keys generate > ~/.hive/secrets/credential_key)",
+    command: "aden-creds keys generate --save",
     description: "Make the key of this machine, where there is none yet"
   }])
 )
 
+const saveCommand = Command.make(
+  "save",
+  {},
+  Effect.fnUntraced(function*() {
+    yield* answerLocation(yield* makeKeyFileOfVariable)
+  }, reportingFailures)
+).pipe(
+  Command.withDescription("Make the key file of what HIVE_CREDENTIAL_KEY holds. A file that is there stays as it is")
+)
+
 export const keysCommand = Command.make("keys").pipe(
   Command.withDescription("Encryption keys"),
-  Command.withSubcommands([generateCommand, rotateCommand])
+  Command.withSubcommands([generateCommand, saveCommand, rotateCommand])
 )

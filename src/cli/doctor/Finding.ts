@@ -1,5 +1,5 @@
 /**
- * What `doctor` finds. A failure is for somebody to mend; a warning passes, or is put right, by itself, but is not well yet.
+ * What `doctor` finds. A failure is for somebody to mend; a warning breaks nothing yet: most pass, or are put right, by themselves.
  */
 import type { CommandFailure } from "../CommandFailure.ts"
 import { ExitStatus, exitStatusOf } from "../ExitStatus.ts"

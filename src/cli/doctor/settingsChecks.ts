@@ -2,11 +2,14 @@
  * Whether the settings of the environment are there and make sense, each by itself.
  */
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import type { AdenConfigError } from "../../CredentialError.ts"
 import * as environment from "../../internal/adenEnvironment.ts"
 import { apiKeySetting, serverUrlSetting, tenantIdSetting } from "../../internal/adenSettings.ts"
 import { configuredKeys } from "../../internal/encryptionKeys.ts"
-import { failed, ok } from "./Finding.ts"
+import { keyFileRisk } from "../../internal/hiveKeyFile.ts"
+import { ExitStatus } from "../ExitStatus.ts"
+import { failed, ok, warning } from "./Finding.ts"
 import type { Check, Finding } from "./Finding.ts"
 
 const found = <A, R>(
@@ -44,3 +47,15 @@ export const encryptionKey = found(
   configuredKeys,
   ({ length }) => length === 1 ? "One key is set" : `${length} keys are set; the first encrypts`
 )
+
+/** Whether Hive, which uses the same directory, finds the key. */
+export const keyFileFindings = (directory: string) =>
+  Effect.map(
+    keyFileRisk(directory),
+    Option.match({
+      onNone: () => [],
+      onSome: ({ keyFile, reason, remedy }) => [
+        warning("encryption key", { message: reason, remedy, exitCode: ExitStatus.usage, locations: [keyFile] })
+      ]
+    })
+  )

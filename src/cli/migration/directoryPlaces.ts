@@ -19,15 +19,16 @@ import type { FernetKeys } from "../../Fernet.ts"
 import { makeCredentialFiles } from "../../internal/credentialFiles.ts"
 import { folderOfTenantName, nameOfTenantFolder } from "../../internal/currentTenant.ts"
 import { makeDirectoryLocks } from "../../internal/directoryLocks.ts"
-import { defaultDirectory } from "../../internal/encryptionKeys.ts"
 import { makeEntryFiles, toSave } from "../../internal/entryFiles.ts"
 import { cleanText } from "../../internal/foreignText.ts"
+import { makeKeyFileWarning } from "../../internal/hiveKeyFile.ts"
 import { makeIndexFile } from "../../internal/indexFile.ts"
 import { makePrivateFiles, quote } from "../../internal/privateFiles.ts"
 import { makeStateFiles } from "../../internal/stateFiles.ts"
 import { inOperation } from "../../internal/storageFault.ts"
 import { documentOf } from "../../internal/storedCredential.ts"
 import { tenantFolders } from "../../internal/tenantFolders.ts"
+import { directoryOf } from "../storageLocation.ts"
 import type { DirectoryLocation } from "../storageLocation.ts"
 import { wrongTenant } from "../tenantMark.ts"
 import type { Entry, Place, Places, TenantPlace } from "./Place.ts"
@@ -37,12 +38,6 @@ const concurrency = 8
 
 type Files = FileSystem.FileSystem | Path.Path
 
-/** The directory, whole: as it is compared, and named to a person. */
-export const directoryOf = Effect.fnUntraced(function*({ directory }: DirectoryLocation) {
-  const path = yield* Path.Path
-  return path.resolve(directory ?? (yield* defaultDirectory))
-})
-
 export const directoryPlaces = Effect.fnUntraced(function*(
   location: DirectoryLocation,
   keys: FernetKeys
@@ -51,8 +46,9 @@ export const directoryPlaces = Effect.fnUntraced(function*(
   const files = yield* makePrivateFiles
   const root = yield* directoryOf(location)
   const context = yield* Effect.context<Files | Scope.Scope>()
+  const warning = yield* makeKeyFileWarning(root)
   const placeIn = (directory: string, tenant: string | undefined) =>
-    Effect.provideContext(makePlace({ root, directory, keys, tenant }), context)
+    Effect.provideContext(makePlace({ root, directory, keys, tenant, warning }), context)
 
   return {
     own: yield* placeIn(root, undefined),
@@ -89,8 +85,10 @@ const makePlace = Effect.fnUntraced(function*(options: {
   readonly directory: string
   readonly keys: FernetKeys
   readonly tenant: string | undefined
+  /** Is run before a write. */
+  readonly warning: Effect.Effect<void>
 }): Effect.fn.Return<Place, never, Files | Scope.Scope> {
-  const { directory, keys, root, tenant } = options
+  const { directory, keys, root, tenant, warning } = options
   const path = yield* Path.Path
   const files = yield* makePrivateFiles
   const folders = {
@@ -169,6 +167,7 @@ const makePlace = Effect.fnUntraced(function*(options: {
       const failures = new Map<string, StorageFailure | GenerationConflict>()
       if (copies.length === 0) return failures
       for (const folder of new Set([root, directory, ...Object.values(folders)])) yield* files.ensureFolder(folder)
+      yield* warning
       const savings = copies.map(({ expected, state, stored }) =>
         toSave(stored.credential, { expectedGeneration: expected, state }, documentOf(stored))
       )

@@ -12,7 +12,8 @@ import type { CommandFailure } from "./CommandFailure.ts"
  *
  * - `done`: 0
  * - `unexpected`: 1, a defect, or an output that cannot be written
- * - `usage`: 2, wrong usage, a setting that is missing or makes no sense, or a port that is taken
+ * - `usage`: 2, wrong usage, a setting that is missing or makes no sense, a directory to change that is not there, or a port
+ *   that is taken
  * - `reauthorizationRequired`: 3, a person has to authorize the integration again; the URL is on stderr
  * - `adenUnavailable`: 4
  * - `rateLimited`: 5

@@ -15,20 +15,28 @@ import { RedisStorage } from "../storage/RedisStorage.ts"
 import { SqlStorage } from "../storage/SqlStorage.ts"
 import { postgresConnection, redisConnection } from "./databases.ts"
 import { chosenStorage } from "./rootCommand.ts"
+import { requireDirectory } from "./storageLocation.ts"
 import type { DatabaseLocation } from "./storageLocation.ts"
 
-/** `makesTables`: whether a database without tables gets them. A command that only looks would make them for a misspelt name. */
-const storage = (options: { readonly makesTables: boolean }) =>
+/**
+ * What a command does where there is no directory, or no table: one that looks finds nothing, one that changes what is there
+ * refuses, one that makes what is missing does so.
+ */
+type Access = "looks" | "changes" | "makes"
+
+const storage = (access: Access) =>
   Layer.unwrap(Effect.map(chosenStorage, (location) => {
     switch (location._tag) {
       case "Directory":
-        return EncryptedFileStorage.layerConfigWith({ directory: location.directory })
+        return EncryptedFileStorage.layerConfigWith({ directory: location.directory }).pipe(
+          Layer.tap(() => access === "changes" ? requireDirectory(location) : Effect.void)
+        )
       case "Redis":
         return inDatabase(location, RedisStorage.layerConfigWith(location), redisConnection(location))
       case "Postgres":
         return inDatabase(
           location,
-          SqlStorage.layerConfigWith({ ...location, migrate: options.makesTables }),
+          SqlStorage.layerConfigWith({ ...location, migrate: access === "makes" }),
           postgresConnection(location)
         )
     }
@@ -41,21 +49,23 @@ const inDatabase = <I, E, R, E2>(
 ) => storage.pipe(Layer.provide(connection), Layer.provide(Layer.succeed(CurrentTenant, tenantId)))
 
 /** The store with Aden behind it. */
-export const storeWithAden = CredentialStore.layer().pipe(
-  Layer.provide(AdenSyncProvider.layer()),
-  Layer.provide(AdenClient.layerConfig),
-  Layer.provide(storage({ makesTables: true }))
-)
+export const storeWithAden = (access: Access) =>
+  CredentialStore.layer().pipe(
+    Layer.provide(AdenSyncProvider.layer()),
+    Layer.provide(AdenClient.layerConfig),
+    Layer.provide(storage(access))
+  )
 
 /** The store over what is stored, for commands that have nothing to do with Aden. */
-export const storeAlone = CredentialStore.layer().pipe(
-  Layer.provide(CredentialProviders.layerNone),
-  Layer.provide(storage({ makesTables: false }))
-)
+export const storeAlone = (access: Access) =>
+  CredentialStore.layer().pipe(
+    Layer.provide(CredentialProviders.layerNone),
+    Layer.provide(storage(access))
+  )
 
 /** The store by the rules of the Aden provider, for commands that ask nobody: nothing of Aden's needs to be set for them. */
 export const storeOffline = CredentialStore.layer().pipe(
   Layer.provide(AdenSyncProvider.layer()),
   Layer.provide(AdenClient.layerTest({})),
-  Layer.provide(storage({ makesTables: false }))
+  Layer.provide(storage("looks"))
 )

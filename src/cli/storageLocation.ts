@@ -2,15 +2,21 @@
  * Which storage a command works on, as a person names it: the path of a directory, or the URL of a database.
  */
 import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
+import * as Path from "effect/Path"
 import * as Redacted from "effect/Redacted"
 import { AdenConfigError } from "../CredentialError.ts"
 import { configuredUrl, postgresVariable, redisVariable } from "../internal/databaseUrls.ts"
+import { defaultDirectory } from "../internal/encryptionKeys.ts"
+import { cleanText } from "../internal/foreignText.ts"
 import { defaultNamespace, namespaceSetting } from "../internal/namespaceSetting.ts"
 import { defaultTable, tableSetting } from "../internal/sqlTables.ts"
 
 export interface DirectoryLocation {
   readonly _tag: "Directory"
+  /** The flag that its path comes from, or could come from. */
+  readonly setting: string
   /** `~/.hive/credentials` where none is given. */
   readonly directory: string | undefined
 }
@@ -83,14 +89,21 @@ const misplaced = (setting: string, kind: string, flag: string) =>
 /** A directory has neither namespace nor table. `flag` is the one that could name a database. */
 export const directoryLocation = Effect.fnUntraced(function*(options: {
   readonly flag: string
+  readonly setting: string
   readonly directory: string | undefined
   readonly namespace: Given<string>
   readonly table: Given<string>
 }): Effect.fn.Return<StorageLocation, AdenConfigError> {
-  const { directory, flag, namespace, table } = options
+  const { directory, flag, namespace, setting, table } = options
   if (Option.isSome(namespace.value)) return yield* misplaced(namespace.flag, "a database", flag)
   if (Option.isSome(table.value)) return yield* misplaced(table.flag, "Postgres", flag)
-  return { _tag: "Directory", directory }
+  return { _tag: "Directory", setting, directory }
+})
+
+/** The directory, whole: as it is compared, and named to a person. */
+export const directoryOf = Effect.fnUntraced(function*({ directory }: DirectoryLocation) {
+  const path = yield* Path.Path
+  return path.resolve(directory ?? (yield* defaultDirectory))
 })
 
 /**
@@ -110,7 +123,7 @@ export const storageLocation = Effect.fnUntraced(function*(options: {
   if (text === "") return yield* refuse(flag, "is empty", known)
   const kind = kindOf(options.text)
   if (kind === undefined) return yield* refuse(flag, "names a kind of storage that there is not", known)
-  if (kind === "Directory") return yield* directoryLocation({ flag, directory: text, namespace, table })
+  if (kind === "Directory") return yield* directoryLocation({ flag, setting: flag, directory: text, namespace, table })
   if (kind !== "Postgres" && Option.isSome(table.value)) return yield* misplaced(table.flag, "Postgres", flag)
   const isOfEnvironment = /^[a-z]+:$/i.test(text)
   return {
@@ -120,6 +133,41 @@ export const storageLocation = Effect.fnUntraced(function*(options: {
     ...(yield* namespaceOf(namespace)),
     table: yield* underFlag(table.flag)(tableSetting(Option.getOrElse(table.value, () => defaultTable)))
   }
+})
+
+/** Fails where a directory is not there. Its path is mistyped, mostly, and to have done nothing in it would pass for success. */
+export const requireDirectory = Effect.fnUntraced(function*(
+  location: StorageLocation
+): Effect.fn.Return<void, AdenConfigError, FileSystem.FileSystem | Path.Path> {
+  if (location._tag !== "Directory") return
+  const fs = yield* FileSystem.FileSystem
+  const directory = yield* directoryOf(location)
+  const found = yield* fs.stat(directory).pipe(
+    Effect.map(({ type }) => type === "Directory" ? undefined : "something that is not a directory"),
+    Effect.catch(({ reason }) =>
+      reason._tag === "NotFound" || reason._tag === "BadResource"
+        ? Effect.match(fs.readLink(directory), {
+          onFailure: () => "a directory that is not there",
+          onSuccess: () => "a link to a directory that is not there"
+        })
+        // one that cannot be looked into tells that by itself
+        : Effect.undefined
+    )
+  )
+  if (found === undefined) return
+  return yield* new AdenConfigError(
+    location.directory === undefined
+      ? {
+        setting: location.setting,
+        detail: `is not given, and there is no cache at ${cleanText(directory)}`,
+        remedy: `Name the directory with ${location.setting}, or have it made: aden-creds sync`
+      }
+      : {
+        setting: location.setting,
+        detail: `names ${found}: ${cleanText(directory)}`,
+        remedy: "Check the path."
+      }
+  )
 })
 
 const defaultPorts = { Redis: "6379", Postgres: "5432" } as const

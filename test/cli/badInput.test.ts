@@ -341,7 +341,7 @@ describe("storage: 8", () => {
     Effect.gen(function*() {
       const directory = `${yield* temporaryDirectory}/file`
       yield* fs(({ writeFileString }) => writeFileString(directory, "kept"))
-      for (const args of [["list"], ["delete", "x"], ["explain", "x"], ["token", "x"]]) {
+      for (const args of [["list"], ["explain", "x"], ["token", "x"]]) {
         yield* expectFailure({
           args: [...args, "--directory", directory],
           status: ExitStatus.storage,

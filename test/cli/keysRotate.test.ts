@@ -107,15 +107,6 @@ describe("aden-creds keys rotate", () => {
       assert.strictEqual(ran.status, ExitStatus.storage)
     }))
 
-  it.live("a directory that is not there has no files to do", () =>
-    Effect.gen(function*() {
-      const directory = path.join(yield* temporaryDirectory, "absent")
-      const ran = yield* run(["keys", "rotate", "--directory", directory], keys)
-      assert.strictEqual(ran.status, ExitStatus.done)
-      assert.strictEqual(ran.stdout, "0 re-encrypted, 0 under the first key already, 0 failed\n")
-      assert.isFalse(fs.existsSync(directory))
-    }))
-
   it.live("draws a progress bar on a terminal, and leaves no trace of it", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory

@@ -2,6 +2,7 @@ import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
 import { CredentialNotFound } from "../../CredentialError.ts"
 import { CredentialStore } from "../../CredentialStore.ts"
+import { printable } from "../../internal/foreignText.ts"
 import { DeleteDocument } from "../documents.ts"
 import { reportingFailures } from "../failureReport.ts"
 import { storeAlone } from "../layers.ts"
@@ -15,9 +16,13 @@ export const deleteCommand = Command.make(
     function*({ ref }) {
       const store = yield* CredentialStore
       if (!(yield* store.delete(ref))) return yield* new CredentialNotFound({ ref })
-      yield* answer(DeleteDocument, { ref, deleted: true }, () => `${ref} is deleted here; Aden is not told\n`)
+      yield* answer(
+        DeleteDocument,
+        { ref, deleted: true },
+        () => `${printable(ref)} is deleted here; Aden is not told\n`
+      )
     },
-    Effect.provide(storeAlone),
+    Effect.provide(storeAlone("changes")),
     reportingFailures
   )
 ).pipe(Command.withDescription("Delete a credential from the local cache"))

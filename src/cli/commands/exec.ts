@@ -86,7 +86,7 @@ export const execCommand = Command.make(
       if (fault !== undefined) return yield* fault
       const whole = yield* inheritedEnvironment
       yield* requireCommand(command, whole)
-      const tokens = yield* Effect.provide(tokensOf(variables), storeWithAden)
+      const tokens = yield* Effect.provide(tokensOf(variables), storeWithAden("makes"))
       const inherited = Object.entries(whole).filter(([name]) => !withheld.test(name))
       const environment = Object.fromEntries([...inherited, ...tokens])
       yield* runInPlace({ command, args, environment, onEnd: endWith })

@@ -1,11 +1,11 @@
 import * as Command from "effect/cli/Command"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import * as Path from "effect/Path"
 import { CredentialStorageError } from "../../CredentialError.ts"
 import { CredentialStore } from "../../CredentialStore.ts"
 import type { CredentialExplanation } from "../../CredentialStore.ts"
-import { defaultDirectory } from "../../internal/encryptionKeys.ts"
 import { printable } from "../../internal/foreignText.ts"
 import { makePrivateFiles } from "../../internal/privateFiles.ts"
 import { durationText, expiryText, timeText } from "../../internal/timeText.ts"
@@ -15,6 +15,7 @@ import { reportingFailures } from "../failureReport.ts"
 import { storeOffline } from "../layers.ts"
 import { ref } from "../refArgument.ts"
 import { answer, chosenStorage } from "../rootCommand.ts"
+import { directoryOf } from "../storageLocation.ts"
 import { paintStatus } from "../table.ts"
 import { checkWritable } from "../writable.ts"
 
@@ -50,7 +51,7 @@ const unwritable = Effect.fnUntraced(function*(id: string) {
   const location = yield* chosenStorage
   if (location._tag !== "Directory") return undefined
   const path = yield* Path.Path
-  const directory = path.resolve(location.directory ?? (yield* defaultDirectory))
+  const directory = yield* directoryOf(location)
   const files = yield* makePrivateFiles
   return yield* Effect.forEach(
     ["credentials", "state", "metadata", "locks"],
@@ -78,10 +79,10 @@ const textOf = (explanation: CredentialExplanation, now: DateTime.Utc, style: St
     storageError
   } = explanation
   const lines: ReadonlyArray<readonly [label: string, value: string | undefined]> = [
-    ["id", printable(id)],
-    ["provider", provider === undefined ? undefined : printable(provider)],
-    ["alias", alias === undefined ? undefined : printable(alias)],
-    ["status", paintStatus(status, style)(status)],
+    ["id", id],
+    ["provider", provider],
+    ["alias", alias],
+    ["status", status],
     ["read from", source],
     ["age", durationText(age)],
     // what is blocked without an expiry may have no token at all
@@ -92,5 +93,9 @@ const textOf = (explanation: CredentialExplanation, now: DateTime.Utc, style: St
     ["Aden not asked for", coolDownLeft === undefined ? undefined : durationText(coolDownLeft)],
     ["authorize again at", reauthorizationUrl]
   ]
-  return lines.map(([label, value]) => value === undefined ? "" : `${`${label}:`.padEnd(20)} ${value}\n`).join("")
+  return lines.map(([label, value]) => {
+    if (value === undefined) return ""
+    const paint = label === "status" ? paintStatus(status, style) : identity
+    return `${`${label}:`.padEnd(20)} ${paint(printable(value))}\n`
+  }).join("")
 }

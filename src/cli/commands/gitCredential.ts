@@ -98,8 +98,8 @@ const answerGit = Effect.fnUntraced(function*(operation: string, refs: ReadonlyM
   const ref = refFor(asked, refs)
   // nothing said means: ask the next helper
   if (ref === undefined) return
-  if (operation === "get") yield* Effect.provide(get(ref), storeWithAden)
-  else yield* Effect.provide(erase(ref, asked.get("password")), storeWithAden)
+  if (operation === "get") yield* Effect.provide(get(ref), storeWithAden("makes"))
+  else yield* Effect.provide(erase(ref, asked.get("password")), storeWithAden("makes"))
 })
 
 const hostPattern = /^[a-z0-9.-]+(?::[0-9]{1,5})?$|^\[[0-9a-f:.]+\](?::[0-9]{1,5})?$/i

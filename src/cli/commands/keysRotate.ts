@@ -4,12 +4,14 @@ import * as Stream from "effect/Stream"
 import type { KeyRotationEvent } from "../../storage/KeyRotation.ts"
 import { rotateConfiguredKeys } from "../../storage/KeyRotation.ts"
 import type { OutputStream } from "../CommandOutput.ts"
+import { CommandOutput } from "../CommandOutput.ts"
 import { rotateDatabase } from "../databaseRotation.ts"
 import { RotateDocument } from "../documents.ts"
 import { endWith, exitStatusOf, worstOf } from "../ExitStatus.ts"
 import { complain, detailsOf, reportingFailures } from "../failureReport.ts"
 import * as ProgressBar from "../ProgressBar.ts"
 import { answer, chosenStorage } from "../rootCommand.ts"
+import { requireDirectory } from "../storageLocation.ts"
 import type { Column } from "../table.ts"
 import { paintStatus, table } from "../table.ts"
 
@@ -29,6 +31,8 @@ export const rotateCommand = Command.make(
       },
       (stdout) => textOf(outcome, stdout)
     )
+    const { stderr } = yield* CommandOutput
+    if (outcome.total === 0 && outcome.failed.length === 0) yield* stderr.write("Nothing is stored there.\n")
     const worst = worstOf(outcome.failed.map(({ error }) => error))
     if (worst === undefined) return
     const { message, remedy } = detailsOf(worst)
@@ -46,6 +50,7 @@ export const rotateCommand = Command.make(
 
 const rotateWithProgress = Effect.scoped(Effect.gen(function*() {
   const location = yield* chosenStorage
+  yield* requireDirectory(location)
   const progress = yield* ProgressBar.make("Re-encrypting")
   const events = location._tag === "Directory" ? rotateConfiguredKeys(location) : rotateDatabase(location)
   return yield* events.pipe(

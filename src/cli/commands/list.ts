@@ -34,7 +34,7 @@ export const listCommand = Command.make(
       }
       yield* complainOfUnreadable(summaries)
     },
-    Effect.provide(storeAlone),
+    Effect.provide(storeAlone("looks")),
     reportingFailures
   )
 ).pipe(Command.withDescription("Show what is cached, without secrets"))

@@ -15,12 +15,12 @@ import { MigrateDocument } from "../documents.ts"
 import { endWith, exitStatusOf, worstOf } from "../ExitStatus.ts"
 import { complain, detailsOf, reportingFailures } from "../failureReport.ts"
 import { databasePlaces } from "../migration/databasePlaces.ts"
-import { directoryOf, directoryPlaces } from "../migration/directoryPlaces.ts"
+import { directoryPlaces } from "../migration/directoryPlaces.ts"
 import { migrate } from "../migration/migration.ts"
 import type { MigrationEvent } from "../migration/migration.ts"
 import * as ProgressBar from "../ProgressBar.ts"
 import { answer, rootCommand } from "../rootCommand.ts"
-import { databaseIdentity, kindOf, storageLocation } from "../storageLocation.ts"
+import { databaseIdentity, directoryOf, kindOf, requireDirectory, storageLocation } from "../storageLocation.ts"
 import type { StorageLocation } from "../storageLocation.ts"
 import type { Column } from "../table.ts"
 import { paintStatus, table } from "../table.ts"
@@ -146,23 +146,10 @@ const notTheSame = Effect.fnUntraced(function*(from: StorageLocation, to: Storag
   })
 })
 
-const isThere = Effect.fnUntraced(function*(location: StorageLocation) {
-  if (location._tag !== "Directory") return
-  const fs = yield* FileSystem.FileSystem
-  const directory = yield* directoryOf(location)
-  // one that cannot be looked into tells that by itself
-  if (yield* Effect.orElseSucceed(fs.exists(directory), () => true)) return
-  return yield* new AdenConfigError({
-    setting: "--from",
-    detail: `names a directory that is not there: ${directory}`,
-    remedy: "Check the path."
-  })
-})
-
 const migrateWithProgress = (from: StorageLocation, to: StorageLocation) =>
   Effect.scoped(Effect.gen(function*() {
     const keys = yield* configuredKeys
-    yield* isThere(from)
+    yield* requireDirectory(from)
     const placesOf = (location: StorageLocation, makesTables: boolean) =>
       location._tag === "Directory" ? directoryPlaces(location, keys) : databasePlaces(location, keys, { makesTables })
     const source = yield* placesOf(from, false)

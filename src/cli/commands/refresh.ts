@@ -2,6 +2,7 @@ import * as Command from "effect/cli/Command"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import { CredentialStore } from "../../CredentialStore.ts"
+import { printable } from "../../internal/foreignText.ts"
 import { expirySentence } from "../../internal/timeText.ts"
 import { expiryOf, RefreshDocument } from "../documents.ts"
 import { reportingFailures } from "../failureReport.ts"
@@ -26,10 +27,10 @@ export const refreshCommand = Command.make(
           alias: credential.alias,
           ...expiryOf(credential.expiresAt, now)
         },
-        () => `${ref} is refreshed: the new token ${expirySentence(credential.expiresAt, now)}\n`
+        () => `${printable(ref)} is refreshed: the new token ${expirySentence(credential.expiresAt, now)}\n`
       )
     },
-    Effect.provide(storeWithAden),
+    Effect.provide(storeWithAden("changes")),
     reportingFailures
   )
 ).pipe(Command.withDescription("Have Aden renew a token now, whatever its age"))

@@ -39,7 +39,7 @@ export const syncCommand = Command.make(
       yield* complain(others === 0 ? message : `${message}; ${others} more failed`, remedy)
       yield* endWith(exitStatusOf(worst))
     },
-    Effect.provide(storeWithAden),
+    Effect.provide(storeWithAden("makes")),
     reportingFailures
   )
 ).pipe(Command.withDescription("Fetch every integration that Aden lists into the local cache"))

@@ -28,7 +28,7 @@ export const tokenCommand = Command.make(
         () => `${token}\n`
       )
     },
-    Effect.provide(storeWithAden),
+    Effect.provide(storeWithAden("makes")),
     reportingFailures
   )
 ).pipe(

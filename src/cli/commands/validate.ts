@@ -25,14 +25,14 @@ export const validateCommand = Command.make(
         { ref, ...validation, ...expiryOf(validation.expiresAt, now) },
         ({ style }) =>
           validation.valid
-            ? `${ref} is ${style.green("valid")}${untilWhen(validation, now)}\n`
-            : `${ref} is ${style.red("not valid")}${because(validation)}\n`
+            ? `${printable(ref)} is ${style.green("valid")}${untilWhen(validation, now)}\n`
+            : `${printable(ref)} is ${style.red("not valid")}${because(validation)}\n`
       )
       if (validation.valid) return
       yield* complain(`The token of ${JSON.stringify(ref)} is not valid${because(validation)}`, remedyOf(validation))
       yield* endWith(ExitStatus.refused)
     },
-    Effect.provide(storeWithAden),
+    Effect.provide(storeWithAden("makes")),
     reportingFailures
   )
 ).pipe(Command.withDescription("Ask Aden now whether a token is good"))

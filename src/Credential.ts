@@ -12,6 +12,7 @@ import * as Equal from "effect/Equal"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { defaultProvider } from "./internal/defaultProvider.ts"
+import { cleanText, isShown, shownName } from "./internal/foreignText.ts"
 
 /**
  * The kinds of credential, as Hive names them in its files.
@@ -155,33 +156,36 @@ export class Credential extends Schema.Class<Credential>("aden-credentials/Crede
     return this.defaultKey?.expiresAt
   }
 
-  /** The integration's kind, such as `hubspot`: the provider name that refs use. */
+  /**
+   * The integration's kind, such as `hubspot`, as a person may read it: like all texts here that come from keys, without control
+   * and invisible characters, and cut at 500. Refs are compared with the text as it is, see {@link accountOf}.
+   */
   get integrationType(): string | undefined {
-    return this.plain("_integration_type")
+    return shownName(plainText(this, "_integration_type"))
   }
 
   /** The account's name within its provider. */
   get alias(): string | undefined {
-    return this.plain("_alias")
+    return shownName(plainText(this, "_alias"))
   }
 
   /** Whether the entry was written from what Aden answered. */
   get isAdenManaged(): boolean {
-    return this.plain("_aden_managed") === "true"
+    return plainText(this, "_aden_managed") === "true"
   }
 
   /** The scopes granted, empty when unknown. */
   get scopes(): ReadonlyArray<string> {
-    return this.plain("scope")?.split(" ") ?? []
+    return plainText(this, "scope")?.split(" ").map(cleanText) ?? []
   }
 
   /** Who the account belongs to, as far as known. */
   get identity(): CredentialIdentity {
     return new CredentialIdentity({
-      email: this.plain("_identity_email"),
-      username: this.plain("_identity_username"),
-      workspace: this.plain("_identity_workspace"),
-      accountId: this.plain("_identity_account_id")
+      email: shownName(plainText(this, "_identity_email")),
+      username: shownName(plainText(this, "_identity_username")),
+      workspace: shownName(plainText(this, "_identity_workspace")),
+      accountId: shownName(plainText(this, "_identity_account_id"))
     })
   }
 
@@ -214,12 +218,13 @@ export class Credential extends Schema.Class<Credential>("aden-credentials/Crede
     return mine !== undefined && theirs !== undefined && Redacted.value(mine.value) === Redacted.value(theirs.value) &&
       Equal.equals(mine.expiresAt, theirs.expiresAt)
   }
+}
 
-  private plain(name: string): string | undefined {
-    const key = this.keys.get(name)
-    const value = key === undefined ? "" : Redacted.value(key.value)
-    return value === "" ? undefined : value
-  }
+/** The text of a key that is not secret, as it is. */
+const plainText = ({ keys }: Credential, name: string): string | undefined => {
+  const key = keys.get(name)
+  const value = key === undefined ? "" : Redacted.value(key.value)
+  return value === "" ? undefined : value
 }
 
 /** Keys for text that is not secret, for each value that is present. */
@@ -279,8 +284,8 @@ export const resolveRef = (ref: CredentialRef, accounts: Iterable<CredentialAcco
   const [first, second] = candidates
   if (first === undefined) return { _tag: "Missing" }
   if (second === undefined) return { _tag: "Found", id: first.id }
-  const refs = candidates.map((account) =>
-    account.alias === undefined ? account.id : `${account.provider}:${account.alias}`
+  const refs = candidates.map(({ alias, id, provider }) =>
+    isShown(provider) && isShown(alias) ? `${provider}:${alias}` : id
   )
   return {
     _tag: "Ambiguous",
@@ -291,15 +296,16 @@ export const resolveRef = (ref: CredentialRef, accounts: Iterable<CredentialAcco
 }
 
 /**
- * The account a stored credential stands for.
+ * The account a stored credential stands for: what refs are compared with, which is the text as it is stored. To show it, read
+ * `integrationType` and `alias`.
  *
  * @since 0.1.0
  * @category refs
  */
 export const accountOf = (credential: Credential): CredentialAccount => ({
   id: credential.id,
-  provider: credential.integrationType,
-  alias: credential.alias
+  provider: plainText(credential, "_integration_type"),
+  alias: plainText(credential, "_alias")
 })
 
 /**

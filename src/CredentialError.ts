@@ -6,7 +6,7 @@
  */
 import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
-import { cleanText } from "./internal/foreignText.ts"
+import { cleanText, printable } from "./internal/foreignText.ts"
 
 /**
  * What every error of this package answers besides its own fields.
@@ -26,7 +26,14 @@ export interface Actionable {
 const optionalText = Schema.optional(Schema.String)
 const optionalDuration = Schema.optional(Schema.Duration)
 
-const about = (id: string | undefined): string => id === undefined ? "" : ` for ${JSON.stringify(id)}`
+/** One line of visible characters, whatever it is put together from: what an error speaks of came from outside. */
+const line = (parts: TemplateStringsArray, ...values: ReadonlyArray<string | number>): string =>
+  printable(String.raw({ raw: parts }, ...values))
+
+/** A name that came from outside, within a line. */
+const quoted = (name: string): string => JSON.stringify(cleanText(name))
+
+const about = (id: string | undefined): string => id === undefined ? "" : ` for ${quoted(id)}`
 const wait = (duration: Duration.Duration | undefined): string =>
   duration === undefined
     ? ""
@@ -46,7 +53,7 @@ export class AdenConnectionFailed extends Schema.TaggedError<AdenConnectionFaile
   detail: Schema.String
 }) {
   override get message(): string {
-    return `no connection: ${this.detail}`
+    return line`no connection: ${this.detail}`
   }
 }
 
@@ -60,7 +67,7 @@ export class AdenTimeout extends Schema.TaggedError<AdenTimeout>()("AdenTimeout"
   after: Schema.Duration
 }) {
   override get message(): string {
-    return `no answer within ${Duration.format(this.after)}`
+    return line`no answer within ${Duration.format(this.after)}`
   }
 }
 
@@ -78,7 +85,7 @@ export class AdenProtocolError extends Schema.TaggedError<AdenProtocolError>()("
   isTransient: Schema.Boolean
 }) {
   override get message(): string {
-    return this.status === undefined ? this.detail : `HTTP ${this.status}: ${this.detail}`
+    return this.status === undefined ? printable(this.detail) : line`HTTP ${this.status}: ${this.detail}`
   }
 }
 
@@ -130,7 +137,7 @@ export class AdenUnavailable extends Schema.TaggedError<AdenUnavailable>()("Aden
   reason: AdenUnavailableReason
 }) implements Actionable {
   override get message(): string {
-    return `Aden is unavailable${about(this.id)}: ${this.reason.message}${wait(this.retryAfter)}`
+    return line`Aden is unavailable${about(this.id)}: ${this.reason.message}${wait(this.retryAfter)}`
   }
   get isRetryable(): boolean {
     return true
@@ -156,7 +163,7 @@ export class RateLimited extends Schema.TaggedError<RateLimited>()("RateLimited"
   retryAfter: Schema.Duration
 }) implements Actionable {
   override get message(): string {
-    return `Aden limits the rate of requests${about(this.id)}${wait(this.retryAfter)}`
+    return line`Aden limits the rate of requests${about(this.id)}${wait(this.retryAfter)}`
   }
   get isRetryable(): boolean {
     return true
@@ -180,7 +187,7 @@ export class ReauthRequired extends Schema.TaggedError<ReauthRequired>()("Reauth
 }) implements Actionable {
   override get message(): string {
     const where = this.reauthorizationUrl === undefined ? "" : `: ${this.reauthorizationUrl}`
-    return `Integration ${JSON.stringify(this.id)} has to be authorized again${where}`
+    return line`Integration ${quoted(this.id)} has to be authorized again${where}`
   }
   get isRetryable(): boolean {
     return false
@@ -188,7 +195,7 @@ export class ReauthRequired extends Schema.TaggedError<ReauthRequired>()("Reauth
   get remedy(): string {
     return this.reauthorizationUrl === undefined
       ? "Reconnect the integration in Aden's dashboard."
-      : `Open ${this.reauthorizationUrl} in a browser and connect the integration again.`
+      : line`Open ${this.reauthorizationUrl} in a browser and connect the integration again.`
   }
 }
 
@@ -204,7 +211,7 @@ export class RefreshFailed extends Schema.TaggedError<RefreshFailed>()("RefreshF
   retryAfter: optionalDuration
 }) implements Actionable {
   override get message(): string {
-    return `Aden could not refresh ${JSON.stringify(this.id)}: ${this.detail}${wait(this.retryAfter)}`
+    return line`Aden could not refresh ${quoted(this.id)}: ${this.detail}${wait(this.retryAfter)}`
   }
   get isRetryable(): boolean {
     return true
@@ -225,7 +232,7 @@ export class AdenUnauthorized extends Schema.TaggedError<AdenUnauthorized>()("Ad
   detail: optionalText
 }) implements Actionable {
   override get message(): string {
-    return `Aden rejects the API key${about(this.id)}${this.detail === undefined ? "" : `: ${this.detail}`}`
+    return line`Aden rejects the API key${about(this.id)}${this.detail === undefined ? "" : `: ${this.detail}`}`
   }
   get isRetryable(): boolean {
     return false
@@ -246,7 +253,7 @@ export class AdenForbidden extends Schema.TaggedError<AdenForbidden>()("AdenForb
   detail: optionalText
 }) implements Actionable {
   override get message(): string {
-    return `Aden does not allow this API key access${about(this.id)}${
+    return line`Aden does not allow this API key access${about(this.id)}${
       this.detail === undefined ? "" : `: ${this.detail}`
     }`
   }
@@ -268,7 +275,7 @@ export class IntegrationNotFound extends Schema.TaggedError<IntegrationNotFound>
   id: Schema.String
 }) implements Actionable {
   override get message(): string {
-    return `Aden has no integration ${JSON.stringify(this.id)}`
+    return line`Aden has no integration ${quoted(this.id)}`
   }
   get isRetryable(): boolean {
     return false
@@ -290,7 +297,7 @@ export class AdenRejected extends Schema.TaggedError<AdenRejected>()("AdenReject
   detail: Schema.String
 }) implements Actionable {
   override get message(): string {
-    return `Aden refused the request${about(this.id)} (HTTP ${this.status})${
+    return line`Aden refused the request${about(this.id)} (HTTP ${this.status})${
       this.detail === "" ? "" : `: ${this.detail}`
     }`
   }
@@ -366,7 +373,7 @@ export class AdenConfigError extends Schema.TaggedError<AdenConfigError>()("Aden
   remedy: Schema.String
 }) implements Actionable {
   override get message(): string {
-    return `${this.setting} ${this.detail}. ${this.remedy}`
+    return line`${this.setting} ${this.detail}. ${this.remedy}`
   }
   get isRetryable(): boolean {
     return false
@@ -390,7 +397,7 @@ export class StorageIoFailed extends Schema.TaggedError<StorageIoFailed>()("Stor
   remedy: optionalText
 }) {
   override get message(): string {
-    return `${this.location}: ${this.detail}`
+    return line`${this.location}: ${this.detail}`
   }
 }
 
@@ -406,7 +413,7 @@ export class StorageInsecure extends Schema.TaggedError<StorageInsecure>()("Stor
   mend: Schema.String
 }) {
   override get message(): string {
-    return `${this.location} ${this.detail}; run: ${this.mend}`
+    return line`${this.location} ${this.detail}; run: ${this.mend}`
   }
 }
 
@@ -420,7 +427,7 @@ export class InvalidCredentialId extends Schema.TaggedError<InvalidCredentialId>
   detail: Schema.String
 }) {
   override get message(): string {
-    return this.detail
+    return printable(this.detail)
   }
 }
 
@@ -434,7 +441,7 @@ export class StorageRefused extends Schema.TaggedError<StorageRefused>()("Storag
   detail: Schema.String
 }) {
   override get message(): string {
-    return this.detail
+    return printable(this.detail)
   }
 }
 
@@ -448,7 +455,7 @@ export class LockTimeout extends Schema.TaggedError<LockTimeout>()("LockTimeout"
   after: Schema.Duration
 }) {
   override get message(): string {
-    return `the entry was locked by another process for ${Duration.format(this.after)}`
+    return line`the entry was locked by another process for ${Duration.format(this.after)}`
   }
 }
 
@@ -498,8 +505,8 @@ export class CredentialStorageError extends Schema.TaggedError<CredentialStorage
   reason: StorageReason
 }) implements Actionable {
   override get message(): string {
-    return `Storage could not ${storageOperations[this.operation] ?? this.operation}${
-      this.id === undefined ? "" : ` ${JSON.stringify(this.id)}`
+    return line`Storage could not ${storageOperations[this.operation] ?? this.operation}${
+      this.id === undefined ? "" : ` ${quoted(this.id)}`
     }: ${this.reason.message}`
   }
   get isRetryable(): boolean {
@@ -523,7 +530,7 @@ export class CredentialStorageError extends Schema.TaggedError<CredentialStorage
           ? "Move it away, or name another directory."
           : "Check that the directory exists, can be read and written by this user, and has space left."
       case "StorageInsecure":
-        return `Run: ${this.reason.mend}`
+        return line`Run: ${this.reason.mend}`
       case "InvalidCredentialId":
         return "Use a non-empty id of well-formed text."
       case "StorageRefused":
@@ -552,7 +559,7 @@ export class CredentialDecryptionFailed
   implements Actionable
 {
   override get message(): string {
-    return `${JSON.stringify(this.id)} in ${this.location} cannot be opened: ${this.detail}`
+    return line`${quoted(this.id)} in ${this.location} cannot be opened: ${this.detail}`
   }
   get isRetryable(): boolean {
     return false
@@ -614,9 +621,7 @@ export class GenerationConflict extends Schema.TaggedError<GenerationConflict>()
   actual: Schema.Int
 }) implements Actionable {
   override get message(): string {
-    return `${
-      JSON.stringify(this.id)
-    } was saved by another writer (generation ${this.actual}, expected ${this.expected})`
+    return line`${quoted(this.id)} was saved by another writer (generation ${this.actual}, expected ${this.expected})`
   }
   get isRetryable(): boolean {
     return true
@@ -640,7 +645,7 @@ export class CredentialNotFound extends Schema.TaggedError<CredentialNotFound>()
   ref: Schema.String
 }) implements Actionable {
   override get message(): string {
-    return this.ref === "" ? "An empty ref names no credential" : `There is no credential ${JSON.stringify(this.ref)}`
+    return this.ref === "" ? "An empty ref names no credential" : line`There is no credential ${quoted(this.ref)}`
   }
   get isRetryable(): boolean {
     return false
@@ -661,13 +666,13 @@ export class AmbiguousCredential extends Schema.TaggedError<AmbiguousCredential>
   choices: Schema.Array(Schema.String)
 }) implements Actionable {
   override get message(): string {
-    return `${JSON.stringify(this.ref)} names several accounts: ${this.choices.join(", ")}`
+    return line`${quoted(this.ref)} names several accounts: ${this.choices.map(cleanText).join(", ")}`
   }
   get isRetryable(): boolean {
     return false
   }
   get remedy(): string {
-    return `Use one of: ${this.choices.join(", ")}.`
+    return line`Use one of: ${this.choices.map(cleanText).join(", ")}.`
   }
 }
 
@@ -684,8 +689,8 @@ export class CredentialKeyNotFound extends Schema.TaggedError<CredentialKeyNotFo
 }) implements Actionable {
   override get message(): string {
     return this.key === undefined
-      ? `Credential ${JSON.stringify(this.ref)} holds no token`
-      : `Credential ${JSON.stringify(this.ref)} has no key ${JSON.stringify(this.key)}`
+      ? line`Credential ${quoted(this.ref)} holds no token`
+      : line`Credential ${quoted(this.ref)} has no key ${quoted(this.key)}`
   }
   get isRetryable(): boolean {
     return false
@@ -707,7 +712,7 @@ export class InsufficientTimeLeft extends Schema.TaggedError<InsufficientTimeLef
   timeLeft: Schema.Duration
 }) implements Actionable {
   override get message(): string {
-    return `The token of ${JSON.stringify(this.ref)} lasts ${Duration.format(this.timeLeft)}, and ${
+    return line`The token of ${quoted(this.ref)} lasts ${Duration.format(this.timeLeft)}, and ${
       Duration.format(this.minTimeLeft)
     } are needed`
   }
@@ -732,7 +737,7 @@ export class ReauthorizationTimeout extends Schema.TaggedError<ReauthorizationTi
 }) implements Actionable {
   override get message(): string {
     const where = this.reauthorizationUrl === undefined ? "" : ` at ${this.reauthorizationUrl}`
-    return `${JSON.stringify(this.ref)} was not authorized again${where} within ${Duration.format(this.after)}`
+    return line`${quoted(this.ref)} was not authorized again${where} within ${Duration.format(this.after)}`
   }
   get isRetryable(): boolean {
     return false
@@ -740,7 +745,7 @@ export class ReauthorizationTimeout extends Schema.TaggedError<ReauthorizationTi
   get remedy(): string {
     return this.reauthorizationUrl === undefined
       ? "Reconnect the integration in Aden's dashboard."
-      : `Open ${this.reauthorizationUrl} in a browser and connect the integration again.`
+      : line`Open ${this.reauthorizationUrl} in a browser and connect the integration again.`
   }
 }
 
@@ -757,7 +762,7 @@ export class NoProvider extends Schema.TaggedError<NoProvider>()("NoProvider", {
   override get message(): string {
     return this.ref === undefined
       ? "No credential provider is registered"
-      : `No registered provider renews ${JSON.stringify(this.ref)}`
+      : line`No registered provider renews ${quoted(this.ref)}`
   }
   get isRetryable(): boolean {
     return false
@@ -819,7 +824,7 @@ export class RequiredCredentialsUnusable
   implements Actionable
 {
   override get message(): string {
-    return `Credentials are missing or blocked: ${this.problems.map(({ error }) => error.message).join("; ")}`
+    return line`Credentials are missing or blocked: ${this.problems.map(({ error }) => error.message).join("; ")}`
   }
   get isRetryable(): boolean {
     return this.problems.every(({ error }) => error.isRetryable)
@@ -845,7 +850,7 @@ export class TemplateMalformed extends Schema.TaggedError<TemplateMalformed>()("
   detail: Schema.String
 }) {
   override get message(): string {
-    return `the placeholder at offset ${this.offset} ${this.detail}`
+    return line`the placeholder at offset ${this.offset} ${this.detail}`
   }
 }
 
@@ -862,8 +867,8 @@ export class TemplateRefused extends Schema.TaggedError<TemplateRefused>()("Temp
 }) {
   override get message(): string {
     return this.key === undefined
-      ? `${JSON.stringify(cleanText(this.ref))} is not among the refs allowed here`
-      : `the key ${JSON.stringify(cleanText(this.key))} is internal and never expanded`
+      ? line`${quoted(this.ref)} is not among the refs allowed here`
+      : line`the key ${quoted(this.key)} is internal and never expanded`
   }
 }
 
@@ -877,7 +882,7 @@ export class TemplateUnfit extends Schema.TaggedError<TemplateUnfit>()("Template
   detail: Schema.String
 }) {
   override get message(): string {
-    return this.detail
+    return printable(this.detail)
   }
 }
 
@@ -894,7 +899,7 @@ export class CredentialTemplateError extends Schema.TaggedError<CredentialTempla
 }) implements Actionable {
   override get message(): string {
     const place = this.place === undefined ? "" : ` in ${cleanText(this.place)}`
-    return `The template${place} cannot be expanded: ${this.reason.message}`
+    return line`The template${place} cannot be expanded: ${this.reason.message}`
   }
   get isRetryable(): boolean {
     return false
@@ -921,16 +926,14 @@ export class CredentialTemplateError extends Schema.TaggedError<CredentialTempla
  */
 export class CredentialHostDenied extends Schema.TaggedError<CredentialHostDenied>()("CredentialHostDenied", {
   ref: Schema.String,
-  /** The host and port, as the URL gives them, in lower case. */
+  /** The host and port, as the URL gives them, in lower case; `(not shown)` where they may hold the credential. */
   host: Schema.String,
   detail: Schema.String,
   /** What to do, where that is not about the host. */
   advice: Schema.optionalKey(Schema.String)
 }) implements Actionable {
   override get message(): string {
-    return `Credential ${JSON.stringify(this.ref)} is not sent to ${
-      JSON.stringify(cleanText(this.host))
-    }: ${this.detail}`
+    return line`Credential ${quoted(this.ref)} is not sent to ${quoted(this.host)}: ${this.detail}`
   }
   get isRetryable(): boolean {
     return false
@@ -973,7 +976,7 @@ export class InvalidTenantId extends Schema.TaggedError<InvalidTenantId>()("Inva
   detail: Schema.String
 }) {
   override get message(): string {
-    return this.detail
+    return printable(this.detail)
   }
 }
 
@@ -990,7 +993,7 @@ export class TenantLookupFailed extends Schema.TaggedError<TenantLookupFailed>()
   isTransient: Schema.Boolean
 }) {
   override get message(): string {
-    return this.detail
+    return printable(this.detail)
   }
 }
 
@@ -1005,7 +1008,7 @@ export class TenantError extends Schema.TaggedError<TenantError>()("TenantError"
   reason: Schema.Union([AdenConfigError, InvalidTenantId, TenantLookupFailed])
 }) implements Actionable {
   override get message(): string {
-    return `Tenant ${JSON.stringify(cleanText(this.tenantId))} has no credentials: ${this.reason.message}`
+    return line`Tenant ${quoted(this.tenantId)} has no credentials: ${this.reason.message}`
   }
   get isRetryable(): boolean {
     return this.reason._tag === "TenantLookupFailed" && this.reason.isTransient

@@ -32,6 +32,9 @@ export type ProviderSyncEvent =
 /**
  * The lifecycle of one kind of credential. `id` is what a stored credential carries as `providerId`.
  *
+ * Of what a provider answers, the store shows texts without control and invisible characters, and a re-authorization URL only if
+ * it is `https:`, or `http:` to this machine, without user info.
+ *
  * @since 0.1.0
  * @category models
  */

@@ -34,6 +34,7 @@ export class CredentialState extends Schema.Class<CredentialState>("aden-credent
   lastConfirmed: Schema.optional(Timestamp),
   /** Since when a person has to authorize the integration again. */
   blockedSince: Schema.optional(Timestamp),
+  /** As it is stored. The store shows it only if it is `https:`, or `http:` to this machine, without user info. */
   reauthorizationUrl: Schema.optional(Schema.String),
   /** Since when Aden refuses the API key (401 or 403). */
   refusedSince: Schema.optional(Timestamp),

@@ -20,8 +20,10 @@ import type * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import { accountOf } from "./Credential.ts"
 import type {
   Credential,
+  CredentialAccount,
   CredentialIdentity,
   CredentialRef,
   CredentialType,
@@ -51,6 +53,7 @@ import { isOwn } from "./internal/CredentialEntry.ts"
 import { CredentialTable } from "./internal/CredentialTable.ts"
 import { durationSetting } from "./internal/durationSetting.ts"
 import { Following } from "./internal/Following.ts"
+import { isShown, shownName } from "./internal/foreignText.ts"
 import { defaultMaxStale } from "./internal/freshness.ts"
 import { FreshRead } from "./internal/FreshRead.ts"
 import { LateSaves } from "./internal/LateSaves.ts"
@@ -88,7 +91,8 @@ export interface CredentialStoreOptions {
 }
 
 /**
- * A stored credential at a glance, without secrets. `unreadable`: something is stored that cannot be opened.
+ * A stored credential at a glance, without secrets. `unreadable`: something is stored that cannot be opened. `provider` and `alias`
+ * are without control and invisible characters, for people; `ref` and `id` name it to the store, so an id is as it is stored.
  *
  * @since 0.1.0
  * @category models
@@ -584,7 +588,7 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     return isDeleted
   })
 
-  const list = Effect.gen(function*() {
+  const summarized = Effect.gen(function*() {
     const now = yield* DateTime.now
     const summaries = yield* Effect.forEach(yield* storage.list, (id) => summaryOf(storage, id, now), {
       concurrency: 16
@@ -592,11 +596,13 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     return withRefs(summaries.filter((summary) => summary !== undefined))
   }).pipe(Effect.withSpan("CredentialStore.list"))
 
+  const list = Effect.map(summarized, Arr.map(({ summary }) => summary))
+
   const accounts = Effect.fn("CredentialStore.accounts")(function*(provider: string) {
-    const summaries = yield* list
+    const ofProvider = (yield* summarized).filter(({ account }) => account.provider === provider)
     return yield* Effect.forEach(
-      summaries.filter((summary) => summary.provider === provider),
-      ({ alias, id, ref }) =>
+      ofProvider,
+      ({ summary: { alias, id, ref } }) =>
         Effect.map(
           Effect.orElseSucceed(storage.load(id), () => Option.none<Credential>()),
           Option.map((credential): StoredAccount => ({ ref, id, alias, identity: credential.identity }))
@@ -710,22 +716,31 @@ const emptyReport = () => ({
   removed: new Array<string>()
 })
 
+/** A summary, with the names that refs are compared with. */
+interface Summarized {
+  readonly account: CredentialAccount
+  readonly summary: CredentialSummary
+}
+
 /** `undefined` when it was deleted since it was listed. What cannot be read does not keep the others from being listed. */
 const summaryOf = (
   storage: CredentialStorage["Service"],
   id: string,
   now: DateTime.Utc
-): Effect.Effect<CredentialSummary | undefined, CredentialStorageError> => {
+): Effect.Effect<Summarized | undefined, CredentialStorageError> => {
   const unreadable = Effect.map(
     Effect.orElseSucceed(storage.loadState(id), () => CredentialState.initial),
-    ({ account }): CredentialSummary => ({
-      ref: id,
-      id,
-      type: undefined,
-      provider: account?.provider,
-      alias: account?.alias,
-      status: "unreadable",
-      expiresAt: undefined
+    ({ account }): Summarized => ({
+      account: { id, provider: account?.provider, alias: account?.alias },
+      summary: {
+        ref: id,
+        id,
+        type: undefined,
+        provider: shownName(account?.provider),
+        alias: shownName(account?.alias),
+        status: "unreadable",
+        expiresAt: undefined
+      }
     })
   )
   return Effect.gen(function*() {
@@ -733,7 +748,7 @@ const summaryOf = (
     if (Option.isNone(stored)) return undefined
     const { alias, expiresAt, integrationType, type } = stored.value
     const state = yield* storage.loadState(id)
-    return {
+    const summary: CredentialSummary = {
       ref: id,
       id,
       type,
@@ -741,11 +756,12 @@ const summaryOf = (
       alias,
       expiresAt,
       status: state.blockedSince !== undefined && !isOwn(stored.value)
-        ? "requires_reauth" as const
+        ? "requires_reauth"
         : expiresAt !== undefined && DateTime.isLessThanOrEqualTo(expiresAt, now)
-        ? "expired" as const
-        : "active" as const
+        ? "expired"
+        : "active"
     }
+    return { account: { ...accountOf(stored.value), id }, summary }
   }).pipe(
     Effect.catchTags({
       CredentialDecryptionFailed: () => unreadable,
@@ -757,24 +773,27 @@ const summaryOf = (
   )
 }
 
-/** Gives each the shortest ref that names it alone: its provider, `provider:alias`, or its id. */
-const withRefs = (summaries: ReadonlyArray<CredentialSummary>): ReadonlyArray<CredentialSummary> => {
+/** Gives each the shortest ref that names it alone, and is shown as it is: its provider, `provider:alias`, or its id. */
+const withRefs = (all: ReadonlyArray<Summarized>): ReadonlyArray<Summarized> => {
   const uses = new Map<string, number>()
   const count = (ref: string) => uses.set(ref, (uses.get(ref) ?? 0) + 1)
-  const ids = new Set(summaries.map(({ id }) => id))
+  const ids = new Set(all.map(({ summary }) => summary.id))
   // which could be another account of any provider
-  const isAnyUnknown = summaries.some(({ provider, status }) => status === "unreadable" && provider === undefined)
-  for (const { alias, provider } of summaries) {
+  const isAnyUnknown = all.some(({ account, summary }) =>
+    summary.status === "unreadable" && account.provider === undefined
+  )
+  for (const { account: { alias, provider } } of all) {
     if (provider === undefined) continue
     count(provider)
     if (isAnyUnknown) count(provider)
     if (alias !== undefined) count(`${provider}:${alias}`)
   }
-  return summaries.map((summary) => {
-    const { alias, id, provider } = summary
-    const refs = provider === undefined ? [] : alias === undefined ? [provider] : [provider, `${provider}:${alias}`]
-    return { ...summary, ref: refs.find((ref) => ref === id || (uses.get(ref) === 1 && !ids.has(ref))) ?? id }
-  }).toSorted((a, b) => a.ref < b.ref ? -1 : 1)
+  return all.map(({ account, summary }) => {
+    const { alias, id, provider } = account
+    const refs = !isShown(provider) ? [] : isShown(alias) ? [provider, `${provider}:${alias}`] : [provider]
+    const ref = refs.find((ref) => ref === id || (uses.get(ref) === 1 && !ids.has(ref))) ?? id
+    return { account, summary: { ...summary, ref } }
+  }).toSorted((a, b) => a.summary.ref < b.summary.ref ? -1 : 1)
 }
 
 const explanationOf = (

@@ -21,7 +21,7 @@ export class TestCredentials extends Context.Service<TestCredentials, {
   readonly expire: (ref: CredentialRef) => Effect.Effect<void, CredentialNotFound>
   /**
    * A person has to authorize again: reads fail with `ReauthRequired` until `reconnect`. While Aden does not answer, or limits the
-   * rate, the store does not learn of it.
+   * rate, the store does not learn of it. A `reauthorizationUrl` is `https:`, or `http:` to this machine: any other counts as none.
    */
   readonly revoke: (
     ref: CredentialRef,

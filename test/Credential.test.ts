@@ -80,6 +80,38 @@ describe("Credential", () => {
     }
   })
 
+  describe("names that hold what is not for people", () => {
+    const texts = {
+      _integration_type: "goo\u200bgle",
+      _alias: "\u001b]52;c;ZXZpbA==\u0007Work\nerror: run it",
+      _identity_email: `${"a".repeat(600)}@example.test`,
+      _identity_username: "\u202e",
+      scope: "read wri\u009bte"
+    }
+    const credential = new Credential({
+      ...Credential.fromAccessToken({ id: "x", accessToken: token }),
+      keys: new Map(
+        Object.entries(texts).map(([name, text]) => [name, new CredentialKey({ name, value: Redacted.make(text) })])
+      )
+    })
+
+    it("are read as a person may see them", () => {
+      assert.strictEqual(credential.integrationType, "google")
+      assert.strictEqual(credential.alias, "]52;c;ZXZpbA==Workerror: run it")
+      assert.strictEqual(credential.identity.email, "a".repeat(500))
+      assert.strictEqual(credential.identity.username, undefined)
+      assert.deepStrictEqual(credential.scopes, ["read", "write"])
+    })
+
+    it("are kept, and compared with refs, as they are", () => {
+      const { _alias: alias, _integration_type: provider } = texts
+      assert.deepStrictEqual(accountOf(credential), { id: "x", provider, alias })
+      assert.strictEqual(Redacted.value(credential.keys.get("_alias")!.value), alias)
+      assert.deepStrictEqual(resolveRef(`${provider}:${alias}`, [accountOf(credential)]), { _tag: "Found", id: "x" })
+      assert.deepStrictEqual(resolveRef("google", [accountOf(credential)]), { _tag: "Missing" })
+    })
+  })
+
   describe("renewedBy", () => {
     const held = new Credential({
       ...Credential.fromAccessToken({
@@ -133,6 +165,17 @@ describe("resolveRef", () => {
 
   it("then the provider with one account", () => {
     assert.deepStrictEqual(resolveRef("hubspot", accounts), { _tag: "Found", id: "h3" })
+  })
+
+  it("choices are refs that are shown as they are: an account whose alias is not goes by its id", () => {
+    const odd = [
+      { id: "odd", provider: "google", alias: "Timo\u200bthy" },
+      { id: "long", provider: "google", alias: "a".repeat(501) }
+    ]
+    assert.deepStrictEqual(resolveRef("google", [...accounts, ...odd]), {
+      _tag: "Ambiguous",
+      choices: ["google:Ada", "google:Timothy", "long", "odd"]
+    })
   })
 
   it("then provider:alias, colons in the alias included", () => {

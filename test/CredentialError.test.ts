@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Predicate, Schema } from "effect"
 import * as Errors from "../src/CredentialError.ts"
+import { isClean } from "../src/internal/foreignText.ts"
 
 const seconds = Duration.seconds(90)
 const connection = new Errors.AdenConnectionFailed({ detail: "ECONNREFUSED" })
@@ -161,6 +162,24 @@ const withReasons = (error: object): ReadonlyArray<object & { readonly _tag: str
     ]
     : []
 
+/** Fields that hold one of a few words, or what this package wrote. */
+const notFromOutside = new Set(["_tag", "reason", "remedy"])
+
+/** The same JSON, about what somebody called so. */
+const hostile = (json: unknown): unknown =>
+  typeof json === "string"
+    ? `${json}\u001b]52;c;ZXZpbA==\u0007\u009b\u202e\u200b\nerror: run it`
+    : Array.isArray(json)
+    ? json.map(hostile)
+    : Predicate.isObject(json)
+    ? Object.fromEntries(
+      Object.entries(json).map(([name, value]) => [
+        name,
+        typeof value === "string" && notFromOutside.has(name) ? value : hostile(value)
+      ])
+    )
+    : json
+
 const named = errors.map((row) => [row[0]._tag, ...row] as const)
 
 describe("every error", () => {
@@ -177,6 +196,21 @@ describe("every error", () => {
     assert.strictEqual(error.name, error._tag)
     assert.include(String(error.stack), error.message)
   })
+
+  it.effect.each(named)(
+    "%s says nothing that steers a terminal or hides, whatever it is about",
+    ([, error]) =>
+      Effect.gen(function*() {
+        const schema = classes.get(error._tag)
+        assert(schema !== undefined)
+        const codec = Schema.toCodecJson(schema)
+        const about = yield* Schema.decodeUnknownEffect(codec)(hostile(yield* Schema.encodeEffect(codec)(error)))
+        assert.isTrue(isClean(about.message), JSON.stringify(about.message))
+        assert.notInclude(about.message, "\\u", "nor what it would be in JSON")
+        const remedy = "remedy" in about ? about.remedy ?? "" : ""
+        assert.isTrue(isClean(remedy), JSON.stringify(remedy))
+      })
+  )
 
   it.effect.each(named)("%s goes through JSON and back", ([, error]) =>
     Effect.gen(function*() {

@@ -13,6 +13,7 @@ import type { CredentialProvider } from "../CredentialProvider.ts"
 import { CredentialState } from "../CredentialStorage.ts"
 import type { CredentialStorage } from "../CredentialStorage.ts"
 import type { RefreshPolicies } from "../RefreshPolicy.ts"
+import { checkedProvider, checkedStorage } from "./checkedAnswers.ts"
 import type { CredentialSource } from "./CredentialEntry.ts"
 import { CredentialEntry } from "./CredentialEntry.ts"
 import { expiryOf, isWithin } from "./freshness.ts"
@@ -63,7 +64,7 @@ export class CredentialTable {
     readonly events: PubSub.PubSub<CredentialEvent>
     readonly news: PubSub.PubSub<string>
   }) {
-    this.storage = watched(options.storage, {
+    this.storage = watched(checkedStorage(options.storage), {
       read: (id, error) => {
         const entry = this.#entries.get(id)
         if (entry !== undefined) entry.unreadable = error
@@ -74,7 +75,7 @@ export class CredentialTable {
         if (error === undefined || error.reason._tag === "StorageIoFailed") this.#unwritable = error
       }
     })
-    this.providers = options.providers.map((provider) => this.#watchingClock(provider))
+    this.providers = options.providers.map((provider) => this.#watchingClock(checkedProvider(provider)))
     this.policies = options.policies
     this.events = options.events
     this.news = options.news

@@ -26,6 +26,7 @@ import { isUnexpired } from "./CredentialEntry.ts"
 import type { CredentialEntry, Freshness } from "./CredentialEntry.ts"
 import type { CredentialTable } from "./CredentialTable.ts"
 import { WaitsForRenewal } from "./foreground.ts"
+import { cleanText } from "./foreignText.ts"
 import type { LateSaves } from "./LateSaves.ts"
 import { withListedNames } from "./listedNames.ts"
 import { renewals, renewalTime, servedStale } from "./metrics.ts"
@@ -299,7 +300,7 @@ export class Renewal {
     )
     if (Option.isNone(outcome)) {
       yield* Effect.logWarning("Serving a cached credential that Aden did not confirm in time").pipe(
-        Effect.annotateLogs({ credential: entry.id })
+        Effect.annotateLogs({ credential: cleanText(entry.id) })
       )
       return before
     }
@@ -320,7 +321,7 @@ export class Renewal {
         if (now >= entry.nextAttemptAt && entry.coolDownLeft(now) <= 0) yield* entry.failed(now, error)
         entry.serveUntilNextAttempt(this.#maxStale)
         yield* Effect.logWarning("Serving a cached credential that Aden did not confirm").pipe(
-          Effect.annotateLogs({ credential: entry.id, error: error._tag, reason: error.message })
+          Effect.annotateLogs({ credential: cleanText(entry.id), error: error._tag, reason: error.message })
         )
         yield* Metric.update(servedStale, 1)
         yield* this.#table.publish({ _tag: "ServedStale", id: entry.id, error: error._tag })
@@ -603,7 +604,7 @@ const witnessed =
       yield* Metric.update(Metric.withAttributes(renewalTime, { question }), Duration.toSeconds(time))
       yield* Effect.logDebug("Asked Aden for a credential").pipe(
         Effect.annotateLogs({
-          credential: id,
+          credential: cleanText(id),
           question,
           outcome,
           durationMs: Math.round(Duration.toMillis(time)),

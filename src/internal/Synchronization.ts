@@ -14,6 +14,7 @@ import type { CredentialProvider } from "../CredentialProvider.ts"
 import { syncConcurrency, syncOne } from "../CredentialProvider.ts"
 import { CredentialState } from "../CredentialStorage.ts"
 import type { CredentialTable } from "./CredentialTable.ts"
+import { cleanText, shownName } from "./foreignText.ts"
 import { coolDownLeft } from "./freshness.ts"
 import type { LateSaves } from "./LateSaves.ts"
 import type { RefResolver } from "./RefResolver.ts"
@@ -75,7 +76,7 @@ export class Synchronization {
           for (const account of accounts) listed.add(account.id)
           const head: ReadonlyArray<SyncEvent> = [
             { _tag: "Listed", total: accounts.length + malformed.length },
-            ...malformed.map(({ id, detail }) => skipped({ id }, "Malformed", detail))
+            ...malformed.map(({ id, detail }) => skipped({ id: shownName(id) }, "Malformed", cleanText(detail)))
           ]
           return Stream.fromIterable(head).pipe(
             Stream.concat(this.#saved(Stream.mapEffect(
@@ -289,8 +290,8 @@ const rateLimitOf = (account: Account, state: CredentialState, now: number): Syn
 const failed = ({ alias, id, provider }: Account, error: FetchFailure | StorageFailure): SyncEvent => ({
   _tag: "Failed",
   id,
-  provider,
-  alias,
+  provider: shownName(provider),
+  alias: shownName(alias),
   error
 })
 
@@ -299,4 +300,12 @@ const skipped = (
   reason: SyncSkipped["reason"],
   detail: string,
   reauthorizationUrl?: string
-): SyncEvent => ({ _tag: "Skipped", id, provider, alias, reason, detail, reauthorizationUrl })
+): SyncEvent => ({
+  _tag: "Skipped",
+  id,
+  provider: shownName(provider),
+  alias: shownName(alias),
+  reason,
+  detail,
+  reauthorizationUrl
+})

@@ -1,6 +1,7 @@
 /**
  * What a storage itself keeps in a state record: how often the entry was changed, and whose account it is.
  */
+import { accountOf } from "../Credential.ts"
 import type { Credential } from "../Credential.ts"
 import { CredentialState } from "../CredentialStorage.ts"
 
@@ -10,9 +11,9 @@ export const stateOfSave = (
   before: CredentialState,
   given: CredentialState = before
 ): CredentialState => {
-  const { alias, integrationType } = credential
+  const { alias, provider } = accountOf(credential)
   const account = {
-    ...(integrationType === undefined ? {} : { provider: integrationType }),
+    ...(provider === undefined ? {} : { provider }),
     ...(alias === undefined ? {} : { alias })
   }
   return new CredentialState({ ...given, generation: before.generation + 1, account })

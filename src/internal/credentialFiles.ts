@@ -12,6 +12,7 @@ import type { StorageInsecure, StorageIoFailed } from "../CredentialError.ts"
 import { Fernet } from "../Fernet.ts"
 import type { FernetKeys } from "../Fernet.ts"
 import { belongsTo, canBeRead, escapedName, namesItsId, plainName } from "./entryName.ts"
+import { cleanText } from "./foreignText.ts"
 import type { PrivateFiles } from "./privateFiles.ts"
 import { checkTenant, decodeCredential } from "./storedCredential.ts"
 import type { StoredCredential } from "./storedCredential.ts"
@@ -55,7 +56,7 @@ export const makeCredentialFiles = (
   const fileOf = (name: string): string => files.fileIn(folder, `${name}${suffix}`)
 
   const cannotOpen = (id: string, { detail, name }: { readonly name: string; readonly detail: string }) =>
-    new CredentialDecryptionFailed({ id, location: fileOf(name), detail })
+    new CredentialDecryptionFailed({ id, location: cleanText(fileOf(name)), detail })
 
   const decode = (plaintext: Uint8Array): Opened =>
     decodeUtf8(plaintext).pipe(Result.flatMap(decodeCredential), Result.flatMap(checkTenant(tenantId)))

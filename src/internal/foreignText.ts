@@ -18,6 +18,13 @@ export const printable = (text: string): string => text.replace(unprintable, "")
 /** Removes control characters and cuts at 500 code units, never inside a surrogate pair. */
 export const cleanText = (text: string): string => cut(printable(text.slice(0, maximumLength * 4)))
 
+/** A name as a person may read it; none where nothing of it is left. */
+export const shownName = (name: string | undefined): string | undefined =>
+  name === undefined ? undefined : cleanText(name) || undefined
+
+/** Whether a name is shown as it is. What is shown of any other names something else, or nothing. */
+export const isShown = (name: string | undefined): name is string => name !== undefined && cleanText(name) === name
+
 /** Whether `text` holds a character that `cleanText` removes, or a lone surrogate. */
 export const isClean = (text: string): boolean => text.search(unprintable) === -1 && text.isWellFormed()
 

@@ -194,9 +194,8 @@ export const makeTestAden = Effect.fnUntraced(function*(credentials: ReadonlyArr
 })
 
 const listedAccount = ({ id, issued, revoked }: Integration): ProviderAccount => ({
+  ...accountOf(issued),
   id,
-  provider: issued.integrationType,
-  alias: issued.alias,
   status: revoked === undefined ? "active" : "requires_reauth",
   email: issued.identity.email,
   expiresAt: issued.expiresAt

@@ -22,7 +22,9 @@ import {
 } from "../CredentialError.ts"
 import type { AdenConfigError, AdenRequestFailure, FetchFailure, StorageFailure } from "../CredentialError.ts"
 import { CredentialState, CredentialStorage } from "../CredentialStorage.ts"
+import { checkedStorage } from "../internal/checkedAnswers.ts"
 import { durationSetting } from "../internal/durationSetting.ts"
+import { cleanText } from "../internal/foreignText.ts"
 import { confirmationOf, coolDownLeft, defaultMaxStale, expiryOf, unconfirmedUntil } from "../internal/freshness.ts"
 import { SingleFlight } from "../internal/SingleFlight.ts"
 import { decorate, MayAskAden } from "../internal/storageDecorator.ts"
@@ -94,7 +96,8 @@ const make = Effect.fnUntraced(function*(options: {
   readonly preferLocal?: boolean | undefined
   readonly maxStale?: Duration.Input | undefined
 }) {
-  const local = yield* CredentialStorage
+  const original = yield* CredentialStorage
+  const local = checkedStorage(original)
   const provider = yield* AdenSyncProvider
   const cacheTtl = Duration.toMillis(yield* durationSetting("cacheTtl", options.cacheTtl ?? "5 minutes"))
   const maxStale = Duration.toMillis(yield* durationSetting("maxStale", options.maxStale ?? defaultMaxStale))
@@ -169,7 +172,7 @@ const make = Effect.fnUntraced(function*(options: {
         Effect.gen(function*() {
           pauseFor(id, yield* Clock.currentTimeMillis, false)
           yield* Effect.logWarning("Answering a stored credential that Aden did not confirm").pipe(
-            Effect.annotateLogs({ credential: id, error: error._tag, reason: error.message })
+            Effect.annotateLogs({ credential: cleanText(id), error: error._tag, reason: error.message })
           )
           return stored
         })),
@@ -286,7 +289,7 @@ const make = Effect.fnUntraced(function*(options: {
     (effect) => Effect.ignore(effect)
   )
 
-  return decorate(local, { load })
+  return decorate(original, { load })
 })
 
 /** Whether a pause that began then still holds. One that begins ahead of the clock was noted by a wrong one. */

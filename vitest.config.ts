@@ -12,8 +12,8 @@ export default defineConfig({
     alias: [
       { find: /^aden-credentials$/, replacement: source("index.ts") },
       { find: /^aden-credentials\/emulator$/, replacement: source("emulator/index.ts") },
-      { find: /^aden-credentials\/redis$/, replacement: source("redis/index.ts") },
-      { find: /^aden-credentials\/postgres$/, replacement: source("postgres/index.ts") },
+      { find: /^aden-credentials\/redis$/, replacement: source("storage/redis/index.ts") },
+      { find: /^aden-credentials\/postgres$/, replacement: source("storage/postgres/index.ts") },
       { find: /^aden-credentials\/cli$/, replacement: source("cli/index.ts") }
     ]
   },

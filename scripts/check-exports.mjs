@@ -12,8 +12,8 @@ const root = path.resolve(import.meta.dirname, "..")
 const entries = [
   "src/index.ts",
   "src/emulator/index.ts",
-  "src/redis/index.ts",
-  "src/postgres/index.ts",
+  "src/storage/redis/index.ts",
+  "src/storage/postgres/index.ts",
   "src/cli/index.ts"
 ]
 

@@ -4,41 +4,9 @@
  *
  * @since 0.1.0
  */
-export {
-  AccessToken,
-  AdenApi,
-  AgentAuthorization,
-  AgentTenant,
-  CredentialAnswer,
-  CredentialsGroup,
-  ErrorAnswer,
-  ForbiddenAnswer,
-  HealthAnswer,
-  HealthGroup,
-  IntegrationId,
-  IntegrationItem,
-  IntegrationListAnswer,
-  IntegrationListEnvelope,
-  IntegrationNotFoundAnswer,
-  RateLimitedAnswer,
-  RefreshFailedAnswer,
-  UnauthorizedAnswer,
-  UsageAnswer,
-  UsagePayload,
-  ValidationAnswer
-} from "./AdenApi.ts"
-export { AdenClient } from "./AdenClient.ts"
-export type { AdenClientOptions, AdenCredential, AdenHealth, AdenIntegrations, AdenUsageReport } from "./AdenClient.ts"
-export { AdenSyncProvider } from "./AdenSyncProvider.ts"
-export type { AdenSnapshot } from "./AdenSyncProvider.ts"
-export { accountOf, Credential, CredentialIdentity, CredentialKey, CredentialType, resolveRef } from "./Credential.ts"
-export type {
-  CredentialAccount,
-  CredentialRef,
-  CredentialResolution,
-  CredentialValidation,
-  ProviderAccount
-} from "./Credential.ts"
+export { AdenCachedStorage } from "./cached/AdenCachedStorage.ts"
+export { Fernet } from "./encryption/Fernet.ts"
+export type { FernetKey, FernetKeys } from "./encryption/Fernet.ts"
 export {
   AdenCircuitOpen,
   AdenConfigError,
@@ -82,16 +50,73 @@ export {
   TemplateUnfit,
   TenantError,
   TenantLookupFailed
-} from "./CredentialError.ts"
-export type { Actionable, AdenRequestFailure, FetchFailure, StorageFailure } from "./CredentialError.ts"
-export type { CredentialEvent, SyncEvent, SyncFailure, SyncReport, SyncSkipped } from "./CredentialEvent.ts"
-export { CredentialHttpClient } from "./CredentialHttpClient.ts"
-export type { CredentialHttpClientOptions } from "./CredentialHttpClient.ts"
-export { CredentialProviders, syncConcurrency, syncOne } from "./CredentialProvider.ts"
-export type { CredentialProvider, ProviderSyncEvent } from "./CredentialProvider.ts"
-export { CredentialState, CredentialStorage } from "./CredentialStorage.ts"
-export type { StorageChange } from "./CredentialStorage.ts"
-export { CredentialStore } from "./CredentialStore.ts"
+} from "./errors/CredentialError.ts"
+export type { Actionable, AdenRequestFailure, FetchFailure, StorageFailure } from "./errors/CredentialError.ts"
+export { CredentialHttpClient } from "./http/CredentialHttpClient.ts"
+export type { CredentialHttpClientOptions } from "./http/CredentialHttpClient.ts"
+export {
+  accountOf,
+  Credential,
+  CredentialIdentity,
+  CredentialKey,
+  CredentialType,
+  resolveRef
+} from "./model/Credential.ts"
+export type {
+  CredentialAccount,
+  CredentialRef,
+  CredentialResolution,
+  CredentialValidation,
+  ProviderAccount
+} from "./model/Credential.ts"
+export type { CredentialEvent, SyncEvent, SyncFailure, SyncReport, SyncSkipped } from "./model/CredentialEvent.ts"
+export {
+  AccessToken,
+  AdenApi,
+  AgentAuthorization,
+  AgentTenant,
+  CredentialAnswer,
+  CredentialsGroup,
+  ErrorAnswer,
+  ForbiddenAnswer,
+  HealthAnswer,
+  HealthGroup,
+  IntegrationId,
+  IntegrationItem,
+  IntegrationListAnswer,
+  IntegrationListEnvelope,
+  IntegrationNotFoundAnswer,
+  RateLimitedAnswer,
+  RefreshFailedAnswer,
+  UnauthorizedAnswer,
+  UsageAnswer,
+  UsagePayload,
+  ValidationAnswer
+} from "./providers/aden/AdenApi.ts"
+export { AdenClient } from "./providers/aden/AdenClient.ts"
+export type {
+  AdenClientOptions,
+  AdenCredential,
+  AdenHealth,
+  AdenIntegrations,
+  AdenUsageReport
+} from "./providers/aden/AdenClient.ts"
+export { AdenSyncProvider } from "./providers/aden/AdenSyncProvider.ts"
+export type { AdenSnapshot } from "./providers/aden/AdenSyncProvider.ts"
+export { CredentialProviders, syncConcurrency, syncOne } from "./providers/CredentialProvider.ts"
+export type { CredentialProvider, ProviderSyncEvent } from "./providers/CredentialProvider.ts"
+export { CredentialState, CredentialStorage } from "./storage/CredentialStorage.ts"
+export type { StorageChange } from "./storage/CredentialStorage.ts"
+export { EnvironmentStorage } from "./storage/EnvironmentStorage.ts"
+export { FallbackStorage } from "./storage/FallbackStorage.ts"
+export { EncryptedFileStorage } from "./storage/files/EncryptedFileStorage.ts"
+export { rotateConfiguredKeys, rotateKeys } from "./storage/files/KeyRotation.ts"
+export type { KeyRotationEvent } from "./storage/files/KeyRotation.ts"
+export { MemoryStorage } from "./storage/MemoryStorage.ts"
+export { SqlStorage } from "./storage/postgres/SqlStorage.ts"
+export type { SqlStorageOptions } from "./storage/postgres/SqlStorage.ts"
+export { RedisStorage } from "./storage/redis/RedisStorage.ts"
+export { CredentialStore } from "./store/CredentialStore.ts"
 export type {
   CredentialExplanation,
   CredentialStoreOptions,
@@ -99,25 +124,13 @@ export type {
   StoredAccount,
   TemplateFailure,
   TemplateOptions
-} from "./CredentialStore.ts"
-export { CredentialTemplate } from "./CredentialTemplate.ts"
-export type { TemplatePlaceholder } from "./CredentialTemplate.ts"
-export { Fernet } from "./Fernet.ts"
-export type { FernetKey, FernetKeys } from "./Fernet.ts"
-export { backOff, confirmWithin, recheckBlocked, rememberMissing, renewInTime } from "./RefreshPolicy.ts"
-export type { RefreshOutcome, RefreshPolicies, RefreshPolicy } from "./RefreshPolicy.ts"
-export { AdenCachedStorage } from "./storage/AdenCachedStorage.ts"
-export { EncryptedFileStorage } from "./storage/EncryptedFileStorage.ts"
-export { EnvironmentStorage } from "./storage/EnvironmentStorage.ts"
-export { FallbackStorage } from "./storage/FallbackStorage.ts"
-export { rotateConfiguredKeys, rotateKeys } from "./storage/KeyRotation.ts"
-export type { KeyRotationEvent } from "./storage/KeyRotation.ts"
-export { MemoryStorage } from "./storage/MemoryStorage.ts"
-export { RedisStorage } from "./storage/RedisStorage.ts"
-export { SqlStorage } from "./storage/SqlStorage.ts"
-export type { SqlStorageOptions } from "./storage/SqlStorage.ts"
-export { TenantCredentials } from "./TenantCredentials.ts"
-export type { TenantLookup, TenantSettings } from "./TenantCredentials.ts"
-export { TestCredentials } from "./TestCredentials.ts"
-export { UsageReporter } from "./UsageReporter.ts"
-export type { CredentialUsage, UsageReporterOptions } from "./UsageReporter.ts"
+} from "./store/CredentialStore.ts"
+export { backOff, confirmWithin, recheckBlocked, rememberMissing, renewInTime } from "./store/RefreshPolicy.ts"
+export type { RefreshOutcome, RefreshPolicies, RefreshPolicy } from "./store/RefreshPolicy.ts"
+export { CredentialTemplate } from "./templates/CredentialTemplate.ts"
+export type { TemplatePlaceholder } from "./templates/CredentialTemplate.ts"
+export { TenantCredentials } from "./tenants/TenantCredentials.ts"
+export type { TenantLookup, TenantSettings } from "./tenants/TenantCredentials.ts"
+export { TestCredentials } from "./testing/TestCredentials.ts"
+export { UsageReporter } from "./usage/UsageReporter.ts"
+export type { CredentialUsage, UsageReporterOptions } from "./usage/UsageReporter.ts"

@@ -1,59 +1,90 @@
 /**
  * Rules of this package that oxlint has no setting for.
  */
+import { readFileSync } from "node:fs"
 import path from "node:path"
 
 const root = path.resolve(import.meta.dirname, "../..")
 
 /**
- * From the ground up: a file imports from its own layer and those below. Folders end in "/". `src/internal/` has no place in
- * the order (its files serve every layer); what keeps it honest is `import/no-cycle`.
+ * The floors of `src`, from the ground up. The first folder of a path is its room. A file imports from its own room and from the
+ * floors below; rooms on one floor do not know each other.
  */
-const layers = [
-  {
-    name: "model",
-    members: [
-      "src/Credential.ts",
-      "src/CredentialError.ts",
-      "src/CredentialEvent.ts",
-      "src/CredentialTemplate.ts",
-      "src/Fernet.ts"
-    ]
-  },
-  { name: "contract and client", members: ["src/AdenApi.ts", "src/AdenClient.ts"] },
-  {
-    name: "storage, provider and policy",
-    members: [
-      "src/CredentialStorage.ts",
-      "src/storage/",
-      "src/CredentialProvider.ts",
-      "src/AdenSyncProvider.ts",
-      "src/RefreshPolicy.ts"
-    ]
-  },
-  { name: "store", members: ["src/CredentialStore.ts", "src/TestCredentials.ts"] },
-  {
-    name: "above the store",
-    members: ["src/TenantCredentials.ts", "src/CredentialHttpClient.ts", "src/UsageReporter.ts"]
-  },
-  { name: "public surface", members: ["src/index.ts"] },
-  { name: "connections to databases", members: ["src/redis/", "src/postgres/"] },
-  { name: "emulator", members: ["src/emulator/"] },
-  { name: "command line", members: ["src/cli/"] }
+const floors = [
+  ["util"],
+  ["errors"],
+  ["model"],
+  ["encryption"],
+  ["templates", "providers", "storage"],
+  ["store"],
+  ["cached", "usage", "tenants", "testing"],
+  ["http"],
+  ["index.ts"],
+  ["server"],
+  ["emulator", "relay"],
+  ["cli"]
 ]
+
+/** The floors within a room, by its second folder; `""` is the files of the room itself. */
+const floorsWithin = {
+  providers: [[""], ["aden"]],
+  storage: [["", "format"], ["records"], ["files", "redis", "postgres"], ["migration"]],
+  store: [["core"], [""]]
+}
+
+/** What the store knows of where tokens come from and where they are stored: the ports. */
+const ports = new Set([
+  "src/providers/CredentialProvider.ts",
+  "src/storage/CredentialStorage.ts",
+  "src/storage/decorate.ts"
+])
 
 /** Modules of Node that Bun, Deno and Workers have as well. */
 const everywhere = new Set(["node:buffer", "node:crypto"])
 
-const has = (members) => (file) =>
-  members.some((member) => member.endsWith("/") ? file.startsWith(member) : file === member)
-const inInternal = has(["src/internal/"])
-const inEmulator = has(["src/emulator/"])
-const inCommandLine = has(["src/cli/"])
-const inConnection = has(["src/redis/", "src/postgres/"])
-const layerOf = (file) => layers.findIndex(({ members }) => has(members)(file))
+/** Rooms that run on Node: programs import them by entry points of their own. */
+const onNode = ["src/server/", "src/emulator/", "src/relay/", "src/cli/"]
+const databases = ["src/storage/redis/", "src/storage/postgres/"]
+
+/** The modules that users get names from. */
+const publicModules = new Set(
+  ["src/index.ts", "src/storage/redis/index.ts", "src/storage/postgres/index.ts", "src/emulator/index.ts"].flatMap(
+    (entry) =>
+      Array.from(
+        readFileSync(path.join(root, entry), "utf8").matchAll(/from "(\.[^"]+)"/g),
+        ([, specifier]) => path.posix.join(path.posix.dirname(entry), specifier)
+      )
+  )
+)
+
+/** What a room lets the command line see of its inside, such as what `doctor` prints. It runs on Node. */
+const isInspection = (file) => file.endsWith("/inspect.ts")
+
+const isIn = (file, folders) => folders.some((folder) => file.startsWith(folder))
+const roomOf = (file) => file.split("/")[1]
+const folderOf = (file) => file.split("/").length > 3 ? file.split("/")[2] : ""
+const floorOf = (room, list = floors) => list.findIndex((rooms) => rooms.includes(room))
 
 const relativeToRoot = (file) => path.relative(root, file).replaceAll(path.sep, "/")
+
+/** What is wrong with `from` importing from `to`, two names of one list of floors; `undefined` where nothing is. */
+const floorFault = (from, to, list) => {
+  if (from === to) return undefined
+  const [own, other] = [floorOf(from, list), floorOf(to, list)]
+  if (own === -1 || other === -1) return undefined
+  if (other > own) {
+    return `imports run downwards: ${from || "the room itself"} does not import ${to || "the room itself"}`
+  }
+  return other === own
+    ? `${from || "the room itself"} and ${to || "the room itself"} are on one floor and do not know each other`
+    : undefined
+}
+
+/** What the command line may import: public modules, and of the private ones those that are made for it. */
+const isForCommandLine = (target) =>
+  publicModules.has(target) ||
+  isIn(target, ["src/cli/", "src/storage/migration/", "src/model/", "src/encryption/", "src/errors/", "src/util/"]) ||
+  isInspection(target)
 
 /** What is wrong with `file` importing `specifier`, or undefined. */
 const importFault = (file, specifier, isType) => {
@@ -61,15 +92,18 @@ const importFault = (file, specifier, isType) => {
     return "a file of this package imports its own modules by relative path"
   }
   if (/^@effect\/platform-node($|\/)/.test(specifier)) {
-    return inEmulator(file) || inCommandLine(file) || inConnection(file)
+    return isIn(file, [...onNode, ...databases])
       ? undefined
-      : "@effect/platform-node is for src/cli, src/emulator and src/redis alone: the core also runs on Bun, Deno and Workers"
+      : "@effect/platform-node is for the rooms that run on Node and the connections to databases: the core also runs on Bun, Deno and Workers"
   }
-  if (/^@effect\/sql-pg($|\/)/.test(specifier) && !isType && !inConnection(file)) {
-    return "@effect/sql-pg is for src/postgres alone, but for its types: other programs need not have it"
+  if (/^@effect\/sql-pg($|\/)/.test(specifier) && !isType && !isIn(file, ["src/storage/postgres/"])) {
+    return "@effect/sql-pg is for src/storage/postgres, but for its types: other programs need not have it"
   }
-  if (specifier.startsWith("node:") && !everywhere.has(specifier) && !inEmulator(file) && !inCommandLine(file)) {
-    return `${specifier} is for src/cli and src/emulator alone: the core also runs on Bun, Deno and Workers`
+  if (specifier.startsWith("node:") && !everywhere.has(specifier) && !isIn(file, onNode) && !isInspection(file)) {
+    return `${specifier} is for the rooms that run on Node: the core also runs on Bun, Deno and Workers`
+  }
+  if (file.startsWith("src/store/core/") && /^effect\/(Effect|Clock|Random|Ref)$/.test(specifier)) {
+    return "src/store/core holds pure functions of values: effects stand at the edge"
   }
   if (!specifier.startsWith(".")) return undefined
   const target = relativeToRoot(path.resolve(root, path.dirname(file), specifier))
@@ -77,21 +111,26 @@ const importFault = (file, specifier, isType) => {
   if (target.endsWith("/index.ts")) {
     return "an index.ts is an entry point for users: import the module that defines the name"
   }
-  if (inCommandLine(target) && !inCommandLine(file)) return "nothing imports the command line"
-  if (inConnection(target) && !inConnection(file) && !inCommandLine(file)) {
-    return "only the command line imports a connection: it needs a package that other programs need not have"
+  const [from, to] = [roomOf(file), roomOf(target)]
+  const between = floorFault(from, to, floors)
+  if (between !== undefined) return `${between} (${target})`
+  if (from === to && from in floorsWithin) {
+    const within = floorFault(folderOf(file), folderOf(target), floorsWithin[from])
+    if (within !== undefined) return `in ${from}, ${within} (${target})`
   }
-  if (inEmulator(target) && !inEmulator(file) && !inCommandLine(file)) {
-    return "only the command line imports the emulator"
+  if (from === "store" && (to === "providers" || to === "storage") && !ports.has(target)) {
+    return `the store knows ports: ${target} is not one`
   }
-  if (inInternal(target)) {
-    return file === "src/index.ts" ? "what src/internal holds is not exported to users" : undefined
+  if (from === "index.ts" && !publicModules.has(target)) return `${target} is not public`
+  if (to === "emulator" || to === "relay") {
+    if (from !== to && from !== "cli") return `only the command line imports ${to}`
   }
-  if (inInternal(file)) return undefined
-  const from = layerOf(file)
-  const to = layerOf(target)
-  if (from !== -1 && to > from) {
-    return `imports run downwards: "${layers[from].name}" does not import "${layers[to].name}" (${target})`
+  if (to === "testing" && from !== "testing" && from !== "index.ts") return "only index.ts imports testing"
+  if (isInspection(target) && from !== "cli" && !isInspection(file) && target !== "src/storage/inspect.ts") {
+    return `${target} is for the command line`
+  }
+  if (from === "cli" && !isForCommandLine(target)) {
+    return `${target} is private: the command line imports public modules`
   }
   return undefined
 }
@@ -107,11 +146,11 @@ const importDirection = {
     }
     return {
       Program: (node) => {
-        if (layerOf(file) === -1 && !inInternal(file)) {
-          context.report({
-            node,
-            message: `${file} is in no layer: give it its place in ${relativeToRoot(import.meta.filename)}`
-          })
+        const room = roomOf(file)
+        const place = `give it its place in ${relativeToRoot(import.meta.filename)}`
+        if (floorOf(room) === -1) context.report({ node, message: `${file} is in no room: ${place}` })
+        else if (room in floorsWithin && floorOf(folderOf(file), floorsWithin[room]) === -1) {
+          context.report({ node, message: `${file} is on no floor of ${room}: ${place}` })
         }
       },
       ImportDeclaration: (node) => check(node.source, node.importKind === "type"),

@@ -10,7 +10,7 @@ import type {
   CredentialFailure,
   CredentialKeyNotFound,
   NoProvider
-} from "../CredentialError.ts"
+} from "../errors/CredentialError.ts"
 
 /** What was printed did not arrive: the disk is full, say. */
 export class OutputFailed extends Schema.TaggedError<OutputFailed>()("OutputFailed", {

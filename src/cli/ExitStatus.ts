@@ -4,7 +4,7 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import * as MutableRef from "effect/MutableRef"
-import type { StorageReason } from "../CredentialError.ts"
+import type { StorageReason } from "../errors/CredentialError.ts"
 import type { CommandFailure } from "./CommandFailure.ts"
 
 /**

@@ -5,8 +5,8 @@
 import * as DateTime from "effect/DateTime"
 import * as Schema from "effect/Schema"
 import * as SchemaGetter from "effect/SchemaGetter"
-import { printable } from "../internal/foreignText.ts"
-import { Timestamp } from "../internal/timestamp.ts"
+import { printable } from "../util/sanitize.ts"
+import { Timestamp } from "../util/Timestamp.ts"
 
 /** `undefined` here, `null` in the document: a script finds every key. */
 const orNull = <S extends Schema.Top>(schema: S) =>

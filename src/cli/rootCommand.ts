@@ -6,9 +6,9 @@ import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import { directoryLocation, storageLocation } from "../storage/migration/location.ts"
 import type { OutputStream } from "./CommandOutput.ts"
 import { CommandOutput } from "./CommandOutput.ts"
-import { directoryLocation, storageLocation } from "./storageLocation.ts"
 
 export const rootCommand = Command.make("aden-creds").pipe(
   Command.withSharedFlags({

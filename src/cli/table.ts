@@ -2,7 +2,7 @@
  * Rows for people and for pipes.
  */
 import * as CliOutput from "effect/cli/CliOutput"
-import { printable } from "../internal/foreignText.ts"
+import { printable } from "../util/sanitize.ts"
 import type { OutputStream, Style } from "./CommandOutput.ts"
 
 export interface Column<Row> {

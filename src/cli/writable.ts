@@ -6,9 +6,9 @@ import * as Path from "effect/Path"
 import * as Predicate from "effect/Predicate"
 import { statfs } from "node:fs/promises"
 import process from "node:process"
-import { StorageIoFailed } from "../CredentialError.ts"
-import { cleanText } from "../internal/foreignText.ts"
-import type { PrivateFiles } from "../internal/privateFiles.ts"
+import { StorageIoFailed } from "../errors/CredentialError.ts"
+import type { PrivateFiles } from "../storage/files/PrivateFiles.ts"
+import { cleanText } from "../util/sanitize.ts"
 
 /** Fails where nothing can be written in the folder, it is missing and cannot be made, or the disk is full. */
 export const checkWritable = Effect.fnUntraced(function*(files: PrivateFiles, folder: string) {

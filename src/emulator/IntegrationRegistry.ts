@@ -10,7 +10,7 @@ import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Redacted from "effect/Redacted"
 import type * as Schema from "effect/Schema"
-import { formatTimestamp } from "../internal/timestamp.ts"
+import { formatTimestamp } from "../util/Timestamp.ts"
 import { Recent } from "./Recent.ts"
 import { serverNow, wholeSecond } from "./serverClock.ts"
 

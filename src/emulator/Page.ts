@@ -10,8 +10,8 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Url from "effect/http/Url"
 import * as Result from "effect/Result"
 import { createHash } from "node:crypto"
-import { cleanText } from "../internal/foreignText.ts"
-import { isLoopback } from "../internal/loopback.ts"
+import { isLoopback } from "../util/loopback.ts"
+import { cleanText } from "../util/sanitize.ts"
 import { Html, html } from "./Html.ts"
 
 export interface PageOptions {

@@ -17,7 +17,7 @@ import {
   IntegrationNotFoundAnswer,
   RefreshFailedAnswer,
   UnauthorizedAnswer
-} from "../AdenApi.ts"
+} from "../providers/aden/AdenApi.ts"
 import {
   type EmulatedIntegration,
   type IntegrationRegistry,

@@ -10,9 +10,9 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
-import { CredentialStorage } from "../CredentialStorage.ts"
-import type { StorageChange } from "../CredentialStorage.ts"
-import { decorate } from "../internal/storageDecorator.ts"
+import { CredentialStorage } from "./CredentialStorage.ts"
+import type { StorageChange } from "./CredentialStorage.ts"
+import { decorate } from "./decorate.ts"
 
 /**
  * A {@link CredentialStorage} over several, in order. `load` and `exists` answer from the first that has the credential, and

@@ -5,8 +5,8 @@ import type { Credential, CredentialStorage } from "aden-credentials"
 import { Effect, Redacted } from "effect"
 import { Redis } from "effect/persistence"
 import { postgres, redis } from "../fixtures/realServers.ts"
-import * as inPostgres from "../storage/postgresSchema.ts"
-import * as inRedis from "../storage/redisNamespace.ts"
+import * as inPostgres from "../storage/postgres/postgresSchema.ts"
+import * as inRedis from "../storage/redis/redisNamespace.ts"
 import { encryptionKey } from "./harness.ts"
 
 const keysOf = (keys: ReadonlyArray<string>) => keys.map((key) => Redacted.make(key))

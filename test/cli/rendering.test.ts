@@ -13,7 +13,7 @@ import { DateTime, Duration, Effect } from "effect"
 import type { OutputStream } from "../../src/cli/CommandOutput.ts"
 import { exitStatusOf, worstOf } from "../../src/cli/ExitStatus.ts"
 import { table } from "../../src/cli/table.ts"
-import { durationText, expirySentence, expiryText, latencyText } from "../../src/internal/timeText.ts"
+import { durationText, expirySentence, expiryText, latencyText } from "../../src/util/humanTime.ts"
 
 const asItIs = (text: string) => text
 const output = (isTerminal: boolean): OutputStream => ({

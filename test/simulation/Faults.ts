@@ -14,10 +14,10 @@ export interface Fault {
   readonly patches: readonly [Patch, ...Array<Patch>]
 }
 
-const entry = "src/internal/CredentialEntry.ts"
-const flights = "src/internal/SingleFlight.ts"
-const renewal = "src/internal/Renewal.ts"
-const synchronization = "src/internal/Synchronization.ts"
+const entry = "src/store/CredentialEntry.ts"
+const flights = "src/util/SingleFlight.ts"
+const renewal = "src/store/refresh.ts"
+const synchronization = "src/store/sync.ts"
 
 export const faults: readonly [Fault, ...Array<Fault>] = [
   {
@@ -34,14 +34,14 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   {
     name: "forgets how far Aden's clock is ahead",
     patches: [{
-      file: "src/internal/freshness.ts",
+      file: "src/model/freshness.ts",
       from: "DateTime.toEpochMillis(credential.expiresAt) - offset",
       to: "DateTime.toEpochMillis(credential.expiresAt)"
     }]
   },
   {
     name: "serves what is older than maxStale",
-    patches: [{ file: "src/internal/freshness.ts", from: "confirmedAt + maxStale", to: "Infinity" }]
+    patches: [{ file: "src/model/freshness.ts", from: "confirmedAt + maxStale", to: "Infinity" }]
   },
   {
     name: "serves what was invalidated",

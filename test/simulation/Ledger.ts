@@ -2,7 +2,7 @@
  * What happened in a run, and whether it was allowed to: every question a store asks its provider, every write to storage, every
  * operation of the program. Each is checked when it happens; the first thing that is wrong is kept.
  */
-import type { CredentialEvent } from "../../src/CredentialEvent.ts"
+import type { CredentialEvent } from "../../src/model/CredentialEvent.ts"
 import type { Outcome, Reading, View, Word } from "./Model.ts"
 import * as Model from "./Model.ts"
 import type { Config, Seat } from "./Program.ts"

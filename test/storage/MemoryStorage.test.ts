@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Option, Redacted } from "effect"
 import { inspect } from "node:util"
-import { Credential } from "../../src/Credential.ts"
-import { CredentialStorage } from "../../src/CredentialStorage.ts"
+import { Credential } from "../../src/model/Credential.ts"
+import { CredentialStorage } from "../../src/storage/CredentialStorage.ts"
 import { MemoryStorage } from "../../src/storage/MemoryStorage.ts"
 import { suite } from "./StorageContract.ts"
 

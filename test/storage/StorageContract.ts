@@ -3,10 +3,10 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, DateTime, Deferred, Effect, Fiber, Layer, Option, Redacted, Stream } from "effect"
-import { Credential, CredentialKey } from "../../src/Credential.ts"
-import { CredentialStorageError } from "../../src/CredentialError.ts"
-import { CredentialState, CredentialStorage } from "../../src/CredentialStorage.ts"
-import type { StorageChange } from "../../src/CredentialStorage.ts"
+import { CredentialStorageError } from "../../src/errors/CredentialError.ts"
+import { Credential, CredentialKey } from "../../src/model/Credential.ts"
+import { CredentialState, CredentialStorage } from "../../src/storage/CredentialStorage.ts"
+import type { StorageChange } from "../../src/storage/CredentialStorage.ts"
 import { repeats } from "../fixtures/repeats.ts"
 import { anyCredential, hostileId, keepsExtra, plain } from "./credentialArbitrary.ts"
 

@@ -1,5 +1,5 @@
 import { Arbitrary, DateTime, Redacted, Schema } from "effect"
-import { Credential, CredentialKey, CredentialType } from "../../src/Credential.ts"
+import { Credential, CredentialKey, CredentialType } from "../../src/model/Credential.ts"
 
 const pieces = Schema.Literals([
   "/",

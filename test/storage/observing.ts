@@ -3,8 +3,8 @@
  */
 import { Clock, Effect, Logger, Option, Redacted, References, Schedule, Stream } from "effect"
 import type { Duration } from "effect"
-import { Credential } from "../../src/Credential.ts"
-import type { CredentialStorage, StorageChange } from "../../src/CredentialStorage.ts"
+import { Credential } from "../../src/model/Credential.ts"
+import type { CredentialStorage, StorageChange } from "../../src/storage/CredentialStorage.ts"
 
 export const apiKey = (id: string, value: string) => Credential.fromApiKey({ id, apiKey: Redacted.make(value) })
 

@@ -7,7 +7,7 @@ import { AdenEmulator } from "aden-credentials/emulator"
 import { Clock, Context, Effect, Fiber, Layer, Logger, Redacted, Schedule } from "effect"
 import type { Scope } from "effect"
 import { FetchHttpClient } from "effect/http"
-import { CredentialStorage } from "../../src/CredentialStorage.ts"
+import { CredentialStorage } from "../../src/storage/CredentialStorage.ts"
 
 /** A database server that can be stopped and started again. */
 export interface RestartableServer {

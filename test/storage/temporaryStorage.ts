@@ -1,8 +1,8 @@
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as NodePath from "@effect/platform-node/NodePath"
 import { Effect, FileSystem, Layer, Redacted } from "effect"
-import { CredentialStorage } from "../../src/CredentialStorage.ts"
-import { EncryptedFileStorage } from "../../src/storage/EncryptedFileStorage.ts"
+import { CredentialStorage } from "../../src/storage/CredentialStorage.ts"
+import { EncryptedFileStorage } from "../../src/storage/files/EncryptedFileStorage.ts"
 
 /** A key made for tests. */
 export const key = Redacted.make("DgjuzYmueGYYApfMoXVo3dAUmpPumgcBl0Hb-Q_uIus=")

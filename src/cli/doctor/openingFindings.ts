@@ -1,7 +1,7 @@
 /**
  * What is told of credentials that no key opens: each by itself, or that the key is another one.
  */
-import { CredentialDecryptionFailed } from "../../CredentialError.ts"
+import { CredentialDecryptionFailed } from "../../errors/CredentialError.ts"
 import { ExitStatus } from "../ExitStatus.ts"
 import { failed, failure, ok, skipped } from "./Finding.ts"
 import type { Finding } from "./Finding.ts"

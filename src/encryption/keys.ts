@@ -1,0 +1,153 @@
+/**
+ * Hive's folder, and the encryption keys of the environment.
+ */
+import * as Config from "effect/Config"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Option from "effect/Option"
+import * as Path from "effect/Path"
+import * as Redacted from "effect/Redacted"
+import { AdenConfigError } from "../errors/CredentialError.ts"
+import { quote } from "../storage/files/PrivateFiles.ts"
+import { cleanText } from "../util/sanitize.ts"
+import { Fernet } from "./Fernet.ts"
+import type { FernetKeys } from "./Fernet.ts"
+
+/** The variable of the encryption keys. */
+export const keySetting = "HIVE_CREDENTIAL_KEY"
+
+const hiveHomeSetting = "HIVE_HOME"
+const groupAndOthersMayReadOrWrite = 0o066
+const maximumFileBytes = 16 * 1024
+
+const unreadable = (setting: string) =>
+  new AdenConfigError({ setting, detail: "cannot be read", remedy: "Check where settings are read from." })
+
+const optionalSetting = <A>(setting: string, config: Config.Config<A>) =>
+  Effect.mapError(Effect.suspend(() => Config.option(config)), () => unreadable(setting))
+
+/** The home directory of the user, by `HOME`, on Windows `USERPROFILE`. */
+const home = Effect.gen(function*() {
+  for (const setting of ["HOME", "USERPROFILE"]) {
+    const directory = yield* optionalSetting(setting, Config.String(setting))
+    if (Option.isSome(directory) && directory.value !== "") return directory.value
+  }
+  return yield* new AdenConfigError({
+    setting: "HOME",
+    detail: "is not set, so there is no ~/.hive",
+    remedy: "Set it, or name the directory of the credentials."
+  })
+})
+
+/**
+ * `$HIVE_HOME`, else `~/.hive`: the folder in which Hive keeps everything. A relative path would be another folder for each
+ * working directory, and is refused.
+ */
+const hiveHome = Effect.gen(function*() {
+  const path = yield* Path.Path
+  const setting = yield* optionalSetting(hiveHomeSetting, Config.String(hiveHomeSetting))
+  if (Option.isNone(setting) || setting.value === "") return path.join(yield* home, ".hive")
+  const [first, ...others] = setting.value.split(path.sep === "\\" ? /[\\/]/ : path.sep)
+  const directory = first === "~" ? path.join(yield* home, ...others) : setting.value
+  if (path.isAbsolute(directory)) return directory
+  return yield* new AdenConfigError({
+    setting: hiveHomeSetting,
+    detail: "is not an absolute path",
+    remedy: "Give the whole path of the folder, or one that begins with ~/."
+  })
+})
+
+/** `~/.hive/credentials`. */
+export const defaultDirectory = Effect.gen(function*() {
+  const path = yield* Path.Path
+  return path.join(yield* hiveHome, "credentials")
+})
+
+/** `~/.hive/secrets/credential_key`. */
+export const keyFile = Effect.gen(function*() {
+  const path = yield* Path.Path
+  return path.join(yield* hiveHome, "secrets", "credential_key")
+})
+
+/** Reads keys, the first of which encrypts. `setting` is named when one makes no sense. */
+export const parseKeys = Effect.fnUntraced(function*(
+  texts: ReadonlyArray<Redacted.Redacted<string>>,
+  setting: string
+): Effect.fn.Return<FernetKeys, AdenConfigError> {
+  if (texts.length > 1 && texts.some((text) => Redacted.value(text) === "")) {
+    return yield* new AdenConfigError({
+      setting,
+      detail: "has an empty place where a key should be",
+      remedy: "Separate the keys by one comma each, with none at the ends; the first one encrypts."
+    })
+  }
+  const [first, ...others] = yield* Effect.forEach(texts, (text) => Fernet.parseKey(text, setting))
+  if (first === undefined) {
+    return yield* new AdenConfigError({
+      setting,
+      detail: "holds no key",
+      remedy: "Give at least one Fernet key; aden-creds keys generate makes one."
+    })
+  }
+  return [first, ...others]
+})
+
+const separated = (text: Redacted.Redacted<string>): ReadonlyArray<Redacted.Redacted<string>> =>
+  Redacted.value(text).trim().split(",").map((part) => Redacted.make(part.trim()))
+
+/** The keys in `HIVE_CREDENTIAL_KEY`; none when it is not set or empty. */
+export const keysOfVariable = Effect.map(
+  optionalSetting(keySetting, Config.Redacted(keySetting)),
+  Option.flatMap((text) => Redacted.value(text).trim() === "" ? Option.none() : Option.some(separated(text)))
+)
+
+/** The keys in the key file; none when there is no such file. An error names the file as its setting. */
+export const keysOfFile = Effect.fnUntraced(function*(
+  file: string
+): Effect.fn.Return<
+  Option.Option<ReadonlyArray<Redacted.Redacted<string>>>,
+  AdenConfigError,
+  FileSystem.FileSystem | Path.Path
+> {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const refuse = (detail: string, remedy: string) => new AdenConfigError({ setting: cleanText(file), detail, remedy })
+  const cannotBeRead = refuse("cannot be read", "Make the file readable for this user.")
+  const info = yield* fs.stat(file).pipe(
+    Effect.asSome,
+    Effect.catch((error) => error.reason._tag === "NotFound" ? Effect.succeedNone : Effect.fail(cannotBeRead))
+  )
+  if (Option.isNone(info)) return Option.none()
+  const { mode, size, type } = info.value
+  if (type !== "File" || size > maximumFileBytes) {
+    return yield* refuse("is not a file that can hold a key", "Move it away.")
+  }
+  if (path.sep === "/" && (mode & groupAndOthersMayReadOrWrite) !== 0) {
+    return yield* refuse(
+      "is open to others",
+      `Run: chmod 600 ${quote(file)} (and make a new key if others may have seen it).`
+    )
+  }
+  const text = yield* Effect.mapError(fs.readFileString(file), () => cannotBeRead)
+  return Option.some(separated(Redacted.make(text)))
+})
+
+/** The keys of the environment: `HIVE_CREDENTIAL_KEY`, else the key file. None is ever made here. */
+export const configuredKeys = Effect.gen(function*() {
+  const ofVariable = yield* keysOfVariable
+  if (Option.isSome(ofVariable)) return yield* parseKeys(ofVariable.value, keySetting)
+  const file = yield* keyFile
+  const shown = cleanText(file)
+  const ofFile = yield* Effect.mapError(
+    keysOfFile(file),
+    ({ detail, remedy }) =>
+      new AdenConfigError({ setting: keySetting, detail: `is not set, and the key file ${shown} ${detail}`, remedy })
+  )
+  if (Option.isSome(ofFile)) return yield* parseKeys(ofFile.value, shown)
+  return yield* new AdenConfigError({
+    setting: keySetting,
+    detail: `is not set, and there is no key file ${shown}`,
+    remedy:
+      "Set it to the key that your credentials were written with, or make a key file: aden-creds keys generate --save"
+  })
+})

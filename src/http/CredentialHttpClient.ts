@@ -1,0 +1,366 @@
+/**
+ * An `HttpClient` that carries one credential: tools send requests and never touch a token. The rules are those of
+ * docs/semantics.md.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import * as Headers from "effect/http/Headers"
+import * as HttpClient from "effect/http/HttpClient"
+import * as HttpClientError from "effect/http/HttpClientError"
+import type * as HttpClientRequest from "effect/http/HttpClientRequest"
+import type * as HttpClientResponse from "effect/http/HttpClientResponse"
+import * as Url from "effect/http/Url"
+import type * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import { AdenTimeout, AdenUnavailable, CredentialHostDenied, CredentialUseFailure } from "../errors/CredentialError.ts"
+import type { AdenConfigError, NoProvider, ReauthRequired } from "../errors/CredentialError.ts"
+import type { CredentialRef } from "../model/Credential.ts"
+import { readBody } from "../providers/aden/transport.ts"
+import { CredentialStore } from "../store/CredentialStore.ts"
+import type { TemplateFailure } from "../store/CredentialStore.ts"
+import { onePerTenant, perStore, tenantMismatch } from "../store/perStore.ts"
+import { UsageReporter } from "../usage/UsageReporter.ts"
+import { SingleFlight } from "../util/SingleFlight.ts"
+import { allowedOriginsSetting, hostFault } from "./allowedHosts.ts"
+import { CarriedCredential, CredentialCarrier, withoutParams } from "./CredentialCarrier.ts"
+import { errorWithoutCredential, responseWithoutCredential } from "./hideCredential.ts"
+import { pathTemplate } from "./pathTemplate.ts"
+import { canBeSentAgain, redirectOf } from "./redirects.ts"
+
+/**
+ * Which credential a client carries, where to, and how.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CredentialHttpClientOptions {
+  readonly ref: CredentialRef
+  /**
+   * The hosts that may have it, each exactly as `host` or `host:port`; there are no wildcards. Over https alone, and over http
+   * to a host of this list that is this machine.
+   */
+  readonly allowedHosts: ReadonlyArray<string>
+  /**
+   * The headers that carry it, each a template of this ref: `{ "X-Subscription-Token": "{{brave_search}}" }`. Left out, with
+   * `params` left out too, it goes as `Authorization: Bearer`; a `basic_auth` credential, by its keys `username` and
+   * `password`, as `Authorization: Basic`; an `api_key` as `X-API-Key`.
+   */
+  readonly headers?: Readonly<Record<string, string>> | undefined
+  /** The query parameters that carry it, each a template of this ref. */
+  readonly params?: Readonly<Record<string, string>> | undefined
+}
+
+/**
+ * An `HttpClient` that carries one credential.
+ *
+ * - A request to another host than those listed, over plain http, or with a user name in its URL fails with
+ *   `CredentialHostDenied` before a byte is sent.
+ * - Redirects are followed, ten at most. At the same origin they carry the credential; elsewhere neither it nor the program's
+ *   cookies go along, and nothing that has a body is repeated: that answer is the program's, as it is. One elsewhere whose URL
+ *   repeats the credential, in whatever encoding, fails with `CredentialHostDenied`.
+ * - After a 401 the credential is renewed once, for all requests that were refused with it, and the request is sent once more,
+ *   if its body can be sent again. A second 401 is the program's, as it is, and so is the first where the credential cannot be
+ *   renewed now; where a person has to authorize it again, the request fails with `ReauthRequired`.
+ * - Answers and errors are about the request as the program made it: none shows the credential.
+ * - Where a `UsageReporter` is provided, each request is reported with its method, host, path template (`/contacts/{id}`) and status.
+ *
+ * The client underneath must not follow redirects by itself (`HttpClient.followRedirects`); the fetch client is told not to.
+ *
+ * @since 0.1.0
+ * @category clients
+ */
+export class CredentialHttpClient {
+  /**
+   * The client in place of the `HttpClient` that it uses. One value of this layer serves all tenants: it carries the credential
+   * of the store that it is provided with, wherever and however often that is, and so do the layers that `pipe` makes of it. A
+   * layer of your own that holds the client is memoised by Effect as any other: give each tenant its own by `Layer.fresh`. A
+   * client of one tenant's store fails with `CredentialHostDenied` in a program that runs for another tenant.
+   *
+   * It fails with `HttpClientError`, as every `HttpClient`. Where that is
+   * because of the credential, the credential's own error is the `cause` of the reason, and
+   * {@link CredentialHttpClient.unwrapFailure} brings it out. The reason is `TransportError` where the same request can succeed
+   * later, so that `HttpClient.retryTransient` tries it again, `EncodeError` where it cannot, and `InvalidUrlError` for
+   * `CredentialHostDenied`.
+   *
+   * @example
+   * ```ts
+   * import { CredentialHttpClient, CredentialStore } from "aden-credentials"
+   * import type { CredentialProviders, CredentialStorage } from "aden-credentials"
+   * import { Console, Effect, Layer } from "effect"
+   * import { FetchHttpClient, HttpClient } from "effect/http"
+   *
+   * const HubSpot = CredentialHttpClient.layer({ ref: "hubspot", allowedHosts: ["api.hubapi.com"] }).pipe(
+   *   Layer.provide(FetchHttpClient.layer)
+   * )
+   *
+   * const contacts = HttpClient.get("https://api.hubapi.com/crm/v3/objects/contacts").pipe(
+   *   Effect.flatMap((response) => response.json),
+   *   CredentialHttpClient.unwrapFailure,
+   *   Effect.catchTag("ReauthRequired", (error) => Console.error(error.message)),
+   *   Effect.provide(HubSpot)
+   * )
+   * ```
+   */
+  static readonly layer = (
+    options: CredentialHttpClientOptions
+  ): Layer.Layer<HttpClient.HttpClient, AdenConfigError, CredentialStore | HttpClient.HttpClient> =>
+    perStore(
+      HttpClient.HttpClient,
+      Effect.map(prepare(options), ({ clientOf, execute }) =>
+        clientOf((request) =>
+          Effect.mapError(
+            execute(request),
+            (error) => HttpClientError.isHttpClientError(error) ? error : wrapFailure(error, request)
+          )
+        ))
+    )
+
+  /**
+   * The client as a value that fails with each error by itself: for a program with several credentials. `AdenConfigError` for a
+   * host or a template that makes no sense.
+   *
+   * @example
+   * ```ts
+   * import { CredentialHttpClient } from "aden-credentials"
+   * import { Effect } from "effect"
+   *
+   * const search = Effect.gen(function*() {
+   *   const brave = yield* CredentialHttpClient.make({
+   *     ref: "brave_search",
+   *     allowedHosts: ["api.search.brave.com"],
+   *     headers: { "X-Subscription-Token": "{{brave_search}}" }
+   *   })
+   *   const response = yield* brave.get("https://api.search.brave.com/res/v1/web/search?q=effect")
+   *   return yield* response.json
+   * })
+   * ```
+   */
+  static readonly make = (
+    options: CredentialHttpClientOptions
+  ): Effect.Effect<
+    HttpClient.HttpClient.With<HttpClientError.HttpClientError | CredentialUseFailure>,
+    AdenConfigError,
+    CredentialStore | HttpClient.HttpClient | Scope.Scope
+  > => Effect.map(prepare(options), ({ clientOf, execute }) => clientOf(execute))
+
+  /** Fails with the credential's own error where that is why a request by `layer` failed. */
+  static readonly unwrapFailure = <A, E, R>(
+    self: Effect.Effect<A, E, R>
+  ): Effect.Effect<A, E | CredentialUseFailure, R> =>
+    Effect.catch(
+      self,
+      (error): Effect.Effect<never, E | CredentialUseFailure> =>
+        HttpClientError.isHttpClientError(error) && isUseFailure(error.reason.cause)
+          ? Effect.fail(error.reason.cause)
+          : Effect.fail(error)
+    )
+}
+
+// internal
+
+const maximumRedirects = 10
+
+/** The longest wait of a refused request for a new credential. */
+const renewalTimeout = Duration.seconds(30)
+
+/** For how long a credential that was refused although it was new is not renewed again for a refusal, in ms. */
+const settled = 30_000
+
+/** The longest body of an answer that nobody gets which is read, to keep the connection, in bytes. */
+const discardLimit = 64 * 1024
+
+type Request = HttpClientRequest.HttpClientRequest
+type Failure = HttpClientError.HttpClientError | CredentialUseFailure
+
+const isUseFailure = Schema.is(CredentialUseFailure)
+
+const wrapFailure = (cause: CredentialUseFailure, request: Request): HttpClientError.HttpClientError => {
+  const about = { request, cause, description: cause.message }
+  return new HttpClientError.HttpClientError({
+    reason: cause._tag === "CredentialHostDenied"
+      ? new HttpClientError.InvalidUrlError(about)
+      : cause.isRetryable
+      ? new HttpClientError.TransportError(about)
+      : new HttpClientError.EncodeError(about)
+  })
+}
+
+const prepare = Effect.fnUntraced(function*(options: CredentialHttpClientOptions) {
+  const http = yield* HttpClient.HttpClient
+  const store = yield* CredentialStore
+  const origins = yield* allowedOriginsSetting("allowedHosts", options.allowedHosts)
+  const carrier = yield* CredentialCarrier.make(options)
+  const builtWith = yield* Effect.serviceOption(FetchHttpClient.RequestInit)
+  const usage = Option.getOrUndefined(yield* Effect.serviceOption(UsageReporter))
+  const { ref } = options
+
+  const renewals = new SingleFlight<string, CarriedCredential, TemplateFailure | NoProvider>()
+  yield* Effect.addFinalizer(() => renewals.shutdown(0))
+  /** What was had by the last renewal here. */
+  let newest: CarriedCredential | undefined = undefined
+  /** What was refused right after it was renewed: renewing it at each refusal would be without end. */
+  let refusedAnew: { readonly carried: CarriedCredential; readonly until: number } | undefined = undefined
+
+  const current = Effect.flatMap(store.get(ref), (credential) => carrier.of(credential))
+
+  /** Somebody may have renewed it since it was sent. */
+  const replacementOf = (refused: CarriedCredential) =>
+    Effect.flatMap(current, (present) =>
+      present.isSameAs(refused)
+        ? Effect.tap(
+          Effect.flatMap(store.refresh(ref), (credential) => carrier.of(credential)),
+          (credential) => Effect.sync(() => newest = credential)
+        )
+        : Effect.succeed(present))
+
+  const noteRefusal = (refused: CarriedCredential) =>
+    Effect.map(Clock.currentTimeMillis, (now) => {
+      if (refused.isSameAs(newest)) refusedAnew = { carried: refused, until: now + settled }
+    })
+
+  /** Another credential than the one that was refused; `undefined` when there is none to be had now. */
+  const renewed = Effect.fnUntraced(function*(
+    refused: CarriedCredential
+  ): Effect.fn.Return<CarriedCredential | undefined, ReauthRequired> {
+    const now = yield* Clock.currentTimeMillis
+    if (refusedAnew !== undefined && now < refusedAnew.until && refused.isSameAs(refusedAnew.carried)) return undefined
+    const replacement = yield* renewals.run(refused.identity, replacementOf(refused)).pipe(
+      Effect.timeoutOrElse({
+        duration: renewalTimeout,
+        orElse: () => Effect.fail(new AdenUnavailable({ reason: new AdenTimeout({ after: renewalTimeout }) }))
+      }),
+      Effect.catchIf(
+        (error) => error._tag !== "ReauthRequired",
+        (error) =>
+          // nobody renews the program's own
+          error._tag === "NoProvider" ? Effect.undefined : Effect.as(
+            Effect.logWarning("An API answered 401, and the credential could not be renewed").pipe(
+              Effect.annotateLogs({ credential: ref, error: error._tag, reason: error.message })
+            ),
+            undefined
+          )
+      )
+    )
+    if (!refused.isSameAs(replacement)) return replacement
+    yield* noteRefusal(refused)
+    return undefined
+  })
+
+  /** One exchange. What comes back is about the request without the credential. */
+  const send = Effect.fnUntraced(function*(request: Request, url: URL, carried: CarriedCredential | undefined) {
+    const init = Option.orElse(yield* Effect.serviceOption(FetchHttpClient.RequestInit), () => builtWith)
+    const sent = carried === undefined ? request : carried.attachTo(request)
+    return yield* http.postprocess(Effect.succeed(sent)).pipe(
+      Effect.mapBoth({
+        onSuccess: (response) => responseWithoutCredential(response, request, url),
+        onFailure: (error) => errorWithoutCredential(error, request, url)
+      }),
+      // fetch follows redirects by itself and takes headers along, unless it is told to hand them back
+      Effect.provideService(FetchHttpClient.RequestInit, { ...Option.getOrUndefined(init), redirect: "manual" }),
+      // what spans and logs say while it runs; a server may repeat a query in a redirect
+      Effect.updateService(Headers.CurrentRedactedNames, (names) => [...names, ...carrier.headerNames, "location"])
+    )
+  })
+
+  const denied = (url: URL, detail: string) => new CredentialHostDenied({ ref, host: url.host, detail })
+
+  const exchange = Effect.fnUntraced(function*(
+    original: Request
+  ): Effect.fn.Return<HttpClientResponse.HttpClientResponse, Failure> {
+    let request = original
+    let url = yield* urlOf(request)
+    const fault = hostFault(url, origins) ?? hostHeaderFault(request, url)
+    if (fault !== undefined) return yield* denied(url, fault)
+    const mismatch = tenantMismatch(store, yield* Effect.context())
+    if (mismatch !== undefined) {
+      return yield* new CredentialHostDenied({ ref, host: url.host, detail: mismatch, advice: onePerTenant })
+    }
+    let carried: CarriedCredential | undefined = yield* current
+    let isRenewed = false
+    /** What a redirect could take elsewhere. */
+    let sent: ReadonlyArray<CarriedCredential> = [carried]
+    for (let redirects = 0;;) {
+      const response = yield* send(request, url, carried)
+      if (response.status === 401 && carried !== undefined) {
+        if (isRenewed) {
+          yield* noteRefusal(carried)
+          return response
+        }
+        const replacement: CarriedCredential | undefined = yield* renewed(carried)
+        if (replacement === undefined || !canBeSentAgain(request.body)) return response
+        yield* discard(response)
+        carried = replacement
+        sent = [...sent, replacement]
+        isRenewed = true
+        continue
+      }
+      const redirect = redirects < maximumRedirects
+        ? redirectOf(request, url, response, carrier.headerNames)
+        : undefined
+      if (redirect === undefined) return response
+      yield* discard(response)
+      if (!redirect.isSameOrigin) {
+        const fault = CarriedCredential.redirectFault(redirect, sent)
+        if (fault !== undefined) return yield* new CredentialHostDenied({ ref, ...fault })
+        // lost for good: a way back would be the other server's choice
+        carried = undefined
+        sent = []
+      }
+      request = withoutParams(redirect.request, carrier.paramNames)
+      url = yield* urlOf(request)
+      redirects++
+    }
+  })
+
+  /** Where somebody wants to know, it is reported what was done with the credential. */
+  const report = (request: Request, status: string): Effect.Effect<void> =>
+    usage === undefined ? Effect.void : Effect.ignore(Effect.flatMap(urlOf(request), ({ host, pathname }) => {
+      const { method } = request
+      const path = pathTemplate(pathname)
+      return usage.report(ref, { operation: `${method} ${host}${path}`, status, metadata: { method, host, path } })
+    }))
+
+  const execute = (request: Request) =>
+    exchange(request).pipe(
+      Effect.tap(({ status }) => report(request, String(status))),
+      // a request that was refused here used nothing
+      Effect.tapError((error) =>
+        HttpClientError.isHttpClientError(error) ? report(request, error.reason._tag) : Effect.void
+      )
+    )
+
+  const clientOf = <E>(execute: (request: Request) => Effect.Effect<HttpClientResponse.HttpClientResponse, E>) =>
+    HttpClient.makeWith<HttpClientError.HttpClientError, never, E | HttpClientError.HttpClientError, never>(
+      (request) => Effect.flatMap(request, execute),
+      http.preprocess
+    )
+
+  return { execute, clientOf }
+})
+
+/** Where a request goes, as every client works it out. */
+const urlOf = (request: Request): Effect.Effect<URL, HttpClientError.HttpClientError> =>
+  Effect.fromResult(
+    Result.mapError(
+      Url.make(request.url, request.urlParams, undefined),
+      (cause) =>
+        new HttpClientError.HttpClientError({ reason: new HttpClientError.InvalidUrlError({ request, cause }) })
+    )
+  )
+
+/** Behind one address there are many hosts, of which the `Host` header picks one. */
+const hostHeaderFault = (request: Request, url: URL): string | undefined => {
+  const host = request.headers["host"]
+  return host === undefined || host.toLowerCase() === url.host ? undefined : "the Host header names another host"
+}
+
+/** Ends an answer that nobody gets. */
+const discard = (response: HttpClientResponse.HttpClientResponse): Effect.Effect<void> =>
+  readBody(response, discardLimit).pipe(Effect.timeoutOption("1 second"), Effect.ignore)

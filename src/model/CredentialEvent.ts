@@ -1,0 +1,96 @@
+/**
+ * What a store tells of its credentials: events as they happen, and the steps and report of a synchronisation. No secrets.
+ *
+ * @since 0.1.0
+ */
+import type * as DateTime from "effect/DateTime"
+import type {
+  AdenRequestFailure,
+  CredentialStorageError,
+  FetchFailure,
+  NoProvider,
+  StorageFailure
+} from "../errors/CredentialError.ts"
+
+/**
+ * What happens to credentials, without secrets.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type CredentialEvent =
+  | { readonly _tag: "Fetched"; readonly id: string }
+  | { readonly _tag: "Refreshed"; readonly id: string }
+  | { readonly _tag: "ServedStale"; readonly id: string; readonly error: string }
+  | { readonly _tag: "ReauthorizationRequired"; readonly id: string; readonly reauthorizationUrl: string | undefined }
+  | { readonly _tag: "Reconnected"; readonly id: string }
+  | { readonly _tag: "Removed"; readonly id: string }
+
+/**
+ * Why a synchronisation left an integration out:
+ *
+ * - `ReauthRequired`: a person has to authorize it again, at `reauthorizationUrl` where Aden named one.
+ * - `OwnedElsewhere`: a credential of this id is stored that this provider did not write, or the program changed it while Aden
+ *   was asked.
+ * - `NotFound`: Aden lists it and does not have it.
+ * - `Malformed`: the item of the list cannot be read; `detail` says why, and no `provider` is known.
+ *
+ * @since 0.1.0
+ * @category synchronisation
+ */
+export interface SyncSkipped {
+  readonly _tag: "Skipped"
+  readonly id: string | undefined
+  readonly provider: string | undefined
+  readonly alias: string | undefined
+  readonly reason: "ReauthRequired" | "OwnedElsewhere" | "NotFound" | "Malformed"
+  readonly detail: string
+  readonly reauthorizationUrl: string | undefined
+}
+
+/**
+ * One step of a synchronisation. `Listed` comes first and says how many steps follow at least; an entry is `Synced` once it is
+ * saved.
+ *
+ * @since 0.1.0
+ * @category synchronisation
+ */
+export type SyncEvent =
+  | { readonly _tag: "Listed"; readonly total: number }
+  | {
+    readonly _tag: "Synced"
+    readonly id: string
+    readonly provider: string | undefined
+    readonly alias: string | undefined
+    readonly expiresAt: DateTime.Utc | undefined
+  }
+  | SyncSkipped
+  | {
+    readonly _tag: "Failed"
+    readonly id: string
+    readonly provider: string | undefined
+    readonly alias: string | undefined
+    readonly error: FetchFailure | StorageFailure
+  }
+  | { readonly _tag: "Removed"; readonly id: string }
+
+/**
+ * What a synchronisation did.
+ *
+ * @since 0.1.0
+ * @category synchronisation
+ */
+export interface SyncReport {
+  readonly synced: ReadonlyArray<Extract<SyncEvent, { readonly _tag: "Synced" }>>
+  readonly skipped: ReadonlyArray<SyncSkipped>
+  readonly failed: ReadonlyArray<Extract<SyncEvent, { readonly _tag: "Failed" }>>
+  readonly removed: ReadonlyArray<string>
+}
+
+/**
+ * What a synchronisation as a whole can fail with; what one integration fails with is part of the report.
+ *
+ * @since 0.1.0
+ * @category synchronisation
+ */
+export type SyncFailure = AdenRequestFailure | CredentialStorageError | NoProvider

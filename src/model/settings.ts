@@ -1,0 +1,25 @@
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { AdenConfigError } from "../errors/CredentialError.ts"
+
+/** A duration given as an option, refused with the option's name unless it is a finite time above zero, or zero where that has a meaning. */
+export const durationSetting = (
+  setting: string,
+  input: Duration.Input,
+  options?: { readonly isZeroAllowed: true }
+): Effect.Effect<Duration.Duration, AdenConfigError> => {
+  const duration = typeof input === "number" && !Number.isFinite(input) ? Option.none() : Duration.fromInput(input)
+  const isZeroAllowed = options?.isZeroAllowed === true
+  const isInRange = (duration: Duration.Duration) =>
+    Duration.isFinite(duration) && (Duration.isPositive(duration) || (isZeroAllowed && Duration.isZero(duration)))
+  return Option.isSome(duration) && isInRange(duration.value)
+    ? Effect.succeed(duration.value)
+    : Effect.fail(
+      new AdenConfigError({
+        setting,
+        detail: isZeroAllowed ? "is not a finite time of zero or more" : "is not a finite time above zero",
+        remedy: `Give ${setting} as a duration such as "30 seconds".`
+      })
+    )
+}

@@ -1,0 +1,200 @@
+/**
+ * The provider that delegates to Aden: it fetches access tokens, has Aden renew them, and asks Aden whether they are good.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Stream from "effect/Stream"
+import { AdenConfigError } from "../../errors/CredentialError.ts"
+import type { AdenRequestFailure, FetchFailure, ReauthRequired } from "../../errors/CredentialError.ts"
+import { Credential, CredentialKey } from "../../model/Credential.ts"
+import type { ProviderAccount } from "../../model/Credential.ts"
+import { expiryOf, lifeOf, renewalLead } from "../../model/freshness.ts"
+import { durationSetting } from "../../model/settings.ts"
+import type { CredentialProvider } from "../CredentialProvider.ts"
+import { CredentialProviders, syncConcurrency, syncOne } from "../CredentialProvider.ts"
+import type { AdenCredential } from "./AdenClient.ts"
+import { AdenClient } from "./AdenClient.ts"
+
+/**
+ * What Aden had when all of it was fetched: the credentials, and why the others are missing.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AdenSnapshot {
+  readonly credentials: ReadonlyArray<Credential>
+  readonly blocked: ReadonlyArray<ReauthRequired>
+  readonly failed: ReadonlyArray<{ readonly account: ProviderAccount; readonly error: FetchFailure }>
+  /** Items of the list that could not be read. */
+  readonly malformed: ReadonlyArray<{ readonly id: string | undefined; readonly detail: string }>
+}
+
+/**
+ * The Aden provider. It answers what Aden has and writes nothing; `CredentialStore` decides what to keep.
+ *
+ * @since 0.1.0
+ * @category services
+ */
+export class AdenSyncProvider extends Context.Service<
+  AdenSyncProvider,
+  CredentialProvider & {
+    /** Fetches every integration at once. Fails only when the list itself cannot be had. */
+    readonly syncAll: Effect.Effect<AdenSnapshot, AdenRequestFailure>
+  }
+>()("aden-credentials/AdenSyncProvider") {
+  /**
+   * The provider over an `AdenClient`; it registers itself in `CredentialProviders`.
+   *
+   * - `providerId`: what stored credentials carry as their provider; `aden_sync`, as in Hive. Not empty.
+   * - `refreshBuffer`: how long before its expiry a token is renewed; 5 minutes.
+   * - `reportUsage`: whether each renewal is reported to Aden as usage; false. A report that fails is dropped.
+   */
+  static readonly layer = (options: {
+    readonly providerId?: string | undefined
+    readonly refreshBuffer?: Duration.Input | undefined
+    readonly reportUsage?: boolean | undefined
+  } = {}): Layer.Layer<AdenSyncProvider | CredentialProviders, AdenConfigError, AdenClient> =>
+    Layer.effectContext(
+      Effect.map(make(options), (provider) =>
+        Context.make(AdenSyncProvider, provider).pipe(Context.add(CredentialProviders, { all: [provider] })))
+    )
+}
+
+// internal
+
+const make = Effect.fnUntraced(function*(options: {
+  readonly providerId?: string | undefined
+  readonly refreshBuffer?: Duration.Input | undefined
+  readonly reportUsage?: boolean | undefined
+}) {
+  const client = yield* AdenClient
+  const scope = yield* Effect.scope
+  const id = options.providerId ?? "aden_sync"
+  if (id === "") {
+    return yield* new AdenConfigError({
+      setting: "providerId",
+      detail: "is empty",
+      remedy: "Leave it out for aden_sync, or give one such as \"aden_eu\"."
+    })
+  }
+  const refreshBuffer = yield* durationSetting("refreshBuffer", options.refreshBuffer ?? "5 minutes")
+
+  const report = (credentialId: string, status: string) =>
+    options.reportUsage === true
+      ? client.reportUsage(credentialId, { operation: "token_refresh", status }).pipe(
+        Effect.ignore,
+        Effect.forkIn(scope),
+        Effect.asVoid
+      )
+      : Effect.void
+
+  const fetch = Effect.fn("AdenSyncProvider.fetch")(function*(credentialId: string) {
+    const answer = yield* client.getCredential(credentialId)
+    const now = yield* DateTime.now
+    return Option.map(answer, (credential) => toCredential(credential, id, now))
+  })
+
+  const refresh = Effect.fn("AdenSyncProvider.refresh")(function*(credential: Credential) {
+    const answer = yield* client.requestRefresh(credential.id).pipe(
+      Effect.tapError(() => report(credential.id, "failure"))
+    )
+    yield* report(credential.id, "success")
+    return credential.renewedBy(toCredential(answer, id, yield* DateTime.now))
+  })
+
+  const shouldRefresh = Effect.fnUntraced(function*(credential: Credential) {
+    const offset = yield* client.clockOffset
+    const lead = renewalLead({ buffer: Duration.toMillis(refreshBuffer), life: lifeOf(credential, offset), jitter: 1 })
+    return (yield* Clock.currentTimeMillis) >= expiryOf(credential, offset) - lead
+  })
+
+  const provider: CredentialProvider = {
+    id,
+    supportedTypes: ["oauth2", "bearer_token"],
+    refreshBuffer,
+    clockOffset: client.clockOffset,
+    canHandle: (credential) =>
+      credential.providerId === id || (credential.providerId === undefined && credential.isAdenManaged),
+    shouldRefresh,
+    refresh,
+    validate: Effect.fn("AdenSyncProvider.validate")((credential) => client.validateToken(credential.id)),
+    fetch,
+    list: client.listIntegrations,
+    syncStream: Stream.unwrap(
+      Effect.map(client.listIntegrations, ({ accounts, malformed }) =>
+        Stream.concat(
+          Stream.fromIterable([
+            { _tag: "Listed" as const, accounts, total: accounts.length + malformed.length },
+            ...malformed.map((item) => ({ _tag: "Malformed" as const, ...item }))
+          ]),
+          Stream.mapEffect(Stream.fromIterable(accounts), (account) => syncOne(provider, account), {
+            concurrency: syncConcurrency,
+            unordered: true
+          })
+        ))
+    )
+  }
+
+  const syncAll = Stream.runFold(provider.syncStream, emptySnapshot, (snapshot, event) => {
+    switch (event._tag) {
+      case "Fetched":
+        snapshot.credentials.push(event.credential)
+        break
+      case "Blocked":
+        snapshot.blocked.push(event.error)
+        break
+      case "Failed":
+        snapshot.failed.push({ account: event.account, error: event.error })
+        break
+      case "Malformed":
+        snapshot.malformed.push({ id: event.id, detail: event.detail })
+        break
+      case "Listed":
+      case "Gone":
+    }
+    return snapshot
+  }).pipe(Effect.withSpan("AdenSyncProvider.syncAll"))
+
+  return { ...provider, syncAll }
+})
+
+const emptySnapshot = () => ({
+  credentials: new Array<Credential>(),
+  blocked: new Array<ReauthRequired>(),
+  failed: new Array<{ readonly account: ProviderAccount; readonly error: FetchFailure }>(),
+  malformed: new Array<{ readonly id: string | undefined; readonly detail: string }>()
+})
+
+/** The credential as Hive writes what Aden answers. */
+const toCredential = (answer: AdenCredential, providerId: string, receivedAt: DateTime.Utc): Credential => {
+  const keys = new Map<string, CredentialKey>()
+  const add = (name: string, value: Redacted.Redacted<string>, expiresAt?: DateTime.Utc) =>
+    keys.set(name, new CredentialKey({ name, value, expiresAt }))
+  const addPlain = (name: string, value: string | undefined) => {
+    if (value !== undefined && value !== "") add(name, Redacted.make(value))
+  }
+  add("access_token", answer.accessToken, answer.expiresAt)
+  addPlain("_aden_managed", "true")
+  addPlain("_integration_type", answer.integrationType)
+  addPlain("_alias", answer.alias)
+  addPlain("scope", answer.scopes.join(" "))
+  for (const [name, value] of answer.metadata) addPlain(`_identity_${name}`, value)
+  return new Credential({
+    id: answer.id,
+    type: "oauth2",
+    keys,
+    providerId,
+    lastRefreshed: receivedAt,
+    autoRefresh: true,
+    description: "",
+    tags: []
+  })
+}

@@ -1,0 +1,143 @@
+/**
+ * Decoded bodies of Aden's answers as values, with the defaults of docs/contract.md applied.
+ */
+import * as DateTime from "effect/DateTime"
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import type { AdenUnavailable } from "../../errors/CredentialError.ts"
+import type { CredentialValidation, ProviderAccount } from "../../model/Credential.ts"
+import { cleanMessage, cleanText, isClean } from "../../util/sanitize.ts"
+import type { CredentialAnswer, HealthAnswer, IntegrationListEnvelope, ValidationAnswer } from "./AdenApi.ts"
+import { IntegrationId, IntegrationItem } from "./AdenApi.ts"
+import type { Answer, Question } from "./failures.ts"
+import { protocolError, reauthorizationUrl } from "./failures.ts"
+
+const isIntegrationId = Schema.is(IntegrationId)
+
+/** Dot segments survive percent-encoding: URLs resolve `%2e%2e` too. No integration can have such an id. */
+export const fitsPath = (id: string): boolean => isIntegrationId(id) && id !== "." && id !== ".."
+
+/** A credential; one for another integration than `id` is refused. */
+export const credentialOf = (id: string, body: typeof CredentialAnswer.Type) => {
+  const answeredId = emptyAsAbsent(body.integration_id)
+  if (answeredId !== undefined && answeredId !== id) {
+    return Result.fail(
+      protocolError(id, `an answer for another integration, ${JSON.stringify(answeredId)}`, { isTransient: false })
+    )
+  }
+  const email = emptyAsAbsent(body.email)
+  const metadata = new Map<string, string>()
+  for (const [name, value] of Object.entries(body.metadata ?? {})) {
+    if (typeof value === "string" && value !== "" && !isDroppedMetadata(name)) metadata.set(name, cleanText(value))
+  }
+  if (email !== undefined && !metadata.has("email")) metadata.set("email", email)
+  return Result.succeed({
+    id,
+    integrationType: providerOf(id, body),
+    alias: emptyAsAbsent(body.alias),
+    email,
+    accessToken: body.access_token,
+    tokenType: emptyAsAbsent(body.token_type) ?? "Bearer",
+    expiresAt: body.expires_at ?? undefined,
+    scopes: body.scopes ?? [],
+    metadata
+  })
+}
+
+/** Names that could be mistaken for parts of an object, and what must never be stored. */
+const isDroppedMetadata = (name: string): boolean =>
+  name === "" || name === "__proto__" || name === "constructor" || name === "prototype" || !isClean(name) ||
+  /refresh[-_]?token/i.test(name)
+
+interface MalformedItem {
+  readonly id: string | undefined
+  readonly detail: string
+}
+
+/** The integrations listed, and the items that cannot be read; a list for another tenant than `tenantId` is refused. */
+export const integrationsOf = (
+  body: typeof IntegrationListEnvelope.Type,
+  tenantId: string | undefined
+): Result.Result<
+  { readonly accounts: ReadonlyArray<ProviderAccount>; readonly malformed: ReadonlyArray<MalformedItem> },
+  AdenUnavailable
+> => {
+  const answeredTenant = emptyAsAbsent(body.tenant_id)
+  if (tenantId !== undefined && answeredTenant !== undefined && answeredTenant !== tenantId) {
+    return Result.fail(
+      protocolError(undefined, `a list for another tenant, ${JSON.stringify(answeredTenant)}`, { isTransient: false })
+    )
+  }
+  const accounts = new Map<string, ProviderAccount>()
+  const malformed: Array<MalformedItem> = []
+  for (const item of body.integrations) {
+    const result = Schema.decodeUnknownResult(IntegrationItem)(item)
+    if (Result.isFailure(result)) {
+      const id = Predicate.hasProperty(item, "integration_id") && typeof item.integration_id === "string"
+        ? cleanText(item.integration_id)
+        : undefined
+      malformed.push({ id, detail: cleanText(result.failure.message.replace(/\s+/g, " ")) })
+      continue
+    }
+    const integration = result.success
+    const id = integration.integration_id
+    if (!fitsPath(id)) malformed.push({ id, detail: "an id that no path can hold" })
+    else if (accounts.has(id)) malformed.push({ id, detail: "listed twice" })
+    else {
+      accounts.set(id, {
+        id,
+        provider: providerOf(id, integration),
+        alias: emptyAsAbsent(integration.alias),
+        email: emptyAsAbsent(integration.email),
+        status: statusOf(integration.status),
+        expiresAt: integration.expires_at ?? undefined
+      })
+    }
+  }
+  return Result.succeed({ accounts: Array.from(accounts.values()), malformed })
+}
+
+const statusOf = (status: string | null | undefined): ProviderAccount["status"] =>
+  status === "active" || status === "expired" || status === "requires_reauth" ? status : "unknown"
+
+export const validationOf = (
+  body: typeof ValidationAnswer.Type,
+  answer: Answer,
+  question: Question
+): CredentialValidation => {
+  const reason = emptyAsAbsent(body.reason) ?? emptyAsAbsent(body.error) ??
+    (body.valid ? undefined : emptyAsAbsent(body.status))
+  const seconds = body.expires_in_seconds ?? undefined
+  const requiresReauthorization = !body.valid &&
+    (body.requires_reauthorization === true || body.status === "requires_reauth")
+  return {
+    valid: body.valid,
+    reason: reason === undefined ? undefined : cleanMessage(reason, question.secrets),
+    expiresAt: body.expires_at ?? (seconds === undefined
+      ? undefined
+      : Option.getOrUndefined(DateTime.make(answer.receivedAt + seconds * 1000))),
+    requiresReauthorization,
+    reauthorizationUrl: requiresReauthorization ? reauthorizationUrl(body.reauthorization_url) : undefined
+  }
+}
+
+export const healthOf = (body: typeof HealthAnswer.Type) => ({
+  status: body.status,
+  version: emptyAsAbsent(body.version),
+  timestamp: body.timestamp ?? undefined
+})
+
+const providerOf = (
+  id: string,
+  body: { readonly integration_type?: string | null | undefined; readonly provider?: string | null | undefined }
+): string => {
+  const named = emptyAsAbsent(body.integration_type) ?? emptyAsAbsent(body.provider)
+  if (named !== undefined) return named
+  const colon = id.indexOf(":")
+  return colon > 0 ? id.slice(0, colon) : id
+}
+
+const emptyAsAbsent = (text: string | null | undefined): string | undefined =>
+  text === null || text === "" ? undefined : text

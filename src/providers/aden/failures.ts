@@ -1,0 +1,169 @@
+/**
+ * What an HTTP answer from Aden means: the table of docs/contract.md, as one function from status, headers and body to a value
+ * or a typed error. Does no I/O.
+ */
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Headers from "effect/http/Headers"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import {
+  AdenForbidden,
+  AdenProtocolError,
+  AdenRejected,
+  AdenUnauthorized,
+  AdenUnavailable,
+  IntegrationNotFound,
+  RateLimited,
+  ReauthRequired,
+  RefreshFailed
+} from "../../errors/CredentialError.ts"
+import type { AdenFailure, AdenRequestFailure } from "../../errors/CredentialError.ts"
+import { isLoopback } from "../../util/loopback.ts"
+import { cleanMessage } from "../../util/sanitize.ts"
+import { ErrorAnswer } from "./AdenApi.ts"
+
+/** One answer, read completely. `body` is text without a byte order mark. */
+export interface Answer {
+  readonly status: number
+  readonly headers: Headers.Headers
+  readonly body: string
+  /** When it arrived, by the local clock, in ms. */
+  readonly receivedAt: number
+}
+
+/** What an answer is read for: the integration asked about, if any, and the secrets that no message may repeat. */
+export interface Question {
+  readonly id: string | undefined
+  readonly secrets: ReadonlyArray<string>
+}
+
+const defaultRetryAfter = Duration.seconds(60)
+const maximumRetryAfter = Duration.hours(1)
+
+/** Aden answered, but not by the contract. */
+export const protocolError = (
+  id: string | undefined,
+  detail: string,
+  options: { readonly status?: number; readonly isTransient: boolean }
+): AdenUnavailable =>
+  new AdenUnavailable({
+    id,
+    reason: new AdenProtocolError({
+      detail: cleanMessage(detail),
+      status: options.status,
+      isTransient: options.isTransient
+    })
+  })
+
+export const isSuccessful = (answer: Answer): boolean => answer.status >= 200 && answer.status < 300
+
+const parseJson = Option.liftThrowable((text: string): unknown => JSON.parse(text))
+
+/** Reads the body of a successful answer. */
+export const decodeAnswer = <A, I>(
+  schema: Schema.Codec<A, I>,
+  answer: Answer,
+  question: Question
+): Result.Result<A, AdenUnavailable> => {
+  const failed = (detail: string) =>
+    Result.fail(protocolError(question.id, detail, { status: answer.status, isTransient: true }))
+  const json = parseJson(answer.body)
+  if (Option.isNone(json)) return failed(answer.body === "" ? "an empty body" : "a body that is not JSON")
+  return Result.match(Schema.decodeUnknownResult(schema)(json.value), {
+    onSuccess: Result.succeed,
+    onFailure: (error) => failed(`an unexpected body: ${error.message.replace(/\s+/g, " ")}`)
+  })
+}
+
+/** The error that an answer outside 200–299 stands for, to a request that may name no integration. */
+export const requestFailureOf = (answer: Answer, question: Question): AdenRequestFailure => {
+  const { id } = question
+  const { status } = answer
+  const error = errorAnswerOf(answer)
+  const detail = detailOf(error, question)
+  const unexpected = (what: string, isTransient: boolean) => protocolError(id, what, { status, isTransient })
+
+  if (status === 408) return unexpected("the server waited too long for the request", true)
+  if (status >= 500) return unexpected("the server failed", true)
+  if (status < 400) return unexpected("an answer that the contract does not know", false)
+  if (status === 429) return new RateLimited({ id, retryAfter: retryAfterOf(answer, error) })
+  if (status === 401 || status === 403) {
+    if (typeof error.error !== "string") {
+      return unexpected("refused by something other than Aden (a proxy, a firewall)", false)
+    }
+    return status === 401 ? new AdenUnauthorized({ id, detail }) : new AdenForbidden({ id, detail })
+  }
+  if (status === 404) {
+    return unexpected("no such path; something other than Aden answered, or ADEN_API_URL has a wrong path", false)
+  }
+  return new AdenRejected({ id, status, detail: detail ?? "" })
+}
+
+/** The error that an answer outside 200–299 stands for, to a request about one integration. */
+export const failureOf = (answer: Answer, question: Question & { readonly id: string }): AdenFailure => {
+  const { id } = question
+  const error = errorAnswerOf(answer)
+  if (answer.status === 404 && error.error === "integration_not_found") return new IntegrationNotFound({ id })
+  if (answer.status === 400 && error.requires_reauthorization === true) {
+    return new ReauthRequired({
+      id,
+      detail: detailOf(error, question),
+      reauthorizationUrl: reauthorizationUrl(error.reauthorization_url)
+    })
+  }
+  if (answer.status === 400 && error.error === "refresh_failed") {
+    return new RefreshFailed({ id, detail: detailOf(error, question) ?? error.error })
+  }
+  return requestFailureOf(answer, question)
+}
+
+type ErrorAnswer = typeof ErrorAnswer.Type
+
+const errorAnswerOf = (answer: Answer): ErrorAnswer =>
+  parseJson(answer.body).pipe(
+    Option.flatMap((json) => Schema.decodeUnknownOption(ErrorAnswer)(json)),
+    Option.getOrElse((): ErrorAnswer => ({}))
+  )
+
+/** The server's own words: its message, or the name of the error where the message is absent or empty. */
+const detailOf = ({ error, message }: ErrorAnswer, question: Question): string | undefined =>
+  [message, error].map((text) => cleanMessage(text ?? "", question.secrets).trim()).find((text) => text !== "")
+
+/** Where a person authorizes again: https, or http on this machine, without user info; anything else is as good as none. */
+export const reauthorizationUrl = (text: string | null | undefined): string | undefined => {
+  if (text === undefined || text === null || text.length > 2000 || !URL.canParse(text)) return undefined
+  const url = new URL(text)
+  const allowed = url.protocol === "https:" || (url.protocol === "http:" && isLoopback(url))
+  return allowed && url.username === "" && url.password === "" ? url.href : undefined
+}
+
+/** The `Date` of an answer, in ms. */
+export const serverTime = (headers: Headers.Headers): Option.Option<number> =>
+  Option.flatMap(
+    Headers.get(headers, "date"),
+    (text) => Option.map(Result.getSuccess(Headers.parseHttpDate(text)), DateTime.toEpochMillis)
+  )
+
+const retryAfterOf = (answer: Answer, error: ErrorAnswer): Duration.Duration => {
+  // RFC 9110, section 10.2.3: a date is read against the clock that sent it, the answer's own.
+  const now = Option.getOrElse(serverTime(answer.headers), () => answer.receivedAt)
+  return Headers.get(answer.headers, "retry-after").pipe(
+    Option.flatMap((text) => Result.getSuccess(Headers.parseRetryAfter(text))),
+    Option.map((hint) => Headers.retryAfterDelay(hint, now)),
+    Option.orElse(() => secondsOf(error.retry_after)),
+    Option.getOrElse(() => defaultRetryAfter),
+    Duration.clamp({ minimum: Duration.zero, maximum: maximumRetryAfter })
+  )
+}
+
+const decimal = /^\s*\d+(?:\.\d+)?\s*$/
+
+/** `retry_after` in a body: seconds, as a number or as text. */
+const secondsOf = (value: unknown): Option.Option<Duration.Duration> => {
+  const seconds = typeof value === "string" && decimal.test(value) ? Number(value) : value
+  return typeof seconds === "number" && Number.isFinite(seconds) && seconds >= 0
+    ? Option.some(Duration.millis(Math.min(seconds * 1000, Duration.toMillis(maximumRetryAfter))))
+    : Option.none()
+}

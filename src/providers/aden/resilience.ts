@@ -1,0 +1,83 @@
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as CircuitBreaker from "effect/persistence/CircuitBreaker"
+import * as Random from "effect/Random"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import { AdenCircuitOpen, AdenUnavailable } from "../../errors/CredentialError.ts"
+import type { AdenFailure } from "../../errors/CredentialError.ts"
+
+/** Whether a question may pass an open circuit: it is the last that can be asked in time. */
+export const PassesCircuit = Context.Reference<boolean>("aden-credentials/internal/AdenCircuit/PassesCircuit", {
+  defaultValue: () => false
+})
+
+/**
+ * How long the circuit stays open, time after time: twice for `first`, then twice as long as before, at most five times `first`.
+ * From the third time on jittered: those who lost Aden at the same moment do not all come back at the same moment.
+ */
+const openings = (first: Duration.Duration): Schedule.Schedule<unknown> =>
+  Schedule.min([Schedule.exponential(Duration.times(first, 0.5)), Schedule.spaced(Duration.times(first, 5))]).pipe(
+    Schedule.modifyDelay(({ attempt, duration }) =>
+      attempt <= 2
+        ? Effect.succeed(first)
+        : Effect.map(Random.next, (random) => Duration.times(duration, 0.8 + 0.4 * random))
+    )
+  )
+
+/** Leaves an Aden alone that does not answer: the circuit of docs/contract.md, one per key. */
+export class AdenCircuit {
+  readonly #breaker: CircuitBreaker.CircuitBreaker
+
+  constructor(breaker: CircuitBreaker.CircuitBreaker) {
+    this.#breaker = breaker
+  }
+
+  static readonly make = Effect.fnUntraced(function*(options: {
+    readonly failures: number
+    readonly openFor: Duration.Duration
+  }): Effect.fn.Return<AdenCircuit, never, Scope.Scope> {
+    return new AdenCircuit(
+      yield* CircuitBreaker.make({
+        tripPolicy: CircuitBreaker.consecutive(options.failures),
+        openDuration: openings(options.openFor)
+      }).pipe(Effect.provideContext(yield* Layer.build(CircuitBreaker.layerStoreMemory())))
+    )
+  })
+
+  /** One attempt, unless the circuit is open. */
+  guard<A, E extends AdenFailure>(
+    key: string,
+    id: string | undefined,
+    self: Effect.Effect<A, E>
+  ): Effect.Effect<A, E | AdenUnavailable> {
+    return this.#breaker.execute(self, { key, classify: outcomeOf }).pipe(
+      Effect.catchIf(
+        Schema.is(CircuitBreaker.CircuitBreakerError),
+        ({ reason }): Effect.Effect<A, E | AdenUnavailable> => {
+          const retryAfter = reason._tag === "CircuitOpen" ? reason.retryAfter : undefined
+          const refused: Effect.Effect<A, E | AdenUnavailable> = Effect.fail(
+            new AdenUnavailable({ id, reason: new AdenCircuitOpen({ retryAfter }) })
+          )
+          return Effect.flatMap(PassesCircuit, (passes) => passes ? self : refused)
+        }
+      )
+    )
+  }
+}
+
+/** Only what looks like an outage counts against the circuit; a proxy's refusal says nothing about Aden. */
+const outcomeOf = (exit: Exit.Exit<unknown, AdenFailure>): CircuitBreaker.Outcome => {
+  if (Exit.isSuccess(exit)) return CircuitBreaker.success
+  const error = Option.getOrUndefined(Exit.findErrorOption(exit))
+  if (error === undefined) return CircuitBreaker.ignored
+  if (error._tag !== "AdenUnavailable") return CircuitBreaker.success
+  return error.reason._tag === "AdenProtocolError" && !error.reason.isTransient
+    ? CircuitBreaker.ignored
+    : CircuitBreaker.failure()
+}

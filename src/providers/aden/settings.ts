@@ -1,0 +1,77 @@
+/**
+ * Settings of the Aden client, checked before any request: each that makes no sense is an `AdenConfigError` by its name.
+ */
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import { AdenConfigError } from "../../errors/CredentialError.ts"
+import { isLoopback } from "../../util/loopback.ts"
+
+/** A setting that has to be there and is not. `what` completes "Set it to …". */
+export const missingSetting = (setting: string, what: string): AdenConfigError =>
+  new AdenConfigError({ setting, detail: "is not set", remedy: `Set it to ${what}.` })
+
+/** The server's URL: `https:`, or `http:` to this machine or where that is allowed explicitly. */
+export const serverUrlSetting = (
+  setting: string,
+  text: string,
+  options: { readonly allowInsecure: boolean }
+): Effect.Effect<URL, AdenConfigError> => {
+  const refuse = (detail: string, remedy: string) => Effect.fail(new AdenConfigError({ setting, detail, remedy }))
+  if (text === "") return Effect.fail(missingSetting(setting, "the URL of the Aden server"))
+  if (!URL.canParse(text)) return refuse("is not a URL", "Give it as https://host, with a path if the server has one.")
+  const url = new URL(text)
+  if (url.protocol !== "https:" && url.protocol !== "http:") {
+    return refuse(`has the scheme ${JSON.stringify(url.protocol)}`, "Use https.")
+  }
+  if (url.username !== "" || url.password !== "") {
+    return refuse("holds a user name or password", "Leave them out; the API key is set apart.")
+  }
+  if (url.search !== "" || url.hash !== "") return refuse("has a query or fragment", "Leave it out.")
+  if (url.protocol === "http:" && !isLoopback(url) && !options.allowInsecure) {
+    return refuse(
+      `is http to ${url.hostname}, which would show tokens to the network`,
+      "Use https, or set allowInsecure."
+    )
+  }
+  return Effect.succeed(url)
+}
+
+/** What fits an HTTP header as it is. */
+const headerText = /^[\x21-\x7e]+$/
+
+/** The API key: not empty, visible ASCII. */
+export const apiKeySetting = (
+  setting: string,
+  key: Redacted.Redacted<string>
+): Effect.Effect<Redacted.Redacted<string>, AdenConfigError> => {
+  const value = Redacted.value(key)
+  if (value === "") return Effect.fail(missingSetting(setting, "the agent's API key"))
+  return headerText.test(value) ? Effect.succeed(key) : Effect.fail(
+    new AdenConfigError({
+      setting,
+      detail: "holds a space, a line break or a character outside ASCII",
+      remedy: "Copy the key again, without surrounding white space."
+    })
+  )
+}
+
+/** The tenant id: visible ASCII; an empty one is none. */
+export const tenantIdSetting = (
+  setting: string,
+  id: string | undefined
+): Effect.Effect<string | undefined, AdenConfigError> => {
+  if (id === undefined || id === "") return Effect.succeed(undefined)
+  return headerText.test(id) ? Effect.succeed(id) : Effect.fail(
+    new AdenConfigError({
+      setting,
+      detail: "holds a space, a line break or a character outside ASCII",
+      remedy: "Give the tenant id as Aden shows it."
+    })
+  )
+}
+
+/** A whole number above zero, given as an option. */
+export const countSetting = (setting: string, count: number, remedy: string): Effect.Effect<number, AdenConfigError> =>
+  Number.isSafeInteger(count) && count > 0
+    ? Effect.succeed(count)
+    : Effect.fail(new AdenConfigError({ setting, detail: "is not a whole number above zero", remedy }))

@@ -1,0 +1,117 @@
+/**
+ * What happens between a request to Aden and its whole answer: redirects, the body, and what a broken connection is called.
+ */
+import * as Effect from "effect/Effect"
+import * as Headers from "effect/http/Headers"
+import * as HttpClient from "effect/http/HttpClient"
+import type * as HttpClientError from "effect/http/HttpClientError"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import type * as HttpClientResponse from "effect/http/HttpClientResponse"
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
+import * as Stream from "effect/Stream"
+import { AdenConnectionFailed, AdenProtocolError } from "../../errors/CredentialError.ts"
+import { cleanMessage, cleanText } from "../../util/sanitize.ts"
+
+const maximumRedirects = 5
+
+/** The longest body of a redirect that is read, to free the connection, before it is given up, in bytes. */
+const redirectBodyLimit = 64 * 1024
+
+/**
+ * Follows a redirect that stays at the origin and keeps the method. Any other is refused before anything is sent there, so
+ * that neither API key nor tenant id nor body leaves the origin.
+ */
+export const withSameOriginRedirects = <E, R>(
+  http: HttpClient.HttpClient.With<E, R>
+): HttpClient.HttpClient.With<E | HttpClientError.HttpClientError | AdenProtocolError, R> => {
+  const follow = Effect.fnUntraced(function*(
+    request: HttpClientRequest.HttpClientRequest,
+    response: HttpClientResponse.HttpClientResponse
+  ) {
+    for (let hops = 0; response.status >= 300 && response.status < 400; hops++) {
+      yield* readBody(response, redirectBodyLimit)
+      const target = redirectTarget(request, response)
+      if (typeof target === "string" || hops === maximumRedirects) {
+        return yield* new AdenProtocolError({
+          detail: typeof target === "string" ? target : "too many redirects",
+          status: response.status,
+          isTransient: false
+        })
+      }
+      request = HttpClientRequest.setUrl(request, target.href)
+      response = yield* http.postprocess(Effect.succeed(request))
+    }
+    return response
+  })
+  return HttpClient.transform(
+    http,
+    (response, request) => Effect.flatMap(response, (answer) => follow(request, answer))
+  )
+}
+
+/** Where a redirect leads, or what is wrong with it. */
+const redirectTarget = (
+  request: HttpClientRequest.HttpClientRequest,
+  response: HttpClientResponse.HttpClientResponse
+): URL | string => {
+  const from = new URL(request.url)
+  const location = Option.getOrElse(Headers.get(response.headers, "location"), () => "")
+  if (location === "" || !URL.canParse(location, from.href)) return "a redirect without a usable location"
+  const to = new URL(location, from)
+  if (to.origin !== from.origin) return `a redirect to another origin, ${cleanMessage(to.origin)}`
+  if (to.username !== "" || to.password !== "") return "a redirect with a user name or password"
+  const keepingMethod = request.method === "GET" ? [301, 302, 303, 307, 308] : [307, 308]
+  return keepingMethod.includes(response.status) ? to : "a redirect that does not keep the method"
+}
+
+/**
+ * The body as text. One that is longer than `limit` bytes is given up at that point: in a successful answer it is an error,
+ * in any other it counts as empty, because the status alone tells what that answer means.
+ */
+export const readBody = (
+  response: HttpClientResponse.HttpClientResponse,
+  limit: number
+): Effect.Effect<string, HttpClientError.HttpClientError | AdenProtocolError> =>
+  Effect.suspend(() => {
+    const { status } = response
+    const decoder = new TextDecoder()
+    let length = 0
+    let text = ""
+    return Stream.runForEach(response.stream, (chunk) => {
+      length += chunk.length
+      if (length > limit) {
+        return new AdenProtocolError({ detail: `a body of more than ${limit} bytes`, status, isTransient: true })
+      }
+      text += decoder.decode(chunk, { stream: true })
+      return Effect.void
+    }).pipe(
+      Effect.map(() => text + decoder.decode()),
+      Effect.catchTag("AdenProtocolError", (error) =>
+        status >= 200 && status < 300 ? Effect.fail(error) : Effect.succeed("")),
+      // fetch answers a 204 or 304 without any body
+      Effect.catchReason("HttpClientError", "EmptyBodyError", () =>
+        Effect.succeed(""))
+    )
+  })
+
+/** A connection that broke, by the system's code (ECONNREFUSED, ENOTFOUND, CERT_HAS_EXPIRED) where there is one. */
+export const connectionFailed = (error: HttpClientError.HttpClientError): AdenConnectionFailed => {
+  // the code lies a few causes deep, and in each HTTP client elsewhere
+  let cause: unknown = error.reason.cause
+  for (let depth = 0; depth < 5 && Predicate.isObject(cause); depth++) {
+    if (Predicate.hasProperty(cause, "code") && typeof cause.code === "string") {
+      return new AdenConnectionFailed({ detail: cleanText(cause.code) })
+    }
+    // https://fetch.spec.whatwg.org/#port-blocking: 6000 and 10080 are among them
+    if (cause instanceof Error && cause.message === "bad port") {
+      return new AdenConnectionFailed({ detail: "fetch does not connect to this port" })
+    }
+    cause = cause instanceof AggregateError
+      ? cause.errors[0]
+      : Predicate.hasProperty(cause, "cause")
+      ? cause.cause
+      : undefined
+  }
+  return new AdenConnectionFailed({ detail: "the connection broke" })
+}

@@ -1,0 +1,112 @@
+/**
+ * An HTTP server on 127.0.0.1 that can be stopped and started again on the same port, as a server that is down and comes
+ * back.
+ */
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type { HttpServerRequest } from "effect/http/HttpServerRequest"
+import type { HttpServerResponse } from "effect/http/HttpServerResponse"
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
+import * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+import { createServer, type Server } from "node:http"
+import type { Socket } from "node:net"
+import { AdenConfigError } from "../errors/CredentialError.ts"
+
+export interface LoopbackServer {
+  readonly url: string
+  /** Listens again, on the port that it had. Nothing where it does. */
+  readonly start: Effect.Effect<void, AdenConfigError>
+  /** Refuses connections and cuts those that are open. Nothing where it is stopped. */
+  readonly stop: Effect.Effect<void>
+}
+
+const host = "127.0.0.1"
+
+/** Starts; stops for good when the scope closes. `port` 0 is any free one. */
+export const make = Effect.fnUntraced(function*(
+  answer: Effect.Effect<HttpServerResponse, unknown, HttpServerRequest | Scope.Scope>,
+  options: { readonly port: number }
+): Effect.fn.Return<LoopbackServer, AdenConfigError, Scope.Scope> {
+  const context = yield* Effect.context<Scope.Scope>()
+  const scope = yield* Effect.scope
+  const one = yield* Semaphore.make(1)
+  let running: Option.Option<Scope.Closeable> = Option.none()
+
+  const open = Effect.fnUntraced(function*(port: number) {
+    const server = createServer()
+    const sockets = new Set<Socket>()
+    server.on("connection", (socket) => {
+      sockets.add(socket)
+      socket.once("close", () => sockets.delete(socket))
+    })
+    // `NodeHttpServer.make` listens first and takes requests later, lets open connections end, and waits for them: a
+    // server that comes back on a known port loses what arrives meanwhile, and one that goes down would be polite
+    const requests = yield* Scope.fork(yield* Effect.scope, "parallel")
+    // no part of the trace of the program it runs in: a real server is another program, whose answers no trace holds
+    const untraced = Effect.withTracerEnabled(NodeHttpServer.makeHandler(answer, { scope: requests }), false)
+    server.on("request", yield* untraced)
+    yield* Effect.acquireRelease(listen(server, port), () => close(server, sockets))
+    const address = server.address()
+    return address === null || typeof address === "string" ? port : address.port
+  })
+
+  const start = (port: number) =>
+    one.withPermit(Effect.uninterruptible(Effect.gen(function*() {
+      if (Option.isSome(running)) return port
+      const child = yield* Scope.fork(scope)
+      const bound = yield* open(port).pipe(
+        Scope.provide(child),
+        Effect.provideContext(context),
+        Effect.onError((cause) => Scope.close(child, Exit.failCause(cause)))
+      )
+      running = Option.some(child)
+      return bound
+    })))
+
+  const port = yield* start(options.port)
+
+  return {
+    url: `http://${host}:${port}`,
+    start: Effect.asVoid(start(port)),
+    stop: one.withPermit(Effect.uninterruptible(Effect.suspend(() => {
+      const child = running
+      running = Option.none()
+      return Option.isSome(child) ? Scope.close(child.value, Exit.void) : Effect.void
+    })))
+  }
+})
+
+const listen = (server: Server, port: number): Effect.Effect<void, AdenConfigError> =>
+  Effect.callback((resume) => {
+    const refused = (cause: unknown) => resume(Effect.fail(cannotListen(port, cause)))
+    // also after it listens, when nobody waits any more: an `error` without a listener ends the process
+    server.on("error", refused)
+    try {
+      server.listen({ host, port, backlog: 4096 }, () => resume(Effect.void))
+    } catch (cause) {
+      refused(cause)
+    }
+  })
+
+const close = (server: Server, sockets: ReadonlySet<Socket>): Effect.Effect<void> =>
+  Effect.callback((resume) => {
+    server.close(() => resume(Effect.void))
+    for (const socket of sockets) socket.destroy()
+  })
+
+const cannotListen = (port: number, cause: unknown): AdenConfigError => {
+  const code = Predicate.hasProperty(cause, "code") ? String(cause.code) : "unknown error"
+  const details: Readonly<Record<string, string>> = {
+    EADDRINUSE: `${port} is in use on ${host}`,
+    EACCES: `${port} needs rights that this process does not have`,
+    ERR_SOCKET_BAD_PORT: `${port} is not a port`
+  }
+  return new AdenConfigError({
+    setting: "port",
+    detail: details[code] ?? `${port} cannot be listened on (${code})`,
+    remedy: "Choose a port from 1024 to 65535 that no other program uses, or 0 for any free one."
+  })
+}

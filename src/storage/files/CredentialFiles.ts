@@ -1,0 +1,203 @@
+/**
+ * The encrypted files of a folder: which of them is a credential's, and what it holds.
+ */
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import { Buffer } from "node:buffer"
+import { Fernet } from "../../encryption/Fernet.ts"
+import type { FernetKeys } from "../../encryption/Fernet.ts"
+import { CredentialDecryptionFailed, StorageRefused } from "../../errors/CredentialError.ts"
+import type { StorageInsecure, StorageIoFailed } from "../../errors/CredentialError.ts"
+import { cleanText } from "../../util/sanitize.ts"
+import { checkTenant, decodeCredential } from "../format/HiveDocument.ts"
+import type { StoredCredential } from "../format/HiveDocument.ts"
+import { belongsTo, canBeRead, escapedName, namesItsId, plainName } from "../format/names.ts"
+import type { PrivateFiles } from "./PrivateFiles.ts"
+
+const suffix = ".enc"
+const maximumBytes = 16 * 1024 * 1024
+const tooLarge = "it is larger than 16 MiB"
+
+/** What a file holds, or what is wrong with it, without any of its content. */
+type Opened = Result.Result<StoredCredential, string>
+
+/**
+ * Where the credential of an id is. `Absent`: nowhere; another one may have the plain name. `Unreadable`: there is a file that
+ * is, or may be, its own.
+ */
+export type Located =
+  | { readonly _tag: "Absent"; readonly plainIsTaken: boolean }
+  | { readonly _tag: "Found"; readonly name: string; readonly stored: StoredCredential }
+  | { readonly _tag: "Unreadable"; readonly name: string; readonly detail: string }
+
+/** Why no key opens a file. */
+export interface Unreadable {
+  readonly detail: string
+}
+
+/** Somebody else wrote a file that was about to be replaced. */
+export class WrittenMeanwhile extends Data.TaggedError("WrittenMeanwhile") {}
+
+const decodeUtf8 = (bytes: Uint8Array): Result.Result<string, string> =>
+  Result.try({
+    try: () => new TextDecoder("utf-8", { fatal: true }).decode(bytes),
+    catch: () => "its content is not UTF-8 text"
+  })
+
+export const makeCredentialFiles = (
+  files: PrivateFiles,
+  folder: string,
+  keys: FernetKeys,
+  tenantId: string | undefined
+) => {
+  const fileOf = (name: string): string => files.fileIn(folder, `${name}${suffix}`)
+
+  const cannotOpen = (id: string, { detail, name }: { readonly name: string; readonly detail: string }) =>
+    new CredentialDecryptionFailed({ id, location: cleanText(fileOf(name)), detail })
+
+  const decode = (plaintext: Uint8Array): Opened =>
+    decodeUtf8(plaintext).pipe(Result.flatMap(decodeCredential), Result.flatMap(checkTenant(tenantId)))
+
+  /** The text of a file as it was encrypted, under any of these keys. */
+  const decryptOnce = (
+    name: string,
+    keys: FernetKeys
+  ): Effect.Effect<Option.Option<Result.Result<Uint8Array, string>>, StorageIoFailed | StorageInsecure> =>
+    files.read(fileOf(name), maximumBytes).pipe(
+      Effect.flatMap(Option.match({
+        onNone: () => Effect.succeedNone,
+        onSome: (bytes) =>
+          Fernet.decrypt(keys, Buffer.from(bytes).toString("latin1")).pipe(
+            Effect.map(Result.succeed),
+            Effect.catch((error) => Effect.succeed(Result.fail(error.message))),
+            Effect.asSome
+          )
+      })),
+      Effect.catchTag("FileTooLarge", () => Effect.succeedSome(Result.fail(tooLarge)))
+    )
+
+  const openOnce = (name: string): Effect.Effect<Option.Option<Opened>, StorageIoFailed | StorageInsecure> =>
+    Effect.map(decryptOnce(name, keys), Option.map(Result.flatMap(decode)))
+
+  /** What a file holds, whoever's it is; none when there is no file. */
+  const open = (name: string) =>
+    files.rereadTorn(fileOf(name))(openOnce(name), (opened) => Option.exists(opened, Result.isFailure))
+
+  /** Finds a credential. The id inside a file decides whose it is. */
+  const locate = Effect.fnUntraced(
+    function*(id: string): Effect.fn.Return<Located, StorageIoFailed | StorageInsecure> {
+      const plain = plainName(id)
+      const first = canBeRead(plain) ? yield* open(plain) : Option.none()
+      if (Option.isSome(first) && Result.isSuccess(first.value) && first.value.success.credential.id === id) {
+        return { _tag: "Found", name: plain, stored: first.value.success }
+      }
+      const escaped = escapedName(id)
+      const second = yield* open(escaped)
+      if (Option.isSome(second)) {
+        if (Result.isFailure(second.value)) return { _tag: "Unreadable", name: escaped, detail: second.value.failure }
+        return second.value.success.credential.id === id
+          ? { _tag: "Found", name: escaped, stored: second.value.success }
+          : { _tag: "Unreadable", name: escaped, detail: "it holds another credential" }
+      }
+      if (Option.isNone(first)) return { _tag: "Absent", plainIsTaken: false }
+      if (Result.isFailure(first.value)) return { _tag: "Unreadable", name: plain, detail: first.value.failure }
+      // another id that shares the plain name rests there by right; any other was put there
+      return belongsTo(first.value.success.credential.id, plain)
+        ? { _tag: "Absent", plainIsTaken: true }
+        : { _tag: "Unreadable", name: plain, detail: "it holds another credential" }
+    }
+  )
+
+  const names = files.names(folder, suffix)
+
+  /** As that of the file. */
+  const fingerprint = (name: string) => files.fingerprint(fileOf(name))
+
+  const identities = new Map<string, { readonly fingerprint: string; readonly id: string | undefined }>()
+
+  /** The credential in a file, when it can be opened and may rest there. */
+  const openOwned = (name: string): Effect.Effect<StoredCredential | undefined> =>
+    openOnce(name).pipe(
+      Effect.map((opened) =>
+        Option.isSome(opened) && Result.isSuccess(opened.value) &&
+          belongsTo(opened.value.success.credential.id, name)
+          ? opened.value.success
+          : undefined
+      ),
+      // what cannot even be read is somebody's nonetheless
+      Effect.orElseSucceed(() => undefined)
+    )
+
+  /** Whose a file is; `undefined` when it cannot be opened, or holds what does not belong there, and its name does not tell. */
+  const identify = Effect.fnUntraced(function*(name: string) {
+    if (namesItsId(name)) return name
+    const current = Option.getOrUndefined(yield* fingerprint(name))
+    const known = identities.get(name)
+    if (known !== undefined && known.fingerprint === current) return known.id
+    const stored = yield* openOwned(name)
+    const id = stored?.credential.id
+    if (current !== undefined) identities.set(name, { fingerprint: current, id })
+    return id
+  })
+
+  const prepare = Effect.fnUntraced(function*(name: string, document: string) {
+    const token = Buffer.from(yield* Fernet.encrypt(keys, Buffer.from(document)), "latin1")
+    if (token.length > maximumBytes) {
+      return yield* new StorageRefused({ detail: "the credential is too large: encrypted, it may have 16 MiB" })
+    }
+    return yield* files.prepare(fileOf(name), token)
+  })
+
+  /** The text of a file that is not under the first key; none when it is, or is not there. */
+  const staleText = Effect.fnUntraced(function*(name: string) {
+    if (Option.exists(yield* decryptOnce(name, [keys[0]]), Result.isSuccess)) return Option.none()
+    return yield* files.rereadTorn(fileOf(name))(decryptOnce(name, keys), Option.exists(Result.isFailure))
+  })
+
+  /** Whether a file can be put under the first key, and is not. */
+  const isStale = (name: string) => Effect.map(staleText(name), Option.exists(Result.isSuccess))
+
+  /**
+   * Puts a file under the first key, its text as it is to the byte. Fails with `WrittenMeanwhile`, and does nothing, when somebody
+   * wrote it while this was under way: Hive takes no lock.
+   */
+  const reencrypt = Effect.fnUntraced(function*<E>(
+    name: string,
+    check: Effect.Effect<void, E>
+  ): Effect.fn.Return<"Rotated" | "Unchanged" | Unreadable, StorageIoFailed | StorageInsecure | WrittenMeanwhile | E> {
+    const seen = yield* fingerprint(name)
+    const text = yield* staleText(name)
+    if (Option.isNone(text)) return "Unchanged"
+    if (Result.isFailure(text.value)) return { detail: text.value.failure }
+    const token = Buffer.from(yield* Fernet.encrypt(keys, text.value.success), "latin1")
+    const isSame = Effect.filterOrFail(
+      fingerprint(name),
+      (now) => Equal.equals(now, seen),
+      () => new WrittenMeanwhile()
+    )
+    yield* files.write(fileOf(name), token, Effect.andThen(check, isSame))
+    return "Rotated"
+  })
+
+  const remove = (name: string) => files.remove(fileOf(name))
+
+  return {
+    fileOf,
+    cannotOpen,
+    open,
+    locate,
+    names,
+    fingerprint,
+    identify,
+    openOwned,
+    prepare,
+    isStale,
+    reencrypt,
+    remove
+  } as const
+}
+
+export type CredentialFiles = ReturnType<typeof makeCredentialFiles>

@@ -1,0 +1,74 @@
+/**
+ * The state of each credential, in a file of its own. No secrets, not encrypted.
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { Buffer } from "node:buffer"
+import { StorageRefused } from "../../errors/CredentialError.ts"
+import type { StorageInsecure, StorageIoFailed } from "../../errors/CredentialError.ts"
+import { CredentialState } from "../CredentialStorage.ts"
+import { canBeRead, escapedName, plainName } from "../format/names.ts"
+import { decodeState, encodeState } from "../format/StateRecord.ts"
+import type { PrivateFiles } from "./PrivateFiles.ts"
+
+const suffix = ".json"
+const maximumBytes = 64 * 1024
+
+/** A state with the name of its file, if there is one; else another id may have the plain name. */
+export interface LocatedState {
+  readonly name: string | undefined
+  readonly state: CredentialState
+  readonly plainIsTaken: boolean
+}
+
+export const noState: LocatedState = { name: undefined, state: CredentialState.initial, plainIsTaken: false }
+
+export const makeStateFiles = (files: PrivateFiles, folder: string) => {
+  const fileOf = (name: string): string => files.fileIn(folder, `${name}${suffix}`)
+
+  const readText = (name: string) =>
+    files.read(fileOf(name), maximumBytes).pipe(
+      Effect.map(Option.map((bytes) => Buffer.from(bytes).toString("utf8"))),
+      Effect.catchTag("FileTooLarge", () => Effect.succeedSome(""))
+    )
+
+  /** The state of an id. A file that is no state says nothing, and may be replaced. */
+  const locate = Effect.fnUntraced(function*(
+    id: string
+  ): Effect.fn.Return<LocatedState, StorageIoFailed | StorageInsecure> {
+    const plain = plainName(id)
+    let damaged: string | undefined
+    let plainIsTaken = false
+    for (const name of canBeRead(plain) ? [plain, escapedName(id)] : [escapedName(id)]) {
+      const text = yield* readText(name)
+      if (Option.isNone(text)) continue
+      const stored = decodeState(text.value)
+      if (Option.isNone(stored)) damaged ??= name
+      else if ((stored.value.id ?? id) === id) return { name, state: stored.value.state, plainIsTaken }
+      else plainIsTaken ||= name === plain
+    }
+    return { name: damaged, state: CredentialState.initial, plainIsTaken }
+  })
+
+  /** One that could not be read again would let writers pass for the first. */
+  const encode = (id: string, state: CredentialState) => {
+    const bytes = Buffer.from(encodeState(id, state))
+    return bytes.length <= maximumBytes
+      ? Effect.succeed(bytes)
+      : Effect.fail(new StorageRefused({ detail: "the state of the credential is too large: it may have 64 KiB" }))
+  }
+
+  const prepare = (name: string, id: string, state: CredentialState) =>
+    Effect.flatMap(encode(id, state), (bytes) => files.prepare(fileOf(name), bytes))
+
+  const write = <E>(name: string, id: string, state: CredentialState, check: Effect.Effect<void, E>) =>
+    Effect.flatMap(encode(id, state), (bytes) => files.write(fileOf(name), bytes, check))
+
+  const remove = (name: string) => files.remove(fileOf(name))
+
+  const names = files.names(folder, suffix)
+
+  return { locate, prepare, write, remove, names } as const
+}
+
+export type StateFiles = ReturnType<typeof makeStateFiles>

@@ -1,0 +1,242 @@
+/**
+ * The document inside an encrypted file: the JSON of Hive. Fields that `Credential` models are written
+ * from it; all others are kept as the text they were, and so is a modelled field whose value did not change.
+ */
+import * as DateTime from "effect/DateTime"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import { Credential, CredentialKey, CredentialType } from "../../model/Credential.ts"
+import { parseJson, parseMembers, renderMembers, rewriteMembers } from "../../util/rawJson.ts"
+import { formatTimestamp, parseTimestamp, Timestamp } from "../../util/Timestamp.ts"
+
+/** A credential with the text that it was read from: of each field, and of each key. */
+export interface StoredCredential {
+  readonly credential: Credential
+  readonly members: ReadonlyMap<string, string>
+  readonly keyTexts: ReadonlyMap<string, string>
+}
+
+type Members = ReadonlyMap<string, string>
+type Extra = ReadonlyMap<string, Redacted.Redacted<string>>
+
+const modelled = new Set([
+  "id",
+  "credential_type",
+  "keys",
+  "provider_id",
+  "last_refreshed",
+  "auto_refresh",
+  "description",
+  "tags",
+  "_tenant_id"
+])
+const modelledInKey = new Set(["name", "value", "expires_at"])
+
+/** Times that `Credential` does not model. */
+const keptTimes = ["created_at", "last_used"]
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Reading
+// ---------------------------------------------------------------------------------------------------------------------
+
+const text = Schema.decodeUnknownOption(Schema.String)
+const credentialType = Schema.decodeUnknownOption(CredentialType)
+const flag = Schema.decodeUnknownOption(Schema.Boolean)
+const texts = Schema.decodeUnknownOption(Schema.Array(Schema.String))
+const timestamp = Schema.decodeUnknownOption(Timestamp)
+
+/** A field that may be absent or null, and otherwise has to be what it should. Fails with the name of the field. */
+const optionalField = <A, B>(
+  members: Members,
+  name: string,
+  decode: (input: unknown) => Option.Option<A>,
+  absent: B
+): Result.Result<A | B, string> => {
+  const raw = members.get(name)
+  if (raw === undefined || raw === "null") return Result.succeed(absent)
+  return Result.fromOption(decode(parseJson(raw)), () => `its field ${name} is not as it should be`)
+}
+
+const extraOf = (members: Members, known: ReadonlySet<string>): Extra | undefined => {
+  const extra = new Map<string, Redacted.Redacted<string>>()
+  for (const [name, raw] of members) {
+    if (!known.has(name)) extra.set(name, Redacted.make(raw))
+  }
+  return extra.size === 0 ? undefined : extra
+}
+
+const decodeKey = (name: string, members: Members): Result.Result<CredentialKey, string> =>
+  Result.gen(function*() {
+    const value = yield* optionalField(members, "value", text, undefined)
+    if (value === undefined) return yield* Result.fail("one of its keys has no value")
+    const expiresAt = yield* optionalField(members, "expires_at", timestamp, undefined)
+    return new CredentialKey({ name, value: Redacted.make(value), expiresAt, extra: extraOf(members, modelledInKey) })
+  })
+
+/** Reads a document. Fails with what is wrong with it, in words that show nothing of its content. */
+export const decodeCredential = (document: string): Result.Result<StoredCredential, string> =>
+  Result.gen(function*() {
+    const members = parseMembers(document)
+    if (members === undefined) return yield* Result.fail("its content is not a JSON object")
+    const id = yield* optionalField(members, "id", text, undefined)
+    if (id === undefined) return yield* Result.fail("its content has no id")
+    const keyTexts = parseMembers(members.get("keys") ?? "{}")
+    if (keyTexts === undefined) return yield* Result.fail("its keys are not a JSON object")
+    const keys = new Map<string, CredentialKey>()
+    for (const [name, keyText] of keyTexts) {
+      const inKey = parseMembers(keyText)
+      if (inKey === undefined) return yield* Result.fail("one of its keys is not a JSON object")
+      keys.set(name, yield* decodeKey(name, inKey))
+    }
+    const credential = new Credential({
+      id,
+      type: yield* optionalField(members, "credential_type", credentialType, "api_key" as const),
+      keys,
+      providerId: yield* optionalField(members, "provider_id", text, undefined),
+      // when a token was received only spreads its renewal: not worth refusing a credential for
+      lastRefreshed: Result.getOrUndefined(optionalField(members, "last_refreshed", timestamp, undefined)),
+      autoRefresh: yield* optionalField(members, "auto_refresh", flag, false),
+      description: yield* optionalField(members, "description", text, ""),
+      tags: yield* optionalField(members, "tags", texts, []),
+      extra: extraOf(members, modelled)
+    })
+    return { credential, members, keyTexts }
+  })
+
+/** The document, as it was read. */
+export const documentOf = ({ members }: StoredCredential): string => renderMembers(members)
+
+/** When a document was last written; `undefined` where it does not tell. */
+export const writtenAt = ({ members }: StoredCredential): DateTime.Utc | undefined =>
+  Option.getOrUndefined(timestamp(parseJson(members.get("updated_at") ?? "null")))
+
+/** Whose a document is by its mark, which should be a tenant's id; `undefined` where it names no tenant, as Hive's. */
+export const tenantOf = ({ members }: StoredCredential): unknown => {
+  const owner = members.get("_tenant_id")
+  return owner === undefined ? undefined : parseJson(owner) ?? null
+}
+
+export const ofAnotherTenant = "it belongs to another tenant"
+
+/** Refuses what another tenant wrote. A document that names no tenant is anyone's. */
+export const checkTenant =
+  (tenantId: string | undefined) => (stored: StoredCredential): Result.Result<StoredCredential, string> => {
+    const owner = tenantOf(stored)
+    return tenantId === undefined || owner === undefined || owner === tenantId
+      ? Result.succeed(stored)
+      : Result.fail(ofAnotherTenant)
+  }
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Writing
+// ---------------------------------------------------------------------------------------------------------------------
+
+const withoutZone = /^"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?"$/
+
+/** Hive can no longer read a credential that has a time without a zone, which it itself writes now and then. */
+const addZone = (members: Map<string, string>, name: string): void => {
+  const raw = members.get(name)
+  if (raw !== undefined && withoutZone.test(raw)) members.set(name, `${raw.slice(0, -1)}Z"`)
+}
+
+/** A time that RFC 3339 cannot write, beyond the year 9999, would make the file unreadable. */
+const timeText = (time: DateTime.Utc | undefined): Result.Result<string, string> => {
+  if (time === undefined) return Result.succeed("null")
+  const text = formatTimestamp(time)
+  return Option.isSome(parseTimestamp(text))
+    ? Result.succeed(JSON.stringify(text))
+    : Result.fail("one of its times is not between the years 0 and 9999")
+}
+
+const sameTime = (a: DateTime.Utc | undefined, b: DateTime.Utc | undefined): boolean =>
+  a === undefined || b === undefined ? a === b : DateTime.Equivalence(a, b)
+
+const sameTexts = (a: ReadonlyArray<string>, b: ReadonlyArray<string>): boolean =>
+  a.length === b.length && a.every((item, index) => item === b[index])
+
+/** Lays the fields of `extra` over the members. Fails when one is not JSON: it would break the document, or forge a field. */
+const overlayExtra = (
+  members: Map<string, string>,
+  extra: Extra | undefined,
+  known: ReadonlySet<string>
+): Result.Result<void, string> => {
+  for (const [name, redacted] of extra ?? []) {
+    const raw = Redacted.value(redacted)
+    if (known.has(name) || members.get(name) === raw) continue
+    if (parseJson(raw) === undefined) return Result.fail(`the extra field ${JSON.stringify(name)} is not JSON`)
+    members.set(name, raw)
+  }
+  return Result.void
+}
+
+const encodeKey = (
+  name: string,
+  key: CredentialKey,
+  storedKey: CredentialKey | undefined,
+  storedText: string | undefined
+): Result.Result<string, string> =>
+  Result.gen(function*() {
+    const members = new Map(storedText === undefined ? undefined : parseMembers(storedText))
+    if (!members.has("name")) members.set("name", JSON.stringify(name))
+    const value = Redacted.value(key.value)
+    if (storedKey === undefined || Redacted.value(storedKey.value) !== value) {
+      members.set("value", JSON.stringify(value))
+    }
+    if (storedKey === undefined || !sameTime(storedKey.expiresAt, key.expiresAt)) {
+      members.set("expires_at", yield* timeText(key.expiresAt))
+    }
+    addZone(members, "expires_at")
+    if (storedKey === undefined) members.set("metadata", "{}")
+    yield* overlayExtra(members, key.extra, modelledInKey)
+    return rewriteMembers(members, storedText)
+  })
+
+/**
+ * Writes a document over the one that is stored, if any. Fields of the stored one that the credential does not name are kept;
+ * keys that it does not have are not. With a tenant, says whose it is.
+ */
+export const encodeCredential = (
+  credential: Credential,
+  now: DateTime.Utc,
+  stored: StoredCredential | undefined,
+  tenantId?: string | undefined
+): Result.Result<string, string> =>
+  Result.gen(function*() {
+    const members = new Map(stored?.members)
+    const before = stored?.credential
+    if (before === undefined) members.set("id", JSON.stringify(credential.id))
+    if (before?.type !== credential.type) members.set("credential_type", JSON.stringify(credential.type))
+    const keys = new Map<string, string>()
+    for (const [name, key] of credential.keys) {
+      keys.set(name, yield* encodeKey(name, key, before?.keys.get(name), stored?.keyTexts.get(name)))
+    }
+    members.set("keys", rewriteMembers(keys, members.get("keys")))
+    if (before === undefined || before.providerId !== credential.providerId) {
+      members.set("provider_id", JSON.stringify(credential.providerId ?? null))
+    }
+    if (before === undefined || !sameTime(before.lastRefreshed, credential.lastRefreshed)) {
+      members.set("last_refreshed", yield* timeText(credential.lastRefreshed))
+    }
+    if (before?.autoRefresh !== credential.autoRefresh) {
+      members.set("auto_refresh", JSON.stringify(credential.autoRefresh))
+    }
+    if (before === undefined) {
+      members.set("last_used", "null").set("use_count", "0").set("created_at", yield* timeText(now))
+    }
+    if (before?.description !== credential.description) {
+      members.set("description", JSON.stringify(credential.description))
+    }
+    if (before === undefined || !sameTexts(before.tags, credential.tags)) {
+      members.set("tags", JSON.stringify(credential.tags))
+    }
+    if (tenantId !== undefined) members.set("_tenant_id", JSON.stringify(tenantId))
+    yield* overlayExtra(members, credential.extra, modelled)
+    addZone(members, "last_refreshed")
+    for (const name of keptTimes) {
+      addZone(members, name)
+    }
+    members.set("updated_at", yield* timeText(now))
+    return renderMembers(members)
+  })

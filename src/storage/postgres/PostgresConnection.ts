@@ -1,0 +1,151 @@
+/**
+ * The connection to a Postgres server.
+ *
+ * @since 0.1.0
+ */
+import { layer as pgClient } from "@effect/sql-pg/PgClient"
+import type { PgClient } from "@effect/sql-pg/PgClient"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import { SqlClient } from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
+import { AdenConfigError, CredentialStorageError } from "../../errors/CredentialError.ts"
+import { missingSetting } from "../../providers/aden/settings.ts"
+import { configuredUrl, postgresVariable } from "../records/databaseUrls.ts"
+import { boundedScope } from "./boundedScope.ts"
+import { isRefusal, sqlFault } from "./fault.ts"
+
+/**
+ * The client of `@effect/sql-pg`, as `SqlStorage` is best used: asked when the program starts whether it lets the program in, and
+ * made again by itself after it was lost. Whoever has a `PgClient` already can use that.
+ *
+ * @example
+ * ```ts
+ * import { SqlStorage } from "aden-credentials"
+ * import { PostgresConnection } from "aden-credentials/postgres"
+ * import { Layer } from "effect"
+ *
+ * // + NodeServices.layer at the edge, for the key file
+ * const Storage = SqlStorage.layerConfig.pipe(Layer.provide(PostgresConnection.layerConfig))
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export class PostgresConnection {
+  /**
+   * Connections to `postgres://[user[:password]@]host[:port][/database]`, at most `maxConnections` (10) at once, of which one
+   * listens. `?sslmode=require` is for TLS. Fails with `AdenConfigError` when the URL makes no sense, or the server refuses user
+   * name or password or has no such database, and with `CredentialStorageError` when it cannot be reached. No error holds the
+   * password.
+   */
+  static readonly layer = (options: {
+    readonly url: Redacted.Redacted<string>
+    readonly maxConnections?: number | undefined
+  }): Layer.Layer<PgClient | SqlClient, AdenConfigError | CredentialStorageError> =>
+    connectPostgres("url", options.url, options.maxConnections)
+
+  /** Connections to the server of `DATABASE_URL`. Fails with `AdenConfigError` when it is not set. */
+  static readonly layerConfig: Layer.Layer<PgClient | SqlClient, AdenConfigError | CredentialStorageError> = Layer
+    .unwrap(Effect.map(configuredUrl(postgresVariable), (url) => connectPostgres(postgresVariable, url)))
+}
+
+// internal
+
+/** One listens, and the others are not to wait for it. */
+const leastConnections = 2
+
+/** A connection that was cut off without a word is noticed in about twice this time. */
+const keepAlive = Duration.seconds(10)
+
+/** The largest credential with what is remembered about it, escaped. */
+const maxMessageSize = 64 * 1024 * 1024
+
+interface Address {
+  /** The URL without user name, password and settings. */
+  readonly shown: string
+  readonly secrets: ReadonlyArray<string>
+}
+
+const decoded = (text: string): string => {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}
+
+const parseUrl = (
+  setting: string,
+  text: Redacted.Redacted<string>
+): Effect.Effect<Address, AdenConfigError> => {
+  const refuse = (detail: string) =>
+    Effect.fail(
+      new AdenConfigError({ setting, detail, remedy: "Give it as postgres://user:password@host:5432/database." })
+    )
+  const value = Redacted.value(text)
+  if (value === "") {
+    return Effect.fail(missingSetting(setting, "the URL of the Postgres server, such as postgres://host:5432/database"))
+  }
+  if (!URL.canParse(value)) return refuse("is not a URL")
+  const url = new URL(value)
+  if (url.protocol !== "postgres:" && url.protocol !== "postgresql:") {
+    return refuse("is not the URL of a Postgres server: it does not begin with postgres:// or postgresql://")
+  }
+  // a password with such a character ends up in what is shown otherwise
+  if (url.hash !== "" || url.search.includes("@") || /[@:]|^\/.*\//.test(url.pathname)) {
+    return refuse("has more than a database after the host: / # ? @ in a password are written %2F %23 %3F %40")
+  }
+  const passwords = [url.password, ...url.searchParams.getAll("password")]
+  return Effect.succeed({
+    shown: `${url.protocol}//${url.host}${url.pathname}`,
+    secrets: passwords.flatMap((password) => [password, decoded(password)]).filter((password) => password !== "")
+  })
+}
+
+/**
+ * Connections to the server of this URL; errors name the setting it came from.
+ *
+ * @internal
+ */
+export const connectPostgres = (
+  setting: string,
+  url: Redacted.Redacted<string>,
+  chosenConnections = 10
+): Layer.Layer<PgClient | SqlClient, AdenConfigError | CredentialStorageError> =>
+  Layer.unwrap(Effect.gen(function*() {
+    const { secrets, shown } = yield* parseUrl(setting, url)
+    const maxConnections = yield* connectionsSetting(chosenConnections)
+    const failure = (error: SqlError): AdenConfigError | CredentialStorageError => {
+      const reason = sqlFault(shown, error, secrets)
+      return isRefusal(error)
+        ? new AdenConfigError({
+          setting,
+          detail: `does not open ${shown}: ${reason.detail}`,
+          remedy: reason.remedy ?? ""
+        })
+        : new CredentialStorageError({ operation: "connect", reason })
+    }
+    const client = Layer.effectContext(Effect.flatMap(boundedScope, (scope) =>
+      Layer.buildWithScope(
+        pgClient({ url, maxConnections, keepAlive, maxMessageSize, applicationName: "aden-credentials" }),
+        scope
+      )))
+    // a pool connects when it is first used
+    const checked = Layer.effectDiscard(Effect.flatMap(SqlClient, (sql) => sql`select`))
+    return Layer.catch(
+      Layer.provideMerge(checked, client),
+      (error) => Layer.effectContext(Effect.fail(failure(error)))
+    )
+  }))
+
+const connectionsSetting = (count: number): Effect.Effect<number, AdenConfigError> =>
+  Number.isSafeInteger(count) && count >= leastConnections ? Effect.succeed(count) : Effect.fail(
+    new AdenConfigError({
+      setting: "maxConnections",
+      detail: `is not a whole number of ${leastConnections} or more`,
+      remedy: "Leave it out for 10, or give how many the server has left for this process."
+    })
+  )

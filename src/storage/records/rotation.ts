@@ -1,0 +1,90 @@
+/**
+ * Puts the entries of a database under another key, each by itself and only while nobody else writes it.
+ */
+import * as Arr from "effect/Array"
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import { Fernet } from "../../encryption/Fernet.ts"
+import type { FernetKeys } from "../../encryption/Fernet.ts"
+import { configuredKeys } from "../../encryption/keys.ts"
+import { CredentialDecryptionFailed, StorageIoFailed } from "../../errors/CredentialError.ts"
+import type { CredentialStorageError } from "../../errors/CredentialError.ts"
+import { leavingToTenant } from "../files/KeyRotation.ts"
+import type { KeyRotationEvent } from "../files/KeyRotation.ts"
+import { openDatabase } from "../migration/databases.ts"
+import type { DatabaseLocation } from "../migration/location.ts"
+import { inOperation } from "../operation.ts"
+import type { ForeignRecord, RecordDatabase, StoredRecord } from "./RecordDatabase.ts"
+import { isForeign, nothing } from "./RecordStorage.ts"
+
+const operation = "re-encrypt"
+
+/** So many entries are read in one round trip. */
+const batchSize = 100
+
+/** How many of them are written at a time. */
+const concurrency = 8
+
+/** How often an entry is looked at anew that somebody else wrote meanwhile. */
+const attempts = 5
+
+/**
+ * Like `rotateConfiguredKeys`, in a database: the entries of a namespace and of its tenants. Only the encryption changes; the
+ * generation stays, so that a renewal which is under way is saved all the same.
+ */
+export const rotateDatabase = (location: DatabaseLocation) =>
+  Stream.unwrap(Effect.gen(function*() {
+    const keys = yield* configuredKeys
+    const { recordsOf, tenants } = yield* openDatabase(location, { makesTables: false })
+    const names = [undefined, ...(yield* inOperation("list")(tenants))]
+    const places = yield* inOperation("list")(Effect.forEach(names, (name) => {
+      const database = recordsOf(name)
+      return Effect.map(database.ids, (ids) => ({ database, ids, isTenant: name !== undefined }))
+    }))
+    const total = places.reduce((sum, { ids }) => sum + ids.length, 0)
+    return Stream.make<[KeyRotationEvent]>({ _tag: "Found", total }).pipe(
+      Stream.concat(Stream.flatMap(Stream.fromIterable(places), ({ database, ids, isTenant }) =>
+        leavingToTenant(rotateRecords(database, keys, ids), { total: ids.length, isTenant })))
+    )
+  }))
+
+const rotateRecords = (
+  database: RecordDatabase,
+  keys: FernetKeys,
+  ids: ReadonlyArray<string>
+): Stream.Stream<KeyRotationEvent, CredentialStorageError> =>
+  Stream.fromIterable(Arr.chunksOf(ids, batchSize)).pipe(
+    Stream.mapEffect(Effect.fnUntraced(function*(batch) {
+      const records = yield* inOperation(operation)(database.read(batch))
+      return yield* Effect.forEach(
+        batch,
+        (id, index) => rotateRecord(database, keys, id, records[index] ?? nothing),
+        { concurrency }
+      )
+    })),
+    Stream.flattenIterable
+  )
+
+const rotateRecord = (database: RecordDatabase, keys: FernetKeys, id: string, seen: StoredRecord | ForeignRecord) => {
+  const location = database.locationOf(id)
+  const cannotOpen = (detail: string) => new CredentialDecryptionFailed({ id, location, detail })
+  return Effect.gen(function*() {
+    let record = seen
+    for (let attempt = 0; attempt < attempts; attempt++) {
+      if (isForeign(record)) return yield* cannotOpen(record.foreign)
+      const { document } = record
+      if (document === undefined || (yield* Effect.isSuccess(Fernet.decrypt([keys[0]], document)))) {
+        return { _tag: "Unchanged" as const, location }
+      }
+      const text = yield* Effect.mapError(Fernet.decrypt(keys, document), ({ message }) => cannotOpen(message))
+      if (yield* database.replaceDocument(id, document, yield* Fernet.encrypt(keys, text))) {
+        return { _tag: "Rotated" as const, location }
+      }
+      record = (yield* database.read([id]))[0] ?? nothing
+    }
+    return yield* new StorageIoFailed({ location, detail: "another program writes it all the time" })
+  }).pipe(
+    inOperation(operation, id),
+    Effect.catch((error) => Effect.succeed({ _tag: "Failed" as const, location, error }))
+  )
+}

@@ -1,0 +1,331 @@
+/**
+ * The connection to a Redis server.
+ *
+ * @since 0.1.0
+ */
+import { layer as nodeRedis, NodeRedis } from "@effect/platform-node/NodeRedis"
+import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redis from "effect/persistence/Redis"
+import * as Queue from "effect/Queue"
+import * as RcRef from "effect/RcRef"
+import * as Redacted from "effect/Redacted"
+import { randomInt } from "node:crypto"
+import { AdenConfigError, CredentialStorageError, StorageIoFailed } from "../../errors/CredentialError.ts"
+import { missingSetting } from "../../providers/aden/settings.ts"
+import { cleanMessage } from "../../util/sanitize.ts"
+import { configuredUrl, redisVariable } from "../records/databaseUrls.ts"
+
+/**
+ * Effect's `Redis` service over the package `redis`, as `RedisStorage` is best used: while the server is away a command fails
+ * at once, where it would otherwise wait, and the connection is made again by itself, also where it was cut off without a word
+ * and a command that was given up is followed by a PING without an answer. It takes two connections, one for
+ * commands and one for all that is listened to, however many storages use it.
+ *
+ * @example
+ * ```ts
+ * import { RedisStorage } from "aden-credentials"
+ * import { RedisConnection } from "aden-credentials/redis"
+ * import { Layer } from "effect"
+ *
+ * // + NodeServices.layer at the edge, for the key file
+ * const Storage = RedisStorage.layerConfig.pipe(Layer.provide(RedisConnection.layerConfig))
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export class RedisConnection {
+  /**
+   * A connection to `redis://[user[:password]@]host[:port][/database]`; `rediss:` for TLS. Fails with `AdenConfigError` when the
+   * URL makes no sense or the server refuses user name or password, and with `CredentialStorageError` when it cannot be reached.
+   * No error holds the password.
+   */
+  static readonly layer = (options: {
+    readonly url: Redacted.Redacted<string>
+  }): Layer.Layer<Redis.Redis | NodeRedis, AdenConfigError | CredentialStorageError> => connectRedis("url", options.url)
+
+  /** A connection to the server of `REDIS_URL`. Fails with `AdenConfigError` when it is not set. */
+  static readonly layerConfig: Layer.Layer<Redis.Redis | NodeRedis, AdenConfigError | CredentialStorageError> = Layer
+    .unwrap(Effect.map(configuredUrl(redisVariable), (url) => connectRedis(redisVariable, url)))
+}
+
+// internal
+
+/**
+ * The connection to the server of this URL; errors name the setting it came from.
+ *
+ * @internal
+ */
+export const connectRedis = (
+  setting: string,
+  url: Redacted.Redacted<string>
+): Layer.Layer<Redis.Redis | NodeRedis, AdenConfigError | CredentialStorageError> =>
+  Layer.unwrap(Effect.map(parseUrl(setting, url), (address) => connect(setting, address)))
+
+const connectTimeoutMillis = 5_000
+const closeTime = Duration.seconds(2)
+
+/** A server that does not answer a question as small as a PING in this time does not answer. */
+const answerTime = Duration.seconds(2)
+
+/** How often it is looked whether the connection does, once a command was given up. */
+const lookEvery = Duration.seconds(1)
+
+/** A connection that neither comes about nor fails for so many looks stays so. */
+const longestSilence = 6
+
+/** How long it takes at most, in ms, until the client tries again to connect. */
+const reconnect = { most: 1_000, jitter: 200 }
+
+interface Address {
+  readonly host: string
+  readonly port: number
+  readonly isTls: boolean
+  readonly username: string | undefined
+  readonly password: Redacted.Redacted<string> | undefined
+  readonly database: number
+  /** The URL without user name and password. */
+  readonly shown: string
+}
+
+const decodePart = (text: string): string | undefined => {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return undefined
+  }
+}
+
+const parseUrl = Effect.fnUntraced(function*(
+  setting: string,
+  text: Redacted.Redacted<string>
+): Effect.fn.Return<Address, AdenConfigError> {
+  const example = "Give it as redis://user:password@host:6379, or rediss:// for TLS."
+  const refuse = (detail: string) => new AdenConfigError({ setting, detail, remedy: example })
+  const value = Redacted.value(text)
+  if (value === "") return yield* missingSetting(setting, "the URL of the Redis server, such as redis://host:6379")
+  if (!URL.canParse(value)) return yield* refuse("is not a URL")
+  const url = new URL(value)
+  if (url.protocol !== "redis:" && url.protocol !== "rediss:") {
+    return yield* refuse("is not the URL of a Redis server: it does not begin with redis:// or rediss://")
+  }
+  if (url.hostname === "") return yield* refuse("names no host")
+  if (url.search !== "" || url.hash !== "") return yield* refuse("has a query or fragment")
+  const [, database] = /^\/?(\d{0,5})$/.exec(url.pathname) ?? []
+  if (database === undefined) return yield* refuse("has a path that is not the number of a database")
+  const username = decodePart(url.username)
+  const password = decodePart(url.password)
+  if (username === undefined || password === undefined) {
+    return yield* refuse("has a user name or password with a % that encodes nothing")
+  }
+  const port = url.port === "" ? 6379 : Number(url.port)
+  return {
+    host: url.hostname.replace(/^\[(.*)\]$/, "$1"),
+    port,
+    isTls: url.protocol === "rediss:",
+    username: username === "" ? undefined : username,
+    password: password === "" ? undefined : Redacted.make(password),
+    database: Number(database),
+    shown: `${url.protocol}//${url.hostname}:${port}`
+  }
+})
+
+const refusals: ReadonlyArray<readonly [RegExp, string]> = [
+  [/^WRONGPASS|^ERR (?:AUTH|invalid password)|invalid username-password/i, "holds a user name or password that"],
+  [/^NOAUTH/, "holds no password, which"],
+  [/^NOPERM/, "holds a user whose commands"]
+]
+
+const connect = (
+  setting: string,
+  { database, host, isTls, password, port, shown, username }: Address
+): Layer.Layer<Redis.Redis | NodeRedis, AdenConfigError | CredentialStorageError> => {
+  const failure = ({ cause }: Redis.RedisError): AdenConfigError | CredentialStorageError => {
+    const text = cause instanceof Error ? cause.message : String(cause)
+    const [, what] = refusals.find(([pattern]) => pattern.test(text)) ?? []
+    if (what !== undefined) {
+      return new AdenConfigError({
+        setting,
+        detail: `${what} the Redis server at ${shown} ${text.startsWith("NOAUTH") ? "asks for" : "refuses"}`,
+        remedy: "Check user name and password of the Redis server."
+      })
+    }
+    return new CredentialStorageError({
+      operation: "connect",
+      reason: new StorageIoFailed({
+        location: shown,
+        detail: cleanMessage(text, password === undefined ? [] : [Redacted.value(password)]),
+        remedy: `Check that the Redis server runs and can be reached from here, and that ${setting} names it.`
+      })
+    })
+  }
+  const socket = { host, port, connectTimeout: connectTimeoutMillis, ...(isTls ? { tls: true as const } : {}) }
+  let hasConnected = false
+  const connection = nodeRedis({
+    socket: {
+      ...socket,
+      reconnectStrategy: (retries, cause) =>
+        hasConnected
+          ? Math.min(2 ** retries * 50, reconnect.most) + randomInt(reconnect.jitter)
+          : cause
+    },
+    ...(username === undefined ? {} : { username }),
+    ...(password === undefined ? {} : { password: Redacted.value(password) }),
+    database,
+    disableOfflineQueue: true
+  })
+  const usable = Effect.gen(function*() {
+    const { client } = yield* NodeRedis
+    yield* Effect.addFinalizer(() => close(client))
+    const redis = yield* Redis.Redis
+    // a server that wants a password takes the connection, and then refuses every command
+    yield* redis.send("PING")
+    hasConnected = true
+    const { lose, subscribe } = yield* makeSubscriptions(client, socket)
+    const watching = yield* watch(client, lose)
+    return Redis.Redis.of({
+      ...redis,
+      send: (command, ...args) => watching(redis.send(command, ...args)),
+      eval: (script) => (...params) => watching(redis.eval(script)(...params)),
+      subscribe
+    })
+  })
+  return Layer.catch(
+    Layer.provideMerge(Layer.effect(Redis.Redis, usable), connection),
+    (error) => Layer.effectContext(Effect.fail(failure(error)))
+  )
+}
+
+/** A program ends although the server owes it an answer, which a client that is asked to close waits for. */
+const close = (client: NodeRedis["Service"]["client"]): Effect.Effect<void> =>
+  Effect.promise(() => client.close()).pipe(
+    Effect.timeout(closeTime),
+    Effect.ignoreCause,
+    Effect.andThen(Effect.sync(() => {
+      if (client.isOpen) client.destroy()
+    }))
+  )
+
+const unanswered = new Redis.RedisError({ cause: new Error("the Redis server does not answer") })
+
+const attempt = <A>(run: () => Promise<A>, duration = answerTime): Effect.Effect<A, Redis.RedisError> =>
+  Effect.tryPromise({ try: run, catch: (cause) => new Redis.RedisError({ cause }) }).pipe(
+    Effect.timeoutOrElse({ duration, orElse: () => Effect.fail(unanswered) })
+  )
+
+/**
+ * Makes the connection anew where it was cut off without a word, as when a host or what is between vanishes: the system would
+ * go on sending for many minutes. It is asked only after a command was given up. Answers what lets it know of that.
+ */
+const watch = Effect.fnUntraced(function*(
+  client: NodeRedis["Service"]["client"],
+  lose: (error: Redis.RedisError) => void
+) {
+  let isSuspect = false
+  let silence = 0
+  client.on("error", () => silence = 0)
+
+  const renew = Effect.fnUntraced(function*(pause: Duration.Duration) {
+    client.destroy()
+    lose(unanswered)
+    // whoever was still connecting is to see that it is over
+    yield* Effect.sleep(pause)
+    // it tries until it succeeds; what fails is logged by the client
+    void client.connect().catch(() => {})
+  })
+
+  const look = Effect.gen(function*() {
+    if (!client.isReady) {
+      if (++silence < longestSilence) return
+      silence = 0
+      return yield* renew(Duration.millis(reconnect.most + reconnect.jitter))
+    }
+    silence = 0
+    if (!isSuspect) return
+    isSuspect = false
+    yield* Effect.catch(attempt(() => client.ping()), () => renew(Duration.zero))
+  })
+  yield* Effect.forkScoped(Effect.forever(Effect.delay(look, lookEvery)))
+
+  return <A, E>(command: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    Effect.onInterrupt(command, () => Effect.sync(() => isSuspect = true))
+})
+
+/**
+ * All channels over one connection, however many tenants of a process listen. When it is lost every listener is told, so that
+ * it looks up what it missed: a connection that came back by itself would hide that.
+ */
+const makeSubscriptions = Effect.fnUntraced(function*(
+  client: NodeRedis["Service"]["client"],
+  socket: { readonly host: string; readonly port: number; readonly tls?: true }
+) {
+  type Losses = Set<(error: Redis.RedisError) => void>
+  const all = new Set<Losses>()
+  const tell = (losses: Losses, error: Redis.RedisError) => {
+    for (const lose of losses) lose(error)
+  }
+
+  const subscriber = yield* RcRef.make({
+    acquire: Effect.gen(function*() {
+      const losses: Losses = new Set()
+      const connection = client.duplicate({ socket: { ...socket, reconnectStrategy: false } })
+      connection.on("error", (cause) => tell(losses, new Redis.RedisError({ cause })))
+      const end = () => {
+        if (connection.isOpen) connection.destroy()
+      }
+      let isMade = false
+      connection.once("connect", () => isMade = true)
+      yield* Effect.acquireRelease(Effect.sync(() => all.add(losses)), () =>
+        Effect.sync(() => {
+          all.delete(losses)
+          // one that is still being made would come about although it was destroyed before, and never end
+          if (isMade) end()
+          else connection.once("connect", end)
+        }))
+      yield* attempt(() => connection.connect(), Duration.millis(connectTimeoutMillis))
+      return { connection, losses }
+    })
+  })
+
+  const listen = Effect.fnUntraced(
+    function*(channel: string, queue: Queue.Queue<Redis.RedisMessage, Redis.RedisError>) {
+      const { connection, losses } = yield* RcRef.get(subscriber)
+      const lose = (error: Redis.RedisError) => Queue.failCauseUnsafe(queue, Cause.fail(error))
+      losses.add(lose)
+      yield* Effect.addFinalizer(() => Effect.sync(() => losses.delete(lose)))
+      const take = (message: string, channel: string) => Queue.offerUnsafe(queue, { channel, message })
+      // what is not answered is of no use to the others either
+      const answered = (run: () => Promise<void>) =>
+        Effect.tapError(attempt(run), (error) =>
+          Effect.sync(() => {
+            if (error !== unanswered) return
+            connection.destroy()
+            tell(losses, error)
+          }))
+      yield* Effect.acquireRelease(
+        answered(() => connection.subscribe(channel, take)),
+        () => connection.isReady ? Effect.ignore(answered(() => connection.unsubscribe(channel, take))) : Effect.void
+      )
+    }
+  )
+
+  const subscribe = Effect.fnUntraced(function*(channel: string) {
+    const queue = yield* Queue.unbounded<Redis.RedisMessage, Redis.RedisError>()
+    yield* Effect.addFinalizer(() => Queue.shutdown(queue))
+    yield* Effect.catch(
+      listen(channel, queue),
+      (error) => Effect.andThen(RcRef.invalidate(subscriber), Queue.fail(queue, error))
+    )
+    return Queue.asDequeue(queue)
+  })
+
+  return {
+    subscribe,
+    lose: (error: Redis.RedisError) => {
+      for (const losses of all) tell(losses, error)
+    }
+  } as const
+})

@@ -1,0 +1,511 @@
+/**
+ * Records in Redis. All keys of a namespace have one hash tag, so that they are in one slot of a cluster:
+ *
+ * - `{namespace}:entry:{id}`, a hash: `generation`, `document`, `state`, and `writer`, who wrote it last. Of a deleted entry
+ *   the generation is left.
+ * - `{namespace}:ids`, a set: the ids of the entries that have a document.
+ * - `{namespace}:changes`, a sorted set: each id by the number of its latest change; `{namespace}:sequence` is the latest.
+ * - `{namespace}:lock:{id}`: the token of the holder of a lease, with the time it has left.
+ * - `{namespace}:notices`, a channel.
+ *
+ * Whatever is more than one command is a script, which nothing comes between.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Redis from "effect/persistence/Redis"
+import * as Queue from "effect/Queue"
+import * as Schema from "effect/Schema"
+import { randomBytes } from "node:crypto"
+import { StorageIoFailed } from "../../errors/CredentialError.ts"
+import { cleanMessage, cleanText } from "../../util/sanitize.ts"
+import { decodeNotice, releaseNotice, unnumberedNotice } from "../records/notification.ts"
+import type {
+  ForeignRecord,
+  Notice,
+  RecordChange,
+  RecordDatabase,
+  RecordWrite,
+  StoredRecord
+} from "../records/RecordDatabase.ts"
+
+/** A server that does not answer is as good as gone. */
+const answerTime = Duration.seconds(2)
+
+/** So many records are read or written by one command: the server does nothing else meanwhile. */
+const batchSize = 500
+
+/** So many keys of a server are looked at by one command. */
+const keysAtATime = 1_000
+
+/** So many records are read or written in that time. */
+const recordsInTime = 1_000
+
+/** So many ids are listed by one command, or a few more. */
+const idsAtATime = 10_000
+
+/** So many missed changes are looked up at a time. */
+const changesAtATime = 1_000
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Scripts
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** Numbers of a script are doubles: written like this they stay whole. */
+const numbered = `
+local function whole(number) return string.format('%.0f', number) end
+-- whatever else is there says nothing
+local function generationOf(key)
+  local text = redis.call('HGET', key, 'generation')
+  if text and #text < 16 and string.find(text, '^%d+$') then return tonumber(text) end
+  return 0
+end
+-- the type of what this package did not write
+local function foreignKind(key)
+  local kind = redis.call('TYPE', key)['ok']
+  if kind == 'none' then return nil end
+  if kind == 'hash' then
+    for _, field in ipairs({ 'generation', 'document', 'state' }) do
+      if redis.call('HEXISTS', key, field) == 1 then return nil end
+    end
+  end
+  return kind
+end
+-- Counts a change, which fails when another program wrote there: so it comes first. A server that lost all goes on above the
+-- numbers that it gave before.
+local function count(changes, sequence, id)
+  local number = redis.call('INCR', sequence)
+  if number == 1 then
+    local time = redis.call('TIME')
+    number = time[1] * 1000000 + time[2]
+    redis.call('SET', sequence, whole(number))
+  end
+  redis.call('ZADD', changes, number, id)
+  return '{"sequence":' .. whole(number) .. ','
+end
+`
+
+interface Place {
+  readonly ids: string
+  readonly changes: string
+  readonly sequence: string
+  readonly channel: string
+}
+
+/** The records, each as generation, document and state; of a foreign one its type alone. */
+const readScript = Redis.script((...keys: ReadonlyArray<string>) => keys, {
+  numberOfKeys: (...keys) => keys.length,
+  lua: `${numbered}
+local found = {}
+for index, key in ipairs(KEYS) do
+  local kind = foreignKind(key)
+  if kind then
+    found[index] = { kind }
+  else
+    found[index] = { whole(generationOf(key)), unpack(redis.call('HMGET', key, 'document', 'state')) }
+  end
+end
+return found`
+}).withReturnType<unknown>()
+
+const writeScript = Redis.script(
+  (
+    place: Place,
+    writer: string,
+    writes: ReadonlyArray<RecordWrite & { readonly key: string; readonly notice: string }>
+  ) => [
+    place.ids,
+    place.changes,
+    place.sequence,
+    ...writes.map(({ key }) => key),
+    place.channel,
+    writer,
+    ...writes.flatMap(({ document, expected, id, notice, state }) => [id, expected, document, state, notice])
+  ],
+  {
+    numberOfKeys: (_place, _writer, writes) => 3 + writes.length,
+    lua: `${numbered}
+local found = {}
+for index = 1, #KEYS - 3 do
+  local key = KEYS[index + 3]
+  local at = 2 + (index - 1) * 5
+  local id, expected = ARGV[at + 1], tonumber(ARGV[at + 2])
+  local generation = foreignKind(key) and -1 or generationOf(key)
+  if generation == expected then
+    local numbered = count(KEYS[2], KEYS[3], id)
+    redis.call('SADD', KEYS[1], id)
+    redis.call('HSET', key, 'generation', whole(expected + 1), 'document', ARGV[at + 3], 'state', ARGV[at + 4],
+      'writer', ARGV[2])
+    redis.call('PUBLISH', ARGV[1], numbered .. ARGV[at + 5])
+  end
+  found[index] = whole(generation)
+end
+return found`
+  }
+).withReturnType<unknown>()
+
+const writeStateScript = Redis.script((key: string, expected: number, state: string) => [key, expected, state], {
+  numberOfKeys: 1,
+  lua: `${numbered}
+if foreignKind(KEYS[1]) or generationOf(KEYS[1]) ~= tonumber(ARGV[1]) then return 0 end
+redis.call('HSET', KEYS[1], 'state', ARGV[2])
+return 1`
+}).withReturnType<unknown>()
+
+const replaceDocumentScript = Redis.script(
+  (key: string, before: string, document: string) => [key, before, document],
+  {
+    numberOfKeys: 1,
+    lua: `${numbered}
+if foreignKind(KEYS[1]) or redis.call('HGET', KEYS[1], 'document') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'document', ARGV[2])
+return 1`
+  }
+).withReturnType<unknown>()
+
+const removeScript = Redis.script(
+  (place: Place, writer: string, key: string, id: string, expected: number | undefined, notice: string) => [
+    place.ids,
+    place.changes,
+    place.sequence,
+    key,
+    place.channel,
+    writer,
+    id,
+    expected ?? "",
+    notice
+  ],
+  {
+    numberOfKeys: 4,
+    lua: `${numbered}
+local key = KEYS[4]
+local foreign = foreignKind(key)
+local generation = foreign and 0 or generationOf(key)
+if ARGV[4] ~= '' and tonumber(ARGV[4]) ~= generation then return 0 end
+local existed = foreign or redis.call('HEXISTS', key, 'document') == 1
+local numbered = existed and count(KEYS[2], KEYS[3], ARGV[3])
+redis.call('SREM', KEYS[1], ARGV[3])
+redis.call('DEL', key)
+if existed or generation > 0 then
+  redis.call('HSET', key, 'generation', whole(generation + 1), 'writer', ARGV[2])
+end
+if not existed then return 0 end
+redis.call('PUBLISH', ARGV[1], numbered .. ARGV[5])
+return 1`
+  }
+).withReturnType<unknown>()
+
+/** The latest number, and the changes after one as number, id, writer and whether the entry is there. */
+const sinceScript = Redis.script(
+  (place: Place, entries: string, sequence: number) => [
+    place.changes,
+    place.sequence,
+    entries,
+    sequence,
+    changesAtATime
+  ],
+  {
+    numberOfKeys: 2,
+    lua: `${numbered}
+local latest = redis.call('GET', KEYS[2]) or '0'
+local rows = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[2], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[3])
+local changes = {}
+for index = 1, #rows, 2 do
+  local key = ARGV[1] .. rows[index]
+  local writer, there = '', 0
+  if not foreignKind(key) then
+    writer = redis.call('HGET', key, 'writer') or ''
+    there = redis.call('HEXISTS', key, 'document')
+  end
+  changes[#changes + 1] = { whole(tonumber(rows[index + 1])), rows[index], writer, there }
+end
+return { latest, changes }`
+  }
+).withReturnType<unknown>()
+
+const takeScript = Redis.script((key: string, token: string, millis: number) => [key, token, millis], {
+  numberOfKeys: 1,
+  lua: `
+if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return { 1, tonumber(ARGV[2]) } end
+return { 0, redis.call('PTTL', KEYS[1]) }`
+}).withReturnType<unknown>()
+
+const renewScript = Redis.script((key: string, token: string, millis: number) => [key, token, millis], {
+  numberOfKeys: 1,
+  lua: `
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])`
+}).withReturnType<unknown>()
+
+const releaseScript = Redis.script(
+  (key: string, token: string, channel: string, notice: string) => [key, token, channel, notice],
+  {
+    numberOfKeys: 1,
+    lua: `
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1])
+redis.call('PUBLISH', ARGV[2], ARGV[3])
+return 1`
+  }
+).withReturnType<unknown>()
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Answers
+// ---------------------------------------------------------------------------------------------------------------------
+
+const Count = Schema.NumberFromString
+const Text = Schema.NullOr(Schema.String)
+const Records = Schema.Array(Schema.Union([Schema.Tuple([Count, Text, Text]), Schema.Tuple([Schema.String])]))
+const Scan = Schema.Tuple([Schema.String, Schema.Array(Schema.String)])
+const Generations = Schema.Array(Count)
+const Since = Schema.Tuple([
+  Count,
+  Schema.Array(Schema.Tuple([Count, Schema.String, Schema.String, Schema.Literals([0, 1])]))
+])
+const Lease = Schema.Tuple([Schema.Literals([0, 1]), Schema.Number])
+const Flag = Schema.Literals([0, 1])
+
+const remedies: ReadonlyArray<readonly [RegExp, string]> = [
+  [
+    /^(?:NOAUTH|WRONGPASS|NOPERM)|ERR AUTH/,
+    "Check user name and password of the Redis server, and what the user may do."
+  ],
+  [/^(?:WRONGTYPE|ERR)/, "See what other programs keep under this key, or choose another namespace."],
+  [/^(?:OOM|MISCONF|READONLY)/, "Look after the Redis server: it takes no writes."]
+]
+const unreachableRemedy =
+  "Check that the Redis server runs and can be reached from here; the library tries again by itself."
+
+/** What is under the key of an entry is looked at before anything is done to it: this is about the keys of all. */
+const isOfCommonKeys = /WRONGTYPE|not an integer/
+
+const faultOf = (key: string, common: string, { cause }: Redis.RedisError): StorageIoFailed => {
+  const text = cause instanceof Error ? cause.message : String(cause)
+  const code = cause instanceof Error && "code" in cause && typeof cause.code === "string" ? `${cause.code}: ` : ""
+  const [, remedy = unreachableRemedy] = remedies.find(([pattern]) => pattern.test(text)) ?? []
+  return new StorageIoFailed({
+    location: isOfCommonKeys.test(text) ? common : key,
+    detail: cleanMessage(text.includes(code) ? text : `${code}${text}`),
+    remedy
+  })
+}
+
+const strange = (location: string) =>
+  new StorageIoFailed({
+    location,
+    detail: "holds something that this package did not write",
+    remedy: "See what other programs keep under this key, or choose another namespace."
+  })
+
+const foreignDetail = (kind: string) =>
+  `another program keeps a ${cleanMessage(kind)} there; choose another namespace, or delete it`
+
+// ---------------------------------------------------------------------------------------------------------------------
+// The database
+// ---------------------------------------------------------------------------------------------------------------------
+
+const shown = (key: string): string => `the Redis key ${cleanText(key)}`
+
+/** What a command answers, as it has to be. `common` are the keys that it uses besides the one that it is about. */
+const answeredBy =
+  (common: string) =>
+  <S extends Schema.Top & { readonly DecodingServices: never }>(key: string, schema: S, duration = answerTime) =>
+  (command: Effect.Effect<unknown, Redis.RedisError>): Effect.Effect<S["Type"], StorageIoFailed> =>
+    command.pipe(
+      Effect.mapError((error) => faultOf(shown(key), common, error)),
+      Effect.timeoutOrElse({
+        duration,
+        orElse: () =>
+          Effect.fail(
+            new StorageIoFailed({
+              location: shown(key),
+              detail: `the Redis server did not answer within ${Duration.format(duration)}`,
+              remedy: unreachableRemedy
+            })
+          )
+      }),
+      Effect.flatMap((reply) => Effect.mapError(Schema.decodeUnknownEffect(schema)(reply), () => strange(shown(key))))
+    )
+
+const batchesOf = <A>(items: ReadonlyArray<A>): ReadonlyArray<ReadonlyArray<A>> =>
+  Array.from(
+    { length: Math.ceil(items.length / batchSize) },
+    (_, index) => items.slice(index * batchSize, (index + 1) * batchSize)
+  )
+
+export const makeRedisDatabase = (redis: Redis.Redis["Service"], namespace: string): RecordDatabase => {
+  const tag = `{${namespace}}`
+  const place: Place = {
+    ids: `${tag}:ids`,
+    changes: `${tag}:changes`,
+    sequence: `${tag}:sequence`,
+    channel: `${tag}:notices`
+  }
+  const entries = `${tag}:entry:`
+  const keyOf = (id: string): string => `${entries}${id}`
+  const lockOf = (id: string): string => `${tag}:lock:${id}`
+  const common = `one of the Redis keys ${place.ids}, ${place.changes} and ${place.sequence}`
+  const answer = answeredBy(common)
+  const writer = randomBytes(8).toString("hex")
+
+  const readBatch = Effect.fnUntraced(function*(ids: ReadonlyArray<string>, duration: Duration.Duration) {
+    const records = yield* answer(keyOf(ids[0] ?? ""), Records, duration)(redis.eval(readScript)(...ids.map(keyOf)))
+    return records.map((record): StoredRecord | ForeignRecord => {
+      if (record.length === 1) return { foreign: foreignDetail(record[0]) }
+      const [generation, document, state] = record
+      return { generation, document: document ?? undefined, state: state ?? undefined }
+    })
+  })
+
+  const writeBatch = (writes: ReadonlyArray<RecordWrite>, duration: Duration.Duration) =>
+    answer(keyOf(writes[0]?.id ?? ""), Generations, duration)(
+      redis.eval(writeScript)(
+        place,
+        writer,
+        writes.map((write) => ({
+          ...write,
+          key: keyOf(write.id),
+          notice: unnumberedNotice({ _tag: "Saved", id: write.id, by: writer })
+        }))
+      )
+    )
+
+  /** Commands that are sent one after another without waiting are one round trip; the last waits for all before it. */
+  const inBatches = Effect.fnUntraced(function*<A, B>(
+    items: ReadonlyArray<A>,
+    run: (batch: ReadonlyArray<A>, duration: Duration.Duration) => Effect.Effect<ReadonlyArray<B>, StorageIoFailed>
+  ) {
+    const batches = batchesOf(items)
+    const duration = Duration.times(answerTime, Math.max(1, batches.length * batchSize / recordsInTime))
+    const answers = yield* Effect.forEach(batches, (batch) => run(batch, duration), { concurrency: "unbounded" })
+    return answers.flat()
+  })
+
+  const sinceOnce = (sequence: number) =>
+    answer(place.changes, Since)(redis.eval(sinceScript)(place, entries, sequence))
+
+  return {
+    writer,
+    place: `the Redis namespace ${namespace}`,
+    locationOf: (id) => shown(keyOf(id)),
+    read: (ids) => inBatches(ids, readBatch),
+    write: (writes) => inBatches(writes, writeBatch),
+    replaceDocument: (id, before, document) =>
+      Effect.map(
+        answer(keyOf(id), Flag)(redis.eval(replaceDocumentScript)(keyOf(id), before, document)),
+        (isReplaced) => isReplaced === 1
+      ),
+    writeState: (id, expected, state) =>
+      Effect.map(
+        answer(keyOf(id), Flag)(redis.eval(writeStateScript)(keyOf(id), expected, state)),
+        (isWritten) => isWritten === 1
+      ),
+    remove: (id, expected) =>
+      Effect.map(
+        answer(keyOf(id), Flag)(
+          redis.eval(removeScript)(
+            place,
+            writer,
+            keyOf(id),
+            id,
+            expected,
+            unnumberedNotice({ _tag: "Deleted", id, by: writer })
+          )
+        ),
+        (isDeleted) => isDeleted === 1
+      ),
+    ids: Effect.gen(function*() {
+      const found = new Set<string>()
+      let cursor = "0"
+      do {
+        const scanned = redis.send("SSCAN", place.ids, cursor, "COUNT", String(idsAtATime))
+        const [next, ids] = yield* answer(place.ids, Scan)(scanned)
+        for (const id of ids) found.add(id)
+        cursor = next
+      } while (cursor !== "0")
+      return Array.from(found)
+    }),
+    changes: {
+      latest: Effect.map(
+        answer(place.sequence, Schema.NullOr(Count))(redis.send("GET", place.sequence)),
+        (latest) => latest ?? 0
+      ),
+      listen: Effect.gen(function*() {
+        const messages = yield* redis.subscribe(place.channel)
+        const notices = yield* Queue.unbounded<Notice, StorageIoFailed>()
+        yield* Effect.forkScoped(
+          Queue.take(messages).pipe(
+            Effect.mapError((error) => faultOf(place.channel, common, error)),
+            // what others publish there says nothing
+            Effect.flatMap(({ message }) =>
+              Option.match(decodeNotice(message), {
+                onNone: () => Effect.void,
+                onSome: (notice) => Queue.offer(notices, notice)
+              })
+            ),
+            Effect.forever,
+            Effect.onError((cause) => Queue.failCause(notices, cause))
+          )
+        )
+        return notices
+      }),
+      since: Effect.fnUntraced(function*(sequence) {
+        const changes: Array<RecordChange> = []
+        let from = sequence
+        while (true) {
+          const [latest, rows] = yield* sinceOnce(from)
+          for (const [sequence, id, by, isThere] of rows) {
+            changes.push({ _tag: isThere === 1 ? "Saved" : "Deleted", sequence, id, by })
+            from = sequence
+          }
+          if (rows.length < changesAtATime) return { latest, changes }
+        }
+      })
+    },
+    leases: {
+      take: Effect.fnUntraced(function*(id, token, millis) {
+        const [isTaken, left] = yield* answer(lockOf(id), Lease)(redis.eval(takeScript)(lockOf(id), token, millis))
+        if (left === -1) {
+          const detail =
+            "another program keeps something there that does not end; choose another namespace, or delete it"
+          return yield* new StorageIoFailed({ location: shown(lockOf(id)), detail })
+        }
+        return { isTaken: isTaken === 1, millisLeft: Math.max(0, left) }
+      }),
+      renew: (id, token, millis) =>
+        Effect.map(
+          answer(lockOf(id), Flag)(redis.eval(renewScript)(lockOf(id), token, millis)),
+          (isRenewed) => isRenewed === 1
+        ),
+      release: (id, token) =>
+        Effect.asVoid(
+          answer(lockOf(id), Flag)(
+            redis.eval(releaseScript)(
+              lockOf(id),
+              token,
+              place.channel,
+              releaseNotice(id)
+            )
+          )
+        )
+    }
+  }
+}
+
+/** What stands behind the slash in the namespaces of tenants that have credentials. Looks through all keys of the server. */
+export const redisTenants = Effect.fnUntraced(function*(redis: Redis.Redis["Service"], namespace: string) {
+  const [before, after] = [`{${namespace}/`, "}:ids"]
+  const pattern = `${before}*${after}`
+  const answer = answeredBy(shown(pattern))
+  // a key may be told twice
+  const found = new Set<string>()
+  let cursor = "0"
+  do {
+    const [next, keys] = yield* answer(pattern, Scan)(
+      redis.send("SCAN", cursor, "MATCH", pattern, "COUNT", String(keysAtATime), "TYPE", "set")
+    )
+    for (const key of keys) found.add(key.slice(before.length, -after.length))
+    cursor = next
+  } while (cursor !== "0")
+  return Array.from(found).toSorted()
+})

@@ -1,0 +1,100 @@
+/**
+ * Credentials in Redis, shared by all processes and hosts that use the same server.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import type * as FileSystem from "effect/FileSystem"
+import * as Layer from "effect/Layer"
+import type * as Path from "effect/Path"
+import * as Redis from "effect/persistence/Redis"
+import type * as Redacted from "effect/Redacted"
+import type { FernetKeys } from "../../encryption/Fernet.ts"
+import { configuredKeys, parseKeys } from "../../encryption/keys.ts"
+import type { AdenConfigError } from "../../errors/CredentialError.ts"
+import { CurrentTenant, tenantNamespace } from "../../model/currentTenant.ts"
+import { CredentialStorage } from "../CredentialStorage.ts"
+import { makeRecordStorage } from "../records/RecordStorage.ts"
+import { defaultNamespace, namespaceSetting } from "../records/settings.ts"
+import { makeRedisDatabase } from "./RedisDatabase.ts"
+
+/**
+ * A {@link CredentialStorage} in Redis, over Effect's `Redis` service. Each credential is the same encrypted document as in a
+ * file, so the server sees no secret; what is remembered beside it is not encrypted, and holds none.
+ *
+ * A write is made only onto the generation it was worked out from: an older one never replaces a newer one, however late it
+ * arrives. `saveMany` reads and writes in one round trip each. `changes` are those of everybody: told by pub/sub, and looked
+ * up after a connection was lost, or every 10 s where the `Redis` service does not tell that it was.
+ *
+ * `withLock` is a lease of 15 s, which its holder renews every 5 s: one that died or was suspended is taken over when it ends.
+ * Who waits is notified, and looks again after 0.5 s at the latest; after 20 s it fails with `LockTimeout`. While the server
+ * cannot be reached, the lock excludes the fibers of this process alone, with a warning.
+ *
+ * A command that is not answered within 2 s fails (2 s for each thousand credentials). Within `TenantCredentials`, each tenant
+ * has a namespace of its own.
+ *
+ * @since 0.1.0
+ * @category storages
+ */
+export class RedisStorage {
+  /**
+   * A storage under the keys `{namespace}:…` (`aden-credentials` by default) of a Redis server, encrypted under these keys: the
+   * first encrypts, all decrypt. Fails with `AdenConfigError` when one of them is no Fernet key, or the namespace holds anything
+   * but letters, digits, and `.`, `:`, `-`, `_`.
+   *
+   * The server is that of the `Redis` service: `RedisConnection` of `aden-credentials/redis`, which fails at once while the
+   * server is away, or any other.
+   *
+   * @example
+   * ```ts
+   * import { RedisStorage } from "aden-credentials"
+   * import { Redacted } from "effect"
+   *
+   * const Storage = RedisStorage.layer({
+   *   namespace: "agents:production",
+   *   keys: [Redacted.make("DgjuzYmueGYYApfMoXVo3dAUmpPumgcBl0Hb-Q_uIus=")]
+   * })
+   * ```
+   */
+  static readonly layer = <E = never, R = never>(options: {
+    readonly namespace?: string | undefined
+    readonly keys:
+      | ReadonlyArray<Redacted.Redacted<string>>
+      | Effect.Effect<ReadonlyArray<Redacted.Redacted<string>>, E, R>
+  }): Layer.Layer<CredentialStorage, AdenConfigError | E, Redis.Redis | R> => {
+    const keys = Effect.isEffect(options.keys) ? options.keys : Effect.succeed(options.keys)
+    return Layer.effect(
+      CredentialStorage,
+      make(options.namespace, Effect.flatMap(keys, (texts) => parseKeys(texts, "keys")))
+    )
+  }
+
+  /**
+   * A storage under the keys of the environment: `HIVE_CREDENTIAL_KEY` (one key, or several separated by commas), else the file
+   * `~/.hive/secrets/credential_key`. Fails with `AdenConfigError` when there is none, or the file is open to others.
+   */
+  static readonly layerConfig: Layer.Layer<
+    CredentialStorage,
+    AdenConfigError,
+    Redis.Redis | FileSystem.FileSystem | Path.Path
+  > = Layer.suspend(() => RedisStorage.layerConfigWith({}))
+
+  /** Like `layerConfig`, in another namespace. */
+  static readonly layerConfigWith = (options: {
+    readonly namespace?: string | undefined
+  }): Layer.Layer<CredentialStorage, AdenConfigError, Redis.Redis | FileSystem.FileSystem | Path.Path> =>
+    Layer.effect(CredentialStorage, make(options.namespace, configuredKeys))
+}
+
+// internal
+
+const make = Effect.fnUntraced(function*<E, R>(
+  chosenNamespace: string | undefined,
+  chosenKeys: Effect.Effect<FernetKeys, E, R>
+) {
+  const redis = yield* Redis.Redis
+  const tenantId = yield* CurrentTenant
+  const namespace = tenantNamespace(yield* namespaceSetting(chosenNamespace ?? defaultNamespace), tenantId)
+  const keys = yield* chosenKeys
+  return yield* makeRecordStorage("RedisStorage", { database: makeRedisDatabase(redis, namespace), keys, tenantId })
+})

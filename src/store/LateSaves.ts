@@ -1,0 +1,129 @@
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
+import * as Option from "effect/Option"
+import type { Credential } from "../model/Credential.ts"
+import { CredentialState } from "../storage/CredentialStorage.ts"
+import { isEarlier, loadRecord } from "../storage/storedRecord.ts"
+import { makeKeyedLock } from "../util/KeyedLock.ts"
+import type { CredentialEntry } from "./CredentialEntry.ts"
+import type { CredentialTable } from "./Entries.ts"
+
+/** How often a storage that failed is tried again. */
+const pause = Duration.seconds(1)
+
+/** Saves what a failing storage did not take, once it works again: until then others do not know of it. */
+export class LateSaves {
+  readonly #table: CredentialTable
+  readonly #entries = new Set<CredentialEntry>()
+  readonly #pending = Latch.makeUnsafe(false)
+
+  /**
+   * Excludes saving an entry late from saving what a renewal brings: whichever came second would find that it was overtaken. (The
+   * lock of the storage would do too, but may be left from before a database went away.)
+   */
+  readonly alone = makeKeyedLock()
+
+  constructor(table: CredentialTable) {
+    this.#table = table
+  }
+
+  /** The entry could not be saved. */
+  add(entry: CredentialEntry): void {
+    this.#entries.add(entry)
+    this.#pending.openUnsafe()
+  }
+
+  /** Never ends. */
+  readonly run = Effect.fnUntraced(function*(this: LateSaves): Effect.fn.Return<never> {
+    while (true) {
+      yield* this.#pending.await
+      yield* Effect.sleep(pause)
+      for (const entry of this.#entries) {
+        this.#entries.delete(entry)
+        if (yield* this.alone(entry.id)(this.#save(entry))) continue
+        // one that fails most often tells of all; next time the others come first
+        this.#entries.add(entry)
+        break
+      }
+      if (this.#entries.size === 0) this.#pending.closeUnsafe()
+    }
+  })
+
+  /** Whether there is nothing left to do for the entry. */
+  readonly #save = Effect.fnUntraced(function*(this: LateSaves, entry: CredentialEntry) {
+    const { credential, epoch } = entry
+    if (!entry.isUnsaved || credential === undefined) return true
+    const fetched = entry.state.lastConfirmed ?? credential.lastRefreshed
+    const at = fetched === undefined ? -Infinity : DateTime.toEpochMillis(fetched)
+    const { generation, state: stored } = yield* this.behind(credential, {
+      generation: entry.state.generation,
+      at
+    })
+    const state = new CredentialState({ ...withLaterNews(entry.state, stored), generation: (generation ?? 0) + 1 })
+    let isWorthTrying = true
+    const outcome = generation === undefined ? "outdated" as const : yield* this.#table.tolerantWrite(
+      this.#table.storage.save(credential, { expectedGeneration: generation, state }).pipe(
+        Effect.as("saved" as const),
+        Effect.catchTag("GenerationConflict", () => Effect.succeed("outdated" as const)),
+        Effect.catchTag("CredentialDecryptionFailed", () => Effect.succeed("refused" as const)),
+        Effect.tapError((error) => Effect.sync(() => isWorthTrying = error.isRetryable))
+      ),
+      "failed" as const
+    )
+    // the program, or a renewal, changed it meanwhile, and saved that itself
+    if (entry.epoch !== epoch || entry.credential !== credential) return !entry.isUnsaved
+    if (outcome === "saved") {
+      entry.isUnsaved = false
+      entry.isStateUnsaved = false
+      entry.state = state
+      entry.freshUntil = state.blockedSince === undefined ? entry.freshUntil : -Infinity
+      // whatever is being asked now is newer
+      entry.saved = { generation: state.generation, order: -1 }
+    } else if (outcome === "outdated") {
+      entry.isUnsaved = false
+      yield* this.#table.follow(entry.id)
+    }
+    return outcome !== "failed" || !isWorthTrying
+  })
+
+  /**
+   * Which generation a credential that was asked for at `at` (ms) replaces where what is stored could not be saved, or read: a
+   * storage that failed half-way may have counted it. What somebody else saved since is not replaced; none where it is not the
+   * provider's, but was not counted.
+   */
+  readonly behind = Effect.fnUntraced(function*(
+    this: LateSaves,
+    credential: Credential,
+    known: { readonly generation: number; readonly at: number }
+  ): Effect.fn.Return<{ readonly generation: number | undefined; readonly state: CredentialState }> {
+    const unread = { stored: Option.none<Credential>(), state: CredentialState.initial }
+    const record = yield* Effect.orElseSucceed(loadRecord(this.#table.storage, credential.id), () => unread)
+    const { state, stored } = record
+    if (Option.exists(stored, (own) => this.#table.providerOf(own) !== this.#table.providerOf(credential))) {
+      return { generation: undefined, state }
+    }
+    return { generation: isEarlier(record, credential, known.at) ? state.generation : known.generation, state }
+  })
+}
+
+/** What others learnt of the credential after it was fetched here, and before it could be saved, holds still. */
+const withLaterNews = (own: CredentialState, stored: CredentialState): CredentialState => {
+  const { lastConfirmed } = own
+  const isNews = (at: DateTime.Utc | undefined) =>
+    at !== undefined && (lastConfirmed === undefined || DateTime.isGreaterThan(at, lastConfirmed))
+  return new CredentialState({
+    ...own,
+    ...(own.blockedSince === undefined && isNews(stored.blockedSince)
+      ? {
+        blockedSince: stored.blockedSince,
+        reauthorizationUrl: stored.reauthorizationUrl,
+        lastError: stored.lastError
+      }
+      : {}),
+    ...(own.coolDownUntil === undefined && stored.coolDownUntil !== undefined
+      ? { coolDownUntil: stored.coolDownUntil }
+      : {})
+  })
+}

@@ -1,0 +1,71 @@
+/**
+ * What is handed to the store from outside, made as harmless as an answer of Aden's is when it arrives. Whoever can write where
+ * state records are kept needs no key for it, and a provider of the program's own may repeat what a server says: neither is
+ * believed more than Aden.
+ */
+import * as Effect from "effect/Effect"
+import { CredentialStorageError, ReauthRequired } from "../errors/CredentialError.ts"
+import type { CredentialValidation } from "../model/Credential.ts"
+import { reauthorizationUrl } from "../providers/aden/failures.ts"
+import type { CredentialProvider } from "../providers/CredentialProvider.ts"
+import { CredentialState } from "../storage/CredentialStorage.ts"
+import type { CredentialStorage } from "../storage/CredentialStorage.ts"
+import { decorate } from "../storage/decorate.ts"
+import { cleanMessage } from "../util/sanitize.ts"
+
+const cleaned = (text: string | undefined): string | undefined => text === undefined ? undefined : cleanMessage(text)
+
+/** The tag of an error; anything else is none. */
+const errorTag = (text: string | undefined): string | undefined =>
+  text !== undefined && /^[A-Za-z]\w{0,99}$/.test(text) ? text : undefined
+
+/** A state record without what no answer of Aden's could have put there. Whose it is stays as it is: refs are compared with it. */
+const checkedState = (state: CredentialState): CredentialState => {
+  const checked = {
+    reauthorizationUrl: reauthorizationUrl(state.reauthorizationUrl),
+    lastError: errorTag(state.lastError)
+  }
+  return checked.reauthorizationUrl === state.reauthorizationUrl && checked.lastError === state.lastError
+    ? state
+    : new CredentialState({ ...state, ...checked })
+}
+
+const checkedRefusal = ({ detail, id, reauthorizationUrl: url }: ReauthRequired): ReauthRequired =>
+  new ReauthRequired({ id, reauthorizationUrl: reauthorizationUrl(url), detail: cleaned(detail) })
+
+const checkedFailure = <E extends { readonly _tag: string }>(error: E): E | ReauthRequired =>
+  error instanceof ReauthRequired ? checkedRefusal(error) : error
+
+const checkedStorageFailure = <E extends { readonly _tag: string }>(error: E): E | CredentialStorageError =>
+  error instanceof CredentialStorageError && error.reason instanceof ReauthRequired
+    ? new CredentialStorageError({ id: error.id, operation: error.operation, reason: checkedRefusal(error.reason) })
+    : error
+
+const checkedValidation = (validation: CredentialValidation): CredentialValidation => ({
+  ...validation,
+  reason: cleaned(validation.reason),
+  reauthorizationUrl: reauthorizationUrl(validation.reauthorizationUrl)
+})
+
+/** A storage, whoever wrote it and whatever is kept there. */
+export const checkedStorage = (storage: CredentialStorage["Service"]): CredentialStorage["Service"] =>
+  decorate(storage, {
+    load: (id) => Effect.mapError(storage.load(id), checkedStorageFailure),
+    loadState: (id) => Effect.map(storage.loadState(id), checkedState)
+  })
+
+/** A provider, whoever wrote it and whatever its server says. */
+export const checkedProvider = (provider: CredentialProvider): CredentialProvider => ({
+  id: provider.id,
+  supportedTypes: provider.supportedTypes,
+  refreshBuffer: provider.refreshBuffer,
+  clockOffset: provider.clockOffset,
+  canHandle: (credential) => provider.canHandle(credential),
+  shouldRefresh: (credential) => provider.shouldRefresh(credential),
+  refresh: (credential) => Effect.mapError(provider.refresh(credential), checkedFailure),
+  validate: (credential) =>
+    Effect.mapError(Effect.map(provider.validate(credential), checkedValidation), checkedFailure),
+  fetch: (id) => Effect.mapError(provider.fetch(id), checkedFailure),
+  list: provider.list,
+  syncStream: provider.syncStream
+})

@@ -1,0 +1,66 @@
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import { CredentialStorageError } from "../errors/CredentialError.ts"
+import type { CredentialStorage } from "../storage/CredentialStorage.ts"
+import { decorate } from "../storage/decorate.ts"
+
+type Storage = CredentialStorage["Service"]
+
+/** Who is told how storage fares with an entry: what it failed with, or that it worked. */
+export interface StorageWitness {
+  readonly read: (id: string, error: CredentialStorageError | undefined) => void
+  readonly written: (id: string, error: CredentialStorageError | undefined) => void
+}
+
+/** Whether storage itself failed: not the Aden that it asked, nor the caller. */
+const isOfStorage = (error: unknown): error is CredentialStorageError => {
+  if (!(error instanceof CredentialStorageError)) return false
+  switch (error.reason._tag) {
+    case "StorageIoFailed":
+    case "StorageInsecure":
+    case "StorageRefused":
+    case "LockTimeout":
+      return true
+    default:
+      return false
+  }
+}
+
+/** A storage that does what another does, and tells how it fares. */
+export const watched = (storage: Storage, witness: StorageWitness): Storage => {
+  const watching = <A, E>(
+    operation: Effect.Effect<A, E>,
+    tell: (error: CredentialStorageError | undefined) => void,
+    proves: (answer: A) => boolean = () => true
+  ): Effect.Effect<A, E> =>
+    Effect.onExit(operation, (exit) =>
+      Effect.sync(() => {
+        if (Exit.isSuccess(exit)) {
+          if (proves(exit.value)) tell(undefined)
+        } else {
+          const error = Option.getOrUndefined(Exit.findErrorOption(exit))
+          if (isOfStorage(error)) tell(error)
+        }
+      }))
+  const reading = <A, E>(id: string, operation: Effect.Effect<A, E>) =>
+    watching(operation, (error) => witness.read(id, error))
+  return decorate(storage, {
+    load: (id) => reading(id, storage.load(id)),
+    loadState: (id) => reading(id, storage.loadState(id)),
+    save: (credential, options) =>
+      watching(storage.save(credential, options), (error) => witness.written(credential.id, error)),
+    saveMany: (credentials, options) =>
+      watching(storage.saveMany(credentials, options), (error) => {
+        for (const { id } of credentials) witness.written(id, error)
+      }).pipe(Effect.tap((failures) =>
+        Effect.sync(() => {
+          for (const [id, error] of failures) if (isOfStorage(error)) witness.written(id, error)
+        })
+      )),
+    saveState: (id, state) => watching(storage.saveState(id, state), (error) => witness.written(id, error)),
+    // what was not there was not written either
+    delete: (id, options) =>
+      watching(storage.delete(id, options), (error) => witness.written(id, error), (isDeleted) => isDeleted)
+  })
+}

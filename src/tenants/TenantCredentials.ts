@@ -1,0 +1,261 @@
+/**
+ * A store for each tenant of a platform, and nothing shared between two of them.
+ *
+ * @since 0.1.0
+ */
+import * as ConfigProvider from "effect/ConfigProvider"
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as FileSystem from "effect/FileSystem"
+import type * as HttpClient from "effect/http/HttpClient"
+import * as Layer from "effect/Layer"
+import * as LayerMap from "effect/LayerMap"
+import type * as Path from "effect/Path"
+import type * as Redacted from "effect/Redacted"
+import * as Scope from "effect/Scope"
+import { AdenConfigError, InvalidTenantId, TenantError } from "../errors/CredentialError.ts"
+import type { TenantLookupFailed } from "../errors/CredentialError.ts"
+import { apiKeyVariable, CurrentTenant, tenantSettings } from "../model/currentTenant.ts"
+import { durationSetting } from "../model/settings.ts"
+import { AdenClient } from "../providers/aden/AdenClient.ts"
+import type { AdenClientOptions } from "../providers/aden/AdenClient.ts"
+import { AdenSyncProvider } from "../providers/aden/AdenSyncProvider.ts"
+import { EncryptedFileStorage } from "../storage/files/EncryptedFileStorage.ts"
+import { CredentialStore } from "../store/CredentialStore.ts"
+import type { CredentialStoreOptions } from "../store/CredentialStore.ts"
+import { setTenant } from "../store/perStore.ts"
+import { isClean } from "../util/sanitize.ts"
+
+/**
+ * The settings of one tenant. Each that is left out has its default.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TenantSettings {
+  /** `ADEN_API_KEY_{tenant}` by default. Given as an Effect, it is read again when Aden answers 401. */
+  readonly apiKey?: AdenClientOptions["apiKey"] | undefined
+  /** `ADEN_API_URL` by default. */
+  readonly baseUrl?: string | undefined
+  /** What Aden calls the tenant, sent as `X-Tenant-ID`: its id by default. */
+  readonly adenTenantId?: string | undefined
+  /** What stored credentials carry as their provider: `aden_{tenant}` by default. */
+  readonly providerId?: string | undefined
+  /** Where each tenant has its folder: `~/.hive/credentials` by default, below `HIVE_HOME` where that is set. */
+  readonly directory?: string | undefined
+  /** Fernet keys, of which the first encrypts: those of `HIVE_CREDENTIAL_KEY`, for all tenants, by default. */
+  readonly encryptionKeys?: ReadonlyArray<Redacted.Redacted<string>> | undefined
+  /** Further settings of the tenant's client. */
+  readonly client?: Omit<Partial<AdenClientOptions>, "apiKey" | "baseUrl" | "tenantId"> | undefined
+  /** Settings of the tenant's store. */
+  readonly store?: CredentialStoreOptions | undefined
+}
+
+/**
+ * Answers what a tenant's store is made of: settings, or a whole layer of its own, at once or by an Effect (that asks a
+ * database, say). Runs when a tenant is first used, and again after it was released.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type TenantLookup<R = never> = (
+  tenantId: string
+) => Found<R> | Effect.Effect<Found<R>, AdenConfigError | TenantLookupFailed, R>
+
+type Found<R> = TenantSettings | Layer.Layer<CredentialStore, AdenConfigError | TenantLookupFailed, R>
+
+type Surroundings = FileSystem.FileSystem | Path.Path | HttpClient.HttpClient
+
+/**
+ * The stores of tenants, each built when it is first used, and released when it was not used for a while. Two tenants share no
+ * client, API key, circuit, cache, lock, request or file, even where one lookup makes both of the same layer values.
+ *
+ * In whatever is built for a tenant, `ADEN_API_KEY` is its `ADEN_API_KEY_{tenant}`, `ADEN_TENANT_ID` is its id, and
+ * `EncryptedFileStorage` keeps its files in `{directory}/{tenant}`, marks each as the tenant's, and refuses those of
+ * another. So layers from `layerConfig` can serve all tenants. The rules of the folder's name are in docs/files.md.
+ *
+ * @example
+ * ```ts
+ * import { CredentialStore, TenantCredentials } from "aden-credentials"
+ * import { Effect } from "effect"
+ *
+ * // needs TenantCredentials.layer(), once for the program
+ * const tokenOf = (tenantId: string) =>
+ *   Effect.gen(function*() {
+ *     const store = yield* CredentialStore
+ *     return yield* store.token("hubspot")
+ *   }).pipe(Effect.provide(TenantCredentials.get(tenantId)))
+ * ```
+ *
+ * @since 0.1.0
+ * @category services
+ */
+export class TenantCredentials extends Context.Service<TenantCredentials, {
+  /** The store of a tenant. It stays in use until the scope of this layer closes. */
+  readonly get: (tenantId: string) => Layer.Layer<CredentialStore, TenantError>
+  /** The tenant's store is built anew when it is next asked for; whoever uses the old one goes on with it. */
+  readonly invalidate: (tenantId: string) => Effect.Effect<void>
+}>()("aden-credentials/TenantCredentials") {
+  /**
+   * The stores of tenants.
+   *
+   * - `lookup`: the settings of a tenant; the defaults of {@link TenantSettings} without it. An id that cannot be part of the
+   *   name of a variable (letters, digits, `_`) has no default API key.
+   * - `idleTimeToLive`: how long a store that is not in use is kept; 15 minutes.
+   *
+   * What a lookup needs, and `FileSystem`, `Path`, `HttpClient` and settings, are those of where this layer is built. Fails
+   * with `AdenConfigError` when `idleTimeToLive` is no finite time above zero.
+   *
+   * @example
+   * ```ts
+   * import { TenantCredentials, TenantLookupFailed } from "aden-credentials"
+   * import { Effect, Redacted } from "effect"
+   *
+   * declare const apiKeys: ReadonlyMap<string, string>
+   *
+   * const Tenants = TenantCredentials.layer({
+   *   lookup: Effect.fnUntraced(function*(tenantId) {
+   *     const apiKey = apiKeys.get(tenantId)
+   *     if (apiKey === undefined) {
+   *       return yield* new TenantLookupFailed({ detail: "it is not known", isTransient: false })
+   *     }
+   *     return { apiKey: Redacted.make(apiKey), directory: "/var/lib/agent/credentials" }
+   *   }),
+   *   idleTimeToLive: "5 minutes"
+   * })
+   * ```
+   */
+  static readonly layer = <R = never>(options: {
+    readonly lookup?: TenantLookup<R> | undefined
+    readonly idleTimeToLive?: Duration.Input | undefined
+  } = {}): Layer.Layer<TenantCredentials, AdenConfigError, Surroundings | R> =>
+    Layer.effect(TenantCredentials, make(options))
+
+  /** The store of a tenant: provide it to what the tenant runs. */
+  static readonly get = (tenantId: string): Layer.Layer<CredentialStore, TenantError, TenantCredentials> =>
+    Layer.unwrap(Effect.map(TenantCredentials, (tenants) => tenants.get(tenantId)))
+
+  /** Has the tenant's store built anew when it is next asked for, after its settings have changed. */
+  static readonly invalidate = (tenantId: string): Effect.Effect<void, never, TenantCredentials> =>
+    Effect.flatMap(TenantCredentials, (tenants) => tenants.invalidate(tenantId))
+}
+
+// internal
+
+/** In UTF-16 code units. */
+const maximumLength = 200
+
+const checkTenantId = (tenantId: string): Effect.Effect<void, InvalidTenantId> => {
+  const refuse = (detail: string) => Effect.fail(new InvalidTenantId({ detail }))
+  if (tenantId === "") return refuse("an id cannot be empty")
+  if (tenantId.length > maximumLength) return refuse(`an id cannot be longer than ${maximumLength} characters`)
+  return isClean(tenantId) ? Effect.void : refuse("an id cannot hold control or invisible characters")
+}
+
+const make = Effect.fnUntraced(function*<R>(options: {
+  readonly lookup?: TenantLookup<R> | undefined
+  readonly idleTimeToLive?: Duration.Input | undefined
+}) {
+  const lookup: TenantLookup<R> = options.lookup ?? (() => ({}))
+  const idleTimeToLive = yield* durationSetting("idleTimeToLive", options.idleTimeToLive ?? "15 minutes")
+  const scope = yield* Effect.scope
+  const surroundings = yield* Effect.context<Surroundings | R>()
+  const settings = yield* ConfigProvider.ConfigProvider
+
+  const layerOf = Effect.fnUntraced(function*(
+    tenantId: string
+  ): Effect.fn.Return<
+    Layer.Layer<CredentialStore, AdenConfigError | TenantLookupFailed, Surroundings | R>,
+    AdenConfigError | InvalidTenantId | TenantLookupFailed,
+    R
+  > {
+    yield* checkTenantId(tenantId)
+    const result = lookup(tenantId)
+    const found = isEffect(result) ? yield* result : result
+    return isLayer(found) ? found : storeOf(tenantId, found)
+  })
+
+  /**
+   * Built by itself. A map of layers shares those that are the same value, by an ambient memo map too, and passes on what its
+   * caller was provided with: a second tenant would get the first one's client, or send its requests through it.
+   */
+  const build = Effect.fnUntraced(
+    function*(tenantId: string) {
+      const layer = yield* layerOf(tenantId)
+      const context = yield* Layer.buildWithMemoMap(layer, yield* Layer.makeMemoMap, yield* Effect.scope)
+      setTenant(Context.get(context, CredentialStore), tenantId)
+      return Context.pick(CredentialStore)(context)
+    },
+    (effect, tenantId) =>
+      effect.pipe(
+        Effect.updateContext((ambient: Context.Context<Scope.Scope>) =>
+          surroundings.pipe(
+            Context.add(ConfigProvider.ConfigProvider, tenantSettings(settings, tenantId)),
+            Context.add(CurrentTenant, tenantId),
+            Context.add(Scope.Scope, Context.get(ambient, Scope.Scope))
+          )
+        ),
+        Effect.mapError((reason) => new TenantError({ tenantId, reason: named(tenantId, reason) }))
+      )
+  )
+
+  // A map keeps failures too: the next use is to try again, also where nobody waited for this one any more. Done by a fiber of
+  // its own, since it may close the scope that the build runs in.
+  const forget = (tenantId: string) =>
+    Effect.forkIn(Effect.suspend(() => stores.invalidate(tenantId)), scope, { startImmediately: true })
+  const stores: LayerMap.LayerMap<string, CredentialStore, TenantError> = yield* LayerMap.make(
+    (tenantId: string) =>
+      Layer.effectContext(
+        build(tenantId).pipe(
+          Effect.tapError(() => forget(tenantId)),
+          Effect.tapDefect(() => forget(tenantId))
+        )
+      ),
+    { idleTimeToLive }
+  )
+
+  return TenantCredentials.of({
+    get: (tenantId) => Layer.effectContext(stores.contextEffect(tenantId)),
+    invalidate: stores.invalidate
+  })
+})
+
+const isEffect = <R>(result: ReturnType<TenantLookup<R>>): result is Exclude<typeof result, Found<R>> =>
+  Effect.isEffect(result)
+
+const isLayer = <R>(found: Found<R>): found is Exclude<Found<R>, TenantSettings> => Layer.isLayer(found)
+
+const storeOf = (
+  tenantId: string,
+  settings: TenantSettings
+): Layer.Layer<CredentialStore, AdenConfigError, Surroundings> => {
+  const { adenTenantId, apiKey, baseUrl, client, directory, encryptionKeys, providerId, store } = settings
+  return CredentialStore.layer(store).pipe(
+    Layer.provide(AdenSyncProvider.layer({ providerId: providerId ?? `aden_${tenantId}` })),
+    Layer.provide(AdenClient.layerConfigWith({
+      ...client,
+      ...(apiKey === undefined ? {} : { apiKey }),
+      ...(baseUrl === undefined ? {} : { baseUrl }),
+      ...(adenTenantId === undefined ? {} : { tenantId: adenTenantId })
+    })),
+    Layer.provide(
+      encryptionKeys === undefined
+        ? EncryptedFileStorage.layerConfigWith({ directory })
+        : EncryptedFileStorage.layer({ directory, keys: encryptionKeys })
+    )
+  )
+}
+
+/** An error about the API key, by the variable that it has for this tenant. */
+const named = <E>(tenantId: string, error: E | AdenConfigError): E | AdenConfigError => {
+  if (!(error instanceof AdenConfigError) || error.setting !== "ADEN_API_KEY") return error
+  const setting = apiKeyVariable(tenantId)
+  return setting === undefined
+    ? new AdenConfigError({
+      setting: "lookup",
+      detail: "has to answer the API key of a tenant whose id cannot be part of a variable's name",
+      remedy: "Give TenantCredentials.layer a lookup, or use ids of letters, digits and underscores."
+    })
+    : new AdenConfigError({ setting, detail: error.detail, remedy: error.remedy })
+}

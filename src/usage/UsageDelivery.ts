@@ -1,0 +1,73 @@
+/**
+ * One usage report on its way to Aden: how it rests in a queue, and how it is sent.
+ */
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import type { AdenFailure, AmbiguousCredential, CredentialStorageError } from "../errors/CredentialError.ts"
+import type { CredentialRef } from "../model/Credential.ts"
+import { AdenClient } from "../providers/aden/AdenClient.ts"
+import { CredentialStore } from "../store/CredentialStore.ts"
+
+export const UsageDelivery = Schema.Struct({
+  ref: Schema.String,
+  operation: Schema.String,
+  status: Schema.String,
+  /** When the credential was used, in ms since 1970. */
+  at: Schema.Finite,
+  metadata: Schema.optionalKey(Schema.Record(Schema.String, Schema.Json))
+})
+
+export type UsageDelivery = typeof UsageDelivery.Type
+
+/** Aden answered, and has not recorded the report. */
+export class UsageNotReceived extends Schema.TaggedError<UsageNotReceived>()("UsageNotReceived", {}) {
+  override get message(): string {
+    return "Aden has not recorded the usage report"
+  }
+}
+
+export type DeliveryFailure = AdenFailure | AmbiguousCredential | CredentialStorageError | UsageNotReceived
+
+/** Whether the same report can be taken at another time. A key that is refused now may be replaced. */
+export const mayBeTakenLater = (error: DeliveryFailure): boolean => {
+  switch (error._tag) {
+    case "AdenRejected":
+    case "AmbiguousCredential":
+    case "IntegrationNotFound":
+    case "ReauthRequired":
+    case "RefreshFailed":
+      return false
+    default:
+      return true
+  }
+}
+
+/** Sends reports, each under the id of the credential that its ref means by then. */
+export const makeSender = Effect.gen(function*() {
+  const client = yield* AdenClient
+  const store = yield* CredentialStore
+
+  /** What is not stored may be an id that only Aden knows. */
+  const idOf = (ref: CredentialRef) =>
+    Effect.map(store.explain(ref), ({ id }) => id).pipe(
+      Effect.catchTags({
+        CredentialNotFound: () => Effect.succeed(ref),
+        CredentialDecryptionFailed: () => Effect.succeed(ref)
+      })
+    )
+
+  // a trace of its own: the span that the use belonged to may have ended long ago
+  return Effect.fn("UsageReporter.deliver", { root: true })(function*(
+    { at, metadata, operation, ref, status }: UsageDelivery,
+    idempotencyKey: string
+  ): Effect.fn.Return<void, DeliveryFailure> {
+    yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
+    const id = yield* idOf(ref)
+    const timestamp = DateTime.makeUnsafe(at)
+    const isReceived = yield* client.reportUsage(id, { operation, status, timestamp, metadata, idempotencyKey })
+    if (!isReceived) return yield* new UsageNotReceived()
+  })
+})
+
+export type Sender = Effect.Success<typeof makeSender>

@@ -1,0 +1,429 @@
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { assert, describe, it } from "@effect/vitest"
+import { Credential, CredentialStorage, CredentialStore, EncryptedFileStorage, MemoryStorage } from "aden-credentials"
+import { AdenEmulator, Fault } from "aden-credentials/emulator"
+import { Context, DateTime, Effect, Fiber, FileSystem, Layer, Option, PlatformError, Redacted, Stream } from "effect"
+import { TestClock } from "effect/testing"
+import * as fs from "node:fs"
+import * as os from "node:os"
+import * as path from "node:path"
+import { count, eventually, forever, oneHour, restarted, setup, storeLayer, token } from "../fixtures/emulatedStore.ts"
+
+// What one part of a program, or another process, does while the store is in the middle of something.
+
+/** Whether the disk takes a credential too, and not only small files. */
+const isRoom = { left: true }
+
+const disk = Layer.effect(
+  FileSystem.FileSystem,
+  Effect.gen(function*() {
+    const real = yield* FileSystem.FileSystem
+    return FileSystem.FileSystem.of({
+      ...real,
+      rename: (from, to) =>
+        !isRoom.left && to.endsWith(".enc")
+          ? Effect.fail(PlatformError.systemError({
+            _tag: "Unknown",
+            module: "FileSystem",
+            method: "rename",
+            description: "ENOSPC: no space left on device"
+          }))
+          : real.rename(from, to)
+    })
+  })
+)
+
+const files = Layer.unwrap(Effect.map(
+  Effect.acquireRelease(
+    Effect.sync(() => fs.mkdtempSync(path.join(os.tmpdir(), "aden-credentials-"))),
+    (directory) => Effect.sync(() => fs.rmSync(directory, { recursive: true, force: true }))
+  ),
+  (directory) =>
+    EncryptedFileStorage.layer({
+      directory,
+      keys: [Redacted.make("DgjuzYmueGYYApfMoXVo3dAUmpPumgcBl0Hb-Q_uIus=")]
+    })
+)).pipe(
+  Layer.provide(disk),
+  Layer.provide(NodeServices.layer)
+)
+
+/** A storage that tells of no change. */
+const silent = Layer.effect(
+  CredentialStorage,
+  Effect.map(CredentialStorage, (storage) => CredentialStorage.of({ ...storage, changes: Stream.empty }))
+).pipe(Layer.provide(MemoryStorage.layer()))
+
+const own = Credential.fromApiKey({ id: "hubspot", apiKey: Redacted.make("the program's own") })
+
+const many = Array.from({ length: 100 }, (_, index) => ({ id: index === 20 ? "hubspot" : `integration-${index}` }))
+
+/** The store of one more process over the same storage. */
+const startProcess = Effect.map(Layer.build(Layer.fresh(storeLayer())), Context.get(CredentialStore))
+
+describe("CredentialStore: the program changes a credential while a sync writes its batch", () => {
+  const syncDuring = <A, E>(change: Effect.Effect<A, E>) =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const storage = yield* CredentialStorage
+      const changing = yield* storage.changes.pipe(
+        Stream.filter(({ id }) => id === "hubspot"),
+        Stream.take(1),
+        Stream.runForEach(() => change),
+        Effect.forkChild({ startImmediately: true })
+      )
+      yield* store.sync
+      yield* Fiber.join(changing)
+    })
+
+  it.effect("saved: its own is stored and served", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      yield* syncDuring(store.save(own))
+      assert.strictEqual(yield* token("hubspot"), "the program's own")
+      const stored = yield* CredentialStorage.use((storage) => storage.load("hubspot"))
+      assert.isTrue(Option.exists(stored, ({ providerId }) => providerId === undefined))
+    }).pipe(Effect.provide(setup({ storage: files, aden: { integrations: many } }))))
+
+  it.effect("deleted: memory and storage agree", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      yield* syncDuring(store.delete("hubspot"))
+      const stored = yield* CredentialStorage.use((storage) => storage.exists("hubspot"))
+      assert.isFalse(stored)
+      assert.strictEqual((yield* Effect.flip(store.explain("hubspot")))._tag, "CredentialNotFound")
+    }).pipe(Effect.provide(setup({ storage: files, aden: { integrations: many } }))))
+})
+
+describe("CredentialStore: the program changes a credential while Aden is asked", () => {
+  it.live("invalidated, deleted and saved during a sync: its own is stored and served", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const aden = yield* AdenEmulator
+      yield* store.token("hubspot")
+      yield* store.invalidate("hubspot")
+      const asked = yield* count("get")
+      yield* aden.setFault(Fault.Latency({ duration: "1 second" }), { endpoint: "get" })
+      const syncing = yield* Effect.forkChild(store.sync, { startImmediately: true })
+      yield* eventually(Effect.map(count("get"), (now) => now > asked))
+      yield* store.delete("hubspot")
+      yield* store.save(own)
+      const report = yield* Fiber.join(syncing)
+      assert.deepStrictEqual(report.skipped.map(({ id, reason }) => [id, reason]), [["hubspot", "OwnedElsewhere"]])
+      const stored = yield* CredentialStorage.use((storage) => storage.load("hubspot"))
+      assert.isTrue(Option.exists(stored, ({ providerId }) => providerId === undefined))
+      assert.strictEqual(yield* token("hubspot"), "the program's own")
+    }).pipe(Effect.provide(setup({ storage: files, aden: oneHour }))))
+
+  it.live("another process deletes it during its renewal: memory does not keep what storage lacks", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const aden = yield* AdenEmulator
+      const there = yield* startProcess
+      yield* store.token("hubspot")
+      const asked = yield* count("refresh")
+      yield* aden.setFault(Fault.Latency({ duration: "1 second" }), { endpoint: "refresh" })
+      const refreshing = yield* Effect.forkChild(store.refresh("hubspot"), { startImmediately: true })
+      yield* eventually(Effect.map(count("refresh"), (now) => now > asked))
+      yield* there.delete("hubspot")
+      yield* Fiber.join(refreshing)
+      assert.strictEqual((yield* Effect.flip(store.explain("hubspot")))._tag, "CredentialNotFound")
+    }).pipe(Effect.provide(setup({ storage: files, aden: oneHour }))))
+})
+
+describe("CredentialStore: the disk takes the state, and not the credential", () => {
+  it.effect("renewals go on in memory, and are saved once the disk takes them again", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      let last = yield* token("hubspot")
+      isRoom.left = false
+      yield* Effect.addFinalizer(() => Effect.sync(() => isRoom.left = true))
+      for (let hour = 0; hour < 4; hour++) {
+        yield* TestClock.adjust("61 minutes")
+        const renewed = yield* token("hubspot")
+        assert.notStrictEqual(renewed, last)
+        const forced = yield* store.refresh("hubspot")
+        last = yield* token("hubspot")
+        assert.strictEqual(forced.defaultKey === undefined ? undefined : Redacted.value(forced.defaultKey.value), last)
+      }
+      isRoom.left = true
+      yield* store.refresh("hubspot")
+      const stored = yield* CredentialStorage.use((storage) => storage.load("hubspot"))
+      assert.strictEqual(
+        Option.getOrUndefined(Option.map(stored, ({ defaultKey }) => defaultKey && Redacted.value(defaultKey.value))),
+        yield* token("hubspot")
+      )
+    }).pipe(Effect.provide(setup({ storage: files, aden: oneHour }))))
+})
+
+describe("CredentialStore: another process deletes and saves under an id that is being renewed", () => {
+  it.live("what it saved is not overwritten", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const aden = yield* AdenEmulator
+      const there = yield* startProcess
+      yield* store.token("hubspot")
+      const asked = yield* count("refresh")
+      yield* aden.setFault(Fault.Latency({ duration: "1 second" }), { endpoint: "refresh" })
+      const refreshing = yield* Effect.forkChild(store.refresh("hubspot"), { startImmediately: true })
+      yield* eventually(Effect.map(count("refresh"), (now) => now > asked))
+      yield* there.delete("hubspot")
+      yield* there.save(own)
+      yield* Fiber.join(refreshing)
+      const stored = yield* CredentialStorage.use((storage) => storage.load("hubspot"))
+      assert.isTrue(Option.exists(stored, ({ providerId }) => providerId === undefined))
+    }).pipe(Effect.provide(setup({ storage: files, aden: oneHour }))))
+})
+
+/** A storage in memory into which another process saves in the middle of the n-th read: between credential and state. */
+const interruptedRead = { saving: undefined as Credential | undefined, loadsLeft: 0 }
+
+const interrupted = Layer.effect(
+  CredentialStorage,
+  Effect.map(Effect.service(CredentialStorage), (storage) =>
+    CredentialStorage.of({
+      ...storage,
+      load: (id) =>
+        Effect.tap(storage.load(id), () => Effect.sync(() => void (id === own.id && interruptedRead.loadsLeft--))),
+      loadState: (id) => {
+        const { loadsLeft, saving } = interruptedRead
+        if (saving?.id !== id || loadsLeft > 0) return storage.loadState(id)
+        interruptedRead.saving = undefined
+        return Effect.andThen(Effect.orDie(storage.save(saving)), storage.loadState(id))
+      }
+    }))
+).pipe(Layer.provide(MemoryStorage.layer()))
+
+const saveDuringRead = (n: number) =>
+  Effect.sync(() => {
+    interruptedRead.saving = own
+    interruptedRead.loadsLeft = n
+  })
+
+describe("CredentialStore: another process saves its own while this one reads the entry", () => {
+  const setting = setup({ storage: interrupted, aden: { integrations: [{ id: "hubspot" }, { id: "other" }] } })
+  const removed = AdenEmulator.use((aden) => aden.removeIntegration("hubspot"))
+  const refreshing = Effect.exit(CredentialStore.use((store) => store.refresh("hubspot")))
+  const syncing = Effect.exit(CredentialStore.use((store) => store.sync))
+
+  /** In each read of the entry that the program makes. */
+  const duringEachRead = <E, R>(
+    before: Effect.Effect<unknown, E, R>,
+    program: Effect.Effect<unknown, E, CredentialStore>
+  ) =>
+    Effect.gen(function*() {
+      for (let n = 1;; n++) {
+        const isDone = yield* Effect.gen(function*() {
+          yield* token("hubspot")
+          yield* before
+          yield* saveDuringRead(n)
+          yield* restarted(program)
+          if (interruptedRead.saving !== undefined) return true
+          const stored = yield* CredentialStorage.use((storage) => storage.load("hubspot"))
+          assert.isTrue(Option.exists(stored, ({ providerId }) => providerId === undefined), `read ${n}`)
+          return false
+        }).pipe(Effect.provide(setting, { local: true }))
+        if (isDone) return assert.isAbove(n, 1)
+      }
+    })
+
+  it.effect("and Aden does not have the integration any more: what it saved is not removed", () =>
+    duringEachRead(removed, refreshing))
+
+  it.effect("and then renews it: what it saved is not overwritten", () => duringEachRead(Effect.void, refreshing))
+
+  it.effect("and then synchronises: what it saved is not overwritten", () => duringEachRead(Effect.void, syncing))
+
+  it.effect("and then synchronises without the integration: what it saved is not removed", () =>
+    duringEachRead(removed, syncing))
+})
+
+describe("CredentialStore: another process saves its own while Aden is asked", () => {
+  const isServed = Effect.map(token("hubspot"), (served) => served === "the program's own")
+
+  for (const question of ["refresh", "validate"] as const) {
+    it.effect(`${question}: that a person has to act does not block what it saved`, () =>
+      Effect.gen(function*() {
+        const aden = yield* AdenEmulator
+        const store = yield* CredentialStore
+        const storage = yield* CredentialStorage
+        yield* store.token("hubspot")
+        yield* aden.revoke("hubspot")
+        yield* aden.setFault(Fault.Latency({ duration: "5 seconds" }))
+        const asking = yield* Effect.forkChild(Effect.exit<unknown, unknown, never>(store[question]("hubspot")))
+        yield* eventually(Effect.map(count(question), (n) => n === 1))
+        yield* storage.save(own)
+        yield* eventually(isServed)
+        yield* TestClock.adjust("5 seconds")
+        yield* Fiber.join(asking)
+        assert.isTrue(yield* isServed)
+        assert.isUndefined((yield* storage.loadState("hubspot")).blockedSince)
+      }).pipe(Effect.provide(setup({ aden: oneHour }))))
+  }
+})
+
+describe("CredentialStore: another process saves its own, which expires soon, while Aden is asked", () => {
+  it.effect("what Aden answers does not overwrite it", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const store = yield* CredentialStore
+      const storage = yield* CredentialStorage
+      yield* store.token("hubspot")
+      yield* aden.setFault(Fault.Latency({ duration: "5 seconds" }))
+      const asking = yield* Effect.forkChild(Effect.exit(store.refresh("hubspot")))
+      yield* eventually(Effect.map(count("refresh"), (n) => n === 1))
+      const expiresAt = DateTime.add(yield* DateTime.now, { minutes: 10 })
+      yield* storage.save(
+        Credential.fromAccessToken({ id: "hubspot", accessToken: Redacted.make("the person's"), expiresAt })
+      )
+      yield* eventually(Effect.map(token("hubspot"), (served) => served === "the person's"))
+      yield* TestClock.adjust("5 seconds")
+      yield* Fiber.join(asking)
+      assert.strictEqual(yield* token("hubspot"), "the person's")
+      const stored = Option.getOrThrow(yield* storage.load("hubspot"))
+      assert.strictEqual(Redacted.value(stored.defaultKey!.value), "the person's")
+      assert.isFalse(stored.isAdenManaged)
+    }).pipe(Effect.provide(setup({ aden: oneHour }))))
+})
+
+describe("CredentialStore: another process saves its own, which is not noticed here", () => {
+  it.effect("that a person has to act is not told of what it saved", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const store = yield* CredentialStore
+      const storage = yield* CredentialStorage
+      yield* store.token("hubspot")
+      yield* aden.revoke("hubspot")
+      yield* storage.save(own)
+      yield* store.validate("hubspot")
+      assert.deepStrictEqual((yield* store.list).map(({ id, status }) => [id, status]), [["hubspot", "active"]])
+      yield* TestClock.adjust("31 seconds")
+      assert.strictEqual(yield* token("hubspot"), "the program's own")
+    }).pipe(Effect.provide(setup({ aden: oneHour, storage: silent }))))
+})
+
+describe("CredentialStore: another process saves its own of what is known from the list alone", () => {
+  it.effect("validate tells of what it saved, and does not block it", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const store = yield* CredentialStore
+      const storage = yield* CredentialStorage
+      yield* aden.setFault(Fault.Status({ status: 503 }), { endpoint: "get" })
+      yield* Effect.flip(store.token("hubspot"))
+      yield* aden.clearFaults
+      yield* aden.revoke("hubspot")
+      yield* storage.save(own)
+      assert.isTrue((yield* store.validate("hubspot")).valid)
+      assert.strictEqual(yield* token("hubspot"), "the program's own")
+      assert.strictEqual(yield* count("validate"), 0)
+    }).pipe(Effect.provide(setup({ aden: oneHour, storage: silent }))))
+})
+
+describe("CredentialStore: the clock is set back", () => {
+  const ahead = Date.parse("2027-11-22T00:00:00Z")
+  const right = Date.parse("2026-11-22T00:00:00Z")
+
+  it.effect("a rate limit that was noted by the wrong clock holds nobody back, over a restart either", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const aden = yield* AdenEmulator
+      yield* TestClock.setTime(ahead)
+      yield* store.token("hubspot")
+      yield* aden.setFault(Fault.RateLimited({ retryAfter: 60 }), { times: 1 })
+      assert.strictEqual((yield* Effect.flip(store.refresh("hubspot")))._tag, "RateLimited")
+      yield* TestClock.setTime(right)
+      yield* store.refresh("hubspot")
+      yield* restarted(CredentialStore.use((store) => store.refresh("hubspot")))
+    }).pipe(Effect.provide(setup({ aden: oneHour }))))
+
+  it.effect("a token without expiry is confirmed again, and a blocked one is checked again", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const aden = yield* AdenEmulator
+      yield* TestClock.setTime(ahead)
+      yield* store.token("github")
+      yield* TestClock.setTime(right)
+      const before = yield* count("get")
+      yield* store.token("github")
+      while ((yield* count("get")) === before) yield* Effect.promise(() => new Promise((go) => setTimeout(go, 5)))
+      yield* TestClock.setTime(ahead)
+      yield* aden.revoke("github")
+      yield* Effect.flip(store.refresh("github"))
+      yield* aden.connect("github")
+      yield* TestClock.setTime(right)
+      yield* store.token("github")
+    }).pipe(Effect.provide(setup({ aden: forever }))))
+
+  it.effect("what Aden's list lacked by the wrong clock is looked for again", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const aden = yield* AdenEmulator
+      yield* TestClock.setTime(ahead)
+      assert.strictEqual((yield* Effect.flip(store.token("notion")))._tag, "CredentialNotFound")
+      yield* aden.addIntegration({ id: "notion" })
+      yield* TestClock.setTime(right)
+      yield* store.token("notion")
+    }).pipe(Effect.provide(setup({ aden: forever }))))
+})
+
+describe("CredentialStore: another process adds a second account of a provider", () => {
+  it.effect("the provider's name becomes ambiguous once what is known is older than cacheTtl, as after a restart", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const here = yield* CredentialStore
+      const there = yield* startProcess
+      yield* here.token("google")
+      yield* here.token("google") // found in storage from now on
+      yield* aden.addIntegration({ id: "g2", type: "google", alias: "home" })
+      yield* there.sync
+      assert.strictEqual((yield* Effect.flip(there.token("google")))._tag, "AmbiguousCredential")
+      yield* TestClock.adjust("301 seconds")
+      assert.strictEqual((yield* Effect.flip(here.token("google")))._tag, "AmbiguousCredential")
+      assert.strictEqual((yield* here.get("google:work")).id, "g1")
+    }).pipe(
+      Effect.provide(setup({ storage: files, aden: { integrations: [{ id: "g1", type: "google", alias: "work" }] } }))
+    ))
+})
+
+describe("CredentialStore: another process renews a credential that is followed here", () => {
+  it.effect("the new token comes at once", () =>
+    Effect.gen(function*() {
+      const here = yield* CredentialStore
+      const there = yield* startProcess
+      const seen: Array<string> = []
+      yield* Stream.runForEach(here.tokens("hubspot"), (one) => Effect.sync(() => seen.push(Redacted.value(one)))).pipe(
+        Effect.forkScoped({ startImmediately: true })
+      )
+      yield* eventually(Effect.sync(() => seen.length === 1))
+      yield* there.refresh("hubspot")
+      yield* eventually(Effect.sync(() => seen.length === 2))
+      assert.strictEqual(seen[1], Redacted.value(yield* there.token("hubspot")))
+    }).pipe(Effect.provide(setup({ aden: oneHour }))))
+})
+
+describe("CredentialStore: an alias is given to another account in Aden", () => {
+  it.effect("it means that one as soon as the first is known by its new name, though Aden's list is remembered", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const store = yield* CredentialStore
+      assert.strictEqual((yield* store.get("google:Timothy")).id, "g1")
+      yield* TestClock.adjust("1 minute")
+      yield* aden.addIntegration({ id: "g1", type: "google", alias: "Tim" })
+      yield* aden.addIntegration({ id: "g2", type: "google", alias: "Timothy" })
+      yield* store.refresh("g1")
+      assert.strictEqual((yield* store.get("google:Tim")).id, "g1")
+      assert.strictEqual((yield* store.get("google:Timothy")).id, "g2")
+      assert.strictEqual(yield* count("list"), 2)
+    }).pipe(Effect.provide(setup({ aden: { integrations: [{ id: "g1", type: "google", alias: "Timothy" }] } }))))
+
+  it.effect("and nobody has it now: CredentialNotFound", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const store = yield* CredentialStore
+      assert.strictEqual((yield* store.get("google:Timothy")).id, "g1")
+      yield* TestClock.adjust("1 minute")
+      yield* aden.addIntegration({ id: "g1", type: "google", alias: "Tim" })
+      yield* store.refresh("g1")
+      assert.strictEqual((yield* Effect.flip(store.get("google:Timothy")))._tag, "CredentialNotFound")
+    }).pipe(Effect.provide(setup({ aden: { integrations: [{ id: "g1", type: "google", alias: "Timothy" }] } }))))
+})

@@ -1,0 +1,51 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Arbitrary, Schema } from "effect"
+import { parseMembers, renderMembers, rewriteMembers } from "../../src/util/rawJson.ts"
+
+const texts = Arbitrary.schema(Schema.Array(Schema.String))
+
+describe("JSON members as text", () => {
+  it.prop("of any object are the texts of its values", {
+    names: texts,
+    values: texts,
+    indent: Schema.Literals([0, 1, 4])
+  }, ({ indent, names, values }) => {
+    const tricky = ["\\", "\"", "\\\"", "{[", "]}", ",:", "\\u0022", "__proto__"]
+    const entries = new Map(
+      [...names, ...tricky].map((
+        name,
+        index
+      ) => [name, [[...values, ""][index % (values.length + 1)], { [name]: index / 7 }, null]])
+    )
+    const text = JSON.stringify(
+      Object.defineProperties(
+        {},
+        Object.fromEntries(Array.from(entries, ([name, value]) => [`_${name}`, { value, enumerable: true }]))
+      ),
+      null,
+      indent
+    )
+    const members = parseMembers(text)
+    assert.strictEqual(members?.size, entries.size)
+    for (const [name, value] of entries) assert.deepStrictEqual(JSON.parse(members?.get(`_${name}`) ?? ""), value)
+    const rendered = renderMembers(members ?? [])
+    assert.deepStrictEqual(parseMembers(rendered), members)
+    assert.strictEqual(rewriteMembers(members ?? new Map(), text), text)
+  })
+
+  it.each(["", " ", "null", "1", "\"x\"", "[]", "{", "{\"a\"}", "{\"a\":1,}", "{} {}", "{\"a\": 01}", "\ufeff{}"])(
+    "%j is no object",
+    (text) => {
+      assert.isUndefined(parseMembers(text))
+    }
+  )
+
+  it("an object without members, and white space everywhere", () => {
+    assert.strictEqual(parseMembers("{}")?.size, 0)
+    assert.strictEqual(parseMembers(" { } ")?.size, 0)
+    assert.deepStrictEqual(Array.from(parseMembers("\n{\t\"a\" :\r1 ,\"b\": [ 1 , 2 ] \n}") ?? []), [["a", "1"], [
+      "b",
+      "[ 1 , 2 ]"
+    ]])
+  })
+})

@@ -70,6 +70,7 @@ export type {
   ProviderAccount
 } from "./model/Credential.ts"
 export type { CredentialEvent, SyncEvent, SyncFailure, SyncReport, SyncSkipped } from "./model/CredentialEvent.ts"
+export { CredentialState } from "./model/CredentialState.ts"
 export {
   AccessToken,
   AdenApi,
@@ -105,7 +106,7 @@ export { AdenSyncProvider } from "./providers/aden/AdenSyncProvider.ts"
 export type { AdenSnapshot } from "./providers/aden/AdenSyncProvider.ts"
 export { CredentialProviders, syncConcurrency, syncOne } from "./providers/CredentialProvider.ts"
 export type { CredentialProvider, ProviderSyncEvent } from "./providers/CredentialProvider.ts"
-export { CredentialState, CredentialStorage } from "./storage/CredentialStorage.ts"
+export { CredentialStorage } from "./storage/CredentialStorage.ts"
 export type { StorageChange } from "./storage/CredentialStorage.ts"
 export { EnvironmentStorage } from "./storage/EnvironmentStorage.ts"
 export { FallbackStorage } from "./storage/FallbackStorage.ts"

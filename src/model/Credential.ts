@@ -12,7 +12,6 @@ import * as Equal from "effect/Equal"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { cleanText, isShown, shownName } from "../util/sanitize.ts"
-import { defaultProvider } from "./defaultProvider.ts"
 
 /**
  * The kinds of credential, as Hive names them in its files.
@@ -333,4 +332,14 @@ export interface CredentialValidation {
   readonly expiresAt: DateTime.Utc | undefined
   readonly requiresReauthorization: boolean
   readonly reauthorizationUrl: string | undefined
+}
+
+/**
+ * The provider that an id names by itself, where nobody says otherwise: the part before its first `:`, else the id.
+ *
+ * @internal
+ */
+export const defaultProvider = (id: string): string => {
+  const colon = id.indexOf(":")
+  return colon > 0 ? id.slice(0, colon) : id
 }

@@ -1,7 +1,7 @@
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
-import type { CredentialState } from "../storage/CredentialStorage.ts"
 import type { Credential } from "./Credential.ts"
+import type { CredentialState } from "./CredentialState.ts"
 
 /**
  * When a token expires, in ms since the epoch by the local clock; `Infinity` when it does not. `offset` is how far Aden's

@@ -1,7 +1,20 @@
+/**
+ * Checks of settings: one that makes no sense is an `AdenConfigError` by its name.
+ */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { AdenConfigError } from "../errors/CredentialError.ts"
+
+/** A setting that has to be there and is not. `what` completes "Set it to …". */
+export const missingSetting = (setting: string, what: string): AdenConfigError =>
+  new AdenConfigError({ setting, detail: "is not set", remedy: `Set it to ${what}.` })
+
+/** A whole number above zero, given as an option. */
+export const countSetting = (setting: string, count: number, remedy: string): Effect.Effect<number, AdenConfigError> =>
+  Number.isSafeInteger(count) && count > 0
+    ? Effect.succeed(count)
+    : Effect.fail(new AdenConfigError({ setting, detail: "is not a whole number above zero", remedy }))
 
 /** A duration given as an option, refused with the option's name unless it is a finite time above zero, or zero where that has a meaning. */
 export const durationSetting = (

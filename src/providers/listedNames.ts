@@ -1,7 +1,6 @@
 import * as Redacted from "effect/Redacted"
-import { Credential, CredentialKey } from "../model/Credential.ts"
+import { Credential, CredentialKey, defaultProvider } from "../model/Credential.ts"
 import type { CredentialAccount } from "../model/Credential.ts"
-import { defaultProvider } from "../model/defaultProvider.ts"
 
 /**
  * A fetched credential under the names that the provider lists it by, where the answer itself left them out: by these names it

@@ -7,44 +7,10 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
-import * as Schema from "effect/Schema"
 import type * as Stream from "effect/Stream"
 import type { CredentialStorageError, GenerationConflict, StorageFailure } from "../errors/CredentialError.ts"
 import type { Credential } from "../model/Credential.ts"
-import { Timestamp } from "../util/Timestamp.ts"
-
-/**
- * What is remembered about a credential beside it: no secrets. It outlives a restart, and exists without an entry too (a
- * blocked integration that was never fetched).
- *
- * `generation` counts the saves and deletions under this id, 0 before the first, and `account` says whose the entry is. Both
- * belong to the storage: `save` sets them, and `saveState` leaves them as they are.
- *
- * @since 0.1.0
- * @category models
- */
-export class CredentialState extends Schema.Class<CredentialState>("aden-credentials/CredentialState")({
-  generation: Schema.Int,
-  /** The account of the saved credential: known even when the credential cannot be opened. */
-  account: Schema.optional(Schema.Struct({
-    provider: Schema.optional(Schema.String),
-    alias: Schema.optional(Schema.String)
-  })),
-  /** When Aden last confirmed the entry. */
-  lastConfirmed: Schema.optional(Timestamp),
-  /** Since when a person has to authorize the integration again. */
-  blockedSince: Schema.optional(Timestamp),
-  /** As it is stored. The store shows it only if it is `https:`, or `http:` to this machine, without user info. */
-  reauthorizationUrl: Schema.optional(Schema.String),
-  /** Since when Aden refuses the API key (401 or 403). */
-  refusedSince: Schema.optional(Timestamp),
-  /** Until when Aden must not be asked for this credential. */
-  coolDownUntil: Schema.optional(Timestamp),
-  /** The tag of the last error, such as `AdenUnavailable`. */
-  lastError: Schema.optional(Schema.String)
-}) {
-  static readonly initial = new CredentialState({ generation: 0 })
-}
+import type { CredentialState } from "../model/CredentialState.ts"
 
 /**
  * An entry was saved or deleted, by whomever the storage can see.

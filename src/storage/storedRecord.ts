@@ -3,7 +3,8 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { StorageFailure } from "../errors/CredentialError.ts"
 import type { Credential } from "../model/Credential.ts"
-import type { CredentialState, CredentialStorage } from "./CredentialStorage.ts"
+import type { CredentialState } from "../model/CredentialState.ts"
+import type { CredentialStorage } from "./CredentialStorage.ts"
 
 /** What is stored of a credential, and what is remembered beside it. */
 export interface StoredRecord {

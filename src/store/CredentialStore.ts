@@ -46,10 +46,11 @@ import type {
   CredentialValidation
 } from "../model/Credential.ts"
 import type { CredentialEvent, SyncEvent, SyncFailure, SyncReport, SyncSkipped } from "../model/CredentialEvent.ts"
+import { CredentialState } from "../model/CredentialState.ts"
 import { defaultMaxStale } from "../model/freshness.ts"
 import { durationSetting } from "../model/settings.ts"
 import { CredentialProviders } from "../providers/CredentialProvider.ts"
-import { CredentialState, CredentialStorage } from "../storage/CredentialStorage.ts"
+import { CredentialStorage } from "../storage/CredentialStorage.ts"
 import { atRest } from "../storage/decorate.ts"
 import { MemoryStorage } from "../storage/MemoryStorage.ts"
 import { TemplateResolver } from "../templates/expand.ts"

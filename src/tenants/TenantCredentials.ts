@@ -16,7 +16,7 @@ import type * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import { AdenConfigError, InvalidTenantId, TenantError } from "../errors/CredentialError.ts"
 import type { TenantLookupFailed } from "../errors/CredentialError.ts"
-import { apiKeyVariable, CurrentTenant, tenantSettings } from "../model/currentTenant.ts"
+import { CurrentTenant } from "../model/currentTenant.ts"
 import { durationSetting } from "../model/settings.ts"
 import { AdenClient } from "../providers/aden/AdenClient.ts"
 import type { AdenClientOptions } from "../providers/aden/AdenClient.ts"
@@ -26,6 +26,7 @@ import { CredentialStore } from "../store/CredentialStore.ts"
 import type { CredentialStoreOptions } from "../store/CredentialStore.ts"
 import { setTenant } from "../store/perStore.ts"
 import { isClean } from "../util/sanitize.ts"
+import { apiKeyVariable, tenantSettings } from "./settings.ts"
 
 /**
  * The settings of one tenant. Each that is left out has its default.

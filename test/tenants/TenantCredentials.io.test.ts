@@ -32,7 +32,7 @@ import {
 import { FetchHttpClient, HttpClient } from "effect/http"
 import { TestClock } from "effect/testing"
 import { inspect } from "node:util"
-import { tenantDirectory } from "../../src/model/currentTenant.ts"
+import { tenantDirectory } from "../../src/storage/files/tenantFolders.ts"
 import { hostileId } from "../storage/credentialArbitrary.ts"
 import { inDirectory, key, NodeFiles, temporaryDirectory } from "../storage/temporaryStorage.ts"
 

@@ -7,7 +7,7 @@ import type * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import { configuredKeys } from "../../encryption/keys.ts"
 import { AdenConfigError } from "../../errors/CredentialError.ts"
-import { tenantNamespace } from "../../model/currentTenant.ts"
+import { tenantNamespace } from "../../storage/format/tenantNames.ts"
 import { shownServer } from "../../storage/migration/databases.ts"
 import { directoryPlaces } from "../../storage/migration/fileSide.ts"
 import {

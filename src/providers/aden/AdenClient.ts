@@ -37,7 +37,7 @@ import type {
   FetchFailure
 } from "../../errors/CredentialError.ts"
 import type { CredentialValidation, ProviderAccount } from "../../model/Credential.ts"
-import { durationSetting } from "../../model/settings.ts"
+import { countSetting, durationSetting } from "../../model/settings.ts"
 import { requests } from "../../util/metrics.ts"
 import { CredentialAnswer, HealthAnswer, IntegrationListEnvelope, UsageAnswer, ValidationAnswer } from "./AdenApi.ts"
 import { adenEndpoints, AdenTransport } from "./adenEndpoints.ts"
@@ -49,7 +49,7 @@ import { ClockOffset } from "./ClockSkew.ts"
 import type { Answer, Question } from "./failures.ts"
 import { decodeAnswer, failureOf, isSuccessful, requestFailureOf, serverTime } from "./failures.ts"
 import { AdenCircuit } from "./resilience.ts"
-import { apiKeySetting, countSetting, serverUrlSetting, tenantIdSetting } from "./settings.ts"
+import { apiKeySetting, serverUrlSetting, tenantIdSetting } from "./settings.ts"
 import { connectionFailed, readBody, withSameOriginRedirects } from "./transport.ts"
 
 /**

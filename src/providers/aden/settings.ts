@@ -4,11 +4,8 @@
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import { AdenConfigError } from "../../errors/CredentialError.ts"
+import { missingSetting } from "../../model/settings.ts"
 import { isLoopback } from "../../util/loopback.ts"
-
-/** A setting that has to be there and is not. `what` completes "Set it to …". */
-export const missingSetting = (setting: string, what: string): AdenConfigError =>
-  new AdenConfigError({ setting, detail: "is not set", remedy: `Set it to ${what}.` })
 
 /** The server's URL: `https:`, or `http:` to this machine or where that is allowed explicitly. */
 export const serverUrlSetting = (
@@ -69,9 +66,3 @@ export const tenantIdSetting = (
     })
   )
 }
-
-/** A whole number above zero, given as an option. */
-export const countSetting = (setting: string, count: number, remedy: string): Effect.Effect<number, AdenConfigError> =>
-  Number.isSafeInteger(count) && count > 0
-    ? Effect.succeed(count)
-    : Effect.fail(new AdenConfigError({ setting, detail: "is not a whole number above zero", remedy }))

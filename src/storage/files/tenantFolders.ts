@@ -4,8 +4,31 @@
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
-import { isTenantFolder } from "../../model/currentTenant.ts"
+import { canBeWritten, escapedName, isEscapedName } from "../format/names.ts"
+import { plainId } from "../format/tenantNames.ts"
 import type { PrivateFiles } from "./PrivateFiles.ts"
+
+/** The folders of a directory that is no tenant's: tenants may have it as theirs in common with a program of its own. */
+const reserved = new Set(["credentials", "metadata", "state", "locks"])
+
+/** The directory of a tenant in the one that all have in common: a folder that only this id has. */
+export const tenantDirectory = (path: Path.Path, directory: string, tenantId: string | undefined): string => {
+  if (tenantId === undefined) return directory
+  const isPlain = plainId.test(tenantId) && !reserved.has(tenantId) && canBeWritten(tenantId, path.sep === "\\")
+  return path.join(directory, isPlain ? tenantId : escapedName(tenantId))
+}
+
+/** The name in a database of the tenant that has this folder. */
+export const nameOfTenantFolder = (folder: string): string =>
+  Array.from(reserved).find((id) => escapedName(id) === folder) ?? folder
+
+/** The folder of the tenant that has this name in a database. */
+export const folderOfTenantName = (path: Path.Path, directory: string, name: string): string =>
+  isEscapedName(name) ? path.join(directory, name) : tenantDirectory(path, directory, name)
+
+/** Whether a folder of the common directory can be a tenant's. */
+export const isTenantFolder = (name: string): boolean =>
+  isEscapedName(name) || (plainId.test(name) && !reserved.has(name))
 
 /** A folder that is, or may be, a tenant's. */
 export interface TenantFolder {

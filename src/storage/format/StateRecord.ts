@@ -3,7 +3,7 @@
  */
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { CredentialState } from "../CredentialStorage.ts"
+import { CredentialState } from "../../model/CredentialState.ts"
 
 const StoredState = Schema.fromJsonString(
   Schema.Struct({ id: Schema.optional(Schema.String), ...CredentialState.fields })

@@ -4,7 +4,7 @@
 import type * as Effect from "effect/Effect"
 import type * as Result from "effect/Result"
 import type { CredentialStorageError, GenerationConflict, StorageFailure } from "../../errors/CredentialError.ts"
-import type { CredentialState } from "../CredentialStorage.ts"
+import type { CredentialState } from "../../model/CredentialState.ts"
 import type { StoredCredential } from "../format/HiveDocument.ts"
 
 /** An entry as it rests. */

@@ -12,8 +12,7 @@ import type {
   StorageFailure,
   StorageRefused
 } from "../../errors/CredentialError.ts"
-import { stateOfSave } from "../../model/countedState.ts"
-import { CredentialState } from "../CredentialStorage.ts"
+import { CredentialState, stateOfSave } from "../../model/CredentialState.ts"
 import { documentOf } from "../format/HiveDocument.ts"
 import { makeSealing } from "../format/sealed.ts"
 import { encodeState } from "../format/StateRecord.ts"

@@ -14,7 +14,7 @@ import * as RcRef from "effect/RcRef"
 import * as Redacted from "effect/Redacted"
 import { randomInt } from "node:crypto"
 import { AdenConfigError, CredentialStorageError, StorageIoFailed } from "../../errors/CredentialError.ts"
-import { missingSetting } from "../../providers/aden/settings.ts"
+import { missingSetting } from "../../model/settings.ts"
 import { cleanMessage } from "../../util/sanitize.ts"
 import { configuredUrl, redisVariable } from "../records/databaseUrls.ts"
 

@@ -26,8 +26,9 @@ import {
   CredentialStorageError
 } from "../../../src/errors/CredentialError.ts"
 import { Credential } from "../../../src/model/Credential.ts"
+import { CredentialState } from "../../../src/model/CredentialState.ts"
 import { CurrentTenant } from "../../../src/model/currentTenant.ts"
-import { CredentialState, CredentialStorage } from "../../../src/storage/CredentialStorage.ts"
+import { CredentialStorage } from "../../../src/storage/CredentialStorage.ts"
 import { hasPostgresServer, needsPostgresServer, password, restartablePostgres } from "../../fixtures/postgresServer.ts"
 import { describeWith, postgres } from "../../fixtures/realServers.ts"
 import { apiKey, changesOf, elapsed, shortest, until, valueOf, warningsOf } from "../observing.ts"

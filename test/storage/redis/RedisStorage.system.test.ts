@@ -22,8 +22,9 @@ import {
   CredentialDecryptionFailed,
   CredentialStorageError
 } from "../../../src/errors/CredentialError.ts"
+import { CredentialState } from "../../../src/model/CredentialState.ts"
 import { CurrentTenant } from "../../../src/model/currentTenant.ts"
-import { CredentialState, CredentialStorage } from "../../../src/storage/CredentialStorage.ts"
+import { CredentialStorage } from "../../../src/storage/CredentialStorage.ts"
 import { RedisStorage } from "../../../src/storage/redis/RedisStorage.ts"
 import { describeWith, redis } from "../../fixtures/realServers.ts"
 import { hasRedisServer, redisServer, restartableRedis } from "../../fixtures/redisServer.ts"

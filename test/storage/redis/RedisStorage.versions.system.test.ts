@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Context, DateTime, Effect, Option, Redacted } from "effect"
 import { Redis } from "effect/persistence"
 import { Credential } from "../../../src/model/Credential.ts"
-import { CredentialState } from "../../../src/storage/CredentialStorage.ts"
+import { CredentialState } from "../../../src/model/CredentialState.ts"
 import { describeWith, redis } from "../../fixtures/realServers.ts"
 import { place, storageOver } from "./redisNamespace.ts"
 

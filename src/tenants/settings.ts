@@ -1,0 +1,25 @@
+/**
+ * The settings of a tenant: its own API key and id, and what all tenants have in common.
+ */
+import * as ConfigProvider from "effect/ConfigProvider"
+import * as Effect from "effect/Effect"
+
+const apiKey = "ADEN_API_KEY"
+const variableName = /^\w+$/
+
+/** The variable of a tenant's API key; `undefined` when the id cannot be part of a variable's name. */
+export const apiKeyVariable = (tenantId: string): string | undefined =>
+  variableName.test(tenantId) ? `${apiKey}_${tenantId}` : undefined
+
+/** Settings as a tenant's layers read them: the API key and the tenant id are its own, all else is common to all. */
+export const tenantSettings = (
+  settings: ConfigProvider.ConfigProvider,
+  tenantId: string
+): ConfigProvider.ConfigProvider =>
+  ConfigProvider.make((path) => {
+    const name = path.length === 1 ? path[0] : undefined
+    if (name === "ADEN_TENANT_ID") return Effect.succeed(ConfigProvider.makeValue(tenantId))
+    if (name !== apiKey) return settings.load(path)
+    const variable = apiKeyVariable(tenantId)
+    return variable === undefined ? Effect.succeed(undefined) : settings.load([variable])
+  })

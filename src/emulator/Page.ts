@@ -10,7 +10,7 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Url from "effect/http/Url"
 import * as Result from "effect/Result"
 import { createHash } from "node:crypto"
-import { isLoopback } from "../util/loopback.ts"
+import { isLoopback } from "../util/httpSyntax.ts"
 import { cleanText } from "../util/sanitize.ts"
 import { Html, html } from "./Html.ts"
 

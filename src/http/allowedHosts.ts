@@ -3,7 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import { AdenConfigError } from "../errors/CredentialError.ts"
-import { isLoopback } from "../util/loopback.ts"
+import { isLoopback } from "../util/httpSyntax.ts"
 
 /** What stands in a URL around or instead of a host, is decoded in it, or reads as a pattern. */
 const notInHost = /[\s/\\?#@%*,]/

@@ -9,11 +9,12 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
 import type * as Stream from "effect/Stream"
 import { ReauthRequired } from "../errors/CredentialError.ts"
 import type { AdenFailure, AdenRequestFailure, FetchFailure, IntegrationNotFound } from "../errors/CredentialError.ts"
-import type { Credential, CredentialType, CredentialValidation, ProviderAccount } from "../model/Credential.ts"
-import { withListedNames } from "./listedNames.ts"
+import type { CredentialAccount, CredentialType, CredentialValidation, ProviderAccount } from "../model/Credential.ts"
+import { Credential, CredentialKey, defaultProvider } from "../model/Credential.ts"
 
 /**
  * One step of a synchronisation, in the order in which answers arrive. `Listed` comes first.
@@ -141,4 +142,33 @@ export const syncOne = (provider: CredentialProvider, account: ProviderAccount):
         })
     }))
   )
+}
+
+// internal
+
+/**
+ * Whether a question may pass an open circuit: it is the last that can be asked in time.
+ *
+ * @internal
+ */
+export const PassesCircuit = Context.Reference<boolean>("aden-credentials/internal/PassesCircuit", {
+  defaultValue: () => false
+})
+
+/**
+ * A fetched credential under the names that the provider lists it by, where the answer itself left them out: by these names it
+ * was asked for, and is found again when nobody can be asked.
+ *
+ * @internal
+ */
+export const withListedNames = (credential: Credential, { alias, provider }: CredentialAccount): Credential => {
+  const { id, integrationType, keys } = credential
+  const named = new Map(keys)
+  const add = (name: string, value: string | undefined) => {
+    if (value !== undefined) named.set(name, new CredentialKey({ name, value: Redacted.make(value) }))
+  }
+  // what the id gives by itself is what an answer without a name counts as
+  if (integrationType === undefined || integrationType === defaultProvider(id)) add("_integration_type", provider)
+  if (credential.alias === undefined) add("_alias", alias)
+  return new Credential({ ...credential, keys: named })
 }

@@ -15,9 +15,8 @@ import { Credential } from "../model/Credential.ts"
 import { CredentialState, stateWithoutSave } from "../model/CredentialState.ts"
 import { makeKeyedLock } from "../util/KeyedLock.ts"
 import { cleanText } from "../util/sanitize.ts"
-import { checkCredentialId } from "./credentialId.ts"
 import { CredentialStorage } from "./CredentialStorage.ts"
-import { inOperation } from "./operation.ts"
+import { checkCredentialId, inOperation } from "./operation.ts"
 
 /**
  * A {@link CredentialStorage} over environment variables, each an `api_key` credential whose key `api_key` is the variable's

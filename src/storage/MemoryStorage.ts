@@ -13,10 +13,9 @@ import type { StorageFailure } from "../errors/CredentialError.ts"
 import { Credential, CredentialKey } from "../model/Credential.ts"
 import { CredentialState, stateOfDelete, stateOfSave, stateWithoutSave } from "../model/CredentialState.ts"
 import { makeKeyedLock } from "../util/KeyedLock.ts"
-import { checkCredentialId } from "./credentialId.ts"
 import { CredentialStorage } from "./CredentialStorage.ts"
 import type { StorageChange } from "./CredentialStorage.ts"
-import { inOperation } from "./operation.ts"
+import { checkCredentialId, inOperation } from "./operation.ts"
 
 /**
  * A {@link CredentialStorage} in memory. Each layer built is a storage of its own; its lock and its changes are those of this

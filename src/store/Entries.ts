@@ -13,11 +13,11 @@ import { CredentialState } from "../model/CredentialState.ts"
 import { expiryOf, isWithin } from "../model/freshness.ts"
 import type { CredentialProvider } from "../providers/CredentialProvider.ts"
 import type { CredentialStorage } from "../storage/CredentialStorage.ts"
-import { loadRecord } from "../storage/storedRecord.ts"
 import { checkedProvider, checkedStorage } from "./checkedAnswers.ts"
 import type { CredentialSource } from "./CredentialEntry.ts"
 import { CredentialEntry } from "./CredentialEntry.ts"
 import type { RefreshPolicies } from "./RefreshPolicy.ts"
+import { loadRecord } from "./storedRecord.ts"
 import { watched } from "./watchedStorage.ts"
 
 /** A smaller change of a provider's clock, in ms, is not told apart: `Date` counts in seconds. */

@@ -5,10 +5,10 @@ import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
 import type { Credential } from "../model/Credential.ts"
 import { CredentialState } from "../model/CredentialState.ts"
-import { isEarlier, loadRecord } from "../storage/storedRecord.ts"
 import { makeKeyedLock } from "../util/KeyedLock.ts"
 import type { CredentialEntry } from "./CredentialEntry.ts"
 import type { CredentialTable } from "./Entries.ts"
+import { isEarlier, loadRecord } from "./storedRecord.ts"
 
 /** How often a storage that failed is tried again. */
 const pause = Duration.seconds(1)

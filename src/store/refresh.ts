@@ -20,10 +20,8 @@ import type { AdenRequestFailure, CredentialFailure, FetchFailure, StorageFailur
 import { Credential } from "../model/Credential.ts"
 import type { CredentialRef, CredentialValidation } from "../model/Credential.ts"
 import { CredentialState } from "../model/CredentialState.ts"
-import { PassesCircuit } from "../providers/aden/resilience.ts"
+import { PassesCircuit, withListedNames } from "../providers/CredentialProvider.ts"
 import type { CredentialProvider } from "../providers/CredentialProvider.ts"
-import { withListedNames } from "../providers/listedNames.ts"
-import { isEarlier, loadRecord } from "../storage/storedRecord.ts"
 import { renewals, renewalTime, servedStale } from "../util/metrics.ts"
 import { cleanText } from "../util/sanitize.ts"
 import { SingleFlight } from "../util/SingleFlight.ts"
@@ -33,6 +31,7 @@ import type { CredentialTable } from "./Entries.ts"
 import { WaitsForRenewal } from "./foreground.ts"
 import type { LateSaves } from "./LateSaves.ts"
 import type { RefResolver } from "./resolve.ts"
+import { isEarlier, loadRecord } from "./storedRecord.ts"
 
 /** A token that was renewed less than this long ago, in ms, is not renewed again because it lasts too short. */
 const settled = 30_000

@@ -14,12 +14,12 @@ import { CredentialState } from "../model/CredentialState.ts"
 import { coolDownLeft } from "../model/freshness.ts"
 import type { CredentialProvider } from "../providers/CredentialProvider.ts"
 import { syncConcurrency, syncOne } from "../providers/CredentialProvider.ts"
-import { loadRecord } from "../storage/storedRecord.ts"
 import { cleanText, shownName } from "../util/sanitize.ts"
 import type { CredentialTable } from "./Entries.ts"
 import type { LateSaves } from "./LateSaves.ts"
 import type { Asked, Renewal } from "./refresh.ts"
 import type { RefResolver } from "./resolve.ts"
+import { loadRecord } from "./storedRecord.ts"
 
 /** A fetched integration that waits to be saved, with what it was asked on. */
 interface Unsaved extends Asked {

@@ -14,3 +14,7 @@ export const headerValueFault = (value: string): string | undefined => {
   // clients and servers disagree on how it is encoded, and some refuse it
   return /[^\x09\x20-\x7e]/.test(value) ? "the value holds a character outside ASCII" : undefined
 }
+
+/** Whether a URL's host is this machine itself: `localhost`, 127.0.0.0/8 or `[::1]`, as `URL` normalizes them. */
+export const isLoopback = (url: URL): boolean =>
+  url.hostname === "localhost" || url.hostname === "[::1]" || /^127\.\d+\.\d+\.\d+$/.test(url.hostname)

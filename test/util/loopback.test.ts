@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { isLoopback } from "../../src/util/loopback.ts"
+import { isLoopback } from "../../src/util/httpSyntax.ts"
 
 describe("isLoopback", () => {
   it.each([

@@ -20,7 +20,7 @@ import {
   RefreshFailed
 } from "../../errors/CredentialError.ts"
 import type { AdenFailure, AdenRequestFailure } from "../../errors/CredentialError.ts"
-import { isLoopback } from "../../util/loopback.ts"
+import { isLoopback } from "../../util/httpSyntax.ts"
 import { cleanMessage } from "../../util/sanitize.ts"
 import { ErrorAnswer } from "./AdenApi.ts"
 

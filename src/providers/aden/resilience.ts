@@ -1,4 +1,3 @@
-import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -11,11 +10,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { AdenCircuitOpen, AdenUnavailable } from "../../errors/CredentialError.ts"
 import type { AdenFailure } from "../../errors/CredentialError.ts"
-
-/** Whether a question may pass an open circuit: it is the last that can be asked in time. */
-export const PassesCircuit = Context.Reference<boolean>("aden-credentials/internal/AdenCircuit/PassesCircuit", {
-  defaultValue: () => false
-})
+import { PassesCircuit } from "../CredentialProvider.ts"
 
 /**
  * How long the circuit stays open, time after time: twice for `first`, then twice as long as before, at most five times `first`.
@@ -80,4 +75,28 @@ const outcomeOf = (exit: Exit.Exit<unknown, AdenFailure>): CircuitBreaker.Outcom
   return error.reason._tag === "AdenProtocolError" && !error.reason.isTransient
     ? CircuitBreaker.ignored
     : CircuitBreaker.failure()
+}
+
+/** How the client tries again by itself: a hint of Aden's is a floor under the schedule's delays. */
+export const adenRetries = (schedule: Schedule.Schedule<unknown, AdenFailure>, maxRetryAfter: Duration.Duration) => ({
+  schedule: Schedule.modifyDelay(
+    schedule,
+    ({ duration, input }) =>
+      Effect.succeed(input._tag === "RateLimited" ? Duration.max(duration, input.retryAfter) : duration)
+  ),
+  while: (error: AdenFailure): boolean => isTransient(error, maxRetryAfter)
+})
+
+const isTransient = (error: AdenFailure, maxRetryAfter: Duration.Duration): boolean => {
+  if (error._tag === "RateLimited") return Duration.isLessThanOrEqualTo(error.retryAfter, maxRetryAfter)
+  if (error._tag !== "AdenUnavailable") return false
+  switch (error.reason._tag) {
+    case "AdenConnectionFailed":
+    case "AdenTimeout":
+      return true
+    case "AdenProtocolError":
+      return error.reason.isTransient
+    case "AdenCircuitOpen":
+      return false
+  }
 }

@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import { AdenConfigError } from "../../errors/CredentialError.ts"
 import { missingSetting } from "../../model/settings.ts"
-import { isLoopback } from "../../util/loopback.ts"
+import { isLoopback } from "../../util/httpSyntax.ts"
 
 /** The server's URL: `https:`, or `http:` to this machine or where that is allowed explicitly. */
 export const serverUrlSetting = (

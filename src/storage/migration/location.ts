@@ -10,8 +10,13 @@ import { defaultDirectory } from "../../encryption/keys.ts"
 import { AdenConfigError } from "../../errors/CredentialError.ts"
 import { cleanText } from "../../util/sanitize.ts"
 import { defaultTable, tableSetting } from "../postgres/tables.ts"
-import { configuredUrl, postgresVariable, redisVariable } from "../records/databaseUrls.ts"
-import { defaultNamespace, namespaceSetting } from "../records/settings.ts"
+import {
+  configuredUrl,
+  defaultNamespace,
+  namespaceSetting,
+  postgresVariable,
+  redisVariable
+} from "../records/settings.ts"
 
 export interface DirectoryLocation {
   readonly _tag: "Directory"

@@ -10,10 +10,9 @@ import * as Stream from "effect/Stream"
 import { AdenConfigError, GenerationConflict, StorageIoFailed } from "../../errors/CredentialError.ts"
 import type { CredentialStorageError, StorageFailure } from "../../errors/CredentialError.ts"
 import type { CredentialState } from "../../model/CredentialState.ts"
-import { checkCredentialId } from "../credentialId.ts"
 import { documentOf, writtenAt } from "../format/HiveDocument.ts"
 import type { StoredCredential } from "../format/HiveDocument.ts"
-import { inOperation } from "../operation.ts"
+import { checkCredentialId, inOperation } from "../operation.ts"
 import type { Copy, Entry, Place, Places } from "./Side.ts"
 
 /**

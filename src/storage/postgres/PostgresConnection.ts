@@ -13,9 +13,9 @@ import { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { AdenConfigError, CredentialStorageError } from "../../errors/CredentialError.ts"
 import { missingSetting } from "../../model/settings.ts"
-import { configuredUrl, postgresVariable } from "../records/databaseUrls.ts"
-import { boundedScope } from "./boundedScope.ts"
+import { configuredUrl, postgresVariable } from "../records/settings.ts"
 import { isRefusal, sqlFault } from "./fault.ts"
+import { boundedScope } from "./statement.ts"
 
 /**
  * The client of `@effect/sql-pg`, as `SqlStorage` is best used: asked when the program starts whether it lets the program in, and

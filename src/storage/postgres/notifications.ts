@@ -15,7 +15,7 @@ import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { decodeNotice } from "../records/notification.ts"
 import type { Notice } from "../records/RecordDatabase.ts"
-import { boundedScope } from "./boundedScope.ts"
+import { boundedScope } from "./statement.ts"
 
 /** Whether a client can listen: that of `@effect/sql-pg` can, which is not imported because other programs need not have it. */
 export const canListen = (sql: SqlClient): sql is PgClient => Predicate.hasProperty(sql, "~@effect/sql-pg/PgClient")

@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Schedule from "effect/Schedule"
+import * as Scope from "effect/Scope"
 import type { SqlClient } from "effect/sql/SqlClient"
 import { isSqlError } from "effect/sql/SqlError"
 import type { SqlError } from "effect/sql/SqlError"
@@ -64,3 +65,16 @@ export const answeredWithin =
       Effect.retry({ schedule: afterCollision, times: collisions, while: hasCollided }),
       Effect.mapError((error) => isSqlError(error) ? sqlFault(location, error) : error)
     )
+
+/**
+ * A scope whose end is not waited for longer than for an answer: who gives a connection back says so to the server, which may
+ * hang, and a program is to end nonetheless.
+ */
+export const boundedScope: Effect.Effect<Scope.Closeable, never, Scope.Scope> = Effect.acquireRelease(
+  Scope.make(),
+  (scope) =>
+    Effect.forkDetach(Scope.close(scope, Exit.void), { startImmediately: true }).pipe(
+      Effect.flatMap((fiber) => Effect.timeoutOption(Fiber.await(fiber), answerTime)),
+      Effect.asVoid
+    )
+)

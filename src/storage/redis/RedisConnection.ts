@@ -16,7 +16,7 @@ import { randomInt } from "node:crypto"
 import { AdenConfigError, CredentialStorageError, StorageIoFailed } from "../../errors/CredentialError.ts"
 import { missingSetting } from "../../model/settings.ts"
 import { cleanMessage } from "../../util/sanitize.ts"
-import { configuredUrl, redisVariable } from "../records/databaseUrls.ts"
+import { configuredUrl, redisVariable } from "../records/settings.ts"
 
 /**
  * Effect's `Redis` service over the package `redis`, as `RedisStorage` is best used: while the server is away a command fails

@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect } from "effect"
 import { AdenTimeout, AdenUnavailable } from "../../../src/errors/CredentialError.ts"
-import { AdenCircuit, PassesCircuit } from "../../../src/providers/aden/resilience.ts"
+import { AdenCircuit } from "../../../src/providers/aden/resilience.ts"
+import { PassesCircuit } from "../../../src/providers/CredentialProvider.ts"
 
 const failing = Effect.fail(
   new AdenUnavailable({ id: "hubspot", reason: new AdenTimeout({ after: Duration.seconds(30) }) })

@@ -4,7 +4,7 @@ import * as Option from "effect/Option"
 import type { StorageFailure } from "../errors/CredentialError.ts"
 import type { Credential } from "../model/Credential.ts"
 import type { CredentialState } from "../model/CredentialState.ts"
-import type { CredentialStorage } from "./CredentialStorage.ts"
+import type { CredentialStorage } from "../storage/CredentialStorage.ts"
 
 /** What is stored of a credential, and what is remembered beside it. */
 export interface StoredRecord {

@@ -11,11 +11,11 @@ import { CredentialDecryptionFailed, StorageIoFailed } from "../../errors/Creden
 import type { CredentialStorageError } from "../../errors/CredentialError.ts"
 import { leavingToTenant } from "../files/KeyRotation.ts"
 import type { KeyRotationEvent } from "../files/KeyRotation.ts"
-import { openDatabase } from "../migration/databases.ts"
-import type { DatabaseLocation } from "../migration/location.ts"
 import { inOperation } from "../operation.ts"
-import type { ForeignRecord, RecordDatabase, StoredRecord } from "./RecordDatabase.ts"
-import { isForeign, nothing } from "./RecordStorage.ts"
+import type { ForeignRecord, RecordDatabase, StoredRecord } from "../records/RecordDatabase.ts"
+import { isForeign, nothing } from "../records/RecordStorage.ts"
+import { openDatabase } from "./databases.ts"
+import type { DatabaseLocation } from "./location.ts"
 
 const operation = "re-encrypt"
 

@@ -5,7 +5,7 @@
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import { memoizeIdentityProvider } from "@smithy/core"
-import { Credential, CredentialStore } from "aden-credentials"
+import { Credential, CredentialStore, TestCredentials } from "aden-credentials"
 import { Cache, Clock, Console, DateTime, Effect, Redacted } from "effect"
 import { OAuth2Client } from "google-auth-library"
 
@@ -87,7 +87,7 @@ const program = Effect.gen(function*() {
   if (!(ratios.cache < 1) || !(ratios.google <= 1.3)) return yield* Effect.fail("slower than the target")
 }).pipe(
   Effect.provide(
-    CredentialStore.layerTest([
+    TestCredentials.layer([
       Credential.fromAccessToken({ id: "hubspot", accessToken: Redacted.make(accessToken) })
     ], { cacheTtl: "1 hour" })
   )

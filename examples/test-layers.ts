@@ -4,13 +4,7 @@
  * `npx tsx examples/test-layers.ts`
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
-import {
-  Credential,
-  CredentialHttpClient,
-  CredentialStore,
-  type CredentialUseFailure,
-  TestCredentials
-} from "aden-credentials"
+import { Credential, CredentialHttpClient, type CredentialUseFailure, TestCredentials } from "aden-credentials"
 import { Console, Context, Effect, Layer, Redacted, Schema } from "effect"
 import { FetchHttpClient, HttpClient, type HttpClientError, HttpClientResponse } from "effect/http"
 
@@ -50,7 +44,7 @@ const Test = Contacts.layer.pipe(
       ))
     )
   )),
-  Layer.provideMerge(CredentialStore.layerTest([
+  Layer.provideMerge(TestCredentials.layer([
     Credential.fromAccessToken({ id: "hubspot", accessToken: Redacted.make("test-token") })
   ]))
 )

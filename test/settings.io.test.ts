@@ -8,7 +8,8 @@ import {
   CredentialProviders,
   CredentialStore,
   MemoryStorage,
-  TenantCredentials
+  TenantCredentials,
+  TestCredentials
 } from "aden-credentials"
 import { Duration, Effect, Layer, Redacted, type Scope } from "effect"
 import { FetchHttpClient } from "effect/http"
@@ -35,7 +36,7 @@ const settings: ReadonlyArray<readonly [string, (duration: Duration.Input) => Bu
   ["CredentialStore cacheTtl", (cacheTtl) => Layer.build(Store({ cacheTtl }))],
   ["CredentialStore deadline", (deadline) => Layer.build(Store({ deadline }))],
   ["CredentialStore maxStale", (maxStale) => Layer.build(Store({ maxStale }))],
-  ["CredentialStore.layerTest cacheTtl", (cacheTtl) => Layer.build(CredentialStore.layerTest([], { cacheTtl }))],
+  ["TestCredentials.layer cacheTtl", (cacheTtl) => Layer.build(TestCredentials.layer([], { cacheTtl }))],
   [
     "AdenSyncProvider refreshBuffer",
     (refreshBuffer) =>

@@ -52,10 +52,7 @@ import { durationSetting } from "../model/settings.ts"
 import { CredentialProviders } from "../providers/CredentialProvider.ts"
 import { CredentialStorage } from "../storage/CredentialStorage.ts"
 import { atRest } from "../storage/decorate.ts"
-import { MemoryStorage } from "../storage/MemoryStorage.ts"
 import { TemplateResolver } from "../templates/expand.ts"
-import { makeTestAden } from "../testing/testAden.ts"
-import { TestCredentials } from "../testing/TestCredentials.ts"
 import * as metrics from "../util/metrics.ts"
 import { isShown, shownName } from "../util/sanitize.ts"
 import type { CredentialEntry } from "./CredentialEntry.ts"
@@ -293,39 +290,6 @@ export class CredentialStore extends Context.Service<CredentialStore, {
     options: CredentialStoreOptions = {}
   ): Layer.Layer<CredentialStore, AdenConfigError, CredentialStorage | CredentialProviders> =>
     Layer.effect(CredentialStore, make(options))
-
-  /**
-   * A store for a program's own tests: these credentials, and an Aden in memory behind them that {@link TestCredentials}
-   * controls. No HTTP, no disk; time is Effect's `Clock`.
-   *
-   * @example
-   * ```ts
-   * import { Credential, CredentialStore, TestCredentials } from "aden-credentials"
-   * import { Effect, Redacted } from "effect"
-   *
-   * const program = Effect.gen(function*() {
-   *   const store = yield* CredentialStore
-   *   const test = yield* TestCredentials
-   *   yield* test.revoke("hubspot")
-   *   return yield* Effect.flip(store.token("hubspot")) // ReauthRequired
-   * }).pipe(Effect.provide(CredentialStore.layerTest([
-   *   Credential.fromAccessToken({ id: "hubspot", accessToken: Redacted.make("test-token") })
-   * ])))
-   * ```
-   */
-  static readonly layerTest = (
-    credentials: ReadonlyArray<Credential>,
-    options: CredentialStoreOptions = {}
-  ): Layer.Layer<CredentialStore | TestCredentials, AdenConfigError> =>
-    Layer.effectContext(Effect.gen(function*() {
-      const aden = yield* makeTestAden(credentials)
-      const store = yield* make(options).pipe(
-        Effect.provide(MemoryStorage.layer(), { local: true }),
-        Effect.provideService(CredentialProviders, { all: [aden.provider] })
-      )
-      for (const credential of aden.owned) yield* store.save(credential).pipe(Effect.orDie)
-      return Context.make(CredentialStore, store).pipe(Context.add(TestCredentials, aden.controlsOver(store)))
-    }))
 }
 
 // internal

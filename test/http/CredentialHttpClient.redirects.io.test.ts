@@ -6,7 +6,7 @@ import { Effect, Exit, Layer, Schema } from "effect"
 import { HttpClient, HttpClientResponse } from "effect/http"
 import { inspect } from "node:util"
 import type { Credential } from "../../src/model/Credential.ts"
-import { CredentialStore } from "../../src/store/CredentialStore.ts"
+import { TestCredentials } from "../../src/testing/TestCredentials.ts"
 import { transports, transportsTested } from "../fixtures/adenClients.ts"
 import { clientOf, credentialOf, testStore, token } from "../fixtures/credentialClients.ts"
 import { redirect, reply, scriptedServer } from "../fixtures/scriptedServer.ts"
@@ -27,7 +27,7 @@ const base64 = (text: string) => Buffer.from(text).toString("base64")
 
 const original = `https://api.good.test/v1/search?q=1&key=${encodeURIComponent(key)}`
 
-const storeOf = (credential: Credential) => CredentialStore.layerTest([credential])
+const storeOf = (credential: Credential) => TestCredentials.layer([credential])
 
 const inParameter = { ref: "api", params: { key: "{{api.api_key}}" } }
 

@@ -31,7 +31,7 @@ describe("CredentialStore.token with minTimeLeft", () => {
       const test = yield* TestCredentials
       assert.strictEqual(Redacted.value(yield* store.token("hubspot", { minTimeLeft: "20 minutes" })), "token")
       assert.strictEqual(yield* test.requests("hubspot"), 0)
-    }).pipe(Effect.provide(CredentialStore.layerTest([hubspot("1 hour")]))))
+    }).pipe(Effect.provide(TestCredentials.layer([hubspot("1 hour")]))))
 
   it.effect("too little left: renewed once for all who ask", () =>
     Effect.gen(function*() {
@@ -45,7 +45,7 @@ describe("CredentialStore.token with minTimeLeft", () => {
       )
       assert.deepStrictEqual(new Set(all), new Set(["token.1"]))
       assert.strictEqual(yield* test.requests("hubspot"), 1)
-    }).pipe(Effect.provide(CredentialStore.layerTest([hubspot("1 hour")]))))
+    }).pipe(Effect.provide(TestCredentials.layer([hubspot("1 hour")]))))
 
   it.effect("Aden answers again one that lasts too short: a typed error, no loop", () =>
     Effect.gen(function*() {
@@ -56,7 +56,7 @@ describe("CredentialStore.token with minTimeLeft", () => {
         assert.strictEqual(error._tag, "InsufficientTimeLeft")
       }
       assert.strictEqual(yield* test.requests("hubspot"), 1)
-    }).pipe(Effect.provide(CredentialStore.layerTest([hubspot("10 minutes")]))))
+    }).pipe(Effect.provide(TestCredentials.layer([hubspot("10 minutes")]))))
 
   it.effect("nothing at hand, and Aden has one that lasts too short: renewed once for all who ask", () =>
     Effect.gen(function*() {
@@ -71,7 +71,7 @@ describe("CredentialStore.token with minTimeLeft", () => {
       )
       assert.deepStrictEqual(new Set(all), new Set(["token.1"]))
       assert.strictEqual(yield* test.requests("hubspot"), 2)
-    }).pipe(Effect.provide(CredentialStore.layerTest([hubspot("1 hour")]))))
+    }).pipe(Effect.provide(TestCredentials.layer([hubspot("1 hour")]))))
 
   it.effect("nothing at hand, and none of Aden's lasts long enough: a typed error, no loop", () =>
     Effect.gen(function*() {
@@ -83,20 +83,20 @@ describe("CredentialStore.token with minTimeLeft", () => {
         assert.strictEqual(error._tag, "InsufficientTimeLeft")
       }
       assert.strictEqual(yield* test.requests("hubspot"), 2)
-    }).pipe(Effect.provide(CredentialStore.layerTest([hubspot("10 minutes")]))))
+    }).pipe(Effect.provide(TestCredentials.layer([hubspot("10 minutes")]))))
 
   it.effect("a token that does not expire lasts as long as anybody needs", () =>
     Effect.gen(function*() {
       const store = yield* CredentialStore
       assert.strictEqual(Redacted.value(yield* store.token("slack", { minTimeLeft: "1000 days" })), "xoxb")
-    }).pipe(Effect.provide(CredentialStore.layerTest([slack]))))
+    }).pipe(Effect.provide(TestCredentials.layer([slack]))))
 })
 
 describe("CredentialStore: the scope closes as a read begins", () => {
   it.effect("the read ends with it", () =>
     Effect.gen(function*() {
       const scope = yield* Scope.make()
-      const context = yield* Layer.buildWithScope(CredentialStore.layerTest([hubspot("1 hour")]), scope)
+      const context = yield* Layer.buildWithScope(TestCredentials.layer([hubspot("1 hour")]), scope)
       const store = Context.get(context, CredentialStore)
       const reading = yield* Effect.forkChild(store.token("nothing"), { startImmediately: true })
       yield* Scope.close(scope, Exit.void)
@@ -115,7 +115,7 @@ describe("CredentialStore.tokens", () => {
       for (let minute = 0; minute < 180; minute++) yield* TestClock.adjust("1 minute")
       const tokens = yield* Fiber.join(fiber)
       assert.deepStrictEqual(tokens.map(Redacted.value), ["token", "token.1", "token.2"])
-    }).pipe(Effect.provide(CredentialStore.layerTest([hubspot("1 hour")]))))
+    }).pipe(Effect.provide(TestCredentials.layer([hubspot("1 hour")]))))
 
   it.effect("emits at once what the program saves, and what is renewed because it was invalidated", () =>
     Effect.gen(function*() {
@@ -133,21 +133,21 @@ describe("CredentialStore.tokens", () => {
       yield* store.invalidate("hubspot")
       yield* TestClock.adjust(1)
       assert.deepStrictEqual(seen, ["token", "key", "another key", "token.1"])
-    }).pipe(Effect.provide(CredentialStore.layerTest([hubspot("1 hour"), brave]))))
+    }).pipe(Effect.provide(TestCredentials.layer([hubspot("1 hour"), brave]))))
 
   it.effect("what nobody reads or follows is left alone", () =>
     Effect.gen(function*() {
       const test = yield* TestCredentials
       yield* TestClock.adjust("10 days")
       assert.strictEqual(yield* test.requests("hubspot"), 0)
-    }).pipe(Effect.provide(CredentialStore.layerTest([hubspot("1 hour")]))))
+    }).pipe(Effect.provide(TestCredentials.layer([hubspot("1 hour")]))))
 
   it.effect("ends with the error of a read", () =>
     Effect.gen(function*() {
       const store = yield* CredentialStore
       const error = yield* Effect.flip(Stream.runDrain(store.tokens("nothing")))
       assert.strictEqual(error._tag, "CredentialNotFound")
-    }).pipe(Effect.provide(CredentialStore.layerTest([hubspot()]))))
+    }).pipe(Effect.provide(TestCredentials.layer([hubspot()]))))
 })
 
 describe("CredentialStore.require", () => {
@@ -163,14 +163,14 @@ describe("CredentialStore.require", () => {
       ])
       assert.include(error.message, "https://aden.example.com/connect/slack")
       assert.include(error.message, "nothing")
-    }).pipe(Effect.provide(CredentialStore.layerTest([hubspot(), slack, brave]))))
+    }).pipe(Effect.provide(TestCredentials.layer([hubspot(), slack, brave]))))
 
   it.effect("passes when all can be used", () =>
     Effect.gen(function*() {
       const store = yield* CredentialStore
       yield* store.require(["hubspot", "slack", "brave"])
       yield* store.require([])
-    }).pipe(Effect.provide(CredentialStore.layerTest([hubspot(), slack, brave]))))
+    }).pipe(Effect.provide(TestCredentials.layer([hubspot(), slack, brave]))))
 })
 
 describe("CredentialStore.awaitReauthorization", () => {
@@ -192,7 +192,7 @@ describe("CredentialStore.awaitReauthorization", () => {
       for (const waiter of waiters) assert.strictEqual((yield* Fiber.join(waiter)).id, "slack")
       assert.deepStrictEqual(seen.map(({ _tag }) => _tag), ["ReauthorizationRequired", "Reconnected"])
       assert.strictEqual(yield* token("slack"), "xoxb")
-    }).pipe(Effect.provide(CredentialStore.layerTest([slack]))))
+    }).pipe(Effect.provide(TestCredentials.layer([slack]))))
 
   it.effect("ends at once when something else finds it connected", () =>
     Effect.gen(function*() {
@@ -208,7 +208,7 @@ describe("CredentialStore.awaitReauthorization", () => {
       yield* test.reconnect("slack")
       yield* store.sync
       assert.strictEqual((yield* Fiber.join(waiter)).id, "slack")
-    }).pipe(Effect.provide(CredentialStore.layerTest([slack]))))
+    }).pipe(Effect.provide(TestCredentials.layer([slack]))))
 
   it.effect("who waits with a shorter poll is not kept waiting by another's longer one", () =>
     Effect.gen(function*() {
@@ -226,7 +226,7 @@ describe("CredentialStore.awaitReauthorization", () => {
       yield* TestClock.adjust("10 seconds")
       assert.strictEqual((yield* Fiber.join(quick)).id, "slack")
       assert.strictEqual((yield* Fiber.join(patient)).id, "slack")
-    }).pipe(Effect.provide(CredentialStore.layerTest([slack]))))
+    }).pipe(Effect.provide(TestCredentials.layer([slack]))))
 
   it.effect("nobody connects it: a typed error at the timeout, with the URL", () =>
     Effect.gen(function*() {
@@ -242,7 +242,7 @@ describe("CredentialStore.awaitReauthorization", () => {
       const error = yield* Fiber.join(waiter)
       assert.strictEqual(error._tag, "ReauthorizationTimeout")
       assert.include(error.message, "https://aden.example.com/connect/slack")
-    }).pipe(Effect.provide(CredentialStore.layerTest([slack]))))
+    }).pipe(Effect.provide(TestCredentials.layer([slack]))))
 
   it.effect("the integration is removed: CredentialNotFound", () =>
     Effect.gen(function*() {
@@ -255,7 +255,7 @@ describe("CredentialStore.awaitReauthorization", () => {
       yield* test.remove("slack")
       yield* TestClock.adjust("6 seconds")
       assert.strictEqual((yield* Fiber.join(waiter))._tag, "CredentialNotFound")
-    }).pipe(Effect.provide(CredentialStore.layerTest([slack]))))
+    }).pipe(Effect.provide(TestCredentials.layer([slack]))))
 
   it.effect.each<Duration.Input>([0, -1, Number.NaN, "0 seconds", Duration.infinity])(
     "a poll of %o is refused, by its name: it is a bug, which would ask without end",
@@ -270,18 +270,18 @@ describe("CredentialStore.awaitReauthorization", () => {
           "poll is not a finite time above zero"
         )
         assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
-      }).pipe(Effect.provide(CredentialStore.layerTest([slack])))
+      }).pipe(Effect.provide(TestCredentials.layer([slack])))
   )
 
   it.effect("what is not blocked is answered at once", () =>
     Effect.gen(function*() {
       const store = yield* CredentialStore
       assert.strictEqual((yield* store.awaitReauthorization("slack")).id, "slack")
-    }).pipe(Effect.provide(CredentialStore.layerTest([slack]))))
+    }).pipe(Effect.provide(TestCredentials.layer([slack]))))
 })
 
-describe("CredentialStore.layerTest", () => {
-  const layer = CredentialStore.layerTest([hubspot("1 hour"), slack, brave])
+describe("TestCredentials.layer", () => {
+  const layer = TestCredentials.layer([hubspot("1 hour"), slack, brave])
 
   it.effect("expire, revoke, reconnect, rateLimit, takeDown, bringUp, remove", () =>
     Effect.gen(function*() {
@@ -324,7 +324,7 @@ describe("CredentialStore.layerTest", () => {
       yield* test.expire("google:home")
       assert.strictEqual(yield* token("g1"), "work")
       assert.strictEqual(yield* token("g2"), "home.1")
-    }).pipe(Effect.provide(CredentialStore.layerTest([
+    }).pipe(Effect.provide(TestCredentials.layer([
       ...["work", "home"].map((alias, index) =>
         Credential.fromAccessToken({
           id: `g${index + 1}`,

@@ -21,7 +21,7 @@ const custom = (id: string, keys: Readonly<Record<string, string>>) =>
     tags: []
   })
 
-const credentials = CredentialStore.layerTest([
+const credentials = TestCredentials.layer([
   Credential.fromAccessToken({ id: "hubspot", accessToken: Redacted.make(token) }),
   Credential.fromAccessToken({
     id: "opaque-1",

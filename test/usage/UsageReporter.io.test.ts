@@ -1,6 +1,13 @@
 import * as NodeRedis from "@effect/platform-node/NodeRedis"
 import { assert, describe, it } from "@effect/vitest"
-import { AdenClient, AdenSyncProvider, CredentialStore, MemoryStorage, UsageReporter } from "aden-credentials"
+import {
+  AdenClient,
+  AdenSyncProvider,
+  CredentialStore,
+  MemoryStorage,
+  TestCredentials,
+  UsageReporter
+} from "aden-credentials"
 import type { AdenConfigError, UsageReporterOptions } from "aden-credentials"
 import { AdenEmulator, Fault } from "aden-credentials/emulator"
 import type { UsageRecord } from "aden-credentials/emulator"
@@ -560,7 +567,7 @@ describe("UsageReporter", () => {
         UsageReporter.layer(options).pipe(
           Layer.provide(Layer.merge(
             AdenClient.layerTest({}),
-            CredentialStore.layerTest([]).pipe(Layer.orDie)
+            TestCredentials.layer([]).pipe(Layer.orDie)
           ))
         )
       )))

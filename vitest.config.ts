@@ -18,11 +18,10 @@ export default defineConfig({
     ]
   },
   test: {
-    include: ["test/**/*.test.ts"],
     environment: "node",
     // processes, not threads: tests change the working directory and the umask, and start processes of their own
     pool: "forks",
-    // no file leaves anything behind, so that the library need not be loaded, nor programs be bundled, anew for each
+    // no file leaves anything behind, so that the library need not be loaded, nor programs be bundled, for each of them
     isolate: false,
     // half of the time of many files goes into waiting for leases, sockets, disks and other processes
     maxWorkers: 2 * availableParallelism(),
@@ -30,6 +29,17 @@ export default defineConfig({
     // a process of its own takes seconds to start where many run at once
     testTimeout: 120_000,
     hookTimeout: 120_000,
-    teardownTimeout: 10_000
+    teardownTimeout: 10_000,
+    projects: [
+      // values and TestClock: no socket, disk, process
+      {
+        extends: true,
+        test: { name: "unit", include: ["test/**/*.test.ts"], exclude: ["test/**/*.{io,system}.test.ts"] }
+      },
+      // one process, sockets on 127.0.0.1, temporary directories
+      { extends: true, test: { name: "io", include: ["test/**/*.io.test.ts"] } },
+      // processes, Redis, Postgres, a browser, git, Python, the built command, many repetitions
+      { extends: true, test: { name: "system", include: ["test/**/*.system.test.ts"] } }
+    ]
   }
 })

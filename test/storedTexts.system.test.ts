@@ -26,7 +26,7 @@ import { TestClock } from "effect/testing"
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { EncryptedFileStorage } from "../src/storage/files/EncryptedFileStorage.ts"
-import { WaitsForRenewal } from "../src/store/foreground.ts"
+import { AwaitRefresh } from "../src/store/RefreshPolicy.ts"
 import { isShown } from "../src/util/sanitize.ts"
 import { assertDocumentShowable, assertInvitesNowhere, assertShowable, hostileTexts } from "./fixtures/hostileTexts.ts"
 import { describeWith, postgres, redis } from "./fixtures/realServers.ts"
@@ -432,7 +432,7 @@ describe("What is stored under an id that no person should see as it is", () => 
 
         const slow = { ...renewing, refresh: () => Effect.delay(unavailable, "8 seconds") }
         const asked = yield* started(yield* aDueOne, slow)
-        const waits = yield* Effect.forkChild(Effect.provideService(asked.get(id), WaitsForRenewal, true))
+        const waits = yield* Effect.forkChild(Effect.provideService(asked.get(id), AwaitRefresh, true))
         for (let second = 0; second < 20; second++) yield* TestClock.adjust("1 second")
         yield* Fiber.join(waits)
 

@@ -8,8 +8,8 @@ import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import * as Redacted from "effect/Redacted"
 import { AdenConfigError } from "../errors/CredentialError.ts"
-import { quote } from "../storage/files/PrivateFiles.ts"
 import { cleanText } from "../util/sanitize.ts"
+import { shellQuote } from "../util/shellQuote.ts"
 import { Fernet } from "./Fernet.ts"
 import type { FernetKeys } from "./Fernet.ts"
 
@@ -125,7 +125,7 @@ export const keysOfFile = Effect.fnUntraced(function*(
   if (path.sep === "/" && (mode & groupAndOthersMayReadOrWrite) !== 0) {
     return yield* refuse(
       "is open to others",
-      `Run: chmod 600 ${quote(file)} (and make a new key if others may have seen it).`
+      `Run: chmod 600 ${shellQuote(file)} (and make a new key if others may have seen it).`
     )
   }
   const text = yield* Effect.mapError(fs.readFileString(file), () => cannotBeRead)

@@ -5,6 +5,7 @@
  *
  * @since 0.1.0
  */
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
@@ -153,3 +154,13 @@ export const recheckBlocked: RefreshPolicy = Schedule.spaced("30 seconds")
  * @category policies
  */
 export const rememberMissing: RefreshPolicy = Schedule.spaced("30 seconds")
+
+/**
+ * Whether a read waits for the refresh that it starts, although its token has not expired: a program that ends right after, such
+ * as a command, wants the new token.
+ *
+ * @internal
+ */
+export const AwaitRefresh = Context.Reference<boolean>("aden-credentials/internal/AwaitRefresh", {
+  defaultValue: () => false
+})

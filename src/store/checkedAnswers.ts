@@ -7,10 +7,10 @@ import * as Effect from "effect/Effect"
 import { CredentialStorageError, ReauthRequired } from "../errors/CredentialError.ts"
 import type { CredentialValidation } from "../model/Credential.ts"
 import { CredentialState } from "../model/CredentialState.ts"
-import { reauthorizationUrl } from "../providers/aden/failures.ts"
 import type { CredentialProvider } from "../providers/CredentialProvider.ts"
 import type { CredentialStorage } from "../storage/CredentialStorage.ts"
 import { decorate } from "../storage/decorate.ts"
+import { pageUrl } from "../util/httpSyntax.ts"
 import { cleanMessage } from "../util/sanitize.ts"
 
 const cleaned = (text: string | undefined): string | undefined => text === undefined ? undefined : cleanMessage(text)
@@ -22,7 +22,7 @@ const errorTag = (text: string | undefined): string | undefined =>
 /** A state record without what no answer of Aden's could have put there. Whose it is stays as it is: refs are compared with it. */
 const checkedState = (state: CredentialState): CredentialState => {
   const checked = {
-    reauthorizationUrl: reauthorizationUrl(state.reauthorizationUrl),
+    reauthorizationUrl: pageUrl(state.reauthorizationUrl),
     lastError: errorTag(state.lastError)
   }
   return checked.reauthorizationUrl === state.reauthorizationUrl && checked.lastError === state.lastError
@@ -31,7 +31,7 @@ const checkedState = (state: CredentialState): CredentialState => {
 }
 
 const checkedRefusal = ({ detail, id, reauthorizationUrl: url }: ReauthRequired): ReauthRequired =>
-  new ReauthRequired({ id, reauthorizationUrl: reauthorizationUrl(url), detail: cleaned(detail) })
+  new ReauthRequired({ id, reauthorizationUrl: pageUrl(url), detail: cleaned(detail) })
 
 const checkedFailure = <E extends { readonly _tag: string }>(error: E): E | ReauthRequired =>
   error instanceof ReauthRequired ? checkedRefusal(error) : error
@@ -44,7 +44,7 @@ const checkedStorageFailure = <E extends { readonly _tag: string }>(error: E): E
 const checkedValidation = (validation: CredentialValidation): CredentialValidation => ({
   ...validation,
   reason: cleaned(validation.reason),
-  reauthorizationUrl: reauthorizationUrl(validation.reauthorizationUrl)
+  reauthorizationUrl: pageUrl(validation.reauthorizationUrl)
 })
 
 /** A storage, whoever wrote it and whatever is kept there. */

@@ -28,8 +28,8 @@ import { SingleFlight } from "../util/SingleFlight.ts"
 import { isUnexpired } from "./CredentialEntry.ts"
 import type { CredentialEntry, Freshness } from "./CredentialEntry.ts"
 import type { CredentialTable } from "./Entries.ts"
-import { WaitsForRenewal } from "./foreground.ts"
 import type { LateSaves } from "./LateSaves.ts"
+import { AwaitRefresh } from "./RefreshPolicy.ts"
 import type { RefResolver } from "./resolve.ts"
 import { isEarlier, loadRecord } from "./storedRecord.ts"
 
@@ -96,7 +96,7 @@ export class Renewal {
           return yield* this.#renewed(entry)
         }
         if (now < entry.nextAttemptAt || entry.coolDownLeft(now) > 0) entry.serveUntilNextAttempt(this.#maxStale)
-        else if (yield* WaitsForRenewal) return yield* this.#afterRenewal(entry, credential)
+        else if (yield* AwaitRefresh) return yield* this.#afterRenewal(entry, credential)
         else yield* this.#flights.start(entry.id, this.#renewalBehind(entry))
         return credential
       }

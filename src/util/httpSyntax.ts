@@ -18,3 +18,11 @@ export const headerValueFault = (value: string): string | undefined => {
 /** Whether a URL's host is this machine itself: `localhost`, 127.0.0.0/8 or `[::1]`, as `URL` normalizes them. */
 export const isLoopback = (url: URL): boolean =>
   url.hostname === "localhost" || url.hostname === "[::1]" || /^127\.\d+\.\d+\.\d+$/.test(url.hostname)
+
+/** The URL of a page that a person may be sent to: https, or http to this machine, without user info. Anything else is none. */
+export const pageUrl = (text: string | null | undefined): string | undefined => {
+  if (text === undefined || text === null || text.length > 2000 || !URL.canParse(text)) return undefined
+  const url = new URL(text)
+  const allowed = url.protocol === "https:" || (url.protocol === "http:" && isLoopback(url))
+  return allowed && url.username === "" && url.password === "" ? url.href : undefined
+}

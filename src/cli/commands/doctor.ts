@@ -6,10 +6,10 @@ import * as References from "effect/References"
 import * as Result from "effect/Result"
 import type { FernetKeys } from "../../encryption/Fernet.ts"
 import { configuredKeys, defaultDirectory } from "../../encryption/keys.ts"
+import { inspectFiles } from "../../storage/files/inspect.ts"
 import { adenChecks, impatientClient } from "../doctor/adenChecks.ts"
 import { databaseChecks } from "../doctor/databaseChecks.ts"
-import { fileChecks } from "../doctor/fileChecks.ts"
-import { failed, skipped } from "../doctor/Finding.ts"
+import { failed, findingOf, skipped } from "../doctor/Finding.ts"
 import type { Finding } from "../doctor/Finding.ts"
 import { adenSettings, encryptionKey, keyFileFindings } from "../doctor/settingsChecks.ts"
 import { DoctorDocument } from "../documents.ts"
@@ -69,7 +69,7 @@ const storageChecks = Effect.fnUntraced(function*(keys: FernetKeys | undefined) 
   const resolved = path.resolve(found.success)
   return [
     ...(keys === undefined ? [] : yield* keyFileFindings(resolved)),
-    ...(yield* fileChecks(resolved, keys))
+    ...(yield* inspectFiles(resolved, keys)).map(findingOf)
   ]
 })
 

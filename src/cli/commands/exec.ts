@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import { AdenConfigError } from "../../errors/CredentialError.ts"
 import { CredentialStore } from "../../store/CredentialStore.ts"
-import { WaitsForRenewal } from "../../store/foreground.ts"
+import { AwaitRefresh } from "../../store/RefreshPolicy.ts"
 import { inheritedEnvironment, requireCommand, runInPlace } from "../childProcess.ts"
 import { endWith } from "../ExitStatus.ts"
 import { reportingFailures } from "../failureReport.ts"
@@ -63,7 +63,7 @@ const tokensOf = Effect.fnUntraced(
       { concurrency: "unbounded" }
     )
   },
-  Effect.provideService(WaitsForRenewal, true)
+  Effect.provideService(AwaitRefresh, true)
 )
 
 export const execCommand = Command.make(

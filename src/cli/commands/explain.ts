@@ -2,9 +2,8 @@ import * as Command from "effect/cli/Command"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
-import * as Path from "effect/Path"
 import { CredentialStorageError } from "../../errors/CredentialError.ts"
-import { makePrivateFiles } from "../../storage/files/PrivateFiles.ts"
+import { checkSaving } from "../../storage/files/inspect.ts"
 import { directoryOf } from "../../storage/migration/location.ts"
 import { CredentialStore } from "../../store/CredentialStore.ts"
 import type { CredentialExplanation } from "../../store/CredentialStore.ts"
@@ -17,7 +16,6 @@ import { storeOffline } from "../layers.ts"
 import { ref } from "../refArgument.ts"
 import { answer, chosenStorage } from "../rootCommand.ts"
 import { paintStatus } from "../table.ts"
-import { checkWritable } from "../writable.ts"
 
 export const explainCommand = Command.make(
   "explain",
@@ -50,14 +48,8 @@ export const explainCommand = Command.make(
 const unwritable = Effect.fnUntraced(function*(id: string) {
   const location = yield* chosenStorage
   if (location._tag !== "Directory") return undefined
-  const path = yield* Path.Path
   const directory = yield* directoryOf(location)
-  const files = yield* makePrivateFiles
-  return yield* Effect.forEach(
-    ["credentials", "state", "metadata", "locks"],
-    (folder) => checkWritable(files, path.join(directory, folder)),
-    { discard: true }
-  ).pipe(Effect.match({
+  return yield* checkSaving(directory).pipe(Effect.match({
     onFailure: (reason) => new CredentialStorageError({ id, operation: "save", reason }),
     onSuccess: () => undefined
   }))

@@ -9,7 +9,7 @@ import * as Stream from "effect/Stream"
 import { CredentialKeyNotFound } from "../../errors/CredentialError.ts"
 import type { Credential } from "../../model/Credential.ts"
 import { CredentialStore } from "../../store/CredentialStore.ts"
-import { WaitsForRenewal } from "../../store/foreground.ts"
+import { AwaitRefresh } from "../../store/RefreshPolicy.ts"
 import { GitProtocolError, TokenNotForGit } from "../CommandFailure.ts"
 import { CommandOutput } from "../CommandOutput.ts"
 import { reportingFailures } from "../failureReport.ts"
@@ -82,14 +82,14 @@ const get = Effect.fnUntraced(function*(ref: string) {
       ""
     ].join("\n")
   )
-}, Effect.provideService(WaitsForRenewal, true))
+}, Effect.provideService(AwaitRefresh, true))
 
 /** The host refused a token: the next one is another, unless it was renewed already. */
 const erase = Effect.fnUntraced(function*(ref: string, refused: string | undefined) {
   const store = yield* CredentialStore
   const { value } = yield* tokenOf(yield* store.get(ref), ref)
   if (refused === undefined || refused === Redacted.value(value)) yield* store.refresh(ref)
-}, Effect.provideService(WaitsForRenewal, true))
+}, Effect.provideService(AwaitRefresh, true))
 
 const answerGit = Effect.fnUntraced(function*(operation: string, refs: ReadonlyMap<string, string>) {
   // "store" is for helpers that keep what they are given; an operation of a later git is none of ours

@@ -7,13 +7,13 @@ import type * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import { configuredKeys } from "../../encryption/keys.ts"
 import { AdenConfigError } from "../../errors/CredentialError.ts"
-import { tenantNamespace } from "../../storage/format/tenantNames.ts"
 import { shownServer } from "../../storage/migration/databases.ts"
 import { directoryPlaces } from "../../storage/migration/fileSide.ts"
 import {
   databaseIdentity,
   directoryOf,
   kindOf,
+  namespaceOf,
   requireDirectory,
   storageLocation
 } from "../../storage/migration/location.ts"
@@ -179,11 +179,11 @@ const shown = Effect.fnUntraced(function*(location: StorageLocation) {
       table: undefined
     }
   }
-  const { namespace, table, tenantId } = location
+  const { table } = location
   return {
     kind: location._tag === "Redis" ? "redis" as const : "postgres" as const,
     location: shownServer(location),
-    namespace: tenantNamespace(namespace, tenantId),
+    namespace: namespaceOf(location),
     table: location._tag === "Postgres" ? table : undefined
   }
 })

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import { CredentialKeyNotFound } from "../../errors/CredentialError.ts"
 import { CredentialStore } from "../../store/CredentialStore.ts"
-import { WaitsForRenewal } from "../../store/foreground.ts"
+import { AwaitRefresh } from "../../store/RefreshPolicy.ts"
 import { expiryOf, TokenDocument } from "../documents.ts"
 import { reportingFailures } from "../failureReport.ts"
 import { storeWithAden } from "../layers.ts"
@@ -17,7 +17,7 @@ export const tokenCommand = Command.make(
   Effect.fnUntraced(
     function*({ ref }) {
       const store = yield* CredentialStore
-      const credential = yield* Effect.provideService(store.get(ref), WaitsForRenewal, true)
+      const credential = yield* Effect.provideService(store.get(ref), AwaitRefresh, true)
       const key = credential.defaultKey
       if (key === undefined) return yield* new CredentialKeyNotFound({ ref })
       const token = Redacted.value(key.value)

@@ -1,6 +1,7 @@
 /**
  * What `doctor` finds. A failure is for somebody to mend; a warning breaks nothing yet: most pass, or are put right, by themselves.
  */
+import type { Fact } from "../../storage/inspect.ts"
 import type { CommandFailure } from "../CommandFailure.ts"
 import { ExitStatus, exitStatusOf } from "../ExitStatus.ts"
 import { detailsOf } from "../failureReport.ts"
@@ -62,4 +63,26 @@ export const failure = (check: Check, problem: Problem): Finding => ({
 export const failed = (check: Check, error: CommandFailure, locations: ReadonlyArray<string> = []): Finding => {
   const { message, remedy } = detailsOf(error)
   return failure(check, { message, remedy, exitCode: exitStatusOf(error), locations })
+}
+
+/** What was found by looking into a storage: whatever is wrong there ends the command as storage does. */
+export const findingOf = (fact: Fact): Finding => {
+  const { locations, status, subject } = fact
+  switch (status) {
+    case "error":
+      return failed(subject, fact.error, locations)
+    case "ok":
+    case "skipped":
+      return { check: subject, status, message: fact.message, ...harmless }
+    case "warning":
+    case "failure":
+      return {
+        check: subject,
+        status,
+        message: fact.message,
+        remedy: fact.remedy,
+        exitCode: ExitStatus.storage,
+        locations
+      }
+  }
 }

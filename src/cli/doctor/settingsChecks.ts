@@ -3,11 +3,10 @@
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import { keyFileRisk } from "../../encryption/keyFile.ts"
 import { configuredKeys } from "../../encryption/keys.ts"
 import type { AdenConfigError } from "../../errors/CredentialError.ts"
-import * as environment from "../../providers/aden/adenEnvironment.ts"
-import { apiKeySetting, serverUrlSetting, tenantIdSetting } from "../../providers/aden/settings.ts"
-import { keyFileRisk } from "../../storage/files/keyFile.ts"
+import { configuredApiKey, configuredTenantId, configuredUrl } from "../../providers/aden/inspect.ts"
 import { ExitStatus } from "../ExitStatus.ts"
 import { failed, ok, warning } from "./Finding.ts"
 import type { Check, Finding } from "./Finding.ts"
@@ -26,17 +25,17 @@ const found = <A, R>(
 export const adenSettings: Effect.Effect<ReadonlyArray<Finding>> = Effect.all([
   found(
     "settings",
-    Effect.flatMap(environment.apiUrl, (text) => serverUrlSetting("ADEN_API_URL", text, { allowInsecure: false })),
+    configuredUrl,
     (url) => `ADEN_API_URL is ${url.href}`
   ),
   found(
     "settings",
-    Effect.flatMap(Effect.flatten(environment.apiKey), (key) => apiKeySetting("ADEN_API_KEY", key)),
+    configuredApiKey,
     () => "ADEN_API_KEY is set"
   ),
   found(
     "settings",
-    Effect.flatMap(environment.tenantId, (id) => tenantIdSetting("ADEN_TENANT_ID", id)),
+    configuredTenantId,
     (id) => id === undefined ? "ADEN_TENANT_ID is not set; it is optional" : `ADEN_TENANT_ID is ${id}`
   )
 ])

@@ -8,11 +8,12 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { AdenUnavailable } from "../../errors/CredentialError.ts"
 import type { CredentialValidation, ProviderAccount } from "../../model/Credential.ts"
+import { pageUrl } from "../../util/httpSyntax.ts"
 import { cleanMessage, cleanText, isClean } from "../../util/sanitize.ts"
 import type { CredentialAnswer, HealthAnswer, IntegrationListEnvelope, ValidationAnswer } from "./AdenApi.ts"
 import { IntegrationId, IntegrationItem } from "./AdenApi.ts"
 import type { Answer, Question } from "./failures.ts"
-import { protocolError, reauthorizationUrl } from "./failures.ts"
+import { protocolError } from "./failures.ts"
 
 const isIntegrationId = Schema.is(IntegrationId)
 
@@ -119,7 +120,7 @@ export const validationOf = (
       ? undefined
       : Option.getOrUndefined(DateTime.make(answer.receivedAt + seconds * 1000))),
     requiresReauthorization,
-    reauthorizationUrl: requiresReauthorization ? reauthorizationUrl(body.reauthorization_url) : undefined
+    reauthorizationUrl: requiresReauthorization ? pageUrl(body.reauthorization_url) : undefined
   }
 }
 

@@ -20,7 +20,7 @@ import {
   RefreshFailed
 } from "../../errors/CredentialError.ts"
 import type { AdenFailure, AdenRequestFailure } from "../../errors/CredentialError.ts"
-import { isLoopback } from "../../util/httpSyntax.ts"
+import { pageUrl } from "../../util/httpSyntax.ts"
 import { cleanMessage } from "../../util/sanitize.ts"
 import { ErrorAnswer } from "./AdenApi.ts"
 
@@ -110,7 +110,7 @@ export const failureOf = (answer: Answer, question: Question & { readonly id: st
     return new ReauthRequired({
       id,
       detail: detailOf(error, question),
-      reauthorizationUrl: reauthorizationUrl(error.reauthorization_url)
+      reauthorizationUrl: pageUrl(error.reauthorization_url)
     })
   }
   if (answer.status === 400 && error.error === "refresh_failed") {
@@ -130,14 +130,6 @@ const errorAnswerOf = (answer: Answer): ErrorAnswer =>
 /** The server's own words: its message, or the name of the error where the message is absent or empty. */
 const detailOf = ({ error, message }: ErrorAnswer, question: Question): string | undefined =>
   [message, error].map((text) => cleanMessage(text ?? "", question.secrets).trim()).find((text) => text !== "")
-
-/** Where a person authorizes again: https, or http on this machine, without user info; anything else is as good as none. */
-export const reauthorizationUrl = (text: string | null | undefined): string | undefined => {
-  if (text === undefined || text === null || text.length > 2000 || !URL.canParse(text)) return undefined
-  const url = new URL(text)
-  const allowed = url.protocol === "https:" || (url.protocol === "http:" && isLoopback(url))
-  return allowed && url.username === "" && url.password === "" ? url.href : undefined
-}
 
 /** The `Date` of an answer, in ms. */
 export const serverTime = (headers: Headers.Headers): Option.Option<number> =>

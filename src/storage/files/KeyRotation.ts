@@ -14,12 +14,13 @@ import { CredentialDecryptionFailed, StorageInsecure, StorageIoFailed } from "..
 import type { AdenConfigError, CredentialStorageError, StorageFailure } from "../../errors/CredentialError.ts"
 import { CurrentTenant } from "../../model/currentTenant.ts"
 import { cleanText } from "../../util/sanitize.ts"
+import { shellQuote } from "../../util/shellQuote.ts"
 import { inOperation } from "../operation.ts"
 import { makeCredentialFiles, WrittenMeanwhile } from "./CredentialFiles.ts"
 import type { CredentialFiles } from "./CredentialFiles.ts"
 import { makeDirectoryLocks } from "./DirectoryLock.ts"
 import type { SharedLock } from "./DirectoryLock.ts"
-import { makePrivateFiles, quote } from "./PrivateFiles.ts"
+import { makePrivateFiles } from "./PrivateFiles.ts"
 import { tenantDirectory, tenantFolders } from "./tenantFolders.ts"
 import type { TenantFolder } from "./tenantFolders.ts"
 
@@ -152,7 +153,7 @@ const isElsewhere = (location: string, link: string) =>
     new StorageInsecure({
       location: cleanText(link),
       detail: "is a symbolic link, which is not followed",
-      mend: `aden-creds keys rotate --directory ${quote(location)}`
+      mend: `aden-creds keys rotate --directory ${shellQuote(location)}`
     })
   )
 

@@ -17,6 +17,7 @@ import { Buffer } from "node:buffer"
 import { randomUUID } from "node:crypto"
 import { StorageInsecure, StorageIoFailed } from "../../errors/CredentialError.ts"
 import { cleanText } from "../../util/sanitize.ts"
+import { shellQuote } from "../../util/shellQuote.ts"
 
 /** A file that is larger than it may be: not read. */
 export class FileTooLarge extends Data.TaggedError("FileTooLarge") {}
@@ -53,9 +54,6 @@ const detailOf = (error: PlatformError.PlatformError): string => {
   return cleanText(reason.description ?? reason._tag)
 }
 
-/** A path as a word of a shell's command. */
-export const quote = (path: string): string => `'${path.replaceAll("'", "'\\''")}'`
-
 const isNotFound = (error: PlatformError.PlatformError): boolean => error.reason._tag === "NotFound"
 
 export const makePrivateFiles = Effect.gen(function*() {
@@ -71,7 +69,7 @@ export const makePrivateFiles = Effect.gen(function*() {
     new StorageInsecure({
       location: cleanText(location),
       detail: "is a symbolic link, which is not followed",
-      mend: `rm ${quote(location)}`
+      mend: `rm ${shellQuote(location)}`
     })
 
   const open = (file: string, flag: FileSystem.OpenFlag, mode?: number) =>
@@ -295,7 +293,7 @@ export const makePrivateFiles = Effect.gen(function*() {
         return yield* new StorageInsecure({
           location: cleanText(folder),
           detail: "can be written by others",
-          mend: `chmod go-w ${quote(folder)}`
+          mend: `chmod go-w ${shellQuote(folder)}`
         })
       }
       return true
@@ -344,7 +342,7 @@ export const makePrivateFiles = Effect.gen(function*() {
       return yield* new StorageInsecure({
         location: cleanText(folder),
         detail: "is open to others",
-        mend: `chmod go-rwx ${quote(folder)}`
+        mend: `chmod go-rwx ${shellQuote(folder)}`
       })
     }
     yield* ensureOwnFolder(folder)

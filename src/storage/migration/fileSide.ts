@@ -7,6 +7,7 @@ import * as Path from "effect/Path"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import type { FernetKeys } from "../../encryption/Fernet.ts"
+import { makeKeyFileWarning } from "../../encryption/keyFile.ts"
 import { CredentialDecryptionFailed, StorageInsecure } from "../../errors/CredentialError.ts"
 import type {
   AdenConfigError,
@@ -17,20 +18,20 @@ import type {
 import type { CredentialType } from "../../model/Credential.ts"
 import { CredentialState } from "../../model/CredentialState.ts"
 import { cleanText } from "../../util/sanitize.ts"
+import { shellQuote } from "../../util/shellQuote.ts"
 import { makeCredentialFiles } from "../files/CredentialFiles.ts"
 import { makeDirectoryLocks } from "../files/DirectoryLock.ts"
 import { makeIndexFile } from "../files/IndexFile.ts"
-import { makeKeyFileWarning } from "../files/keyFile.ts"
-import { makePrivateFiles, quote } from "../files/PrivateFiles.ts"
+import { makePrivateFiles } from "../files/PrivateFiles.ts"
 import { makeStateFiles } from "../files/StateFiles.ts"
 import { folderOfTenantName, nameOfTenantFolder, tenantFolders } from "../files/tenantFolders.ts"
 import { makeEntryFiles, toSave } from "../files/transaction.ts"
 import { documentOf } from "../format/HiveDocument.ts"
+import { wrongTenant } from "../format/tenantNames.ts"
 import { inOperation } from "../operation.ts"
 import { directoryOf } from "./location.ts"
 import type { DirectoryLocation } from "./location.ts"
 import type { Entry, Place, Places, TenantPlace } from "./Side.ts"
-import { wrongTenant } from "./tenantMark.ts"
 
 /** How many files are read at a time. */
 const concurrency = 8
@@ -74,7 +75,7 @@ const notFollowed = (link: string) =>
     new StorageInsecure({
       location: cleanText(link),
       detail: "is a symbolic link, which is not followed",
-      mend: `rm ${quote(link)}`
+      mend: `rm ${shellQuote(link)}`
     })
   )
 

@@ -9,6 +9,7 @@ import * as Redacted from "effect/Redacted"
 import { defaultDirectory } from "../../encryption/keys.ts"
 import { AdenConfigError } from "../../errors/CredentialError.ts"
 import { cleanText } from "../../util/sanitize.ts"
+import { tenantNamespace } from "../format/tenantNames.ts"
 import { defaultTable, tableSetting } from "../postgres/tables.ts"
 import {
   configuredUrl,
@@ -70,7 +71,7 @@ export const kindOf = (text: Redacted.Redacted<string>): StorageLocation["_tag"]
 }
 
 /** `agents`, or `agents/acme` for the part of a tenant. */
-const namespaceOf = Effect.fnUntraced(function*({ flag, value }: Given<string>) {
+const namespaceSettings = Effect.fnUntraced(function*({ flag, value }: Given<string>) {
   const text = Option.getOrElse(value, () => defaultNamespace)
   const at = text.indexOf("/")
   const tenantId = at < 0 ? undefined : text.slice(at + 1)
@@ -135,7 +136,7 @@ export const storageLocation = Effect.fnUntraced(function*(options: {
     _tag: kind,
     setting: isOfEnvironment ? variables[kind] : flag,
     url: isOfEnvironment ? yield* configuredUrl(variables[kind]) : options.text,
-    ...(yield* namespaceOf(namespace)),
+    ...(yield* namespaceSettings(namespace)),
     table: yield* underFlag(table.flag)(tableSetting(Option.getOrElse(table.value, () => defaultTable)))
   }
 })
@@ -174,6 +175,9 @@ export const requireDirectory = Effect.fnUntraced(function*(
       }
   )
 })
+
+/** The namespace that a location names, which may be a tenant's. */
+export const namespaceOf = ({ namespace, tenantId }: DatabaseLocation): string => tenantNamespace(namespace, tenantId)
 
 const defaultPorts = { Redis: "6379", Postgres: "5432" } as const
 

@@ -16,13 +16,13 @@ import { CredentialState, stateOfSave } from "../../model/CredentialState.ts"
 import { documentOf } from "../format/HiveDocument.ts"
 import { makeSealing } from "../format/sealed.ts"
 import { encodeState } from "../format/StateRecord.ts"
+import { wrongTenant } from "../format/tenantNames.ts"
 import { inOperation } from "../operation.ts"
 import type { ForeignRecord, RecordDatabase, RecordWrite, StoredRecord } from "../records/RecordDatabase.ts"
 import { isForeign, nothing, stateOf } from "../records/RecordStorage.ts"
 import { openDatabase } from "./databases.ts"
 import type { DatabaseLocation } from "./location.ts"
 import type { Copy, Entry, Place, Places } from "./Side.ts"
-import { wrongTenant } from "./tenantMark.ts"
 
 export const databasePlaces = Effect.fnUntraced(function*(
   location: DatabaseLocation,

@@ -2,13 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Option, Result, Schema } from "effect"
 import { Headers } from "effect/http"
 import type { Answer } from "../../../src/providers/aden/failures.ts"
-import {
-  decodeAnswer,
-  failureOf,
-  reauthorizationUrl,
-  requestFailureOf,
-  serverTime
-} from "../../../src/providers/aden/failures.ts"
+import { decodeAnswer, failureOf, requestFailureOf, serverTime } from "../../../src/providers/aden/failures.ts"
+import { pageUrl } from "../../../src/util/httpSyntax.ts"
 
 const question = { id: "hubspot", secrets: [] }
 
@@ -113,7 +108,7 @@ describe("reauthorizationUrl", () => {
     ([text]) =>
       Effect.sync(() => {
         for (const candidate of [text, `https://${text}`, `http://${text}`, `${text}//aden.example.com`]) {
-          const url = reauthorizationUrl(candidate)
+          const url = pageUrl(candidate)
           if (url === undefined) continue
           assert.match(url, /^(https:\/\/|http:\/\/(localhost|127\.|\[::1\]))/)
           assert.strictEqual(new URL(url).username + new URL(url).password, "")

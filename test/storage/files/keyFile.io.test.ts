@@ -4,7 +4,7 @@ import { ConfigProvider, Effect, Exit, Fiber, FileSystem, Layer, PlatformError, 
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { Fernet } from "../../../src/encryption/Fernet.ts"
-import { makeNewKeyFile } from "../../../src/storage/files/keyFile.ts"
+import { makeNewKeyFile } from "../../../src/storage/migration/makeKeyFile.ts"
 import { NodeFiles, temporaryDirectory } from "../temporaryStorage.ts"
 
 const keyFileIn = (root: string) => path.join(root, "secrets", "credential_key")

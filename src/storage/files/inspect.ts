@@ -9,59 +9,60 @@ import * as Path from "effect/Path"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import { Buffer } from "node:buffer"
+import { statfs } from "node:fs/promises"
 import process from "node:process"
 import type { FernetKeys } from "../../encryption/Fernet.ts"
-import { CredentialStorageError } from "../../errors/CredentialError.ts"
-import type { StorageInsecure, StorageIoFailed } from "../../errors/CredentialError.ts"
-import { makeCredentialFiles } from "../../storage/files/CredentialFiles.ts"
-import { isLockName } from "../../storage/files/DirectoryLock.ts"
-import { leaseMillis, makeFileLocks } from "../../storage/files/FileLock.ts"
-import { makePrivateFiles, quote } from "../../storage/files/PrivateFiles.ts"
-import type { PrivateFiles } from "../../storage/files/PrivateFiles.ts"
-import { CurrentProcess } from "../../storage/files/ProcessIdentity.ts"
-import { tenantDirectory, tenantFolders } from "../../storage/files/tenantFolders.ts"
-import { ofAnotherTenant, tenantOf } from "../../storage/format/HiveDocument.ts"
-import type { StoredCredential } from "../../storage/format/HiveDocument.ts"
-import { decodeIndex } from "../../storage/format/HiveIndex.ts"
-import { belongsTo, escapedName, plainName } from "../../storage/format/names.ts"
-import { decodeState } from "../../storage/format/StateRecord.ts"
-import { ExitStatus } from "../ExitStatus.ts"
-import { checkWritable } from "../writable.ts"
-import { failed, failure, ok, skipped, warning } from "./Finding.ts"
-import type { Check, Finding } from "./Finding.ts"
-import { cannotOpen, count, openingFindings, some } from "./openingFindings.ts"
-import type { Unopened } from "./openingFindings.ts"
+import { CredentialStorageError, StorageIoFailed } from "../../errors/CredentialError.ts"
+import type { StorageInsecure } from "../../errors/CredentialError.ts"
+import { cleanText } from "../../util/sanitize.ts"
+import { shellQuote } from "../../util/shellQuote.ts"
+import { ofAnotherTenant, tenantOf } from "../format/HiveDocument.ts"
+import type { StoredCredential } from "../format/HiveDocument.ts"
+import { decodeIndex } from "../format/HiveIndex.ts"
+import { belongsTo, escapedName, plainName } from "../format/names.ts"
+import { decodeState } from "../format/StateRecord.ts"
+import { failed, failure, ok, skipped, warning } from "../inspect.ts"
+import type { Fact, Subject } from "../inspect.ts"
+import { cannotOpen, count, openingFacts, some } from "../openingFacts.ts"
+import type { Unopened } from "../openingFacts.ts"
+import { makeCredentialFiles } from "./CredentialFiles.ts"
+import { isLockName } from "./DirectoryLock.ts"
+import { leaseMillis, makeFileLocks } from "./FileLock.ts"
+import { makePrivateFiles } from "./PrivateFiles.ts"
+import type { PrivateFiles } from "./PrivateFiles.ts"
+import { CurrentProcess } from "./ProcessIdentity.ts"
+import { tenantDirectory, tenantFolders } from "./tenantFolders.ts"
 
 const concurrency = 8
 const maximumIndexBytes = 64 * 1024 * 1024
 const maximumStateBytes = 64 * 1024
 
-const unusable = (check: Check, location: string, reason: StorageInsecure | StorageIoFailed): Finding =>
-  failed(check, new CredentialStorageError({ id: undefined, operation: "look at what is there", reason }), [location])
+const unusable = (subject: Subject, location: string, reason: StorageInsecure | StorageIoFailed): Fact =>
+  failed(subject, new CredentialStorageError({ id: undefined, operation: "look at what is there", reason }), [location])
 
 /** All that there is to find in a directory, and in the tenants' folders there. Without keys its files are not opened. */
-export const fileChecks = Effect.fnUntraced(function*(
+export const inspectFiles = Effect.fnUntraced(function*(
   directory: string,
   keys: FernetKeys | undefined
-): Effect.fn.Return<ReadonlyArray<Finding>, never, FileSystem.FileSystem | Path.Path> {
+): Effect.fn.Return<ReadonlyArray<Fact>, never, FileSystem.FileSystem | Path.Path> {
   const files = yield* makePrivateFiles
-  const own = yield* folderChecks(files, directory, keys, false)
+  const own = yield* folderFacts(files, directory, keys, false)
   // a directory that cannot be looked into is named by now
   const tenants = yield* Effect.orElseSucceed(tenantFolders(files, directory), () => [])
-  const ofTenants = yield* Effect.forEach(tenants, ({ location }) => folderChecks(files, location, keys, true))
+  const ofTenants = yield* Effect.forEach(tenants, ({ location }) => folderFacts(files, location, keys, true))
   return [...own, ...ofTenants.flat().filter(({ status }) => status !== "ok")]
 })
 
-const folderChecks = Effect.fnUntraced(function*(
+const folderFacts = Effect.fnUntraced(function*(
   files: PrivateFiles,
   directory: string,
   keys: FernetKeys | undefined,
   isTenant: boolean
-): Effect.fn.Return<ReadonlyArray<Finding>, never, FileSystem.FileSystem | Path.Path> {
+): Effect.fn.Return<ReadonlyArray<Fact>, never, FileSystem.FileSystem | Path.Path> {
   const path = yield* Path.Path
   const fs = yield* FileSystem.FileSystem
   if (!(yield* Effect.orElseSucceed(fs.exists(directory), () => true))) {
-    const unwritable = yield* unwritableFindings(files, [directory])
+    const unwritable = yield* unwritableFacts(files, [directory])
     return unwritable.length > 0
       ? unwritable
       : [ok("directory", `${directory} is not there yet; the first write makes it`)]
@@ -79,9 +80,9 @@ const folderChecks = Effect.fnUntraced(function*(
   })
   if (cannotEnter !== undefined) return [cannotLookAt(directory, cannotEnter)]
   const modes = [
-    ...(yield* ownerFindings([directory, ...Object.values(folders)])),
+    ...(yield* ownerFacts([directory, ...Object.values(folders)])),
     ...(yield* Effect.forEach([directory, ...Object.values(folders)], folderMode)).flat(),
-    ...(yield* unwritableFindings(files, Object.values(folders))),
+    ...(yield* unwritableFacts(files, Object.values(folders))),
     ...(yield* Effect.forEach([folders.credentials, folders.metadata, folders.state], fileModes)).flat()
   ]
   return [
@@ -89,10 +90,21 @@ const folderChecks = Effect.fnUntraced(function*(
     ...(keys === undefined
       // said once
       ? isTenant ? [] : [skipped("credentials", "There is no key to open them with")]
-      : yield* credentialFindings(files, folders, keys, isTenant)),
-    ...(yield* stateFindings(files, folders.state)),
-    ...(yield* lockFindings(files, folders.locks))
+      : yield* credentialFacts(files, folders, keys, isTenant)),
+    ...(yield* stateFacts(files, folders.state)),
+    ...(yield* lockFacts(files, folders.locks))
   ]
+})
+
+/** Fails with what the next save would fail with, as far as that shows without one. */
+export const checkSaving = Effect.fnUntraced(function*(directory: string) {
+  const path = yield* Path.Path
+  const files = yield* makePrivateFiles
+  yield* Effect.forEach(
+    ["credentials", "state", "metadata", "locks"],
+    (folder) => checkWritable(files, path.join(directory, folder)),
+    { discard: true }
+  )
 })
 
 // modes ---------------------------------------------------------------------------------------------------------------
@@ -108,10 +120,10 @@ const modeOf = Effect.fnUntraced(function*(location: string) {
   return { type, mode: hasModes(path) ? mode : 0 }
 })
 
-const refuse = (folder: string, message: string, remedy: string): Finding =>
-  failure("directory", { message: `${folder} ${message}`, remedy, exitCode: ExitStatus.storage, locations: [folder] })
+const refuse = (folder: string, message: string, remedy: string): Fact =>
+  failure("directory", { message: `${folder} ${message}`, remedy, locations: [folder] })
 
-const cannotLookAt = (folder: string, why: string): Finding =>
+const cannotLookAt = (folder: string, why: string): Fact =>
   refuse(folder, `cannot be looked into (${why})`, "Check that it is a directory, and that this user may read it.")
 
 const folderMode = Effect.fnUntraced(function*(folder: string) {
@@ -123,11 +135,11 @@ const folderMode = Effect.fnUntraced(function*(folder: string) {
   const message = (mode & 0o022) === 0
     ? "can be read by others: they see ids and types"
     : "can be written by others, and is not used"
-  return [refuse(folder, message, `Run: chmod go-rwx ${quote(folder)}`)]
+  return [refuse(folder, message, `Run: chmod go-rwx ${shellQuote(folder)}`)]
 })
 
 /** Where nothing can be written, one finding for all folders: it is mostly the disk. */
-const unwritableFindings = Effect.fnUntraced(function*(files: PrivateFiles, folders: ReadonlyArray<string>) {
+const unwritableFacts = Effect.fnUntraced(function*(files: PrivateFiles, folders: ReadonlyArray<string>) {
   const [, reasons] = yield* Effect.partition(folders, (folder) => checkWritable(files, folder))
   const [first] = reasons
   if (first === undefined) return []
@@ -136,25 +148,24 @@ const unwritableFindings = Effect.fnUntraced(function*(files: PrivateFiles, fold
 })
 
 /** Only root, or who reads what others let it, gets to see a folder of another user. One finding for what is within another. */
-const ownerFindings = Effect.fnUntraced(function*(folders: ReadonlyArray<string>) {
+const ownerFacts = Effect.fnUntraced(function*(folders: ReadonlyArray<string>) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
   const self = process.getuid?.()
   if (self === undefined) return []
-  const findings: Array<Finding> = []
+  const facts: Array<Fact> = []
   for (const folder of folders) {
     const uid = Option.flatMap(yield* Effect.option(fs.stat(folder)), ({ uid }) => uid)
     if (Option.isNone(uid) || uid.value === self) continue
-    findings.push(warning("directory", {
+    facts.push(warning("directory", {
       message: `${folder} belongs to user ${uid.value}, who can exchange its files`,
-      remedy: `Run: chown -Rh ${self} ${quote(`${folder}${path.sep}`)}`,
-      exitCode: ExitStatus.storage,
+      remedy: `Run: chown -Rh ${self} ${shellQuote(`${folder}${path.sep}`)}`,
       locations: [folder]
     }))
     // the command takes what is within along
     if (folder === folders[0]) break
   }
-  return findings
+  return facts
 })
 
 const fileModes = Effect.fnUntraced(function*(folder: string) {
@@ -172,8 +183,7 @@ const fileModes = Effect.fnUntraced(function*(folder: string) {
     failure("directory", {
       message: `${count(open.length, "file")} in ${folder} open to others: ${some(open)}`,
       // chmod by itself goes through links
-      remedy: `Run: find ${quote(`${folder}${path.sep}`)} -maxdepth 1 -type f -exec chmod go-rwx {} +`,
-      exitCode: ExitStatus.storage,
+      remedy: `Run: find ${shellQuote(`${folder}${path.sep}`)} -maxdepth 1 -type f -exec chmod go-rwx {} +`,
       locations: open.map((name) => path.join(folder, name))
     })
   ]
@@ -181,7 +191,7 @@ const fileModes = Effect.fnUntraced(function*(folder: string) {
 
 // credentials ---------------------------------------------------------------------------------------------------------
 
-const credentialFindings = Effect.fnUntraced(function*(
+const credentialFacts = Effect.fnUntraced(function*(
   files: PrivateFiles,
   folders: { readonly credentials: string; readonly metadata: string },
   keys: FernetKeys,
@@ -199,7 +209,7 @@ const credentialFindings = Effect.fnUntraced(function*(
 
   const ids = new Map<string, string>()
   const unopened: Array<Unopened> = []
-  const findings: Array<Finding> = []
+  const facts: Array<Fact> = []
   const directory = path.dirname(folders.credentials)
   /** Whether the file was copied from another tenant's folder. */
   const isForeign = (stored: StoredCredential) => {
@@ -210,47 +220,45 @@ const credentialFindings = Effect.fnUntraced(function*(
   for (const { content, name } of opened) {
     const location = credentials.fileOf(name)
     if (Result.isFailure(content)) {
-      findings.push(unusable("credentials", location, content.failure))
+      facts.push(unusable("credentials", location, content.failure))
     } else if (Option.isSome(content.success)) {
       const stored = content.success.value
       if (Result.isFailure(stored)) unopened.push({ id: name, location, detail: stored.failure })
-      else if (isForeign(stored.success)) findings.push(cannotOpen({ id: name, location, detail: ofAnotherTenant }))
+      else if (isForeign(stored.success)) facts.push(cannotOpen({ id: name, location, detail: ofAnotherTenant }))
       else if (belongsTo(stored.success.credential.id, name)) ids.set(stored.success.credential.id, name)
-      else findings.push(cannotOpen({ id: name, location, detail: "it holds another credential" }))
+      else facts.push(cannotOpen({ id: name, location, detail: "it holds another credential" }))
     } else if (name.includes("\ufffd")) {
-      findings.push(failure("credentials", {
+      facts.push(failure("credentials", {
         message: `The name of ${location} is not UTF-8 text: the file cannot be opened`,
         remedy: "Rename it, or move it away.",
-        exitCode: ExitStatus.storage,
         locations: [location]
       }))
     }
   }
-  const opening = openingFindings({
+  const opening = openingFacts({
     opened: ids.size,
     unopened,
-    others: findings,
+    others: facts,
     isTenant,
     place: folders.credentials,
     noun: "file",
     flag: "--directory"
   })
-  return [...opening, yield* indexFinding(files, folders.metadata, ids, names.success)]
+  return [...opening, yield* indexFact(files, folders.metadata, ids, names.success)]
 })
 
 // what is derived, and what is remembered -----------------------------------------------------------------------------
 
 const mendsItself = "Nothing to do: the next write makes it anew."
 
-const indexFinding = Effect.fnUntraced(function*(
+const indexFact = Effect.fnUntraced(function*(
   files: PrivateFiles,
   folder: string,
   ids: ReadonlyMap<string, string>,
   names: ReadonlyArray<string>
 ) {
   const location = files.fileIn(folder, "index.json")
-  const notWell = (message: string) =>
-    warning("index", { message, remedy: mendsItself, exitCode: ExitStatus.storage, locations: [location] })
+  const notWell = (message: string) => warning("index", { message, remedy: mendsItself, locations: [location] })
   const read = yield* Effect.result(files.read(location, maximumIndexBytes))
   if (Result.isFailure(read)) {
     return read.failure._tag === "FileTooLarge"
@@ -275,34 +283,33 @@ const indexFinding = Effect.fnUntraced(function*(
   return notWell(`${location} is out of step: ${differences.join("; ")}`)
 })
 
-const stateFindings = Effect.fnUntraced(function*(files: PrivateFiles, folder: string) {
+const stateFacts = Effect.fnUntraced(function*(files: PrivateFiles, folder: string) {
   const names = yield* Effect.orElseSucceed(files.names(folder, ".json"), () => [])
   const records = yield* Effect.forEach(names, (name) => {
     const location = files.fileIn(folder, `${name}.json`)
     return Effect.map(Effect.result(files.read(location, maximumStateBytes)), (read) => ({ location, read }))
   }, { concurrency })
   const broken: Array<string> = []
-  const findings: Array<Finding> = []
+  const facts: Array<Fact> = []
   for (const { location, read } of records) {
     if (Result.isSuccess(read)) {
       const isState = (bytes: Uint8Array) => Option.isSome(decodeState(Buffer.from(bytes).toString("utf8")))
       if (Option.isSome(read.success) && !isState(read.success.value)) broken.push(location)
     } else if (read.failure._tag === "FileTooLarge") broken.push(location)
-    else findings.push(unusable("state", location, read.failure))
+    else facts.push(unusable("state", location, read.failure))
   }
   if (broken.length > 0) {
-    findings.push(warning("state", {
+    facts.push(warning("state", {
       message: `${count(broken.length, "state record")} cannot be read, and count as none: ${some(broken)}`,
       remedy: mendsItself,
-      exitCode: ExitStatus.storage,
       locations: broken
     }))
   }
-  return findings
+  return facts
 })
 
 /** Locks that are held are nothing to tell of; those whose holder ended, or does not renew them, are. */
-const lockFindings = Effect.fnUntraced(function*(files: PrivateFiles, folder: string) {
+const lockFacts = Effect.fnUntraced(function*(files: PrivateFiles, folder: string) {
   const fs = yield* FileSystem.FileSystem
   const names = yield* Effect.result(files.names(folder, ""))
   if (Result.isFailure(names)) return [unusable("locks", folder, names.failure)]
@@ -315,15 +322,14 @@ const lockFindings = Effect.fnUntraced(function*(files: PrivateFiles, folder: st
       onSuccess: ({ mtime }) => Option.exists(mtime, (mtime) => now - mtime.getTime() > leaseMillis)
     })
 
-  const findings = yield* Effect.forEach(
+  const facts = yield* Effect.forEach(
     names.success.filter(isLockName),
-    Effect.fnUntraced(function*(name): Effect.fn.Return<ReadonlyArray<Finding>> {
+    Effect.fnUntraced(function*(name): Effect.fn.Return<ReadonlyArray<Fact>> {
       const place = files.fileIn(folder, name)
       if (yield* isLink(fs, place)) {
         return [failure("locks", {
           message: `${place} is a symbolic link, which is not followed`,
-          remedy: `Run: rm ${quote(place)}`,
-          exitCode: ExitStatus.storage,
+          remedy: `Run: rm ${shellQuote(place)}`,
           locations: [place]
         })]
       }
@@ -338,13 +344,46 @@ const lockFindings = Effect.fnUntraced(function*(files: PrivateFiles, folder: st
       return [warning("locks", {
         message: `${location} is held by ${holder}, which ${isGone ? "has ended" : "does not renew it"}`,
         remedy: "Nothing to do: whoever next wants it takes it over.",
-        exitCode: ExitStatus.storage,
         locations: [location]
       })]
     })
   )
-  return findings.flat()
+  return facts.flat()
 })
 
 const isLink = (fs: FileSystem.FileSystem, location: string) =>
   Effect.match(fs.lstat(location), { onFailure: () => false, onSuccess: ({ type }) => type === "SymbolicLink" })
+
+// whether a write would succeed ---------------------------------------------------------------------------------------
+
+/** Fails where nothing can be written in the folder, it is missing and cannot be made, or the disk is full. */
+const checkWritable = Effect.fnUntraced(function*(files: PrivateFiles, folder: string) {
+  const path = yield* Path.Path
+  yield* files.checkWritable(folder)
+
+  const checkSpace = (place: string): Effect.Effect<void, StorageIoFailed> =>
+    Effect.matchEffect(spaceAt(place), {
+      // not every file system tells
+      onFailure: (isMissing) =>
+        isMissing && path.dirname(place) !== place ? checkSpace(path.dirname(place)) : Effect.void,
+      onSuccess: (hasSpace) =>
+        hasSpace
+          ? Effect.void
+          : Effect.fail(
+            new StorageIoFailed({ location: cleanText(place), detail: "ENOSPC: no space left on device" })
+          )
+    })
+  yield* checkSpace(folder)
+})
+
+/** Whether there are blocks, and numbers for files, where a file system counts them. Fails with whether nothing is there. */
+const spaceAt = (place: string): Effect.Effect<boolean, boolean> =>
+  Effect.tryPromise({
+    try: async () => {
+      const { bavail, bfree, blocks, ffree, files } = await statfs(place)
+      // some are kept for root
+      const blocksLeft = process.getuid?.() === 0 ? bfree : bavail
+      return (blocks === 0 || blocksLeft > 0) && (files === 0 || ffree > 0)
+    },
+    catch: (cause) => Predicate.hasProperty(cause, "code") && cause.code === "ENOENT"
+  })

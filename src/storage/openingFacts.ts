@@ -1,10 +1,9 @@
 /**
  * What is told of credentials that no key opens: each by itself, or that the key is another one.
  */
-import { CredentialDecryptionFailed } from "../../errors/CredentialError.ts"
-import { ExitStatus } from "../ExitStatus.ts"
-import { failed, failure, ok, skipped } from "./Finding.ts"
-import type { Finding } from "./Finding.ts"
+import { CredentialDecryptionFailed } from "../errors/CredentialError.ts"
+import { failed, failure, ok, skipped } from "./inspect.ts"
+import type { Fact } from "./inspect.ts"
 
 export const count = (number: number, noun: string): string => `${number} ${noun}${number === 1 ? "" : "s"}`
 
@@ -19,15 +18,15 @@ export interface Unopened {
   readonly detail: string
 }
 
-export const cannotOpen = (unopened: Unopened): Finding =>
+export const cannotOpen = (unopened: Unopened): Fact =>
   failed("credentials", new CredentialDecryptionFailed(unopened), [unopened.location])
 
-export const openingFindings = (options: {
+export const openingFacts = (options: {
   /** How many do open. */
   readonly opened: number
   readonly unopened: ReadonlyArray<Unopened>
   /** What else was found about them. */
-  readonly others: ReadonlyArray<Finding>
+  readonly others: ReadonlyArray<Fact>
   readonly isTenant: boolean
   /** Where they are, for a person. */
   readonly place: string
@@ -35,7 +34,7 @@ export const openingFindings = (options: {
   readonly noun: "file" | "entry"
   /** The flag that names another place. */
   readonly flag: string
-}): ReadonlyArray<Finding> => {
+}): ReadonlyArray<Fact> => {
   const { flag, isTenant, noun, opened, others, place, unopened } = options
   const many = (number: number) =>
     noun === "file" ? count(number, noun) : number === 1 ? "1 entry" : `${number} entries`
@@ -51,13 +50,12 @@ export const openingFindings = (options: {
         : failure("encryption key", {
           message: `The key opens none of ${many(unopened.length)}; ${first.location}: ${first.detail}`,
           remedy: `Set HIVE_CREDENTIAL_KEY to the key that they were written with, or name another ${flag}.`,
-          exitCode: ExitStatus.storage,
           locations: unopened.map(({ location }) => location)
         })
     ]
   }
-  const findings = [...others, ...unopened.map(cannotOpen)]
-  return findings.length > 0
-    ? findings
+  const facts = [...others, ...unopened.map(cannotOpen)]
+  return facts.length > 0
+    ? facts
     : [ok("credentials", opened === 0 ? "There are none yet" : `${many(opened)} found, and each opens`)]
 }

@@ -1,5 +1,5 @@
 /**
- * The key file, in which Hive looks for the encryption key: how it is made, and what Hive does without it.
+ * The key file, in which Hive looks for the encryption key: what Hive does without it.
  *
  * A Hive server deletes every credential of its directory when it starts and finds their key neither in its environment nor in
  * the key file nor in a shell's start-up file. A key of its environment it writes over the key file. Of several keys it uses
@@ -13,84 +13,14 @@ import * as MutableRef from "effect/MutableRef"
 import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import * as Redacted from "effect/Redacted"
-import { Buffer } from "node:buffer"
-import { Fernet } from "../../encryption/Fernet.ts"
-import { defaultDirectory, keyFile, keySetting, keysOfFile, keysOfVariable, parseKeys } from "../../encryption/keys.ts"
-import { AdenConfigError } from "../../errors/CredentialError.ts"
-import { cleanText } from "../../util/sanitize.ts"
-import { inOperation } from "../operation.ts"
-import { makePrivateFiles } from "./PrivateFiles.ts"
+import type { AdenConfigError } from "../errors/CredentialError.ts"
+import { cleanText } from "../util/sanitize.ts"
+import { defaultDirectory, keyFile, keySetting, keysOfFile, keysOfVariable } from "./keys.ts"
 
 type KeyTexts = ReadonlyArray<Redacted.Redacted<string>>
 
-const textOf = (keys: KeyTexts): string => keys.map(Redacted.value).join(",")
-
-// making it -----------------------------------------------------------------------------------------------------------
-
-/**
- * Makes the key file, and answers where it is. A file that is there is never written over: it is an error, unless it holds these
- * keys already.
- */
-const makeKeyFile = Effect.fnUntraced(
-  function*(keys: KeyTexts) {
-    const path = yield* Path.Path
-    const files = yield* makePrivateFiles
-    const file = yield* keyFile
-    const folder = path.dirname(file)
-    yield* files.ensureFolder(path.dirname(folder))
-    yield* files.ensureClosedFolder(folder)
-    yield* files.removeAbandoned(folder)
-    const made = yield* files.create(file, Buffer.from(`${textOf(keys)}\n`), { isLasting: true })
-    if (Option.isSome(made)) yield* files.flush(folder)
-    else yield* expectKeys(file, keys)
-    return file
-  },
-  Effect.scoped,
-  Effect.uninterruptible,
-  inOperation("save the encryption key")
-)
-
-/** Fails when the key file does not hold these keys. */
-const expectKeys = Effect.fnUntraced(function*(file: string, keys: KeyTexts) {
-  const refuse = (detail: string, remedy: string) => new AdenConfigError({ setting: cleanText(file), detail, remedy })
-  const found = Option.map(yield* keysOfFile(file), textOf)
-  if (Option.isNone(found)) return yield* refuse("is a link to nothing", "Remove it, and run the command again.")
-  if (found.value === "") return yield* refuse("is empty", "Remove it, and run the command again.")
-  if (found.value === textOf(keys)) return
-  return yield* refuse(
-    "is there already, and is never written over",
-    "Use the key in it. To use another, move the file away first, and keep it: what it encrypted opens with nothing else."
-  )
-})
-
-/** Makes the key file with a new key. */
-export const makeNewKeyFile = Effect.gen(function*() {
-  if (Option.isSome(yield* keysOfVariable)) {
-    return yield* new AdenConfigError({
-      setting: keySetting,
-      detail: "is set, and a new key would not open what is encrypted with it",
-      remedy: "Put its key into the key file: aden-creds keys save"
-    })
-  }
-  return yield* makeKeyFile([yield* Fernet.generateKey])
-})
-
-/** Makes the key file with the keys of `HIVE_CREDENTIAL_KEY`. */
-export const makeKeyFileOfVariable = Effect.gen(function*() {
-  const keys = yield* keysOfVariable
-  if (Option.isNone(keys)) {
-    return yield* new AdenConfigError({
-      setting: keySetting,
-      detail: "is not set",
-      remedy:
-        "Set it to the key that your credentials were written with, or make a new one: aden-creds keys generate --save"
-    })
-  }
-  yield* parseKeys(keys.value, keySetting)
-  return yield* makeKeyFile(keys.value)
-})
-
-// what Hive does without it -------------------------------------------------------------------------------------------
+/** Keys as a key file holds them. */
+export const textOfKeys = (keys: KeyTexts): string => keys.map(Redacted.value).join(",")
 
 /** What Hive does, or may do, to credentials whose key it does not find in the key file. */
 export interface KeyFileRisk {
@@ -129,7 +59,7 @@ export const keyFileRisk = Effect.fnUntraced(
       onFailure: ({ detail, remedy }) => risk(`${keySetting} is set, and the key file ${shown} ${detail}`, remedy),
       onSuccess: (ofFile) => {
         if (Option.isNone(ofFile)) return isMissing(`Put the key into that file: ${save}`)
-        if (textOf(ofFile.value) === "") return isMissing(`Remove that file, which is empty, and run: ${save}`)
+        if (textOfKeys(ofFile.value) === "") return isMissing(`Remove that file, which is empty, and run: ${save}`)
         if (firstOf(ofFile.value) === firstOf(ofVariable.value)) return Option.none()
         return risk(
           `${shown} holds another key than ${keySetting}: a Hive server that starts without the variable opens none of these ` +
@@ -143,7 +73,7 @@ export const keyFileRisk = Effect.fnUntraced(
   Effect.orElseSucceed(() => Option.none<KeyFileRisk>())
 )
 
-const firstOf = (keys: KeyTexts): string => textOf(keys.slice(0, 1))
+const firstOf = (keys: KeyTexts): string => textOfKeys(keys.slice(0, 1))
 
 /** Whether this process has warned: once is enough, however many storages there are. */
 export const HasWarned = Context.Reference<MutableRef.MutableRef<boolean>>(

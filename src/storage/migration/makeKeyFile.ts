@@ -1,0 +1,80 @@
+/**
+ * Makes the key file, in which programs and Hive look for the encryption key.
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Path from "effect/Path"
+import type * as Redacted from "effect/Redacted"
+import { Buffer } from "node:buffer"
+import { Fernet } from "../../encryption/Fernet.ts"
+import { textOfKeys } from "../../encryption/keyFile.ts"
+import { keyFile, keySetting, keysOfFile, keysOfVariable, parseKeys } from "../../encryption/keys.ts"
+import { AdenConfigError } from "../../errors/CredentialError.ts"
+import { cleanText } from "../../util/sanitize.ts"
+import { makePrivateFiles } from "../files/PrivateFiles.ts"
+import { inOperation } from "../operation.ts"
+
+type KeyTexts = ReadonlyArray<Redacted.Redacted<string>>
+
+/**
+ * Makes the key file, and answers where it is. A file that is there is never written over: it is an error, unless it holds these
+ * keys already.
+ */
+const makeKeyFile = Effect.fnUntraced(
+  function*(keys: KeyTexts) {
+    const path = yield* Path.Path
+    const files = yield* makePrivateFiles
+    const file = yield* keyFile
+    const folder = path.dirname(file)
+    yield* files.ensureFolder(path.dirname(folder))
+    yield* files.ensureClosedFolder(folder)
+    yield* files.removeAbandoned(folder)
+    const made = yield* files.create(file, Buffer.from(`${textOfKeys(keys)}\n`), { isLasting: true })
+    if (Option.isSome(made)) yield* files.flush(folder)
+    else yield* expectKeys(file, keys)
+    return file
+  },
+  Effect.scoped,
+  Effect.uninterruptible,
+  inOperation("save the encryption key")
+)
+
+/** Fails when the key file does not hold these keys. */
+const expectKeys = Effect.fnUntraced(function*(file: string, keys: KeyTexts) {
+  const refuse = (detail: string, remedy: string) => new AdenConfigError({ setting: cleanText(file), detail, remedy })
+  const found = Option.map(yield* keysOfFile(file), textOfKeys)
+  if (Option.isNone(found)) return yield* refuse("is a link to nothing", "Remove it, and run the command again.")
+  if (found.value === "") return yield* refuse("is empty", "Remove it, and run the command again.")
+  if (found.value === textOfKeys(keys)) return
+  return yield* refuse(
+    "is there already, and is never written over",
+    "Use the key in it. To use another, move the file away first, and keep it: what it encrypted opens with nothing else."
+  )
+})
+
+/** Makes the key file with a new key. */
+export const makeNewKeyFile = Effect.gen(function*() {
+  if (Option.isSome(yield* keysOfVariable)) {
+    return yield* new AdenConfigError({
+      setting: keySetting,
+      detail: "is set, and a new key would not open what is encrypted with it",
+      remedy: "Put its key into the key file: aden-creds keys save"
+    })
+  }
+  return yield* makeKeyFile([yield* Fernet.generateKey])
+})
+
+/** Makes the key file with the keys of `HIVE_CREDENTIAL_KEY`. */
+export const makeKeyFileOfVariable = Effect.gen(function*() {
+  const keys = yield* keysOfVariable
+  if (Option.isNone(keys)) {
+    return yield* new AdenConfigError({
+      setting: keySetting,
+      detail: "is not set",
+      remedy:
+        "Set it to the key that your credentials were written with, or make a new one: aden-creds keys generate --save"
+    })
+  }
+  yield* parseKeys(keys.value, keySetting)
+  return yield* makeKeyFile(keys.value)
+})

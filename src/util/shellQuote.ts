@@ -1,0 +1,2 @@
+/** A path as a word of a shell's command. */
+export const shellQuote = (path: string): string => `'${path.replaceAll("'", "'\\''")}'`

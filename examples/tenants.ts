@@ -22,10 +22,10 @@ const accounts = Effect.gen(function*() {
 
 const program = Effect.gen(function*() {
   for (const tenant of ["acme", "globex"]) {
-    const refs = yield* Effect.provide(accounts, TenantCredentials.get(tenant))
+    const refs = yield* accounts.pipe(TenantCredentials.provide(tenant))
     yield* Console.log(`${tenant}: ${refs}`)
   }
-  const error = yield* Effect.flip(Effect.provide(accounts, TenantCredentials.get("initech")))
+  const error = yield* Effect.flip(accounts.pipe(TenantCredentials.provide("initech")))
   yield* Console.log(error.message)
 
   // one value for all tenants: a client carries the credential of the store that it is provided inside
@@ -35,7 +35,7 @@ const program = Effect.gen(function*() {
   )
   const me = HttpClient.get(`http://${host}/me`).pipe(Effect.flatMap((response) => response.text))
   for (const tenant of ["acme", "globex"]) {
-    const owner = yield* me.pipe(Effect.provide(HubSpot), Effect.provide(TenantCredentials.get(tenant)))
+    const owner = yield* me.pipe(Effect.provide(HubSpot), TenantCredentials.provide(tenant))
     yield* Console.log(`the API knows ${tenant} as ${owner}`)
   }
 })

@@ -407,6 +407,18 @@ describe("What is stored under an id that no person should see as it is", () => 
       for (const id of odd.slice(1)) assert.strictEqual((yield* store.explain(id)).id, id)
     }))
 
+  it.live("is cleaned where an error says which file it is about", () =>
+    Effect.gen(function*() {
+      const { damage, storage } = yield* directory
+      yield* storage.save(yield* credential("plain"))
+      const id = "odd\u001b]52;c;ZXZpbA==\u0007\u202e"
+      yield* damage(id)
+      const failed = yield* Effect.flip(storage.load(id))
+      assert(failed._tag === "CredentialDecryptionFailed")
+      assertShowable(failed.location, "location")
+      assert.include(failed.location, "odd]52;c;ZXZpbA==.enc")
+    }))
+
   it.effect("is cleaned in what is logged while Aden has no answer", () =>
     Effect.gen(function*() {
       const id = "\u001b]52;c;ZXZpbA==\u0007 \u202e"

@@ -5,7 +5,7 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Fernet } from "aden-credentials"
 import { AdenEmulator, type AdenEmulatorOptions } from "aden-credentials/emulator"
-import { ConfigProvider, Effect, FileSystem, Layer, Redacted } from "effect"
+import { ConfigProvider, Effect, FileSystem, Layer, Path, Redacted } from "effect"
 
 export const EmulatedAden = (
   options: AdenEmulatorOptions = {},
@@ -14,12 +14,17 @@ export const EmulatedAden = (
   Layer.unwrap(Effect.gen(function*() {
     const aden = yield* AdenEmulator
     const fs = yield* FileSystem.FileSystem
-    const key = yield* Fernet.generateKey
+    const path = yield* Path.Path
+    const home = yield* fs.makeTempDirectoryScoped({ prefix: "aden-example-" })
+    // what `aden-creds keys generate --save` does
+    const secrets = path.join(home, ".hive", "secrets")
+    yield* fs.makeDirectory(secrets, { recursive: true, mode: 0o700 })
+    const key = Redacted.value(yield* Fernet.generateKey)
+    yield* fs.writeFileString(path.join(secrets, "credential_key"), key, { mode: 0o600 })
     return ConfigProvider.layer(ConfigProvider.fromUnknown({
-      HOME: yield* fs.makeTempDirectoryScoped({ prefix: "aden-example-" }),
+      HOME: home,
       ADEN_API_URL: aden.url,
       ADEN_API_KEY: Redacted.value(aden.apiKey),
-      HIVE_CREDENTIAL_KEY: Redacted.value(key),
       ...settings
     }))
   })).pipe(

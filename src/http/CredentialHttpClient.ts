@@ -14,7 +14,7 @@ import * as HttpClientError from "effect/http/HttpClientError"
 import type * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Url from "effect/http/Url"
-import type * as Layer from "effect/Layer"
+import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
@@ -78,10 +78,10 @@ export interface CredentialHttpClientOptions {
  */
 export class CredentialHttpClient {
   /**
-   * The client in place of the `HttpClient` that it uses. One value of this layer serves all tenants: it carries the credential
-   * of the store that it is provided with, wherever and however often that is, and so do the layers that `pipe` makes of it. A
-   * layer of your own that holds the client is memoised by Effect as any other: give each tenant its own by `Layer.fresh`. A
-   * client of one tenant's store fails with `CredentialHostDenied` in a program that runs for another tenant.
+   * The client in place of the `HttpClient` that it uses. One value of this layer serves all tenants: there is one client for
+   * each store that it is built over. `TenantCredentials.provide` and `provideLayer` keep tenants apart however layers are
+   * composed; over `TenantCredentials.get` it holds for this layer and for what its `pipe` method makes of it. A client of one
+   * tenant's store fails with `CredentialHostDenied` in a fiber that has another tenant's store.
    *
    * It fails with `HttpClientError`, as every `HttpClient`. Where that is
    * because of the credential, the credential's own error is the `cause` of the reason, and
@@ -111,7 +111,7 @@ export class CredentialHttpClient {
   static readonly layer = (
     options: CredentialHttpClientOptions
   ): Layer.Layer<HttpClient.HttpClient, AdenConfigError, CredentialStore | HttpClient.HttpClient> =>
-    perStore(
+    perStore(Layer.effect(
       HttpClient.HttpClient,
       Effect.map(prepare(options), ({ clientOf, execute }) =>
         clientOf((request) =>
@@ -120,7 +120,7 @@ export class CredentialHttpClient {
             (error) => HttpClientError.isHttpClientError(error) ? error : wrapFailure(error, request)
           )
         ))
-    )
+    ))
 
   /**
    * The client as a value that fails with each error by itself: for a program with several credentials. `AdenConfigError` for a
@@ -171,7 +171,7 @@ const maximumRedirects = 10
 const renewalTimeout = Duration.seconds(30)
 
 /** For how long a credential that was refused although it was new is not renewed again for a refusal, in ms. */
-const settled = 30_000
+const minRefreshInterval = 30_000
 
 /** The longest body of an answer that nobody gets which is read, to keep the connection, in bytes. */
 const discardLimit = 64 * 1024
@@ -222,7 +222,7 @@ const prepare = Effect.fnUntraced(function*(options: CredentialHttpClientOptions
 
   const noteRefusal = (refused: CarriedCredential) =>
     Effect.map(Clock.currentTimeMillis, (now) => {
-      if (refused.isSameAs(newest)) refusedAnew = { carried: refused, until: now + settled }
+      if (refused.isSameAs(newest)) refusedAnew = { carried: refused, until: now + minRefreshInterval }
     })
 
   /** Another credential than the one that was refused; `undefined` when there is none to be had now. */

@@ -7,38 +7,61 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as Scope from "effect/Scope"
 import { CredentialStore } from "./CredentialStore.ts"
 
 type Store = CredentialStore["Service"]
 
 /**
- * A layer with one instance for each store. Those over one store share an instance, as with any layer; those over two stores
- * never do, and neither do the layers that `pipe` makes of it.
+ * Memoises a layer by the store that it is built over, and so the layers that its `pipe` method makes of it. Where no store is
+ * around, the layer brings its own, and is memoised as any other.
  */
-export const perStore = <I, S, E, R>(
-  service: Context.Key<I, S>,
-  make: Effect.Effect<S, E, R>
-): Layer.Layer<I, E, Exclude<R, Scope.Scope> | CredentialStore> => {
-  // the key by which Effect memoises: a layer value for each store
-  const layers = new WeakMap<Store, Layer.Layer<I, E, Exclude<R, Scope.Scope>>>()
+export const perStore = <A, E, R>(layer: Layer.Layer<A, E, R>): Layer.Layer<A, E, R> => {
+  // Effect memoises by the layer value: each store has one
+  const layers = new WeakMap<Store, Layer.Layer<A, E, R>>()
   const layerOver = (store: Store) => {
-    const layer = layers.get(store) ?? Layer.effect(service, make)
-    layers.set(store, layer)
-    return layer
+    const known = layers.get(store)
+    if (known !== undefined) return known
+    const made = Layer.fromBuildMemo<A, E, R>((memoMap, scope) =>
+      Layer.buildWithMemoMap(layer, memoiseAllBut(layer, memoMap), scope)
+    )
+    layers.set(store, made)
+    return made
   }
-  return unshared(
-    Layer.fromBuild((memoMap, scope) =>
-      Effect.flatMap(CredentialStore, (store) => Layer.buildWithMemoMap(layerOver(store), memoMap, scope))
+  const self = Layer.fromBuild<A, E, R>((memoMap, scope) =>
+    Effect.flatMap(
+      Effect.context(),
+      (services) => {
+        const store = Context.getOrUndefined(services, CredentialStore)
+        return Layer.buildWithMemoMap(store === undefined ? layer : layerOver(store), memoMap, scope)
+      }
     )
   )
+  const pipe = (...steps: ReadonlyArray<(value: unknown) => unknown>): unknown =>
+    steps.reduce<unknown>((value, step) => {
+      const made = step(value)
+      return Layer.isLayer(made) ? perStore(made) : made
+    }, self)
+  return Object.defineProperty(self, "pipe", { value: pipe })
 }
 
-/** The tenant of each store that `TenantCredentials` built. */
-const tenants = new WeakMap<Store, string>()
+const memoiseAllBut = (excepted: unknown, memoMap: Layer.MemoMap): Layer.MemoMap => {
+  const getOrElseMemoize: Layer.MemoMap["getOrElseMemoize"] = (layer, scope, build) =>
+    layer === excepted ? build(memoMap, scope) : memoMap.getOrElseMemoize(layer, scope, build)
+  return Object.create(memoMap, { getOrElseMemoize: { value: getOrElseMemoize } })
+}
 
-export const setTenant = (store: Store, tenantId: string): void => {
-  tenants.set(store, tenantId)
+/** A tenant of one `TenantCredentials`. */
+interface Tenant {
+  readonly id: string
+  /** Tells two `TenantCredentials` apart that have a tenant of the same id. */
+  readonly platform: object
+}
+
+/** The tenant of each store that a `TenantCredentials` built. */
+const tenants = new WeakMap<Store, Tenant>()
+
+export const setTenant = (store: Store, tenant: Tenant): void => {
+  tenants.set(store, tenant)
 }
 
 /**
@@ -49,32 +72,15 @@ export const tenantMismatch = (store: Store, services: Context.Context<never>): 
   const around = Context.getOrUndefined(services, CredentialStore)
   const own = tenants.get(store)
   const other = around === undefined ? undefined : tenants.get(around)
-  return own === undefined || other === undefined || own === other
+  if (own === undefined || other === undefined) return undefined
+  if (own.id !== other.id) {
+    return `it belongs to tenant ${JSON.stringify(own.id)}, and the program runs for tenant ${JSON.stringify(other.id)}`
+  }
+  return own.platform === other.platform
     ? undefined
-    : `it belongs to tenant ${JSON.stringify(own)}, and the program runs for tenant ${JSON.stringify(other)}`
+    : `it belongs to tenant ${JSON.stringify(own.id)} of another TenantCredentials`
 }
 
 /** What to do about a mismatch. */
 export const onePerTenant =
-  "Build what holds it for each tenant: provide it inside TenantCredentials.get, and a layer of your own by Layer.fresh."
-
-// internal
-
-/** A layer that Effect memoises neither by itself nor as a part of what `pipe` makes of it. Its dependencies stay memoised. */
-const unshared = <A, E, R>(layer: Layer.Layer<A, E, R>): Layer.Layer<A, E, R> => {
-  const self = Layer.fromBuild<A, E, R>((memoMap, scope) =>
-    Layer.buildWithMemoMap(layer, memoiseAllBut(layer, memoMap), scope)
-  )
-  const pipe = (...steps: ReadonlyArray<(value: unknown) => unknown>): unknown =>
-    steps.reduce<unknown>((value, step) => {
-      const made = step(value)
-      return Layer.isLayer(made) ? unshared(made) : made
-    }, self)
-  return Object.defineProperty(self, "pipe", { value: pipe })
-}
-
-const memoiseAllBut = (excepted: unknown, memoMap: Layer.MemoMap): Layer.MemoMap => {
-  const getOrElseMemoize: Layer.MemoMap["getOrElseMemoize"] = (layer, scope, build) =>
-    layer === excepted ? build(memoMap, scope) : memoMap.getOrElseMemoize(layer, scope, build)
-  return Object.create(memoMap, { getOrElseMemoize: { value: getOrElseMemoize } })
-}
+  "Build what holds it for each tenant: TenantCredentials.provide for effects, TenantCredentials.provideLayer for layers."

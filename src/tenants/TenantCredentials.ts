@@ -137,6 +137,46 @@ export class TenantCredentials extends Context.Service<TenantCredentials, {
   static readonly get = (tenantId: string): Layer.Layer<CredentialStore, TenantError, TenantCredentials> =>
     Layer.unwrap(Effect.map(TenantCredentials, (tenants) => tenants.get(tenantId)))
 
+  /**
+   * Runs an effect for a tenant: with its store, and with an instance of its own of every layer that the effect provides. So no
+   * layer that Effect memoised for another tenant, a service of the program's own among them, is used for this one.
+   *
+   * @example
+   * ```ts
+   * import { CredentialHttpClient, TenantCredentials } from "aden-credentials"
+   * import { Effect } from "effect"
+   * import { HttpClient } from "effect/http"
+   *
+   * const HubSpot = CredentialHttpClient.layer({ ref: "hubspot", allowedHosts: ["api.hubapi.com"] })
+   *
+   * const contactsOf = (tenantId: string) =>
+   *   HttpClient.get("https://api.hubapi.com/crm/v3/objects/contacts").pipe(
+   *     Effect.provide(HubSpot),
+   *     TenantCredentials.provide(tenantId)
+   *   )
+   * ```
+   */
+  static readonly provide = (tenantId: string) =>
+  <A, E, R>(
+    self: Effect.Effect<A, E, R>
+  ): Effect.Effect<A, E | TenantError, Exclude<R, CredentialStore> | TenantCredentials> =>
+    self.pipe(
+      Effect.updateContext((services: Context.Context<R>) =>
+        Context.add(services, Layer.CurrentMemoMap, Layer.makeMemoMapUnsafe())
+      ),
+      Effect.provide(TenantCredentials.get(tenantId))
+    )
+
+  /**
+   * Builds a layer for a tenant: over its store, and with an instance of its own of every layer that it is made of. The same as
+   * `provide`, for services that outlive one effect.
+   */
+  static readonly provideLayer = (tenantId: string) =>
+  <A, E, R>(
+    self: Layer.Layer<A, E, R>
+  ): Layer.Layer<A, E | TenantError, Exclude<R, CredentialStore> | TenantCredentials> =>
+    Layer.provide(Layer.fresh(self), TenantCredentials.get(tenantId))
+
   /** Has the tenant's store built anew when it is next asked for, after its settings have changed. */
   static readonly invalidate = (tenantId: string): Effect.Effect<void, never, TenantCredentials> =>
     Effect.flatMap(TenantCredentials, (tenants) => tenants.invalidate(tenantId))
@@ -185,7 +225,7 @@ const make = Effect.fnUntraced(function*<R>(options: {
     function*(tenantId: string) {
       const layer = yield* layerOf(tenantId)
       const context = yield* Layer.buildWithMemoMap(layer, yield* Layer.makeMemoMap, yield* Effect.scope)
-      setTenant(Context.get(context, CredentialStore), tenantId)
+      setTenant(Context.get(context, CredentialStore), { id: tenantId, platform: scope })
       return Context.pick(CredentialStore)(context)
     },
     (effect, tenantId) =>

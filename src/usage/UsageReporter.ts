@@ -101,7 +101,7 @@ export class UsageReporter extends Context.Service<UsageReporter, {
   static readonly layer = (
     options: UsageReporterOptions = {}
   ): Layer.Layer<UsageReporter, AdenConfigError, AdenClient | CredentialStore> =>
-    perStore(UsageReporter, make(options, UsageOutbox.inMemory))
+    perStore(Layer.effect(UsageReporter, make(options, UsageOutbox.inMemory)))
 
   /**
    * Reports that wait in a `PersistedQueue` of Effect's, over Redis or SQL: a report that got there survives the process, and
@@ -133,7 +133,7 @@ export class UsageReporter extends Context.Service<UsageReporter, {
     UsageReporter,
     AdenConfigError,
     AdenClient | CredentialStore | PersistedQueue.PersistedQueueFactory
-  > => perStore(UsageReporter, make(options, UsageOutbox.persisted(options.queue)))
+  > => perStore(Layer.effect(UsageReporter, make(options, UsageOutbox.persisted(options.queue))))
 
   /** A reporter that reports nothing: for tests, and where usage is nobody's business. */
   static readonly layerNoop: Layer.Layer<UsageReporter> = Layer.succeed(UsageReporter, { report: () => Effect.void })

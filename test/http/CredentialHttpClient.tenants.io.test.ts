@@ -13,7 +13,7 @@ import {
   UsageReporter
 } from "aden-credentials"
 import { AdenEmulator } from "aden-credentials/emulator"
-import { ConfigProvider, Context, Effect, Layer, ManagedRuntime, Redacted } from "effect"
+import { ConfigProvider, Context, Effect, Layer, ManagedRuntime, pipe, Redacted } from "effect"
 import { FetchHttpClient, HttpClient } from "effect/http"
 import { reply, scriptedServer } from "../fixtures/scriptedServer.ts"
 import { NodeFiles } from "../storage/temporaryStorage.ts"
@@ -179,10 +179,77 @@ describe("CredentialHttpClient.layer, one layer value for two tenants", () => {
       const error = yield* Effect.flip(send.pipe(inCrm("globex", Crm))).pipe(inCrm("acme", Crm))
       assert(error._tag === "CredentialHostDenied")
       assert.include(error.message, `it belongs to tenant "acme", and the program runs for tenant "globex"`)
-      assert.include(error.remedy, "Layer.fresh")
+      assert.include(error.remedy, "TenantCredentials.provide")
       const fresh = yield* send.pipe(inCrm("globex", Layer.fresh(Crm)), inCrm("acme", Crm))
       assert.strictEqual(fresh, "globex")
     }).pipe(Effect.provide(Platform)))
+
+  it.live("with provide and provideLayer each tenant has its own instance of layers that were composed in any way", () =>
+    Effect.gen(function*() {
+      const { options, url } = yield* api
+      const client = CredentialHttpClient.layer(options)
+      const ways: ReadonlyArray<Layer.Layer<HttpClient.HttpClient, unknown, CredentialStore>> = [
+        pipe(client, Layer.provide(Transport)),
+        Layer.provide(client, Transport),
+        Layer.suspend(() => client).pipe(Layer.provide(Transport)),
+        Layer.mergeAll(client, Layer.empty).pipe(Layer.provide(Transport))
+      ]
+      for (const Client of ways) {
+        const nested = yield* Effect.all([
+          owner(url),
+          owner(url).pipe(Effect.provide(Client), TenantCredentials.provide("globex")),
+          owner(url)
+        ]).pipe(Effect.provide(Client), TenantCredentials.provide("acme"))
+        assert.deepStrictEqual(nested, ["acme", "globex", "acme"])
+        const hidden = yield* owner(url).pipe(Effect.provide(Client.pipe(TenantCredentials.provideLayer("globex"))))
+          .pipe(
+            Effect.flatMap((inner) => Effect.map(owner(url), (outer) => [outer, inner])),
+            Effect.provide(Client.pipe(TenantCredentials.provideLayer("acme")))
+          )
+        assert.deepStrictEqual(hidden, ["acme", "globex"])
+        const merged = Layer.merge(
+          AcmeCrm.layer.pipe(Layer.provide(Client), TenantCredentials.provideLayer("acme")),
+          GlobexCrm.layer.pipe(Layer.provide(Client), TenantCredentials.provideLayer("globex"))
+        )
+        const owners = yield* Effect.gen(function*() {
+          return [yield* ownerBy(yield* AcmeCrm, url), yield* ownerBy(yield* GlobexCrm, url)]
+        }).pipe(Effect.provide(merged))
+        assert.deepStrictEqual(owners, ["acme", "globex"])
+      }
+    }).pipe(Effect.provide(Platform)))
+
+  it.live("what a client brings along is built once for each store, and once where the client brings its store too", () =>
+    Effect.gen(function*() {
+      const { options } = yield* api
+      let built = 0
+      const Counted = Transport.pipe(Layer.tap(() => Effect.sync(() => built++)), Layer.fresh)
+      const both = (Client: Layer.Layer<HttpClient.HttpClient, unknown, CredentialStore>) =>
+        Layer.merge(AcmeCrm.layer.pipe(Layer.provide(Client)), GlobexCrm.layer.pipe(Layer.provide(Client)))
+      const Client = CredentialHttpClient.layer(options).pipe(Layer.provide(Counted))
+      yield* Effect.void.pipe(Effect.provide(both(Client)), Effect.provide(TenantCredentials.get("acme")))
+      assert.strictEqual(built, 1)
+      const Whole = Client.pipe(Layer.provide(TenantCredentials.get("acme")))
+      const Services = Layer.merge(AcmeCrm.layer.pipe(Layer.provide(Whole)), GlobexCrm.layer.pipe(Layer.provide(Whole)))
+      yield* Effect.void.pipe(Effect.provide(Services))
+      assert.strictEqual(built, 2)
+    }).pipe(Effect.provide(Platform)))
+
+  it.live("a tenant of another TenantCredentials is another tenant, though its id is the same", () =>
+    Effect.gen(function*() {
+      const { options, url } = yield* api
+      const one = yield* Layer.build(Layer.fresh(Tenants))
+      const other = yield* Layer.build(Layer.fresh(Tenants))
+      const Crm = AcmeCrm.layer.pipe(Layer.provide(CredentialHttpClient.layer(options)), Layer.provide(Transport))
+      const send = Effect.flatMap(AcmeCrm, (crm) => ownerBy(crm, url)).pipe(CredentialHttpClient.unwrapFailure)
+      const inCrm = (tenants: typeof one) => <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+        effect.pipe(
+          Effect.provide(Crm),
+          Effect.provide(TenantCredentials.get("acme").pipe(Layer.provide(Layer.succeedContext(tenants))))
+        )
+      const error = yield* Effect.flip(send.pipe(inCrm(other))).pipe(inCrm(one))
+      assert(error._tag === "CredentialHostDenied")
+      assert.include(error.message, `it belongs to tenant "acme" of another TenantCredentials`)
+    }).pipe(Effect.provide(Aden)))
 
   it.live("a client over a store that is no tenant's goes on working while a tenant is served", () =>
     Effect.gen(function*() {

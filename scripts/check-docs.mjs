@@ -21,7 +21,7 @@ const filesUnder = (folder, extension) =>
       .toSorted()
     : []
 
-const pages = ["README.md", "CHANGELOG.md", ...filesUnder("docs", ".md")].filter((file) =>
+const pages = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "src/README.md", ...filesUnder("docs", ".md")].filter((file) =>
   existsSync(path.join(root, file))
 )
 const sources = filesUnder("src", ".ts")

@@ -87,7 +87,7 @@ const isForCommandLine = (target) =>
   isInspection(target)
 
 /** What is wrong with `file` importing `specifier`, or undefined. */
-const importFault = (file, specifier, isType) => {
+export const importFault = (file, specifier, isType = false) => {
   if (/^aden-credentials($|\/)/.test(specifier)) {
     return "a file of this package imports its own modules by relative path"
   }

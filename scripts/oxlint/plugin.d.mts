@@ -1,0 +1,2 @@
+/** What is wrong with a file of `src` importing a specifier, both as the file writes them; `undefined` where nothing is. */
+export declare const importFault: (file: string, specifier: string, isType?: boolean) => string | undefined

@@ -1,0 +1,66 @@
+/**
+ * The rules of imports between rooms, by which `npm run check:circular` judges `src`.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { importFault } from "../scripts/oxlint/plugin.mjs"
+
+describe("imports between rooms", () => {
+  it.each<readonly [rule: string, file: string, specifier: string, fault: RegExp]>([
+    ["run down", "src/util/SingleFlight.ts", "../errors/CredentialError.ts", /util does not import errors/],
+    [
+      "run down, for types too",
+      "src/model/Credential.ts",
+      "../store/CredentialStore.ts",
+      /model does not import store/
+    ],
+    ["do not cross a floor", "src/providers/aden/AdenClient.ts", "../../storage/CredentialStorage.ts", /one floor/],
+    ["of the store reach ports only", "src/store/sync.ts", "../storage/files/PrivateFiles.ts", /knows ports/],
+    ["of the store reach no Aden", "src/store/sync.ts", "../providers/aden/AdenClient.ts", /knows ports/],
+    ["of store/core reach no effects", "src/store/core/decide.ts", "effect/Effect", /pure functions/],
+    ["of store/core reach no clock", "src/store/core/decide.ts", "effect/Clock", /pure functions/],
+    ["of store/core reach nothing of the store", "src/store/core/decide.ts", "../sync.ts", /core does not import/],
+    [
+      "do not lead from one database to another",
+      "src/storage/redis/RedisStorage.ts",
+      "../postgres/tables.ts",
+      /one floor/
+    ],
+    [
+      "do not lead from files to a database",
+      "src/storage/files/IndexFile.ts",
+      "../redis/RedisDatabase.ts",
+      /one floor/
+    ],
+    ["of the command reach no private module", "src/cli/layers.ts", "../storage/files/PrivateFiles.ts", /is private/],
+    ["do not lead to the command", "src/emulator/Page.ts", "../cli/table.ts", /emulator does not import cli/],
+    ["do not lead to the emulator", "src/server/LoopbackServer.ts", "../emulator/Fault.ts", /server does not import/],
+    ["do not lead to what is for tests", "src/http/redirects.ts", "../testing/TestCredentials.ts", /only index\.ts/],
+    [
+      "do not lead to what is for the command",
+      "src/storage/files/IndexFile.ts",
+      "./inspect.ts",
+      /for the command line/
+    ],
+    [
+      "of index.ts reach public modules only",
+      "src/index.ts",
+      "./storage/files/PrivateFiles.ts",
+      /knows|private|not public/
+    ],
+    ["name the module, not an entry point", "src/http/redirects.ts", "../index.ts", /entry point/],
+    ["keep Node out of the core", "src/store/sync.ts", "node:fs", /run on Node/]
+  ])("%s", (_, file, specifier, fault) => {
+    assert.match(importFault(file, specifier) ?? "allowed", fault)
+  })
+
+  it.each<readonly [rule: string, file: string, specifier: string]>([
+    ["a floor below", "src/store/sync.ts", "../model/Credential.ts"],
+    ["a port", "src/store/sync.ts", "../storage/CredentialStorage.ts"],
+    ["the same room", "src/storage/files/IndexFile.ts", "./PrivateFiles.ts"],
+    ["what rooms show to the command", "src/cli/commands/doctor.ts", "../../storage/files/inspect.ts"],
+    ["public modules to the command", "src/cli/layers.ts", "../storage/redis/RedisStorage.ts"],
+    ["Node to the command", "src/cli/bin.ts", "node:fs"]
+  ])("allowed: %s", (_, file, specifier) => {
+    assert.strictEqual(importFault(file, specifier), undefined)
+  })
+})

@@ -1,10 +1,10 @@
 /**
- * Runs every check, each under a heading, and fails when one of them failed. All of them run, so that one call shows all there
- * is to mend.
+ * Runs every check, each under a heading, and fails if one of them failed. All of them run, so that one call shows everything
+ * that has to be fixed.
  */
 import { spawnSync } from "node:child_process"
 
-const checks = ["types", "lint", "format", "circular", "docs", "exports", "package"]
+const checks = ["types", "lint", "format", "circular", "docs", "reference", "exports", "package"]
 
 const seconds = (start) => `${((performance.now() - start) / 1000).toFixed(1)} s`
 

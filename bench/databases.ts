@@ -1,7 +1,7 @@
 /**
- * What each storage takes for what a program asks of it, in one run: encrypted files, Redis (`REDIS_URL`, else the server on
- * this machine) and Postgres (`DATABASE_URL`, likewise). Each is measured in a place of its own, which is removed at the end.
- * Run by `npm run bench:databases`; a server that cannot be reached is left out.
+ * How long each storage takes for the operations of a program, in one run: encrypted files, Redis (`REDIS_URL`, else the server
+ * on this machine) and Postgres (`DATABASE_URL`, likewise). Each is measured in a directory or namespace of its own, which is
+ * removed at the end. Run by `npm run bench:databases`; a server that cannot be reached is left out.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
@@ -16,7 +16,7 @@ import { randomBytes } from "node:crypto"
 type Storage = CredentialStorage["Service"]
 
 const times = 500
-const toldTimes = 100
+const notifiedTimes = 100
 const many = 2_000
 const together = 64
 
@@ -34,10 +34,10 @@ const credential = (index: number) =>
 // The storages
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** Two storages over one place, as two processes have them. `tells`: whether one hears of what the other writes. */
-interface Place {
+/** Two storages over one namespace, as two processes have them. `notifies`: whether one is told of the writes of the other. */
+interface Storages {
   readonly name: string
-  readonly tells: boolean
+  readonly notifies: boolean
   readonly storage: Storage
   readonly other: Storage
 }
@@ -49,7 +49,7 @@ const files = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem
   const directory = yield* fs.makeTempDirectoryScoped({ prefix: "aden-bench-" })
   const Storage = EncryptedFileStorage.layer({ directory, keys: [yield* Fernet.generateKey] })
-  return { name: "files", tells: false, storage: yield* built(Storage), other: yield* built(Storage) }
+  return { name: "files", notifies: false, storage: yield* built(Storage), other: yield* built(Storage) }
 })
 
 const redis = Effect.gen(function*() {
@@ -75,7 +75,7 @@ const redis = Effect.gen(function*() {
   const Storage = RedisStorage.layer({ namespace: place, keys: [yield* Fernet.generateKey] }).pipe(
     Layer.provide(Layer.fresh(Connection))
   )
-  return { name: "Redis", tells: true, storage: yield* built(Storage), other: yield* built(Storage) }
+  return { name: "Redis", notifies: true, storage: yield* built(Storage), other: yield* built(Storage) }
 })
 
 const postgres = Effect.gen(function*() {
@@ -89,22 +89,22 @@ const postgres = Effect.gen(function*() {
   const Storage = SqlStorage.layer({ table: `${place}.credentials`, keys: [yield* Fernet.generateKey] }).pipe(
     Layer.provide(Layer.fresh(Connection))
   )
-  return { name: "Postgres", tells: true, storage: yield* built(Storage), other: yield* built(Storage) }
+  return { name: "Postgres", notifies: true, storage: yield* built(Storage), other: yield* built(Storage) }
 })
 
 // ---------------------------------------------------------------------------------------------------------------------
 // What is measured
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** What `share` of these are not above. */
+/** The value that this share of the values does not exceed. */
 const quantile = (values: ReadonlyArray<number>, share: number): number =>
   values.toSorted((a, b) => a - b)[Math.ceil(values.length * share) - 1] ?? NaN
 
 const millis = (value: number): string => `${value.toFixed(value < 10 ? 2 : 1)} ms`
 
-/** How long an operation takes by itself: the median, and what one in a hundred takes at least. */
+/** The latency of an operation: the median and the 99th percentile. */
 const latency = Effect.fnUntraced(function*<A, E>(operation: (index: number) => Effect.Effect<A, E>, count = times) {
-  // so that the first do not pay for compiling
+  // warm up, so that compiling is not measured
   for (let index = 0; index < count / 5; index++) yield* operation(index)
   const took: Array<number> = []
   for (let index = 0; index < count; index++) {
@@ -123,7 +123,7 @@ const saved = Effect.fnUntraced(function*(storage: Storage, credentials: Readonl
   return rate(credentials.length, duration)
 })
 
-const measure = Effect.fnUntraced(function*({ other, storage, tells }: Place) {
+const measure = Effect.fnUntraced(function*({ other, storage, notifies }: Storages) {
   const figures = new Map<string, string>()
   const all = Array.from({ length: many }, (_, index) => credential(index))
   const idOf = (index: number) => `integration-${index % many}`
@@ -139,11 +139,11 @@ const measure = Effect.fnUntraced(function*({ other, storage, tells }: Place) {
   figures.set(`load, ${together} at once`, rate(many, loading))
   const [listing] = yield* Effect.timed(storage.list)
   figures.set(`list of ${many.toLocaleString("en")}`, millis(Duration.toMillis(listing)))
-  if (tells) {
+  if (notifies) {
     const told = yield* Stream.toPull(other.changes)
     figures.set(
-      "save, until another is told",
-      yield* latency((index) => Effect.andThen(storage.save(credential(index)), told), toldTimes)
+      "save, until another is notified",
+      yield* latency((index) => Effect.andThen(storage.save(credential(index)), told), notifiedTimes)
     )
   }
   return figures
@@ -165,7 +165,7 @@ const tableOf = (columns: ReadonlyArray<readonly [name: string, figures: Readonl
 
 const program = Effect.gen(function*() {
   const columns: Array<readonly [string, ReadonlyMap<string, string>]> = []
-  const run = <E, R>(name: string, place: Effect.Effect<Place, E, R>) =>
+  const run = <E, R>(name: string, place: Effect.Effect<Storages, E, R>) =>
     Effect.gen(function*() {
       const found = yield* Effect.result(place)
       if (Result.isFailure(found)) return yield* Console.error(`${name}: left out: ${String(found.failure)}`)
@@ -176,7 +176,7 @@ const program = Effect.gen(function*() {
   yield* run("Redis", redis)
   yield* run("Postgres", postgres)
   yield* Console.log(tableOf(columns))
-  yield* Console.log("\nOf one operation after another: the median, and what one in a hundred takes at least.")
+  yield* Console.log("\nLatencies of one operation after another: the median and the 99th percentile.")
 }).pipe(Effect.provide(NodeServices.layer))
 
 NodeRuntime.runMain(program)

@@ -1,7 +1,7 @@
 /**
- * What reading a valid cached token costs, against what other clients take for the same, in one run. Each reader is called
- * many times one after another, in rounds that take turns; the median round counts. Run by `npm run bench:read`; exits 1 when
- * a cached `store.token(ref)` is slower than Effect's `Cache.get`, or takes over 1.3 times as long as google-auth-library.
+ * The cost of reading a valid cached token, compared with other clients in the same run. Each reader is called many times one
+ * after another, in alternating rounds; the median round counts. Run by `npm run bench:read`; exits 1 when a cached
+ * `store.token(ref)` is slower than Effect's `Cache.get`, or takes over 1.3 times as long as google-auth-library.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import { memoizeIdentityProvider } from "@smithy/core"
@@ -12,7 +12,7 @@ import { OAuth2Client } from "google-auth-library"
 const calls = 200_000
 const rounds = 15
 
-/** Ms since some moment, for one reader's calls. */
+/** One of the clients that are compared. */
 interface Reader {
   readonly name: string
   readonly run: Effect.Effect<void>

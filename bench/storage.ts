@@ -1,6 +1,6 @@
 /**
- * What it costs to save and to load 1, 100 and 10,000 credentials in encrypted files: saved by one `saveMany`, loaded one by
- * one. Run by `npm run bench:storage`; exits 1 when a credential of 10,000 costs more than 1.5 times one of 100.
+ * The cost of saving and loading 1, 100 and 10,000 credentials in encrypted files: saved by one `saveMany`, loaded one by one.
+ * Run by `npm run bench:storage`; exits 1 when a credential of 10,000 costs more than 1.5 times one of 100.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
@@ -25,7 +25,7 @@ const Storage = Layer.unwrap(Effect.gen(function*() {
 
 const millis = (duration: Duration.Duration, count: number) => Duration.toMillis(duration) / count
 
-/** What one credential costs, in ms, when so many are saved and loaded. */
+/** The cost per credential, in ms, when this many are saved and loaded. */
 const measure = (count: number) =>
   Effect.gen(function*() {
     const storage = yield* CredentialStorage
@@ -46,11 +46,11 @@ const typical = (count: number, runs: number) =>
   }))
 
 const program = Effect.gen(function*() {
-  yield* measure(100) // so that the first does not pay for compiling
+  yield* measure(100) // warm up, so that compiling is not measured
   const one = yield* typical(1, 21)
   const before = yield* typical(100, 9)
   const many = yield* typical(10_000, 1)
-  // on both sides of the long run, for a machine that is not as fast all the time
+  // before and after the long run, because the speed of the machine varies
   const after = yield* typical(100, 9)
   const few = { save: (before.save + after.save) / 2, load: (before.load + after.load) / 2 }
   for (const [count, cost] of [[1, one], [100, few], [10_000, many]] as const) {

@@ -1,7 +1,7 @@
 /**
- * How long a synchronisation takes against asking for one integration after another, in one run, each into an encrypted
- * cache of its own: 500 integrations at a server in another process that answers every request after 20 ms. Run by
- * `npm run bench:sync`; exits 1 when the synchronisation takes a tenth of the other or more.
+ * How long a sync takes compared with asking for one integration after another, in one run, each into an encrypted cache of its
+ * own: 500 integrations at a server in another process that answers every request after 20 ms. Run by `npm run bench:sync`;
+ * exits 1 when the sync takes a tenth of the other or more.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
@@ -58,9 +58,9 @@ const program = Effect.gen(function*() {
   const aden = yield* startServer
   const measure = (work: Effect.Effect<number, unknown, CredentialStore>) =>
     Effect.timed(work).pipe(Effect.provide(Store(aden), { local: true }))
-  yield* measure(together) // so that neither pays for compiling
+  yield* measure(together) // warm up, so that compiling is not measured
   const [sequential, fetched] = yield* measure(apart)
-  // the disk of a shared machine is not as fast all the time
+  // the speed of a shared disk varies
   const runs = (yield* Effect.all(Array.from({ length: 5 }, () => measure(together)))).toSorted(([a], [b]) =>
     Duration.toMillis(a) - Duration.toMillis(b)
   )

@@ -1,5 +1,5 @@
 /**
- * Whether the memory of 10,000 tenants comes back: each is touched once (a store over an encrypted directory, a client, one
+ * Whether the memory of 10,000 tenants is released: each is touched once (a store over an encrypted directory, a client, one
  * credential read from disk), then all are idle until they are released. Run by `npm run bench:tenants`; exits 1 when, after
  * a collection, the heap is more than 20 % above what it was before.
  */
@@ -22,7 +22,7 @@ const idleTimeToLive = "30 seconds"
 const collect = Effect.gen(function*() {
   const { gc } = globalThis
   if (gc === undefined) return yield* Effect.die("run with --expose-gc")
-  // several times: what a finalizer let go of is collected by the next one
+  // several times: what a finalizer releases is only collected by the next one
   for (let i = 0; i < 5; i++) {
     gc()
     yield* Effect.sleep("50 millis")
@@ -62,7 +62,7 @@ const program = Effect.gen(function*() {
   yield* Effect.gen(function*() {
     const touchAll = (some: ReadonlyArray<string>) => Effect.forEach(some, touch, { concurrency: 16, discard: true })
     const sample = names.slice(0, 100)
-    yield* touchAll(sample) // so that compiled code is not counted
+    yield* touchAll(sample) // warm up, so that compiled code is not counted
     yield* Effect.forEach(sample, TenantCredentials.invalidate, { discard: true })
     const before = yield* collect
     const [duration] = yield* Effect.timed(touchAll(names))

@@ -1,6 +1,6 @@
 /**
- * What a usage report costs the program that makes it, with Aden up, down and hanging, in one run: 10,000 reports each, in rounds that
- * take turns, with the senders at work between the reports. Run by `npm run bench:usage`; exits 1 when the median report costs over
+ * The cost of a usage report for the program, with Aden up, down and hanging, in one run: 10,000 reports each, in alternating
+ * rounds, with the senders at work between the reports. Run by `npm run bench:usage`; exits 1 when the median report costs over
  * twice as much in one state as in another, when more reports wait than there is room for, or when Aden counts one twice.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
@@ -40,7 +40,7 @@ const measure = Effect.gen(function*() {
   let deepest = 0
   let made = 0
   const often = Schedule.spaced("2 millis")
-  // the senders are at work before it is measured what they cost
+  // start the senders before measuring their cost
   const taken = aden.countRequests({ endpoint: "usage", status: 200 })
   const deliver = Effect.gen(function*() {
     const before = yield* taken
@@ -52,7 +52,7 @@ const measure = Effect.gen(function*() {
       Effect.repeat(aden.inFlight(), { until: ({ current }) => current === concurrency, schedule: often })
     )
   )
-  // what hangs goes on hanging, and would keep the senders from all that comes after
+  // a request that hangs keeps hanging, and would block the senders
   const recover = aden.clearFaults.pipe(Effect.andThen(aden.stop), Effect.andThen(aden.start))
   const states = [
     { name: "up", begin: deliver, end: Effect.void, times: new Array<number>() },

@@ -38,7 +38,7 @@ agent.pipe(
   Effect.provide(Credentials),
   Effect.provide(AdenEmulator.layer()),
   Effect.provideService(References.MinimumLogLevel, "Debug"),
-  // the outermost: it still exports what the others say when they close
+  // the outermost, so that it still exports what the other layers report when they close
   Effect.provide(Observability),
   Effect.provide(FetchHttpClient.layer),
   NodeRuntime.runMain

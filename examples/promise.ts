@@ -1,5 +1,5 @@
 /**
- * A program of plain Promises: `ManagedRuntime` builds the layers once, and runs what is asked of them.
+ * A program with plain Promises: `ManagedRuntime` builds the layers once, and runs effects with them.
  *
  * `npx tsx examples/promise.ts`
  */
@@ -27,11 +27,11 @@ try {
   const [hubspot, github] = await Promise.all([token("hubspot"), token("github")])
   console.log(`two tokens, of ${hubspot.length} and ${github.length} characters`)
 
-  // where each failure is to be told apart, the answer is an Exit
+  // to tell failures apart, use an Exit
   const exit = await credentials.runPromiseExit(CredentialStore.use((store) => store.token("slack")))
   const error = Exit.findErrorOption(exit)
   if (error._tag === "Some" && error.value._tag === "ReauthRequired") console.log(error.value.remedy)
 } finally {
-  // ends the store: a renewal that is running gets 5 s
+  // closes the store; a running refresh gets 5 s
   await credentials.dispose()
 }

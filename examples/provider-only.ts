@@ -1,5 +1,5 @@
 /**
- * Pattern A, provider only: tokens from Aden, cached in encrypted files, renewed in time.
+ * Pattern A, provider only: tokens from Aden, cached in encrypted files and refreshed in time.
  *
  * `npx tsx examples/provider-only.ts`
  */
@@ -24,7 +24,7 @@ const program = Effect.gen(function*() {
   const token = yield* store.token("hubspot")
   yield* Console.log(`hubspot: a token of ${Redacted.value(token).length} characters, printed as ${String(token)}`)
 
-  // the check before a run names all that a person has to mend at once
+  // the check before a run names everything that a person has to fix
   yield* store.require(["hubspot", "github", "slack"])
 }).pipe(
   Effect.catchTag(

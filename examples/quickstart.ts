@@ -24,7 +24,7 @@ const Credentials = (directory: string) =>
   Layer.unwrap(Effect.gen(function*() {
     const { apiKey, url } = yield* AdenEmulator
     return CredentialStore.layer({
-      cacheTtl: "5 seconds" // the default is 5 minutes: nobody wants to wait that long here
+      cacheTtl: "5 seconds" // the default, 5 minutes, would be a long wait here
     }).pipe(
       Layer.provide(AdenSyncProvider.layer()),
       Layer.provide(AdenClient.layer({ baseUrl: url, apiKey })),
@@ -53,7 +53,7 @@ const tour = Effect.gen(function*() {
   yield* say(`hubspot: ${shortened(first)}, from the cache; Aden was not asked`)
   yield* say("(shown in part, and only because these are the emulator's tokens; the third word counts them)")
 
-  yield* step("Let it run out, and ask again")
+  yield* step("Let it expire, and ask again")
   yield* Effect.sleep("6.5 seconds")
   const second = yield* store.token("hubspot")
   yield* say(`hubspot: ${shortened(second)}, a new one: the old one had expired, so the store had Aden refresh it`)
@@ -66,17 +66,19 @@ const tour = Effect.gen(function*() {
     Effect.forkChild({ startImmediately: true })
   )
   const cached = yield* store.token("github")
-  yield* say(`github: ${shortened(cached)}, at once, from the cache. Meanwhile the store asks Aden three times,`)
+  yield* say(
+    `github: ${shortened(cached)}, at once, from the cache. In the background the store asks Aden three times,`
+  )
   yield* say("finds it down, and warns:")
   yield* Fiber.join(servedStale)
 
-  yield* step("Ask for a token that only a person can bring back")
+  yield* step("Ask for a token that only a person can restore")
   yield* store.token("slack").pipe(
-    // every failure is typed: this one is about a person, others are about Aden, the settings or the disk
+    // every failure is typed: this one needs a person, others concern Aden, the settings or the disk
     Effect.catchTag("ReauthRequired", (error) =>
       Effect.andThen(
         say(error.message),
-        say("This was known from the sync, so it is said without Aden, and also after a restart.")
+        say("The store knows this from the sync, so it does not need Aden to say so, even after a restart.")
       ))
   )
 })
@@ -94,7 +96,7 @@ const quickstart = Effect.gen(function*() {
     yield* say(`The cache held ${files.toSorted().join(" and ")}, encrypted. It is removed, and so is the key.`)
   }))
   yield* Console.log(
-    "\nDone. README.md goes on from here: the settings for a real Aden server, the errors, the command line."
+    "\nDone. Next: docs/configuration.md (settings for a real Aden server), docs/errors.md and docs/cli.md (the command line)."
   )
 }).pipe(Effect.provide(Emulator))
 

@@ -1,6 +1,6 @@
 /**
- * Pattern C, tenants: a platform has a store for each, with an API key, files and a circuit of its own. One client layer serves
- * all of them.
+ * Pattern C, tenants: a platform has a store for each tenant, with an API key, files and a circuit of its own. One client layer
+ * serves all of them.
  *
  * `npx tsx examples/tenants.ts`
  */

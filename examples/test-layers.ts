@@ -1,5 +1,5 @@
 /**
- * Swapping in test layers: the same code over real credentials and a real API, or over what a test says.
+ * Swapping in test layers: the same code with real credentials and a real API, or with those of a test.
  *
  * `npx tsx examples/test-layers.ts`
  */
@@ -52,7 +52,7 @@ const Test = Contacts.layer.pipe(
 const test = Effect.gen(function*() {
   const contacts = yield* Contacts
   const aden = yield* TestCredentials
-  yield* Console.log(`a refused token is renewed: ${yield* contacts.count} contacts`)
+  yield* Console.log(`a refused token is refreshed: ${yield* contacts.count} contacts`)
   yield* Console.log(`Aden was asked ${yield* aden.requests("hubspot")} time`)
 
   yield* aden.revoke("hubspot", { reauthorizationUrl: "https://aden.example.com/connect" })

@@ -21,9 +21,9 @@ const filesUnder = (folder, extension) =>
       .toSorted()
     : []
 
-const pages = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "src/README.md", ...filesUnder("docs", ".md")].filter((file) =>
-  existsSync(path.join(root, file))
-)
+const pages = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "src/README.md", ...filesUnder("docs", ".md")].filter((
+  file
+) => existsSync(path.join(root, file)))
 const sources = filesUnder("src", ".ts")
 
 const faults = []

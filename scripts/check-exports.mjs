@@ -1,6 +1,7 @@
 /**
- * Checks that whatever a user can import is documented: each declaration that the entry points export, and each exported
- * declaration of the modules of the library that they export from, has a doc comment with a description, `@since` and `@category`.
+ * Checks that everything a user can import is documented: each declaration that the entry points export, and each exported
+ * declaration of the modules of the library that they export from, has a doc comment with a description, `@since` and
+ * `@category`.
  *
  * Reads text, not a syntax tree: declarations stand at the beginning of a line, because dprint puts them there.
  */
@@ -166,6 +167,8 @@ const exportedNames = (file, seen = new Set()) => {
 }
 
 let reachable = 0
+/** The names by entry point: printed with `--names`, for check:reference to compare. */
+const namesByEntry = {}
 for (const entry of entries) {
   if (!existsSync(path.join(root, entry))) {
     fault(entry, 1, "the entry point does not exist")
@@ -173,6 +176,7 @@ for (const entry of entries) {
   }
   const names = new Map(exportedNames(entry).map((exported) => [exported.name, exported]))
   reachable += names.size
+  namesByEntry[entry] = [...names.keys()]
   for (const { line, name } of names.values()) {
     const declarations = find(entry, name)
     if (declarations === undefined) continue // another package documents it
@@ -195,6 +199,11 @@ for (const file of publicModules) {
   for (const declaration of [...moduleOf(file).declarations.values()].flat()) {
     if (declaration.exported && !isInternal(declaration)) check(declaration)
   }
+}
+
+if (process.argv.includes("--names")) {
+  console.log(JSON.stringify(namesByEntry))
+  process.exit()
 }
 
 faults.sort((a, b) => a.file < b.file ? -1 : a.file > b.file ? 1 : a.line - b.line)

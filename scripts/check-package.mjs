@@ -56,7 +56,7 @@ const checkContents = (packed) => {
       faults.push(`${file} does not belong in the tarball`)
     }
     if (!/^dist\/.*\.(js|d\.ts)$/.test(file)) continue
-    // the compiler rewrites specifiers in JavaScript alone; in a declaration "./A.ts" stands for A.d.ts
+    // the compiler rewrites specifiers only in JavaScript; in a declaration "./A.ts" stands for A.d.ts
     const isDeclaration = file.endsWith(".d.ts")
     for (const [, specifier] of readFileSync(path.join(packed, file), "utf8").matchAll(specifierPattern)) {
       const target = path.posix.join(path.posix.dirname(file), specifier)

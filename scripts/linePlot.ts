@@ -1,4 +1,4 @@
-/** A plot over time as SVG, which follows the light or dark scheme of whoever looks at it. */
+/** A plot over time as SVG, in the light or dark scheme of the reader. */
 
 export interface LinePlot {
   readonly title: string
@@ -8,7 +8,7 @@ export interface LinePlot {
   readonly lines: ReadonlyArray<Line>
   /** Levels to compare with, across the whole plot. */
   readonly levels: ReadonlyArray<{ readonly y: number; readonly label: string }>
-  /** A span of time that something is said of. */
+  /** A span of time with a label. */
   readonly span: { readonly from: number; readonly until: number; readonly label: string } | undefined
 }
 
@@ -97,7 +97,7 @@ export const linePlot = (options: LinePlot): string => {
   }">\n<style>${style}</style>\n${parts.join("\n")}\n</svg>\n`
 }
 
-/** Round numbers from zero to the first that is not below the largest value. */
+/** Round numbers from zero up to the first one that is at least the largest value. */
 const ticksUpTo = (value: number): ReadonlyArray<number> => {
   const rough = Math.max(value, 1e-9) / 5
   const power = 10 ** Math.floor(Math.log10(rough))

@@ -1,11 +1,11 @@
 /**
- * Shows that the simulation finds what it is there to find: puts one fault at a time into a copy of the store and runs seeds
+ * Shows that the simulation finds faults (mutation testing): puts one fault at a time into a copy of the store, and runs seeds
  * until one fails.
  *
  *     npm run simulate:faults
  *     npm run simulate:faults -- --fault "serves what has expired"
  *
- * Exits 1 when a fault is not found, or when the code it is put into has changed so that it cannot be.
+ * Exits 1 when a fault is not found, or when it cannot be put in because the code has changed.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
@@ -22,11 +22,11 @@ import { faults, patched } from "../test/simulation/Faults.ts"
 
 interface Finding {
   readonly fault: string
-  /** The rule that was broken; absent when nothing was found. */
+  /** The rule that was broken; absent if the fault was not found. */
   readonly rule: string | undefined
   readonly firstSeed: number | undefined
   readonly seeds: number
-  /** Why the fault could not be put in, or its seeds not be run. */
+  /** Why the fault could not be put in, or why its seeds could not be run. */
   readonly problem: string | undefined
 }
 
@@ -38,7 +38,7 @@ const Report = Schema.fromJsonString(Schema.Struct({
 
 const root = new URL("..", import.meta.url)
 
-/** What a copy consists of; packages are found in the repository, inside which the copies are. */
+/** What a copy consists of. Packages are found in the repository, which contains the copies. */
 const copied = ["src", "test/simulation", "scripts/simulate.ts"]
 
 const putIn = Effect.fnUntraced(function*(folder: string, patches: ReadonlyArray<Patch>) {

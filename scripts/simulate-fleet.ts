@@ -3,10 +3,10 @@
  * and where all tokens expire at once.
  *
  *     npm run simulate:fleet                         100,000 clients, a table
- *     npm run simulate:fleet -- --plots docs         draws the plots of docs/scaling.md anew
+ *     npm run simulate:fleet -- --plots docs         redraws the plots of docs/scaling.md
  *     npm run simulate:fleet -- --clients 2000 --scenario outage --json
  *
- * Exits 1 when the fleet comes back from an outage with more than twice its steady rate, or a token ran out while Aden was up.
+ * Exits 1 when the fleet returns from an outage with more than twice its steady rate, or when a token expired while Aden was up.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
@@ -22,7 +22,7 @@ type ScenarioName = keyof typeof scenarios
 
 const scenarioNames = ["steady", "outage", "expiry"] as const satisfies ReadonlyArray<ScenarioName>
 
-/** With fewer clients than this, ten seconds say more of chance than of the fleet. */
+/** With fewer clients than this, ten seconds show more chance than fleet. */
 const largeFleet = 20_000
 
 interface Result {
@@ -37,7 +37,7 @@ interface Options {
   readonly seed: number
 }
 
-/** One scenario in a process of its own. Nobody reads its stack traces, which cost time. */
+/** One scenario in a process of its own. It makes no stack traces, which would cost time. */
 const runApart = (name: ScenarioName, { clients, seed }: Options) =>
   Effect.callback<Result, Error>((resume) => {
     const start = performance.now()
@@ -167,7 +167,7 @@ const command = Command.make("simulate-fleet", {
   clients: Flag.Int("clients").pipe(Flag.withDescription("How many clients"), Flag.withDefault(100_000)),
   seed: Flag.Int("seed").pipe(Flag.withDescription("The same seed takes the same course"), Flag.withDefault(1)),
   scenario: Flag.Literals("scenario", scenarioNames).pipe(
-    Flag.withDescription("Runs this one alone"),
+    Flag.withDescription("Runs only this one"),
     Flag.optional
   ),
   plots: Flag.String("plots").pipe(Flag.withDescription("Where to write the plots, as SVG"), Flag.optional),
@@ -185,7 +185,7 @@ const command = Command.make("simulate-fleet", {
 const [mode, name, clients, seed] = process.argv.slice(2)
 const scenario: Scenario | undefined = Object.values(scenarios).find((item) => item.name === name)
 if (mode === "worker" && scenario !== undefined) {
-  // nobody waits for the result any more
+  // the parent is gone
   const leave = () => process.exit(1)
   process.once("disconnect", leave)
   NodeRuntime.runMain(Effect.map(

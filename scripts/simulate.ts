@@ -1,10 +1,10 @@
 /**
- * Runs the simulation (test/simulation) for many seeds, each of which is one random program against the real store, and says
+ * Runs the simulation (test/simulation) for many seeds, each of which is a random program against the real store, and reports
  * which fail:
  *
  *     npm run simulate -- --seeds 100000
- *     npm run simulate -- --seed 4711        one seed, with everything that happens in it; smaller, if it fails
- *     npm run simulate -- --until-failure    no further than the first that fails
+ *     npm run simulate -- --seed 4711        one seed with its trace, shrunk if it fails
+ *     npm run simulate -- --until-failure    stops at the first that fails
  *
  * Exits 1 when a seed fails.
  */
@@ -17,10 +17,10 @@ import { availableParallelism } from "node:os"
 import type { Violation } from "../test/simulation/Ledger.ts"
 import type { Program } from "../test/simulation/Program.ts"
 import { generate } from "../test/simulation/Program.ts"
-import { shrink } from "../test/simulation/Shrink.ts"
+import { shrink } from "../test/simulation/shrink.ts"
 import { run } from "../test/simulation/Simulator.ts"
 
-/** What a process has found out since its last message. */
+/** What a process found since its last message. */
 interface Progress {
   readonly runs: number
   readonly requests: number
@@ -33,10 +33,10 @@ interface Failure {
   readonly violation: Violation
 }
 
-/** Every how many runs a process reports. */
+/** A process reports after this many runs. */
 const reportEvery = 25
 
-/** How many failing seeds are made smaller and shown. */
+/** How many failing seeds are shrunk and shown. */
 const shownFailures = 3
 
 const runSeeds = (
@@ -59,7 +59,7 @@ const runSeeds = (
       if (progress.runs === reportEvery || violation !== undefined) {
         report(progress)
         progress = { runs: 0, requests: 0, operations: 0, failures: [] }
-        // virtual time leaves no room for signals and for the news that nobody waits for the result any more
+        // virtual time does not yield to the event loop, which signals and the `disconnect` event need
         yield* Effect.sleep(1)
         if (violation !== undefined && seeds.isUntilFailure) return
       }
@@ -67,7 +67,10 @@ const runSeeds = (
     report(progress)
   })
 
-/** The same in processes of their own, each with its share of the seeds. Nobody reads their stack traces, which cost a fifth. */
+/**
+ * The same in processes of their own, each with its share of the seeds. They make no stack traces, which would cost a fifth of
+ * the time.
+ */
 const runSeedsIn = (
   jobs: number,
   seeds: { readonly from: number; readonly to: number },
@@ -135,7 +138,7 @@ const runMany = Effect.fnUntraced(function*(options: {
     total.operations += progress.operations
     for (const failure of progress.failures) {
       total.failures.push(failure)
-      // a long run says at once which seed to look at
+      // report a failing seed at once: the run may be long
       process.stderr.write(`\nseed ${failure.seed} fails: ${failure.violation.rule}\n`)
     }
   }
@@ -174,7 +177,7 @@ const runMany = Effect.fnUntraced(function*(options: {
 const command = Command.make("simulate", {
   seeds: Flag.Int("seeds").pipe(Flag.withDescription("How many seeds to run"), Flag.withDefault(2_000)),
   from: Flag.Int("from").pipe(Flag.withDescription("The first of them"), Flag.withDefault(1)),
-  seed: Flag.Int("seed").pipe(Flag.withDescription("Runs this one alone and shows what happens"), Flag.optional),
+  seed: Flag.Int("seed").pipe(Flag.withDescription("Runs only this one, and shows its trace"), Flag.optional),
   jobs: Flag.Int("jobs").pipe(
     Flag.withDescription("In how many processes"),
     Flag.withDefault(availableParallelism())
@@ -197,7 +200,7 @@ const command = Command.make("simulate", {
 
 const [mode, from, to, stride] = process.argv.slice(2)
 if (mode === "worker") {
-  // nobody waits for the result any more
+  // the parent is gone
   const leave = () => process.exit(1)
   process.once("disconnect", leave)
   NodeRuntime.runMain(

@@ -3,13 +3,14 @@
  * is not.
  *
  * @since 0.1.0
+ * @module
  */
 export { AdenCachedStorage } from "./cached/AdenCachedStorage.ts"
 export { Fernet } from "./encryption/Fernet.ts"
 export type { FernetKey, FernetKeys } from "./encryption/Fernet.ts"
+export type { Actionable } from "./errors/Actionable.ts"
 export {
   AdenCircuitOpen,
-  AdenConfigError,
   AdenConnectionFailed,
   AdenFailure,
   AdenForbidden,
@@ -19,39 +20,45 @@ export {
   AdenUnauthorized,
   AdenUnavailable,
   AdenUnavailableReason,
+  IntegrationNotFound,
+  RateLimited,
+  ReauthRequired,
+  RefreshFailed
+} from "./errors/AdenError.ts"
+export type { AdenRequestFailure, FetchFailure } from "./errors/AdenError.ts"
+export { AdenConfigError } from "./errors/ConfigError.ts"
+export {
   AmbiguousCredential,
-  CredentialDecryptionFailed,
   CredentialFailure,
-  CredentialHostDenied,
   CredentialKeyNotFound,
   CredentialNotFound,
-  CredentialStorageError,
-  CredentialTemplateError,
-  CredentialUseFailure,
-  FernetTokenInvalid,
-  GenerationConflict,
   InsufficientTimeLeft,
-  IntegrationNotFound,
-  InvalidCredentialId,
-  InvalidTenantId,
-  LockTimeout,
   NoProvider,
-  RateLimited,
   ReauthorizationTimeout,
-  ReauthRequired,
-  RefreshFailed,
-  RequiredCredentialsUnusable,
+  RequiredCredentialsUnusable
+} from "./errors/CredentialError.ts"
+export { FernetTokenInvalid } from "./errors/EncryptionError.ts"
+export {
+  CredentialDecryptionFailed,
+  CredentialStorageError,
+  GenerationConflict,
+  InvalidCredentialId,
+  LockTimeout,
   StorageInsecure,
   StorageIoFailed,
   StorageReason,
-  StorageRefused,
+  StorageRefused
+} from "./errors/StorageError.ts"
+export type { StorageFailure } from "./errors/StorageError.ts"
+export { InvalidTenantId, TenantError, TenantLookupFailed } from "./errors/TenantError.ts"
+export {
+  CredentialHostDenied,
+  CredentialTemplateError,
+  CredentialUseFailure,
   TemplateMalformed,
   TemplateRefused,
-  TemplateUnfit,
-  TenantError,
-  TenantLookupFailed
-} from "./errors/CredentialError.ts"
-export type { Actionable, AdenRequestFailure, FetchFailure, StorageFailure } from "./errors/CredentialError.ts"
+  TemplateUnfit
+} from "./errors/UseError.ts"
 export { CredentialHttpClient } from "./http/CredentialHttpClient.ts"
 export type { CredentialHttpClientOptions } from "./http/CredentialHttpClient.ts"
 export {

@@ -1,6 +1,5 @@
 /**
- * A CRM on this machine, which accepts the token that its provider issued last, and is not discreet: its errors repeat what it
- * was sent.
+ * A CRM on this machine. It accepts the token that was issued last, and its errors leak what it was sent.
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { AdenEmulator } from "aden-credentials/emulator"

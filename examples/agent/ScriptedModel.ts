@@ -1,6 +1,6 @@
 /**
- * A language model that says what a script says, and keeps every message that it was sent. In a program of your own this is the
- * layer of a real model.
+ * A language model that follows a script, and records every message that it was sent. A program of your own has the layer of a
+ * real model here.
  */
 import { Context, Effect, Layer, Stream } from "effect"
 import { LanguageModel, type Response } from "effect/ai"

@@ -1,5 +1,5 @@
 /**
- * An agent whose tools use a credential, and neither see it nor show it to the model.
+ * An agent whose tools use a credential without seeing it or showing it to the model.
  */
 import { CredentialHttpClient, type CredentialUseFailure } from "aden-credentials"
 import { Context, Effect, Layer, Schema } from "effect"
@@ -8,7 +8,7 @@ import { HttpClient, type HttpClientError, HttpClientResponse } from "effect/htt
 
 const Contact = Schema.Struct({ id: Schema.String, name: Schema.String })
 
-/** What a tool answers the model when it fails: words of this program alone, never those of a server. */
+/** What a tool tells the model when it fails: only texts of this program, never those of a server. */
 const Failure = Schema.String
 
 const SearchContacts = Tool.make("SearchContacts", {
@@ -16,7 +16,7 @@ const SearchContacts = Tool.make("SearchContacts", {
   parameters: Schema.Struct({ query: Schema.String }),
   success: Schema.Array(Contact),
   failure: Failure,
-  // the model is told of a failure, and goes on
+  // the model is told of a failure and continues
   failureMode: "return"
 })
 
@@ -30,7 +30,7 @@ const OpenContact = Tool.make("OpenContact", {
 
 export const CrmTools = Toolkit.make(SearchContacts, OpenContact)
 
-/** Who reads what is not for the model. */
+/** The reader of what is not for the model. */
 export class Person extends Context.Service<Person, {
   readonly tell: (message: string) => Effect.Effect<void>
 }>()("example/Person") {}
@@ -57,8 +57,8 @@ export const crmTools = (crm: string) =>
   }))
 
 /**
- * What the model is told. The messages of errors are for a person: they hold addresses that a server chose, and what a server
- * says is not to become part of a prompt.
+ * What the model is told. Error messages are for a person: they contain addresses that a server chose, and the text of a server
+ * must not become part of a prompt.
  */
 const forModel = (error: HttpClientError.HttpClientError | CredentialUseFailure | Schema.SchemaError): string => {
   switch (error._tag) {

@@ -1,5 +1,5 @@
 /**
- * What the examples run on in place of a real Aden server: the emulator, an empty home directory that is removed afterwards, and
+ * What the examples run on instead of a real Aden server: the emulator, an empty home directory that is removed afterwards, and
  * the settings that would be in the environment. A program of your own leaves this out and sets the variables.
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"

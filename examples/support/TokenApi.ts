@@ -1,6 +1,6 @@
 /**
- * An API on this machine that answers which tenant's token a request carries. It stands for the API of a provider, which tells the
- * same by the account that a token belongs to.
+ * An API on this machine that answers which tenant's token a request carries. It stands for the API of a provider, which shows
+ * the account that a token belongs to.
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { AdenEmulator } from "aden-credentials/emulator"

@@ -1,5 +1,5 @@
 /**
- * A storage that asks Aden for what it lacks, and for what Aden has not confirmed for a while.
+ * A read-through cache: a storage that asks Aden for credentials that are missing, or that Aden has not confirmed for a while.
  *
  * @since 0.1.0
  */
@@ -13,47 +13,51 @@ import {
   AdenProtocolError,
   AdenTimeout,
   AdenUnavailable,
-  CredentialStorageError,
   RateLimited,
   ReauthRequired,
   RefreshFailed
-} from "../errors/CredentialError.ts"
-import type { AdenConfigError, AdenRequestFailure, FetchFailure, StorageFailure } from "../errors/CredentialError.ts"
+} from "../errors/AdenError.ts"
+import type { AdenRequestFailure, FetchFailure } from "../errors/AdenError.ts"
+import type { AdenConfigError } from "../errors/ConfigError.ts"
+import { CredentialStorageError } from "../errors/StorageError.ts"
+import type { StorageFailure } from "../errors/StorageError.ts"
 import type { Credential, ProviderAccount } from "../model/Credential.ts"
 import { CredentialState } from "../model/CredentialState.ts"
-import { confirmationOf, coolDownLeft, defaultMaxStale, expiryOf, unconfirmedUntil } from "../model/freshness.ts"
+import { confirmationOf, coolDownLeft, defaultMaxStale, localExpiry, unconfirmedUntil } from "../model/freshness.ts"
 import { durationSetting } from "../model/settings.ts"
 import { AdenSyncProvider } from "../providers/aden/AdenSyncProvider.ts"
 import { CredentialStorage } from "../storage/CredentialStorage.ts"
-import { decorate, MayAskAden } from "../storage/decorate.ts"
+import { decorate, RemoteLoadAllowed } from "../storage/decorate.ts"
 import { checkedStorage } from "../store/checkedAnswers.ts"
 import { loadRecord } from "../store/storedRecord.ts"
-import type { StoredRecord } from "../store/storedRecord.ts"
+import type { StoredEntry } from "../store/storedRecord.ts"
 import { cleanText } from "../util/sanitize.ts"
 import { SingleFlight } from "../util/SingleFlight.ts"
 
 /**
- * A {@link CredentialStorage} over another one and the Aden provider: `load` answers from the other, and asks Aden (`GET`)
- * first when the entry is missing or Aden confirmed it longer ago than `cacheTtl`. What Aden answers is saved. While Aden
- * cannot answer, an unexpired copy is answered without it, up to `maxStale`. All other methods are those of the other storage.
+ * A {@link CredentialStorage} that caches Aden's answers in another storage. `load` returns the stored credential; it asks Aden
+ * (`GET`) first when the entry is missing, or when Aden confirmed it longer ago than `cacheTtl`, and saves the answer. While Aden
+ * cannot answer, an unexpired copy is returned for up to `maxStale`. All other methods are those of the other storage.
  *
- * The age of an entry is that of its stored state, so it outlives a restart. Credentials that the provider did not write are
- * never asked for. The rules are those of docs/semantics.md.
+ * The age of an entry is part of its stored state, and so outlives a restart. Aden is never asked for credentials that the provider
+ * did not write. The rules are those of docs/semantics.md.
  *
  * @since 0.1.0
  * @category storages
  */
 export class AdenCachedStorage {
   /**
-   * A cache over the `CredentialStorage` it is provided with. Provide it before the provider, so that both use the same one.
+   * A cache over the `CredentialStorage` that it is provided with. Provide it before the provider, as in the example, so that store
+   * and cache share one provider.
    *
-   * - `cacheTtl`: how long an entry is answered without Aden confirming it; 5 minutes.
-   * - `preferLocal`: true; with `false`, Aden is asked first on every `load`, and the stored copy answers only while Aden
-   *   cannot.
-   * - `maxStale`: how long an unexpired copy is answered after Aden last confirmed it; 24 hours, and 1 hour after a 401 or 403.
+   * - `cacheTtl`: how long an entry is returned without confirmation by Aden; 5 minutes by default.
+   * - `preferLocal`: `true` by default. With `false`, every `load` asks Aden first, and the stored copy is only a fallback while
+   *   Aden cannot answer.
+   * - `maxStale`: how long an unexpired copy is returned after Aden last confirmed it; 24 hours by default. After a 401 or 403 it is
+   *   1 hour at most.
    *
-   * `load` fails with a `CredentialStorageError` whose `reason` is Aden's error when nothing stored may be answered. Fails
-   * with `AdenConfigError` when `cacheTtl` or `maxStale` is no finite time above zero.
+   * When no stored copy may be returned, `load` fails with a `CredentialStorageError` whose `reason` is Aden's error. The layer
+   * fails with `AdenConfigError` when `cacheTtl` or `maxStale` is not a finite time above zero.
    *
    * @example
    * ```ts
@@ -78,17 +82,17 @@ export class AdenCachedStorage {
 
 // internal
 
-/** How long a usable copy waits for Aden's answer before it is answered itself. */
-const patience = Duration.seconds(5)
+/** How long Aden's confirmation is waited for before a usable copy is returned. */
+const confirmTimeout = Duration.seconds(5)
 
-/** For how long Aden is not asked again, in ms, after it did not help: while a copy serves, is blocked, or there is none. */
-const pause = 30_000
+/** Back-off in ms: how long Aden is not asked again after it did not answer, or said that the credential is blocked or missing. */
+const retryInterval = 30_000
 
-/** How many ids are remembered with a pause. */
-const maximumPauses = 1_000
+/** How many ids a back-off is remembered for. */
+const maxBackoffs = 1_000
 
-/** What is stored under an id, as it was when it was looked at. */
-interface Resting extends StoredRecord {
+/** The stored entry of an id, as it was read. */
+interface CachedEntry extends StoredEntry {
   readonly id: string
 }
 
@@ -103,41 +107,41 @@ const make = Effect.fnUntraced(function*(options: {
   const cacheTtl = Duration.toMillis(yield* durationSetting("cacheTtl", options.cacheTtl ?? "5 minutes"))
   const maxStale = Duration.toMillis(yield* durationSetting("maxStale", options.maxStale ?? defaultMaxStale))
   const preferLocal = options.preferLocal ?? true
-  const questions = new SingleFlight<string, Option.Option<Credential>, FetchFailure | StorageFailure>()
+  const fetches = new SingleFlight<string, Option.Option<Credential>, FetchFailure | StorageFailure>()
   const listings = new SingleFlight<
     "list",
     { readonly accounts: ReadonlyArray<ProviderAccount> },
     AdenRequestFailure
   >()
-  yield* Effect.addFinalizer(() => Effect.andThen(questions.shutdown(0), listings.shutdown(0)))
+  yield* Effect.addFinalizer(() => Effect.andThen(fetches.shutdown(0), listings.shutdown(0)))
 
-  const pauses = new Map<string, { readonly since: number; readonly isMissing: boolean }>()
-  const pauseFor = (id: string, now: number, isMissing: boolean): void => {
-    if (pauses.size >= maximumPauses) pauses.clear()
-    pauses.set(id, { since: now, isMissing })
+  const backoffs = new Map<string, { readonly since: number; readonly isMissing: boolean }>()
+  const backOff = (id: string, now: number, isMissing: boolean): void => {
+    if (backoffs.size >= maxBackoffs) backoffs.clear()
+    backoffs.set(id, { since: now, isMissing })
   }
-  const pauseOf = (id: string, now: number) => {
-    const paused = pauses.get(id)
-    return paused !== undefined && isPausedSince(paused.since, now) ? paused : undefined
+  const activeBackoff = (id: string, now: number) => {
+    const backoff = backoffs.get(id)
+    return backoff !== undefined && isWithinBackoff(backoff.since, now) ? backoff : undefined
   }
 
   const load = Effect.fn("AdenCachedStorage.load")(function*(id: string) {
-    if (!(yield* MayAskAden)) return yield* local.load(id)
-    const resting: Resting = { id, ...(yield* loadRecord(local, id)) }
-    const { state, stored } = resting
+    if (!(yield* RemoteLoadAllowed)) return yield* local.load(id)
+    const entry: CachedEntry = { id, ...(yield* loadRecord(local, id)) }
+    const { state, stored } = entry
     if (Option.exists(stored, (credential) => !provider.canHandle(credential))) return stored
     const now = yield* Clock.currentTimeMillis
-    if (state.blockedSince !== undefined) return yield* recheck(resting, now)
+    if (state.blockedSince !== undefined) return yield* recheck(entry, now)
     const offset = yield* provider.clockOffset
-    if (Option.isNone(stored) || expiryOf(stored.value, offset) <= now) return yield* loadFromAden(resting, now)
+    if (Option.isNone(stored) || localExpiry(stored.value, offset) <= now) return yield* loadFromAden(entry, now)
     if (preferLocal && isConfirmed(stored.value, state, now)) return stored
-    // where it is not known when Aden confirmed it, it counts as confirmed until it is asked for
+    // without a known time of confirmation, it counts as confirmed now
     const confirmedAt = confirmationOf(state, stored.value, now) ?? now
     const isTooOld = now >= unconfirmedUntil(state, { confirmedAt, maxStale })
-    return yield* isTooOld ? loadFromAden(resting, now) : confirm(resting, now)
+    return yield* isTooOld ? loadFromAden(entry, now) : confirm(entry, now)
   })
 
-  /** Whether Aden confirmed the entry within `cacheTtl`. A time ahead of the clock tells nothing. */
+  /** Whether Aden confirmed the entry within `cacheTtl`. A time in the future does not count. */
   const isConfirmed = (credential: Credential, state: CredentialState, now: number): boolean => {
     const confirmed = state.lastConfirmed ?? credential.lastRefreshed
     if (confirmed === undefined) return false
@@ -145,63 +149,63 @@ const make = Effect.fnUntraced(function*(options: {
     return age >= 0 && age < cacheTtl
   }
 
-  /** Nothing stored may be answered: Aden has to. */
+  /** No stored copy may be returned: Aden has to answer. */
   const loadFromAden = Effect.fnUntraced(function*(
-    resting: Resting,
+    entry: CachedEntry,
     now: number
   ): Effect.fn.Return<Option.Option<Credential>, StorageFailure> {
-    const { id, state, stored } = resting
-    if (Option.isNone(stored) && pauseOf(id, now)?.isMissing === true) return Option.none()
+    const { id, state, stored } = entry
+    if (Option.isNone(stored) && activeBackoff(id, now)?.isMissing === true) return Option.none()
     const left = coolDownLeft(state, now)
-    if (left > 0) return yield* inLoad(id, new RateLimited({ id, retryAfter: Duration.millis(left) }))
-    return yield* Effect.catch(questions.run(id, ask(resting)), (error) => inLoad(id, error))
+    if (left > 0) return yield* failLoad(id, new RateLimited({ id, retryAfter: Duration.millis(left) }))
+    return yield* Effect.catch(fetches.run(id, ask(entry)), (error) => failLoad(id, error))
   })
 
-  /** What is stored may be answered, should Aden have no word on it. */
+  /** Asks Aden for confirmation; the stored copy is returned when Aden cannot give it. */
   const confirm = Effect.fnUntraced(function*(
-    resting: Resting,
+    entry: CachedEntry,
     now: number
   ): Effect.fn.Return<Option.Option<Credential>, StorageFailure> {
-    const { id, state, stored } = resting
-    if (pauseOf(id, now) !== undefined || coolDownLeft(state, now) > 0) return stored
-    return yield* questions.run(id, ask(resting)).pipe(
+    const { id, state, stored } = entry
+    if (activeBackoff(id, now) !== undefined || coolDownLeft(state, now) > 0) return stored
+    return yield* fetches.run(id, ask(entry)).pipe(
       Effect.timeoutOrElse({
-        duration: patience,
-        orElse: () => Effect.fail(new AdenUnavailable({ id, reason: new AdenTimeout({ after: patience }) }))
+        duration: confirmTimeout,
+        orElse: () => Effect.fail(new AdenUnavailable({ id, reason: new AdenTimeout({ after: confirmTimeout }) }))
       }),
-      Effect.catchIf(saysNothing, (error) =>
+      Effect.catchIf(isInconclusive, (error) =>
         Effect.gen(function*() {
-          pauseFor(id, yield* Clock.currentTimeMillis, false)
-          yield* Effect.logWarning("Answering a stored credential that Aden did not confirm").pipe(
+          backOff(id, yield* Clock.currentTimeMillis, false)
+          yield* Effect.logWarning("Serving a stored credential that Aden did not confirm").pipe(
             Effect.annotateLogs({ credential: cleanText(id), error: error._tag, reason: error.message })
           )
           return stored
         })),
-      Effect.catch((error) => inLoad(id, error))
+      Effect.catch((error) => failLoad(id, error))
     )
   })
 
-  /** A blocked credential is not answered, and checked now and then; what the check cannot find out leaves it blocked. */
+  /** A blocked credential is not returned, but checked periodically. It stays blocked when the check is inconclusive. */
   const recheck = Effect.fnUntraced(function*(
-    resting: Resting,
+    entry: CachedEntry,
     now: number
   ): Effect.fn.Return<Option.Option<Credential>, StorageFailure> {
-    const { id, state } = resting
+    const { id, state } = entry
     const blocked = new ReauthRequired({ id, reauthorizationUrl: state.reauthorizationUrl })
     const since = state.blockedSince === undefined ? -Infinity : DateTime.toEpochMillis(state.blockedSince)
-    const isPaused = pauseOf(id, now) !== undefined || isPausedSince(since, now)
-    if (isPaused || coolDownLeft(state, now) > 0) return yield* inLoad(id, blocked)
-    pauseFor(id, now, false)
-    return yield* questions.run(id, ask(resting)).pipe(
-      Effect.tap(() => Effect.sync(() => pauses.delete(id))),
-      Effect.catch((error) => inLoad(id, saysNothing(error) ? blocked : error))
+    const isBackingOff = activeBackoff(id, now) !== undefined || isWithinBackoff(since, now)
+    if (isBackingOff || coolDownLeft(state, now) > 0) return yield* failLoad(id, blocked)
+    backOff(id, now, false)
+    return yield* fetches.run(id, ask(entry)).pipe(
+      Effect.tap(() => Effect.sync(() => backoffs.delete(id))),
+      Effect.catch((error) => failLoad(id, isInconclusive(error) ? blocked : error))
     )
   })
 
-  /** One question to Aden, and what its answer changes here. */
-  const ask = (resting: Resting): Effect.Effect<Option.Option<Credential>, FetchFailure | StorageFailure> =>
+  /** Asks Aden once, and applies the answer to the storage. */
+  const ask = (entry: CachedEntry): Effect.Effect<Option.Option<Credential>, FetchFailure | StorageFailure> =>
     Effect.gen(function*() {
-      const { id, state } = resting
+      const { id, state } = entry
       if (state.blockedSince !== undefined) {
         const validation = yield* provider.validate({ id })
         if (validation.requiresReauthorization) {
@@ -210,30 +214,30 @@ const make = Effect.fnUntraced(function*(options: {
         }
       }
       const answer = yield* provider.fetch(id)
-      return yield* Option.isSome(answer) ? accept(resting, answer.value) : gone(resting)
+      return yield* Option.isSome(answer) ? accept(entry, answer.value) : confirmRemoval(entry)
     }).pipe(
-      Effect.catchTag("IntegrationNotFound", () => gone(resting)),
-      Effect.tapError((error) => note(resting, error))
+      Effect.catchTag("IntegrationNotFound", () => confirmRemoval(entry)),
+      Effect.tapError((error) => recordFailure(entry, error))
     )
 
   const accept = Effect.fnUntraced(function*(
-    { id, state, stored }: Resting,
+    { id, state, stored }: CachedEntry,
     answer: Credential
   ): Effect.fn.Return<Option.Option<Credential>, RefreshFailed | StorageFailure> {
     const offset = yield* provider.clockOffset
     const now = yield* DateTime.now
-    if (expiryOf(answer, offset) <= DateTime.toEpochMillis(now)) {
-      return yield* new RefreshFailed({ id, detail: "it answered a token that has expired already" })
+    if (localExpiry(answer, offset) <= DateTime.toEpochMillis(now)) {
+      return yield* new RefreshFailed({ id, detail: "it answered with a token that has already expired" })
     }
     const credential = Option.match(stored, { onNone: () => answer, onSome: (held) => held.renewedBy(answer) })
     const confirmed = new CredentialState({ generation: state.generation, lastConfirmed: now })
     return yield* local.save(credential, { expectedGeneration: state.generation, state: confirmed }).pipe(
       Effect.as(Option.some(credential)),
-      // who saved meanwhile, or deleted, has the later word
+      // another writer has saved or deleted the entry since: its version wins
       Effect.catchTag("GenerationConflict", () => local.load(id)),
       Effect.catchTag("CredentialStorageError", (error) =>
         Effect.as(
-          Effect.logWarning("Credential storage fails; what Aden answered is not kept").pipe(
+          Effect.logWarning("Credential storage fails; the answer from Aden is not stored").pipe(
             Effect.annotateLogs({ reason: error.message })
           ),
           Option.some(credential)
@@ -241,29 +245,29 @@ const make = Effect.fnUntraced(function*(options: {
     )
   })
 
-  /** Aden does not have the integration. Only when its list lacks it too does the entry go. */
-  const gone = Effect.fnUntraced(function*(
-    { id, state, stored }: Resting
+  /** Aden does not have the integration. The entry is removed only when Aden's list does not have it either. */
+  const confirmRemoval = Effect.fnUntraced(function*(
+    { id, state, stored }: CachedEntry
   ): Effect.fn.Return<Option.Option<Credential>, FetchFailure | StorageFailure> {
     if (Option.isSome(stored) || state.blockedSince !== undefined) {
       const { accounts } = yield* listings.run("list", provider.list)
       if (accounts.some((account) => account.id === id)) {
-        const detail = "Aden lists the integration and does not have it"
+        const detail = "Aden lists the integration, but does not have it"
         return yield* new AdenUnavailable({ id, reason: new AdenProtocolError({ detail, isTransient: false }) })
       }
-      // who saved meanwhile has the later word
+      // another writer has saved the entry since: its version wins
       if (!(yield* local.delete(id, { expectedGeneration: state.generation }))) {
         const saved = yield* local.load(id)
         if (Option.isSome(saved)) return saved
       }
     }
-    pauseFor(id, yield* Clock.currentTimeMillis, true)
+    backOff(id, yield* Clock.currentTimeMillis, true)
     return Option.none()
   })
 
-  /** Remembers beside the entry what Aden said of it, unless somebody saved meanwhile. A disk that fails is no news here. */
-  const note = Effect.fnUntraced(
-    function*({ id, state: asked, stored }: Resting, error: FetchFailure | StorageFailure) {
+  /** Records Aden's failure in the entry's state, unless another writer has saved since. Ignores failures of the storage. */
+  const recordFailure = Effect.fnUntraced(
+    function*({ id, state: asked, stored }: CachedEntry, error: FetchFailure | StorageFailure) {
       if (error._tag === "CredentialStorageError" || error._tag === "CredentialDecryptionFailed") return
       const state = yield* local.loadState(id)
       if (state.generation !== asked.generation) return
@@ -281,9 +285,9 @@ const make = Effect.fnUntraced(function*(options: {
         default: {
           const isRefusal = error._tag === "AdenUnauthorized" || error._tag === "AdenForbidden"
           const refusedSince = isRefusal ? state.refusedSince ?? now : state.refusedSince
-          const isNews = state.lastError !== error._tag || state.refusedSince !== refusedSince
-          // of what is not there, nothing is remembered but that Aden must not be asked
-          if (isNews && Option.isSome(stored)) yield* save({ refusedSince })
+          const hasChanged = state.lastError !== error._tag || state.refusedSince !== refusedSince
+          // for a missing entry only a block or a cool-down is recorded
+          if (hasChanged && Option.isSome(stored)) yield* save({ refusedSince })
         }
       }
     },
@@ -293,17 +297,17 @@ const make = Effect.fnUntraced(function*(options: {
   return decorate(original, { load })
 })
 
-/** Whether a pause that began then still holds. One that begins ahead of the clock was noted by a wrong one. */
-const isPausedSince = (since: number, now: number): boolean => since <= now && now < since + pause
+/** Whether a back-off that began at `since` is still active. One that begins in the future was written by a wrong clock. */
+const isWithinBackoff = (since: number, now: number): boolean => since <= now && now < since + retryInterval
 
-/** Whether an error leaves open how the connection stands: what is known of it goes on to hold. */
-const saysNothing = (
+/** Whether an error tells nothing about the connection, so that what is known of it stays valid. */
+const isInconclusive = (
   error: FetchFailure | StorageFailure
 ): error is Exclude<FetchFailure, ReauthRequired> =>
   error._tag !== "ReauthRequired" && error._tag !== "CredentialStorageError" &&
   error._tag !== "CredentialDecryptionFailed"
 
-const inLoad = (id: string, error: FetchFailure | StorageFailure): Effect.Effect<never, StorageFailure> =>
+const failLoad = (id: string, error: FetchFailure | StorageFailure): Effect.Effect<never, StorageFailure> =>
   Effect.fail(
     error._tag === "CredentialStorageError" || error._tag === "CredentialDecryptionFailed"
       ? error

@@ -3,16 +3,12 @@
  */
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
-import type {
-  Actionable,
-  AdenConfigError,
-  AdenFailure,
-  CredentialFailure,
-  CredentialKeyNotFound,
-  NoProvider
-} from "../errors/CredentialError.ts"
+import type { Actionable } from "../errors/Actionable.ts"
+import type { AdenFailure } from "../errors/AdenError.ts"
+import type { AdenConfigError } from "../errors/ConfigError.ts"
+import type { CredentialFailure, CredentialKeyNotFound, NoProvider } from "../errors/CredentialError.ts"
 
-/** What was printed did not arrive: the disk is full, say. */
+/** Output could not be written, for example because the disk is full. */
 export class OutputFailed extends Schema.TaggedError<OutputFailed>()("OutputFailed", {
   detail: Schema.String
 }) implements Actionable {
@@ -23,11 +19,11 @@ export class OutputFailed extends Schema.TaggedError<OutputFailed>()("OutputFail
     return false
   }
   get remedy(): string {
-    return "Check where the output is sent to."
+    return "Check where the output goes."
   }
 }
 
-/** The command that `exec` was given does not exist, or cannot be run. */
+/** The command given to `exec` does not exist or cannot be run. */
 export class CommandNotRun extends Schema.TaggedError<CommandNotRun>()("CommandNotRun", {
   command: Schema.String,
   isMissing: Schema.Boolean,
@@ -47,12 +43,12 @@ export class CommandNotRun extends Schema.TaggedError<CommandNotRun>()("CommandN
   }
   get remedy(): string {
     return this.isMissing
-      ? "Check its spelling and PATH; a shell's own commands need the shell: exec … -- sh -c \"…\"."
-      : "Check that the file is a program, and that you may run it."
+      ? "Check its spelling and PATH. A shell's built-in commands need the shell: exec … -- sh -c \"…\"."
+      : "Check that the file is a program and that you may run it."
   }
 }
 
-/** What git said to `git-credential` is not its protocol. */
+/** The input of `git-credential` does not follow git's protocol. */
 export class GitProtocolError extends Schema.TaggedError<GitProtocolError>()("GitProtocolError", {
   detail: Schema.String
 }) implements Actionable {
@@ -67,20 +63,20 @@ export class GitProtocolError extends Schema.TaggedError<GitProtocolError>()("Gi
   }
 }
 
-/** A token that would be more than one line of git's protocol. */
+/** A token that does not fit on one line of git's protocol. */
 export class TokenNotForGit extends Schema.TaggedError<TokenNotForGit>()("TokenNotForGit", {
   ref: Schema.String
 }) implements Actionable {
   override get message(): string {
     return `The token of ${
       JSON.stringify(this.ref)
-    } cannot be handed to git: it holds a control character or a line break`
+    } cannot be passed to git: it contains a control character or a line break`
   }
   get isRetryable(): boolean {
     return false
   }
   get remedy(): string {
-    return "Save the token again without it, or connect the integration anew."
+    return "Save the token again without it, or reconnect the integration."
   }
 }
 

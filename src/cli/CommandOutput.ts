@@ -1,5 +1,5 @@
 /**
- * Where commands write: answers to stdout, everything else to stderr. Colours and cursor movements are for terminals alone.
+ * Where commands write: results to stdout, everything else to stderr. Colours and cursor movements are only sent to terminals.
  */
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
@@ -13,7 +13,7 @@ import * as Stream from "effect/Stream"
 import * as Terminal from "effect/Terminal"
 import { OutputFailed } from "./CommandFailure.ts"
 
-/** How text looks: as it is, where there is no terminal or no colour is wanted. */
+/** How text is styled: not at all without a terminal, or when no colour is wanted. */
 export interface Style {
   readonly bold: (text: string) => string
   readonly dim: (text: string) => string
@@ -24,11 +24,11 @@ export interface Style {
 
 export interface OutputStream {
   readonly isTerminal: boolean
-  /** Whether what was written can be written over. */
+  /** Whether what was written can be overwritten. */
   readonly canRewrite: boolean
   readonly canColor: boolean
   readonly style: Style
-  /** Writes text as it is. A reader that went away (`| head -1`) is no failure: it has what it wanted. */
+  /** Writes text unchanged. A reader that went away (`| head -1`) is not a failure: it has what it wanted. */
   readonly write: (text: string) => Effect.Effect<void, OutputFailed>
 }
 
@@ -67,7 +67,7 @@ export class CommandOutput extends Context.Service<CommandOutput, {
       return {
         stdout: stream(yield* stdio.stdoutIsTerminal, () => stdio.stdout()),
         stderr: stream(yield* stdio.stderrIsTerminal, () => stdio.stderr()),
-        // zero where stdout is no terminal
+        // zero when stdout is not a terminal
         columns: Effect.map(terminal.columns, (columns) => columns > 0 ? columns : 80)
       }
     })
@@ -78,8 +78,8 @@ const environment = (name: string): Effect.Effect<string> => Effect.orElseSuccee
 
 const paint = (code: number) => (text: string) => `\u001b[${code}m${text}\u001b[0m`
 const coloured: Style = { bold: paint(1), dim: paint(2), red: paint(31), green: paint(32), yellow: paint(33) }
-const asItIs = (text: string) => text
-const plain: Style = { bold: asItIs, dim: asItIs, red: asItIs, green: asItIs, yellow: asItIs }
+const unchanged = (text: string) => text
+const plain: Style = { bold: unchanged, dim: unchanged, red: unchanged, green: unchanged, yellow: unchanged }
 
 const codeOf = (error: PlatformError.PlatformError): string => {
   const { cause } = error.reason

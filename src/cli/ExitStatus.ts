@@ -1,10 +1,10 @@
 /**
- * What the command ends with, for scripts to tell failures apart without reading text.
+ * The exit status of a command, by which scripts tell failures apart without parsing text.
  */
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import * as MutableRef from "effect/MutableRef"
-import type { StorageReason } from "../errors/CredentialError.ts"
+import type { StorageReason } from "../errors/StorageError.ts"
 import type { CommandFailure } from "./CommandFailure.ts"
 
 /**
@@ -12,20 +12,31 @@ import type { CommandFailure } from "./CommandFailure.ts"
  *
  * - `done`: 0
  * - `unexpected`: 1, a defect, or an output that cannot be written
- * - `usage`: 2, wrong usage, a setting that is missing or makes no sense, a directory to change that is not there, or a port
- *   that is taken
+ * - `usage`: 2, wrong usage, a setting that is missing or invalid, a directory to change that does not exist, or a port that is
+ *   taken
  * - `reauthorizationRequired`: 3, a person has to authorize the integration again; the URL is on stderr
  * - `adenUnavailable`: 4
  * - `rateLimited`: 5
- * - `notFound`: 6, the ref names nothing, or several accounts
+ * - `notFound`: 6, the ref matches nothing, or several accounts
  * - `unauthorized`: 7, Aden does not accept the API key, or the key may not do this
  * - `storage`: 8, the directory or a file cannot be read, written or decrypted
- * - `refused`: 9, Aden could not refresh the token, rejected the request, or finds the token invalid; or git cannot have the token
- * - `commandNotRunnable`: 126, the command that `exec` was given cannot be run
+ * - `refused`: 9, Aden could not refresh the token, rejected the request, or finds the token invalid; or the token cannot be
+ *   passed to git
+ * - `commandNotRunnable`: 126, the command given to `exec` cannot be run
  * - `commandNotFound`: 127, there is no such command
  * - `interrupted`: 130
  *
- * `exec` ends with the status of its command, whatever that is; with 128 and the number of the signal that ended it.
+ * `exec` ends with the status of its command, whatever that is. When a signal ended the command, the status is 128 plus the
+ * number of the signal.
+ *
+ * @example
+ * ```ts
+ * import { ExitStatus } from "aden-credentials/cli"
+ * import { spawnSync } from "node:child_process"
+ *
+ * const { status } = spawnSync("aden-creds", ["validate", "hubspot"])
+ * if (status === ExitStatus.reauthorizationRequired) console.log("Connect HubSpot again.")
+ * ```
  *
  * @since 0.1.0
  * @category models
@@ -54,18 +65,18 @@ export const ExitStatus = {
  */
 export type ExitStatus = typeof ExitStatus[keyof typeof ExitStatus]
 
-/** What the running command ends with; `undefined` while nothing is decided. */
+/** The exit status of the running command; `undefined` until it is decided. */
 export class Outcome extends Context.Service<Outcome, MutableRef.MutableRef<number | undefined>>()(
   "aden-credentials/cli/Outcome"
 ) {}
 
-/** Decides what the command ends with, even if it is interrupted from now on. */
+/** Sets the exit status, which then holds even if the command is interrupted. */
 export const endWith = (status: number): Effect.Effect<void, never, Outcome> =>
   Outcome.useSync((outcome) => {
     MutableRef.set(outcome, status)
   })
 
-/** The status that a failure ends the command with. */
+/** The exit status of a failure. */
 export const exitStatusOf = (error: CommandFailure): ExitStatus => {
   switch (error._tag) {
     case "OutputFailed":
@@ -101,7 +112,7 @@ export const exitStatusOf = (error: CommandFailure): ExitStatus => {
   }
 }
 
-/** A storage that asks Aden itself fails with what Aden said. */
+/** A storage that asks Aden itself also fails with the errors of Aden. */
 const statusOfStorage = (reason: StorageReason): ExitStatus => {
   switch (reason._tag) {
     case "InvalidCredentialId":
@@ -115,7 +126,7 @@ const statusOfStorage = (reason: StorageReason): ExitStatus => {
   }
 }
 
-/** From what passes by itself to what somebody has to mend. */
+/** From failures that pass by themselves to those that a person has to fix. */
 const bySeverity: ReadonlyArray<ExitStatus> = [
   ExitStatus.rateLimited,
   ExitStatus.adenUnavailable,
@@ -128,12 +139,12 @@ const bySeverity: ReadonlyArray<ExitStatus> = [
   ExitStatus.unexpected
 ]
 
-/** The failure that weighs most; the first of several that weigh the same. */
+/** The most severe failure; the first of several that are equally severe. */
 export const worstOf = <E extends CommandFailure>(errors: ReadonlyArray<E>): E | undefined => {
   const severityOf = (error: E) => bySeverity.indexOf(exitStatusOf(error))
   return errors.toSorted((a, b) => severityOf(b) - severityOf(a))[0]
 }
 
-/** The status that weighs most; `done` when there is none. */
+/** The most severe status; `done` when there is none. */
 export const worstStatus = (statuses: ReadonlyArray<ExitStatus>): ExitStatus =>
   bySeverity.findLast((status) => statuses.includes(status)) ?? ExitStatus.done

@@ -1,5 +1,5 @@
 /**
- * A line on stderr that says how far a command has come. Only on a terminal, and gone when the command ends.
+ * A progress line on stderr. Only on a terminal, and cleared when the command ends.
  */
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
@@ -8,7 +8,7 @@ import type { OutputFailed } from "./CommandFailure.ts"
 import { CommandOutput } from "./CommandOutput.ts"
 
 export interface ProgressBar {
-  /** How many steps there will be. */
+  /** Adds to the number of steps to come. */
   readonly expect: (total: number) => Effect.Effect<void>
   readonly step: Effect.Effect<void>
 }
@@ -59,7 +59,7 @@ const lineOf = (options: {
   readonly columns: number
 }): string => {
   const { columns, done, label, total } = options
-  // what was not announced counts as well: entries that Aden no longer lists
+  // steps that were not announced count too: entries that Aden no longer lists
   const all = Math.max(done, total)
   const count = total === 0 ? "…" : `${done}/${all}`
   const width = Math.min(barWidth, columns - label.length - count.length - 3)

@@ -1,5 +1,5 @@
 /**
- * The whole of `aden-creds`: its commands, and how a run of one ends.
+ * The command line `aden-creds`: its commands, and how a run ends.
  */
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
@@ -71,10 +71,10 @@ const command = rootCommand.pipe(Command.withSubcommands([
 )
 
 /**
- * Runs `aden-creds` with these arguments. Everything is reported on stdout and stderr; the answer is the status to exit with:
- * one of `ExitStatus`, or that of the command which `exec` ran.
+ * Runs `aden-creds` with these arguments, and answers the exit status: one of `ExitStatus`, or that of the command which `exec`
+ * ran. Results and failures are printed on stdout and stderr.
  *
- * Settings come from the `ConfigProvider`, `ADEN_API_URL`, `ADEN_API_KEY`, `ADEN_TENANT_ID`, `HIVE_CREDENTIAL_KEY` and
+ * Settings come from the `ConfigProvider`: `ADEN_API_URL`, `ADEN_API_KEY`, `ADEN_TENANT_ID`, `HIVE_CREDENTIAL_KEY` and
  * `HIVE_HOME`.
  *
  * @example
@@ -101,7 +101,7 @@ export const runAdenCreds = (args: ReadonlyArray<string>): Effect.Effect<number,
       Effect.catchCause((cause) => reportCause(cause, { json: asksForJson(args) })),
       Effect.provide(presentation),
       Effect.provideService(Outcome, outcome),
-      // the status is known even if the run is interrupted and what called it is not
+      // the status is known even when the run is interrupted and its caller is not
       Effect.interruptible,
       Effect.exit,
       Effect.map((exit) => MutableRef.get(outcome) ?? (Exit.isSuccess(exit) ? ExitStatus.done : ExitStatus.interrupted))
@@ -110,11 +110,11 @@ export const runAdenCreds = (args: ReadonlyArray<string>): Effect.Effect<number,
 
 // internal
 
-/** Also where the arguments make no sense as a whole; what follows `--` is no flag. */
+/** Works on arguments that cannot be parsed, too. What follows `--` is not a flag. */
 const asksForJson = (args: ReadonlyArray<string>): boolean =>
   Arr.takeWhile(args, (arg) => arg !== "--").some((arg) => /^--json(?:=(?:true|1|y|yes|on))?$/.test(arg))
 
-/** Wrong usage, help that nobody asked for included. */
+/** Reports wrong usage. Help that is shown without being asked for is wrong usage too. */
 const reportUsage = Effect.fnUntraced(function*(error: CliError.CliError, args: ReadonlyArray<string>) {
   yield* endWith(ExitStatus.usage)
   const path = error._tag === "ShowHelp" ? error.commandPath : [rootCommand.name]
@@ -129,7 +129,7 @@ const reportUsage = Effect.fnUntraced(function*(error: CliError.CliError, args: 
   }, { json: asksForJson(args) })
 })
 
-/** Prints what was asked for without a command: that it does not arrive is a failure here too. */
+/** Prints help, the version and completions. Output that cannot be written is a failure here too. */
 const printer: Effect.Effect<(text: string) => Effect.Effect<void>, never, CommandOutput | Outcome> = Effect.map(
   Effect.context<CommandOutput | Outcome>(),
   (context) => (text) =>
@@ -162,8 +162,8 @@ const presenter: Effect.Effect<CliOutput.Presenter, never, CommandOutput | Outco
 )
 
 /**
- * The flags of every command line. --wizard asks questions, which has no place where scripts and people use the same commands;
- * --completions would print past the output of commands.
+ * The flags that every command has. `--wizard` is left out, because it asks questions and scripts use the same commands.
+ * `--completions` is Effect's flag with another action, because Effect's own would bypass `CommandOutput`.
  */
 const builtIns = Effect.map(printer, (print) => [
   GlobalFlag.Help,

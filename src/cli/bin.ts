@@ -11,7 +11,7 @@ import process from "node:process"
 import { runAdenCreds } from "./adenCreds.ts"
 import { ExitStatus } from "./ExitStatus.ts"
 
-// a reader that went away (`| head -1`) is told by the write that failed; without a listener it would end the process
+// when the reader has gone (`| head -1`), the failed write reports it; without a listener the error would end the process
 for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined)
 
 process.exitCode = ExitStatus.unexpected

@@ -1,6 +1,6 @@
 /**
- * What `--json` prints: one document per command, and one for failures. Times are ISO 8601 in UTC, durations are ms, and what
- * there is none of is `null`.
+ * What `--json` prints: one document per command, and one for failures. Times are ISO 8601 in UTC, durations are in ms, and
+ * absent values are `null`.
  */
 import * as DateTime from "effect/DateTime"
 import * as Schema from "effect/Schema"
@@ -8,7 +8,7 @@ import * as SchemaGetter from "effect/SchemaGetter"
 import { printable } from "../util/sanitize.ts"
 import { Timestamp } from "../util/Timestamp.ts"
 
-/** `undefined` here, `null` in the document: a script finds every key. */
+/** `undefined` here, `null` in the document, so that a script finds every key. */
 const orNull = <S extends Schema.Top>(schema: S) =>
   Schema.NullOr(schema).pipe(
     Schema.decodeTo(Schema.UndefinedOr(Schema.toType(schema)), {
@@ -18,8 +18,8 @@ const orNull = <S extends Schema.Top>(schema: S) =>
   )
 
 /**
- * Text that came from wherever it was stored or said: without control and invisible characters, which JSON would hand to whoever
- * decodes it. Secrets alone are `Schema.String`.
+ * Text from storage or a server, without control and invisible characters: JSON would pass them on to the program that decodes
+ * it. Only secrets are `Schema.String`.
  */
 const Shown = Schema.String.pipe(
   Schema.decodeTo(Schema.String, { decode: SchemaGetter.passthrough(), encode: SchemaGetter.transform(printable) })
@@ -28,7 +28,7 @@ const Shown = Schema.String.pipe(
 const Text = orNull(Shown)
 const Time = orNull(Timestamp)
 
-/** When a token expires; both `null` when it does not. `expiresInMs` is negative after that. */
+/** When a token expires; both `null` when it does not. `expiresInMs` is negative once it has expired. */
 const expiry = { expiresAt: Time, expiresInMs: orNull(Schema.Finite) }
 
 /** The expiry of a token as documents hold it. */
@@ -50,9 +50,9 @@ export const ErrorDetails = Schema.Struct({
   /** One sentence on what to do about it. */
   remedy: Shown,
   exitCode: Schema.Int,
-  /** Whether the same command can succeed later without anybody changing anything. */
+  /** Whether the same command can succeed later without any change. */
   isRetryable: Schema.Boolean,
-  /** How long to wait before trying again, where that is known. */
+  /** How long to wait before trying again, if known. */
   retryAfterMs: Schema.optionalKey(Schema.DurationFromMillis),
   id: Schema.optionalKey(Shown),
   ref: Schema.optionalKey(Shown),
@@ -99,6 +99,17 @@ export const SyncDocument = Schema.Struct({
 /**
  * `list`: the stored credentials.
  *
+ * @example
+ * ```ts
+ * import { ListDocument } from "aden-credentials/cli"
+ * import { Effect, Schema } from "effect"
+ *
+ * const blockedIn = Effect.fn(function*(stdout: string) {
+ *   const list = yield* Schema.decodeUnknownEffect(Schema.fromJsonString(ListDocument))(stdout)
+ *   return list.filter(({ status }) => status === "requires_reauth").map(({ ref }) => ref)
+ * })
+ * ```
+ *
  * @since 0.1.0
  * @category documents
  */
@@ -121,7 +132,7 @@ export const ListDocument = Schema.Array(Schema.Struct({
 export const TokenDocument = Schema.Struct({ ref: Shown, id: Shown, token: Schema.String, ...expiry })
 
 /**
- * `refresh`: the renewed credential, without its token.
+ * `refresh`: the refreshed credential, without its token.
  *
  * @since 0.1.0
  * @category documents
@@ -135,7 +146,7 @@ export const RefreshDocument = Schema.Struct({
 })
 
 /**
- * `validate`: what Aden says of the token, its expiry where Aden tells it.
+ * `validate`: what Aden says about the token, with its expiry if Aden gives one.
  *
  * @since 0.1.0
  * @category documents
@@ -158,7 +169,7 @@ export const ValidateDocument = Schema.Struct({
 export const DeleteDocument = Schema.Struct({ ref: Shown, deleted: Schema.Literal(true) })
 
 /**
- * `health`: what Aden says of itself.
+ * `health`: what Aden reports about itself.
  *
  * @since 0.1.0
  * @category documents
@@ -171,7 +182,7 @@ export const HealthDocument = Schema.Struct({
 })
 
 /**
- * `explain`: where a stored credential stands.
+ * `explain`: the status of a stored credential, and what it results from.
  *
  * @since 0.1.0
  * @category documents
@@ -183,15 +194,15 @@ export const ExplainDocument = Schema.Struct({
   alias: Text,
   status: Schema.Literals(["fresh", "stale", "due", "expired", "requires_reauth"]),
   source: Schema.Literals(["memory", "disk", "aden", "served stale"]),
-  /** Since Aden last confirmed it. */
+  /** The time since Aden last confirmed it. */
   ageMs: Schema.DurationFromMillis,
   ...expiry,
-  /** From when a read renews it. */
+  /** From this time on, a read refreshes it. */
   renewalAt: Time,
   lastError: Text,
-  /** What storage fails with, which keeps the credential in memory alone. */
+  /** The failure of storage because of which the credential is in memory only. */
   storageError: Text,
-  /** For how long Aden must not be asked for it. */
+  /** How long Aden must not be asked for it. */
   coolDownLeftMs: orNull(Schema.DurationFromMillis),
   reauthorizationUrl: Text
 })
@@ -213,8 +224,8 @@ export const KeyDocument = Schema.Struct({ key: Schema.String })
 export const KeyFileDocument = Schema.Struct({ location: Shown })
 
 /**
- * `keys rotate`: how many credentials are under the first key now, and which are not. `left` are those of tenants that have a
- * key of their own. A location is a file, or the place in a database.
+ * `keys rotate`: how many credentials are encrypted with the first key now, and which are not. `left` are those of tenants that
+ * have a key of their own. A location is a file, or a place in a database.
  *
  * @since 0.1.0
  * @category documents
@@ -222,7 +233,7 @@ export const KeyFileDocument = Schema.Struct({ location: Shown })
 export const RotateDocument = Schema.Struct({
   total: Schema.Int,
   rotated: Schema.Int,
-  /** Under the first key already. */
+  /** Already encrypted with the first key. */
   unchanged: Schema.Int,
   left: Schema.Array(Schema.Struct({ location: Shown })),
   failed: Schema.Array(Schema.Struct({ location: Shown, error: ErrorDetails }))
@@ -239,7 +250,7 @@ const Storage = Schema.Struct({
 
 /**
  * `migrate`: how many credentials are at the target now, and which are not copied. `kept` are those that are newer at the target
- * or were deleted there; `failed` those that cannot be opened or written. A location is a file, or the place in a database.
+ * or were deleted there; `failed` those that cannot be opened or written. A location is a file, or a place in a database.
  *
  * @since 0.1.0
  * @category documents
@@ -249,20 +260,20 @@ export const MigrateDocument = Schema.Struct({
   to: Storage,
   total: Schema.Int,
   copied: Schema.Int,
-  /** At the target already. */
+  /** Already at the target. */
   unchanged: Schema.Int,
   kept: Schema.Array(Schema.Struct({
     id: Shown,
     location: Shown,
     reason: Schema.Literals(["newer", "deleted"])
   })),
-  /** The id is `null` where all of a tenant cannot be looked into. */
+  /** The id is `null` when nothing of a tenant can be read. */
   failed: Schema.Array(Schema.Struct({ id: Text, location: Shown, error: ErrorDetails }))
 })
 
 /**
- * `doctor`: what was looked at. A `failure` is for somebody to mend, and decides what the command ends with; a `warning` breaks
- * nothing yet, and decides where there is no failure; what is `skipped` could not be looked at because of a failure.
+ * `doctor`: what was checked. A `failure` has to be fixed, and decides the exit status. A `warning` breaks nothing yet, and
+ * decides the exit status when there is no failure. `skipped` is what a failure prevented from being checked.
  *
  * @since 0.1.0
  * @category documents
@@ -273,9 +284,9 @@ export const DoctorDocument = Schema.Struct({
     check: Shown,
     status: Schema.Literals(["ok", "warning", "failure", "skipped"]),
     message: Shown,
-    /** How to mend it. */
+    /** How to fix it. */
     remedy: Text,
-    /** What the command ends with if this weighs most. */
+    /** The exit status if this is the most severe finding. */
     exitCode: Schema.Int,
     /** The files, folders or places in a database that it is about. */
     locations: Schema.Array(Shown)

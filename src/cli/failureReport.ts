@@ -1,6 +1,6 @@
 /**
- * What is said when a command fails: one line on what is wrong and one on how to mend it. Never a stack trace, unless asked for,
- * and never a secret.
+ * What a command prints when it fails: one line on what is wrong and one on how to fix it. A stack trace only on request, and
+ * never a secret.
  */
 import * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
@@ -9,7 +9,8 @@ import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as References from "effect/References"
-import type { Actionable, AdenConfigError } from "../errors/CredentialError.ts"
+import type { Actionable } from "../errors/Actionable.ts"
+import type { AdenConfigError } from "../errors/ConfigError.ts"
 import { cleanMessage, printable } from "../util/sanitize.ts"
 import type { CommandFailure } from "./CommandFailure.ts"
 import { CommandOutput } from "./CommandOutput.ts"
@@ -46,7 +47,7 @@ const messageOf = (error: CommandFailure): string => {
   return error.message.endsWith(command) ? error.message.slice(0, -command.length) : error.message
 }
 
-/** What to do at a prompt, where that is not what a program does: there are no layers and options, and nothing tries again. */
+/** The remedy at a prompt, where it differs from that in a program: there are no layers or options, and nothing retries. */
 const remedyOf = (error: CommandFailure): string => {
   switch (error._tag) {
     case "AdenConfigError":
@@ -59,7 +60,7 @@ const remedyOf = (error: CommandFailure): string => {
       return "Save it again with a token in it, or name another credential."
     case "CredentialStorageError":
       return error.reason._tag === "StorageRefused"
-        ? "Files cannot hold what Aden sent; have it made smaller there."
+        ? "Files cannot store what Aden sent. Make it smaller there."
         : error.remedy
     case "NoProvider":
       return "Only credentials that come from Aden can be refreshed; save a new value for your own."
@@ -70,36 +71,36 @@ const remedyOf = (error: CommandFailure): string => {
   }
 }
 
-const remedyOfSetting = ({ detail, remedy, setting }: AdenConfigError): string => {
+const remedyOfSetting = ({ remedy, setting }: AdenConfigError): string => {
   switch (setting) {
     case "ADEN_API_URL":
-      return detail.startsWith("is http to ") ? "Use https; plain http is for a server on this machine alone." : remedy
+      return remedy.includes("allowInsecure") ? "Use https; plain http is only for a server on this machine." : remedy
     case "HOME":
-      return "Set it, or HIVE_HOME; or set HIVE_CREDENTIAL_KEY, and name the directory with --directory."
+      return "Set it, or HIVE_HOME; or set HIVE_CREDENTIAL_KEY and name the directory with --directory."
     default:
       return remedy
   }
 }
 
-/** A URL that was given in the wrong place is repeated without what lets one in. */
+/** A text without the passwords in its URLs: messages repeat a URL that was given in the wrong place. */
 export const withoutPasswords = (text: string): string =>
   text.replace(/\b([a-z][a-z0-9+.-]*:\/\/)[^\s"]*@/gi, "$1").replace(/([?&]password=)[^&\s"]*/gi, "$1<redacted>")
 
-/** Writes two lines to stderr: what is wrong, and how to mend it. */
+/** Writes two lines to stderr: what is wrong, and how to fix it. */
 export const complain = Effect.fnUntraced(function*(message: string, remedy: string) {
   const { stderr } = yield* CommandOutput
   const { bold, red } = stderr.style
   yield* Effect.ignore(stderr.write(`${bold(red("error:"))} ${printable(message)}\n  ${printable(remedy)}\n`))
 })
 
-/** Reports a failure, on stdout too with `--json`. */
+/** Reports a failure; with `--json` on stdout too. */
 export const report = Effect.fnUntraced(function*(details: ErrorDetails, options: { readonly json: boolean }) {
   const { stdout } = yield* CommandOutput
   yield* complain(details.message, details.remedy)
   if (options.json) yield* Effect.ignore(stdout.write(documentText(ErrorDocument, { error: details })))
 })
 
-/** Reports why a command failed, and decides what it ends with. An interruption is not a failure. */
+/** Reports why a command failed, and sets the exit status. An interruption is not a failure. */
 export const reportCause = Effect.fnUntraced(function*<E extends CommandFailure>(
   cause: Cause.Cause<E>,
   options: { readonly json: boolean }
@@ -111,15 +112,15 @@ export const reportCause = Effect.fnUntraced(function*<E extends CommandFailure>
   if (yield* isDebugging) yield* printDetails(cause)
 })
 
-/** Has a command report its failure instead of failing. */
+/** Makes a command report its failure instead of failing. */
 export const reportingFailures = <A, E extends CommandFailure, R>(command: Effect.Effect<A, E, R>) =>
   Effect.catchCause(command, (cause) => Effect.flatMap(rootCommand, ({ json }) => reportCause(cause, { json })))
 
-/** A defect, of which no more is said than that it is one. */
+/** A defect. Its details are printed on request only. */
 const unexpected: ErrorDetails = {
   tag: "UnexpectedError",
   message: "Something went wrong that should not have",
-  remedy: "Run it again with ADEN_CREDS_DEBUG=1 to see what, and report it.",
+  remedy: "Run it again with ADEN_CREDS_DEBUG=1 to see the details, and report them.",
   exitCode: ExitStatus.unexpected,
   isRetryable: false
 }

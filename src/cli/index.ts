@@ -1,7 +1,8 @@
 /**
- * The `aden-creds` command, for Node: to run in a program, and to read what it prints with `--json`.
+ * The `aden-creds` command, for Node: to run it in a program, and to decode what it prints with `--json`.
  *
  * @since 0.1.0
+ * @module
  */
 export { type AdenCredsEnvironment, runAdenCreds } from "./adenCreds.ts"
 export {

@@ -1,6 +1,6 @@
 /**
- * What commands run on, from the environment (`ADEN_API_URL`, `ADEN_API_KEY`, `ADEN_TENANT_ID`, `HIVE_CREDENTIAL_KEY`) and
- * `--directory` or `--storage`. Settings that make no sense fail here, before any request.
+ * The layers that commands run on, from the environment (`ADEN_API_URL`, `ADEN_API_KEY`, `ADEN_TENANT_ID`,
+ * `HIVE_CREDENTIAL_KEY`) and `--directory` or `--storage`. Invalid settings fail here, before any request.
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -19,8 +19,7 @@ import { CredentialStore } from "../store/CredentialStore.ts"
 import { chosenStorage } from "./rootCommand.ts"
 
 /**
- * What a command does where there is no directory, or no table: one that looks finds nothing, one that changes what is there
- * refuses, one that makes what is missing does so.
+ * What a command does when the directory or the table does not exist: `looks` finds nothing, `changes` fails, `makes` creates it.
  */
 type Access = "looks" | "changes" | "makes"
 
@@ -56,14 +55,14 @@ export const storeWithAden = (access: Access) =>
     Layer.provide(storage(access))
   )
 
-/** The store over what is stored, for commands that have nothing to do with Aden. */
-export const storeAlone = (access: Access) =>
+/** The store without a provider, for commands that do not involve Aden. */
+export const storeWithoutAden = (access: Access) =>
   CredentialStore.layer().pipe(
     Layer.provide(CredentialProviders.layerNone),
     Layer.provide(storage(access))
   )
 
-/** The store by the rules of the Aden provider, for commands that ask nobody: nothing of Aden's needs to be set for them. */
+/** The store by the rules of the Aden provider, for commands that make no request: they need no settings of Aden. */
 export const storeOffline = CredentialStore.layer().pipe(
   Layer.provide(AdenSyncProvider.layer()),
   Layer.provide(AdenClient.layerTest({})),

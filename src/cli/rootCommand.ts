@@ -1,5 +1,5 @@
 /**
- * The flags that every command takes, and how each answers.
+ * The flags that every command takes, and how commands print their result.
  */
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
@@ -15,29 +15,31 @@ export const rootCommand = Command.make("aden-creds").pipe(
     directory: Flag.String("directory").pipe(
       Flag.filter((path) => path !== "", () => "Expected the path of a directory"),
       Flag.withMetavar("<path>"),
-      Flag.withDescription("Where the credentials are kept, in place of $HIVE_HOME/credentials or ~/.hive/credentials"),
+      Flag.withDescription(
+        "Where the credentials are stored, instead of $HIVE_HOME/credentials or ~/.hive/credentials"
+      ),
       Flag.optional
     ),
     storage: Flag.Redacted("storage").pipe(
       Flag.withMetavar("<url>"),
       Flag.withDescription(
-        "Where the credentials are kept in place of a directory of files: redis://…, rediss://… or postgres://…; " +
-          "redis: and postgres: alone are the servers of REDIS_URL and DATABASE_URL"
+        "The database to use instead of a directory: redis://…, rediss://… or postgres://…; " +
+          "a bare redis: or postgres: means the server of REDIS_URL or DATABASE_URL"
       ),
       Flag.optional
     ),
     namespace: Flag.String("namespace").pipe(
       Flag.withMetavar("<name>"),
-      Flag.withDescription("The namespace in a database, in place of aden-credentials; a tenant's is <name>/<tenant>"),
+      Flag.withDescription("The namespace in the database, instead of aden-credentials; a tenant's is <name>/<tenant>"),
       Flag.optional
     ),
     table: Flag.String("table").pipe(
       Flag.withMetavar("<name>"),
-      Flag.withDescription("The table in Postgres, in place of aden_credentials"),
+      Flag.withDescription("The table in Postgres, instead of aden_credentials"),
       Flag.optional
     ),
     json: Flag.Boolean("json").pipe(
-      Flag.withDescription("Print one JSON document on stdout, also for errors"),
+      Flag.withDescription("Print one JSON document on stdout, for errors too"),
       Flag.withDefault(false)
     )
   }),
@@ -61,7 +63,7 @@ export const chosenStorage = Effect.gen(function*() {
     })
 })
 
-/** Prints what the command was asked for: as a document with `--json`, else as text. */
+/** Prints the result of a command: as a document with `--json`, otherwise as text. */
 export const answer = Effect.fnUntraced(function*<A, I>(
   schema: Schema.Codec<A, I>,
   value: A,

@@ -12,7 +12,7 @@ export interface Column<Row> {
   readonly paint?: ((row: Row, style: Style) => (text: string) => string) | undefined
 }
 
-/** On a terminal aligned columns under titles; elsewhere one line per row, its cells separated by tabs. */
+/** Aligned columns under titles on a terminal; elsewhere one line per row, with tabs between the cells. */
 export const table = <Row>(
   output: OutputStream,
   columns: ReadonlyArray<Column<Row>>,
@@ -37,7 +37,7 @@ export const table = <Row>(
     ).join("")
 }
 
-/** The looks of a credential's status. */
+/** The colour of a status. */
 export const paintStatus = (status: string, style: Style): (text: string) => string => {
   switch (status) {
     case "active":

@@ -1,5 +1,5 @@
 /**
- * An Aden server to develop and test against: a real HTTP server that is made from the same contract as the client.
+ * An Aden server to develop and test against: a real HTTP server, built from the same contract as the client.
  *
  * @since 0.1.0
  */
@@ -17,7 +17,7 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import type { AdenConfigError } from "../errors/CredentialError.ts"
+import type { AdenConfigError } from "../errors/ConfigError.ts"
 import { AdenApi } from "../providers/aden/AdenApi.ts"
 import * as LoopbackServer from "../server/LoopbackServer.ts"
 import * as adenHandlers from "./adenHandlers.ts"
@@ -26,18 +26,18 @@ import * as consolePage from "./consolePage.ts"
 import type { Answer, AnswerMiddleware, Fault } from "./Fault.ts"
 import * as FaultPlan from "./FaultPlan.ts"
 import * as IntegrationRegistry from "./IntegrationRegistry.ts"
-import * as Page from "./Page.ts"
+import * as Page from "./page.ts"
 import * as RequestLog from "./RequestLog.ts"
 import * as UsageLedger from "./UsageLedger.ts"
 
 /**
- * Options of {@link AdenEmulator.layer}; all may be left out.
+ * Options of {@link AdenEmulator.layer}.
  *
  * @since 0.1.0
  * @category models
  */
 export interface AdenEmulatorOptions {
-  /** The port on 127.0.0.1; 0, the default, is any free one. */
+  /** The port on 127.0.0.1; 0, the default, picks a free one. */
   readonly port?: number | undefined
   /**
    * The integrations of the first tenant. By default `hubspot` (tokens live one hour), `github` (they do not expire) and
@@ -46,18 +46,20 @@ export interface AdenEmulatorOptions {
   readonly integrations?: ReadonlyArray<IntegrationRegistry.IntegrationOptions> | undefined
   /** The id of the first tenant: `tenant-123` by default. */
   readonly tenantId?: string | undefined
-  /** The API keys of the first tenant: `emulator-api-key` alone by default. */
+  /** The API keys of the first tenant: only `emulator-api-key` by default. */
   readonly apiKeys?: ReadonlyArray<Redacted.Redacted<string>> | undefined
   /** Further tenants, each with API keys and integrations of its own. */
   readonly tenants?: ReadonlyArray<IntegrationRegistry.TenantOptions> | undefined
   /** The names of fields in answers: `seed` by default. */
   readonly dialect?: adenHandlers.Dialect | undefined
-  /** Whether `GET` of an expired token refreshes it, as Aden does: `true` by default. Otherwise the expired one is answered. */
+  /**
+   * Whether `GET` of an expired token refreshes it, as Aden does: `true` by default. Otherwise the expired token is the answer.
+   */
   readonly refreshOnGet?: boolean | undefined
 }
 
 /**
- * Names an integration of another tenant than the first.
+ * Selects another tenant than the first.
  *
  * @since 0.1.0
  * @category models
@@ -67,7 +69,7 @@ export interface OfTenant {
 }
 
 /**
- * The API key of the first tenant where none is given: `emulator-api-key`.
+ * The default API key of the first tenant: `emulator-api-key`.
  *
  * @since 0.1.0
  * @category defaults
@@ -75,7 +77,7 @@ export interface OfTenant {
 export const defaultApiKey: Redacted.Redacted<string> = Redacted.make("emulator-api-key", { label: "API key" })
 
 /**
- * The integrations of the first tenant where none are given.
+ * The default integrations of the first tenant.
  *
  * @since 0.1.0
  * @category defaults
@@ -96,8 +98,8 @@ export const defaultIntegrations: ReadonlyArray<IntegrationRegistry.IntegrationO
  * `reauthorization_url`, tenants, usage reports, and faults on demand. `GET /openapi.json` is its OpenAPI document;
  * `consoleUrl` is a page on which a person sees and changes all this.
  *
- * Time is Effect's `Clock`, the `Date` header included. The members that name an integration or a tenant that does not
- * exist end in a defect that says which.
+ * Time is Effect's `Clock`, and so is the `Date` header. To name an integration or a tenant that does not exist is a defect,
+ * whose message says which.
  *
  * @example
  * ```ts
@@ -119,7 +121,7 @@ export const defaultIntegrations: ReadonlyArray<IntegrationRegistry.IntegrationO
 export class AdenEmulator extends Context.Service<AdenEmulator, {
   /** Where it listens, such as `http://127.0.0.1:4000`; the same after `stop` and `start`. */
   readonly url: string
-  /** The console, for a person with a browser: integrations, faults and the last requests. What it asks is not logged. */
+  /** The console, for a person with a browser: integrations, faults and the last requests. Its own requests are not logged. */
   readonly consoleUrl: string
   /** The first tenant's first API key. */
   readonly apiKey: Redacted.Redacted<string>
@@ -131,13 +133,13 @@ export class AdenEmulator extends Context.Service<AdenEmulator, {
     integration: IntegrationRegistry.IntegrationOptions,
     options?: OfTenant
   ) => Effect.Effect<void>
-  /** Removes an integration, as a person who disconnects it; answers whether there was one. */
+  /** Removes an integration, as when a person disconnects it; returns whether there was one. */
   readonly removeIntegration: (id: string, options?: OfTenant) => Effect.Effect<boolean>
-  /** The integrations of a tenant, as they stand. */
+  /** The integrations of a tenant, in their current state. */
   readonly integrations: (options?: OfTenant) => Effect.Effect<ReadonlyArray<IntegrationRegistry.EmulatedIntegration>>
   /** Adds a tenant, or replaces it. */
   readonly addTenant: (tenant: IntegrationRegistry.TenantOptions) => Effect.Effect<void>
-  /** The API keys of a tenant from now on; those that are not listed are revoked. */
+  /** Replaces the API keys of a tenant; those that are not listed are revoked. */
   readonly setApiKeys: (
     apiKeys: ReadonlyArray<Redacted.Redacted<string>>,
     options?: OfTenant
@@ -154,27 +156,28 @@ export class AdenEmulator extends Context.Service<AdenEmulator, {
   /** The usage reports received, each `Idempotency-Key` once: the last 10,000. */
   readonly usage: Effect.Effect<ReadonlyArray<UsageLedger.UsageRecord>>
 
-  /** Adds a fault, for all requests to Aden's endpoints or for those that match. `FaultMatch` says how several go together. */
+  /** Adds a fault, for all requests to Aden's endpoints or for those that match. `FaultMatch` says how several combine. */
   readonly setFault: (fault: Fault, match?: FaultPlan.FaultMatch) => Effect.Effect<void>
-  /** Ends all faults. A request that hangs goes on hanging. */
+  /** Ends all faults. A request that hangs keeps hanging. */
   readonly clearFaults: Effect.Effect<void>
 
   /** The requests received, in order: the last 10,000. */
   readonly requests: Effect.Effect<ReadonlyArray<RequestLog.EmulatorRequest>>
   /** How many of these requests match; all without an argument. */
   readonly countRequests: (match?: RequestLog.RequestMatch) => Effect.Effect<number>
-  /** How many requests are and were in flight at once: for one integration id, or altogether. */
+  /** How many requests are in flight, and the maximum: for one integration id, or in total. */
   readonly inFlight: (integrationId?: string) => Effect.Effect<RequestLog.InFlight>
   /** Forgets the requests received. */
   readonly clearRequests: Effect.Effect<void>
 
   /** Aden goes down: connections are refused and open ones are cut, until `start`. Integrations and faults stay. */
   readonly stop: Effect.Effect<void>
-  /** Aden comes back on the same port; `AdenConfigError` where another program has taken it. */
+  /** Aden comes back on the same port; `AdenConfigError` if another program has taken it. */
   readonly start: Effect.Effect<void, AdenConfigError>
 }>()("aden-credentials/emulator/AdenEmulator") {
   /**
-   * Starts the emulator and stops it when the scope closes, at once. `AdenConfigError` where it cannot listen on the port.
+   * Starts the emulator, and stops it at once when the scope closes. Fails with `AdenConfigError` if it cannot listen on the
+   * port.
    */
   static readonly layer = (options: AdenEmulatorOptions = {}): Layer.Layer<AdenEmulator, AdenConfigError> =>
     Layer.effect(AdenEmulator, make(options))
@@ -209,7 +212,7 @@ const make = Effect.fnUntraced(function*(options: AdenEmulatorOptions) {
     Layer.provide(NodeHttpServer.layerHttpServices)
   )
   const answer = yield* HttpRouter.toHttpEffect(routes).pipe(
-    // ids are opaque: a slash is a slash, a letter has a case, and 1,000 characters are allowed
+    // ids are opaque: slashes and case matter, and 1,000 characters are allowed
     Effect.provideService(HttpRouter.RouterConfig, {
       ignoreDuplicateSlashes: false,
       ignoreTrailingSlash: false,
@@ -218,7 +221,7 @@ const make = Effect.fnUntraced(function*(options: AdenEmulatorOptions) {
     })
   )
   const server = yield* LoopbackServer.make(
-    // what no route answers; a catch-all route would take what the router asks of `GET` routes for `HEAD`
+    // for requests that no route matches; a catch-all route would also take `HEAD`, which the router answers by `GET` routes
     Effect.catch(answer, () => observed(Effect.succeed(notFound))),
     { port: options.port ?? 0 }
   )
@@ -288,7 +291,7 @@ const make = Effect.fnUntraced(function*(options: AdenEmulatorOptions) {
 const refusal = (status: number, error: string, message: string) =>
   HttpServerResponse.jsonUnsafe({ error, message }, { status })
 
-const notFound = refusal(404, "not_found", "No such endpoint. GET /openapi.json describes those there are.")
+const notFound = refusal(404, "not_found", "No such endpoint. GET /openapi.json describes the existing ones.")
 
 const endpoints: ReadonlyMap<string, RequestLog.EmulatorEndpoint> = new Map([
   ...Object.values(AdenApi.groups.credentials.endpoints).map((each) => [each.path, each.identifier] as const),
@@ -301,7 +304,7 @@ const redactedHeaders = new Set(["authorization", "proxy-authorization", "cookie
 
 const apiKeyOf = Effect.provideService(HttpApiBuilder.securityDecode(HttpApiSecurity.bearer), ParsedSearchParams, {})
 
-/** Logs a request, then answers it with the faults that it meets. */
+/** Logs a request, then answers it with the faults that apply to it. */
 const observe = (
   registry: IntegrationRegistry.IntegrationRegistry,
   faults: FaultPlan.FaultPlan,
@@ -337,14 +340,14 @@ const observe = (
     )
   })
 
-/** A request that the contract cannot read is answered with JSON, as all else. */
+/** A request that does not match the contract is answered with JSON, as all others are. */
 const refuseMalformed: AnswerMiddleware = (answer) =>
   answer.pipe(
     Effect.map((response) => response.status === 415 ? unsupportedMediaType : response),
     Effect.catchDefect((defect) =>
       HttpApiSchemaError.is(defect) && defect.kind === "Payload"
         ? Effect.succeed(
-          refusal(400, "invalid_request", `The body is not what the contract says: ${defect.cause.message}`)
+          refusal(400, "invalid_request", `The body does not match the contract: ${defect.cause.message}`)
         )
         : Effect.die(defect)
     )

@@ -1,5 +1,5 @@
 /**
- * What can go wrong with a server on demand: each fault is a middleware around the emulator's answer.
+ * Failures of a server on demand: each fault is a middleware around the emulator's answer.
  *
  * @since 0.1.0
  */
@@ -19,13 +19,13 @@ import { IssuedTokenLifetime } from "./IntegrationRegistry.ts"
 import { ServerClockOffset, serverNow } from "./serverClock.ts"
 
 /**
- * A fault to be played with `AdenEmulator.setFault`. `Fault.Status({ status: 503 })` makes one.
+ * A fault for `AdenEmulator.setFault`. `Fault.Status({ status: 503 })` makes one.
  *
- * These act in place of the answer, and nothing is done for the request (no token is issued, no usage recorded):
+ * These replace the answer. The request is not carried out: no token is issued, and no usage recorded.
  *
- * - `Status`: any status, with a body as it is given. `Fault.Status({ status: 403, contentType: "text/html", body:
- *   "<h1>Blocked</h1>" })` is a web application firewall, the same with 404 a proxy.
- * - `RateLimited`: 429 as Aden answers it. `retryAfter` (s) is named in the body and in the `Retry-After` header; `header`
+ * - `Status`: any status, with the given body. `Fault.Status({ status: 403, contentType: "text/html", body:
+ *   "<h1>Blocked</h1>" })` acts like a web application firewall, and with 404 like a proxy.
+ * - `RateLimited`: 429 as Aden answers it. `retryAfter` (s) is given in the body and in the `Retry-After` header; `header`
  *   and `body` set either to anything else (`"soon"`, an HTTP date, `-3`). Without any of them there is no hint.
  * - `Redirect`: to `location`, 302 by default.
  * - `Hang`: no answer, ever.
@@ -36,24 +36,25 @@ import { ServerClockOffset, serverNow } from "./serverClock.ts"
  * - `Reset` at `"answer"`: the request was carried out and its answer is lost. At `"body"`: the connection is cut in the
  *   middle of the body.
  * - `ReplaceBody`: any text or bytes as the body, JSON or not.
- * - `Truncate`: the first half of the body, whole as far as HTTP can tell.
+ * - `Truncate`: the first half of the body, as a complete HTTP message.
  * - `ByteOrderMark`: a byte order mark before the body.
- * - `Oversized`: a JSON body of so many bytes, made while it is sent; `declared` sends its `Content-Length`.
+ * - `Oversized`: a JSON body of this many bytes, generated while it is sent; `declared` sends its `Content-Length`.
  * - `Nested`: an array nested `depth` deep in the answer's `metadata`.
- * - `Patch`: fields of the answer set, or removed where `undefined`. With `item`, fields of the list's item of that id.
- *   `{ integration_id: "hubspot" }` is another's credential, `{ tenant_id: "other" }` another's list, `{ refresh_token:
- *   "…" }` a secret that should not be there, `{ expires_at: "tomorrow" }` a timestamp that is none.
+ * - `Patch`: sets fields of the answer, or removes those that are `undefined`. With `item`, it patches the list's item with
+ *   that id. `{ integration_id: "hubspot" }` is the credential of another integration, `{ tenant_id: "other" }` the list of
+ *   another tenant, `{ refresh_token: "…" }` a secret that should not be there, `{ expires_at: "tomorrow" }` an invalid
+ *   timestamp.
  *
- * These surround whatever else happens, and act together with each other and with one of the above:
+ * These wrap everything else. They combine with each other and with one of the above:
  *
- * - `Latency`: the answer comes `duration` late.
+ * - `Latency`: the answer is delayed by `duration`.
  * - `SlowBody`: the body comes `bytes` at a time (1 by default), with `interval` before each.
- * - `ClockSkew`: the server's clock is ahead by `offset`, or behind where negative: in `Date`, in every expiry and in every
- *   judgement on it.
+ * - `ClockSkew`: the server's clock is ahead by `offset`, or behind if negative: in `Date`, in every expiry, and in every check
+ *   of one.
  * - `DateHeader`: any text as the `Date` header.
- * - `TokenLifetime`: tokens issued meanwhile live so long; negative: are expired when they are issued.
+ * - `TokenLifetime`: how long tokens live that are issued while it is set; with a negative one they are expired from the start.
  *
- * Refused connections are `AdenEmulator.stop`. Durations are waited for on Effect's `Clock`.
+ * For refused connections, use `AdenEmulator.stop`. Durations pass on Effect's `Clock`.
  *
  * @since 0.1.0
  * @category models
@@ -63,7 +64,7 @@ export type Fault = Data.TaggedEnum<{
     readonly status: number
     readonly body?: string | undefined
     readonly contentType?: string | undefined
-    readonly headers?: Headers | undefined
+    readonly headers?: Readonly<Record<string, string>> | undefined
   }
   RateLimited: {
     readonly retryAfter?: number | undefined
@@ -109,14 +110,14 @@ type Headers = Readonly<Record<string, string>>
  */
 export const Fault = Data.taggedEnum<Fault>()
 
-/** An answer in the making. */
+/** An effect that answers a request. */
 export type Answer<E = never> = Effect.Effect<HttpServerResponse.HttpServerResponse, E, HttpServerRequest>
 
-/** What changes answers. */
+/** Makes another answer of an answer. */
 export type AnswerMiddleware = <E>(answer: Answer<E>) => Answer<E>
 
-/** The faults that surround whatever else happens, from the innermost to the outermost. */
-export const surrounding: ReadonlyArray<Fault["_tag"]> = [
+/** The faults that wrap everything else, from the innermost to the outermost. */
+export const wrapping: ReadonlyArray<Fault["_tag"]> = [
   "TokenLifetime",
   "ClockSkew",
   "DateHeader",
@@ -124,7 +125,7 @@ export const surrounding: ReadonlyArray<Fault["_tag"]> = [
   "Latency"
 ]
 
-/** The answer with the fault in it. */
+/** The middleware of a fault. */
 export const inject = (fault: Fault): AnswerMiddleware => {
   switch (fault._tag) {
     case "Status":
@@ -293,7 +294,7 @@ const cutInTheMiddle = (response: HttpServerResponse.HttpServerResponse): Answer
     onNone: () => reset,
     onSome: (bytes) =>
       Effect.map(socket, (socket) => {
-        // an empty write ends after all before it have left; a reset instead of an end could overtake them
+        // an empty write ends after all writes before it were sent; a reset could overtake them
         const cut = Effect.callback<never>(() => {
           socket.write("", () => socket.destroy())
         })
@@ -318,7 +319,7 @@ const resetAt: Readonly<Record<"request" | "answer" | "body", AnswerMiddleware>>
 // Around the answer
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** The `Date` header by the server's clock, which is the one that expiry is judged by. */
+/** Sets the `Date` header by the server's clock, which also decides what has expired. */
 export const withDate: AnswerMiddleware = (answer) =>
   Effect.zipWith(
     answer,

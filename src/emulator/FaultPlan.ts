@@ -1,18 +1,18 @@
 /**
- * The faults that are set, and which of them a request meets.
+ * The faults that are set, and which of them apply to a request.
  */
 import * as Effect from "effect/Effect"
 import type * as Predicate from "effect/Predicate"
-import { type AnswerMiddleware, type Fault, inject, surrounding, withDate } from "./Fault.ts"
+import { type AnswerMiddleware, type Fault, inject, withDate, wrapping } from "./Fault.ts"
 import type { EmulatorEndpoint } from "./RequestLog.ts"
 
 /**
- * Which requests a fault meets: all to Aden's six endpoints where nothing is said. With `times` it ends by itself after so
- * many requests.
+ * Which requests a fault applies to: all to Aden's six endpoints by default. With `times` it ends by itself after that many
+ * requests.
  *
- * A request meets the first fault set of those that make or change the answer, so that a row of faults with `times` is a
- * script: a 503, then a 429, then an answer. What surrounds the answer (`Latency`, `SlowBody`, `ClockSkew`, `DateHeader`,
- * `TokenLifetime`) it meets besides, one of each.
+ * Of the faults that replace or change the answer, the one that was set first applies. So several of them with `times` are a
+ * script: a 503, then a 429, then an answer. Those that wrap the answer (`Latency`, `SlowBody`, `ClockSkew`, `DateHeader`,
+ * `TokenLifetime`) apply in addition, one of each.
  *
  * @since 0.1.0
  * @category models
@@ -24,7 +24,7 @@ export interface FaultMatch {
   readonly times?: number | undefined
 }
 
-/** A fault that is set, and how many requests it still meets. */
+/** A fault that is set, and how many requests it still applies to. */
 export interface SetFault {
   readonly number: number
   readonly fault: Fault
@@ -40,19 +40,19 @@ interface RequestFacts {
 
 export interface FaultPlan {
   readonly set: (fault: Fault, match: FaultMatch) => Effect.Effect<void>
-  /** The faults that are set, in the order in which they were. */
+  /** The faults in the order in which they were set. */
   readonly list: Effect.Effect<ReadonlyArray<SetFault>>
-  /** Ends the fault of this number. Nothing where it has ended. */
+  /** Ends the fault with this number, unless it has ended. */
   readonly end: (number: number) => Effect.Effect<void>
   readonly clear: Effect.Effect<void>
-  /** Puts the faults that the request meets around its answer; `onFault` is told of each that acts. */
+  /** Applies the faults that match the request to its answer, and calls `onFault` for each that takes effect. */
   readonly play: (facts: RequestFacts, onFault: (fault: Fault) => void) => AnswerMiddleware
 }
 
-/** What a fault meets where nothing is named: what a person meets in a browser is left alone. */
+/** The endpoints that a fault applies to by default: not the pages for a person with a browser. */
 export const endpointsOfAden = ["list", "get", "refresh", "validate", "usage", "health"] as const
 
-const meets = (match: FaultMatch, facts: RequestFacts): boolean => {
+const matches = (match: FaultMatch, facts: RequestFacts): boolean => {
   const endpoints: EmulatorEndpoint | ReadonlyArray<EmulatorEndpoint> = match.endpoint ?? endpointsOfAden
   return (typeof endpoints === "string" ? endpoints === facts.endpoint : endpoints.includes(facts.endpoint)) &&
     (match.integrationId === undefined || match.integrationId === facts.integrationId) &&
@@ -64,7 +64,7 @@ export const make: Effect.Effect<FaultPlan> = Effect.sync(() => {
   let numbered = 0
 
   const take = (kind: Predicate.Predicate<Fault["_tag"]>, facts: RequestFacts): Fault | undefined => {
-    const entry = plan.find((entry) => kind(entry.fault._tag) && meets(entry.match, facts))
+    const entry = plan.find((entry) => kind(entry.fault._tag) && matches(entry.match, facts))
     if (entry === undefined) return undefined
     const left = entry.left - 1
     plan = plan.flatMap((other) => other !== entry ? [other] : left <= 0 ? [] : [{ ...entry, left }])
@@ -90,17 +90,17 @@ export const make: Effect.Effect<FaultPlan> = Effect.sync(() => {
       plan = []
     }),
     play: (facts, onFault) => (answer) => {
-      // taken when the request comes to it, after any latency: what was cleared meanwhile does not act
-      const meet = (kind: Predicate.Predicate<Fault["_tag"]>): AnswerMiddleware => (answer) =>
+      // taken only now, after any latency: a fault that was cleared in the meantime does not apply
+      const apply = (kind: Predicate.Predicate<Fault["_tag"]>): AnswerMiddleware => (answer) =>
         Effect.suspend(() => {
           const fault = take(kind, facts)
           if (fault === undefined) return answer
           onFault(fault)
           return inject(fault)(answer)
         })
-      return surrounding.reduce(
-        (answer, tag) => meet((other) => other === tag)(answer),
-        withDate(meet((tag) => !surrounding.includes(tag))(answer))
+      return wrapping.reduce(
+        (answer, tag) => apply((other) => other === tag)(answer),
+        withDate(apply((tag) => !wrapping.includes(tag))(answer))
       )
     }
   }

@@ -1,6 +1,6 @@
 /**
- * HTML in which text is text: what is put into a template is escaped unless it is HTML already. (Effect's `Template` puts
- * text in as it is, and ids are whatever a program calls its integrations.)
+ * HTML templates that escape what is put in, unless it is `Html` already. (Effect's `Template` does not escape, and an id can
+ * be any text.)
  */
 import * as Predicate from "effect/Predicate"
 
@@ -8,16 +8,16 @@ import * as Predicate from "effect/Predicate"
 export class Html {
   readonly source: string
 
-  /** HTML as it is written: for texts of this program alone. */
+  /** HTML that is not escaped: only for texts of this program. */
   constructor(source: string) {
     this.source = source
   }
 }
 
-/** What a template takes; `undefined` is nothing. */
+/** What can be put into a template; `undefined` adds nothing. */
 export type Content = Html | string | number | undefined | ReadonlyArray<Content>
 
-/** HTML from a template. What is put in may stand between tags or within a quoted attribute, never inside a script or style. */
+/** HTML from a template. Put values between tags or into a quoted attribute, never into a script or a style. */
 export const html = (strings: TemplateStringsArray, ...contents: ReadonlyArray<Content>): Html =>
   new Html(strings.reduce((before, after, index) => before + escaped(contents[index - 1]) + after))
 

@@ -1,5 +1,5 @@
 /**
- * What the emulated Aden knows: tenants with their API keys, their integrations, and the tokens it issued.
+ * The state of the emulated Aden: tenants with their API keys, their integrations, and the tokens it issued.
  */
 import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
@@ -11,12 +11,12 @@ import * as Random from "effect/Random"
 import * as Redacted from "effect/Redacted"
 import type * as Schema from "effect/Schema"
 import { formatTimestamp } from "../util/Timestamp.ts"
-import { Recent } from "./Recent.ts"
+import { RingBuffer } from "./RingBuffer.ts"
 import { serverNow, wholeSecond } from "./serverClock.ts"
 
 /**
- * How an integration stands: connected; with a token that ran out (Aden can refresh it); or only a person can connect it
- * again.
+ * The status of an integration: connected; with an expired token, which Aden can refresh; or disconnected until a person
+ * connects it again.
  *
  * @since 0.1.0
  * @category models
@@ -24,8 +24,8 @@ import { serverNow, wholeSecond } from "./serverClock.ts"
 export type IntegrationStatus = "active" | "expired" | "requires_reauth"
 
 /**
- * An integration of the emulator. Left out: `type` is the id, there are no alias, e-mail, scopes and metadata, tokens do not
- * expire, and it is `active`.
+ * An integration of the emulator. By default, `type` is the id, there is no alias, e-mail, scope or metadata, tokens do not
+ * expire, and the status is `active`.
  *
  * @since 0.1.0
  * @category models
@@ -37,7 +37,7 @@ export interface IntegrationOptions {
   readonly email?: string | undefined
   readonly scopes?: ReadonlyArray<string> | undefined
   readonly metadata?: Readonly<Record<string, Schema.Json>> | undefined
-  /** How long a token lives from when it is issued. From a minute on, it ends on the whole second before. */
+  /** How long a token lives after it is issued. If that is a minute or more, its expiry is rounded down to a whole second. */
   readonly tokenLifetime?: Duration.Input | undefined
   readonly status?: IntegrationStatus | undefined
 }
@@ -55,7 +55,7 @@ export interface TenantOptions {
 }
 
 /**
- * A token that the emulator issued, and when. `expiresAt` is `undefined` for one that does not expire.
+ * A token that the emulator issued, and when. `expiresAt` is `undefined` if it does not expire.
  *
  * @since 0.1.0
  * @category models
@@ -63,7 +63,7 @@ export interface TenantOptions {
 export interface IssuedToken {
   readonly integrationId: string
   readonly tenantId: string
-  /** The how-manieth token of its integration this is, from 1. */
+  /** Counts the tokens of the integration, from 1. */
   readonly number: number
   readonly value: Redacted.Redacted<string>
   readonly issuedAt: DateTime.Utc
@@ -71,7 +71,8 @@ export interface IssuedToken {
 }
 
 /**
- * An integration as it stands. `token` is the one Aden would answer, `undefined` where a person has to connect first.
+ * An integration in its current state. `token` is the one Aden would answer with, `undefined` if a person has to connect it
+ * first.
  *
  * @since 0.1.0
  * @category models
@@ -89,7 +90,7 @@ export interface EmulatedIntegration {
   readonly token: IssuedToken | undefined
 }
 
-/** The lifetime of tokens issued while it is set, in place of the integration's own. */
+/** The lifetime of tokens issued while it is set, instead of the integration's own. */
 export const IssuedTokenLifetime = Context.Reference<Duration.Duration | undefined>(
   "aden-credentials/emulator/IssuedTokenLifetime",
   { defaultValue: () => undefined }
@@ -109,21 +110,21 @@ export interface IntegrationRegistry {
   /** Issues a token because a person connected. */
   readonly connect: (integration: EmulatedIntegration) => Effect.Effect<EmulatedIntegration>
   readonly revoke: (integration: EmulatedIntegration) => Effect.Effect<void>
-  /** Lets the current token run out now. */
+  /** Makes the current token expire now. */
   readonly expire: (integration: EmulatedIntegration) => Effect.Effect<void>
   readonly issued: Effect.Effect<ReadonlyArray<IssuedToken>>
 }
 
 interface Tenant {
   readonly integrations: Map<string, EmulatedIntegration>
-  /** How many tokens each integration was issued, also before it was removed and added again. */
+  /** How many tokens each integration was issued, including those before it was removed and added again. */
   readonly counters: Map<string, number>
 }
 
 export const isExpired = (token: IssuedToken, now: DateTime.Utc): boolean =>
   token.expiresAt !== undefined && DateTime.isLessThanOrEqualTo(token.expiresAt, now)
 
-/** A token that lives seconds keeps its fraction: tests wait for its end. */
+/** The expiry of a token that lives only seconds keeps its fraction: tests wait for it. */
 const expiryAfter = (issuedAt: DateTime.Utc, lifetime: Duration.Duration): DateTime.Utc => {
   const expiresAt = DateTime.addDuration(issuedAt, lifetime)
   return Duration.isLessThan(lifetime, Duration.minutes(1)) ? expiresAt : wholeSecond(expiresAt)
@@ -145,7 +146,7 @@ const randomText = Effect.map(
 export const make: Effect.Effect<IntegrationRegistry> = Effect.sync(() => {
   const tenants = new Map<string, Tenant>()
   const tenantByKey = new Map<string, string>()
-  const issued = new Recent<IssuedToken>()
+  const issued = new RingBuffer<IssuedToken>()
 
   const tenant = (id: string): Effect.Effect<Tenant> =>
     Effect.suspend(() => {

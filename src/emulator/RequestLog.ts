@@ -1,14 +1,14 @@
 /**
- * What was asked of the emulator. No secret is in it: no body, no `Authorization`, no query.
+ * The requests that the emulator received. They hold no secret: no body, no `Authorization`, no query.
  */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import type { Fault } from "./Fault.ts"
-import { Recent, remembered } from "./Recent.ts"
+import { remembered, RingBuffer } from "./RingBuffer.ts"
 
 /**
- * Aden's six endpoints, the connect page, the OpenAPI document, and whatever else was asked for. What the console asks is not
- * logged.
+ * Aden's six endpoints, the connect page, the OpenAPI document, and `unknown` for everything else. Requests of the console are
+ * not logged.
  *
  * @since 0.1.0
  * @category models
@@ -25,8 +25,8 @@ export type EmulatorEndpoint =
   | "unknown"
 
 /**
- * One request, counted when it arrived: before any fault acts. `status` is `undefined` while it is not answered, and for
- * ever where a fault, or the client, cut the connection. `tenantId` is that of the API key, `undefined` for a wrong one.
+ * One request, logged when it arrives, before any fault applies. `status` is `undefined` until it is answered, and stays so
+ * when a fault or the client cut the connection. `tenantId` is that of the API key, `undefined` if the key is wrong.
  *
  * @since 0.1.0
  * @category models
@@ -43,12 +43,12 @@ export interface EmulatorRequest {
   readonly headers: Readonly<Record<string, string>>
   readonly time: DateTime.Utc
   readonly status: number | undefined
-  /** The faults that it met, outermost first. */
+  /** The faults that applied to it, outermost first. */
   readonly faults: ReadonlyArray<Fault["_tag"]>
 }
 
 /**
- * Which requests to count; every field that is set has to agree.
+ * Which requests to count; every field that is set has to match.
  *
  * @since 0.1.0
  * @category models
@@ -64,7 +64,7 @@ export interface RequestMatch {
 }
 
 /**
- * How many requests were in flight at once: now, and at most since the start or the last `clearRequests`.
+ * How many requests are in flight now, and the maximum since the start or the last `clearRequests`.
  *
  * @since 0.1.0
  * @category models
@@ -81,7 +81,7 @@ export interface RequestLog {
   readonly count: (match: RequestMatch) => Effect.Effect<number>
   readonly inFlight: (integrationId: string | undefined) => Effect.Effect<InFlight>
   readonly clear: Effect.Effect<void>
-  /** Logs a request that begins and answers the handle to say how it went on. */
+  /** Logs a request that has arrived, and returns a handle to record what becomes of it. */
   readonly begin: (request: Omit<EmulatorRequest, "time" | "status" | "faults">) => Effect.Effect<OpenRequest>
 }
 
@@ -90,7 +90,7 @@ export interface OpenRequest {
   readonly end: (status: number | undefined) => Effect.Effect<void>
 }
 
-const agrees = (request: EmulatorRequest, match: RequestMatch): boolean =>
+const matches = (request: EmulatorRequest, match: RequestMatch): boolean =>
   (match.endpoint === undefined || match.endpoint === request.endpoint) &&
   (match.method === undefined || match.method === request.method) &&
   (match.path === undefined ||
@@ -100,7 +100,7 @@ const agrees = (request: EmulatorRequest, match: RequestMatch): boolean =>
   (match.status === undefined || match.status === request.status)
 
 export const make: Effect.Effect<RequestLog> = Effect.sync(() => {
-  const log = new Recent<Mutable<EmulatorRequest>>()
+  const log = new RingBuffer<Mutable<EmulatorRequest>>()
   const gauges = new Map<string | undefined, Mutable<InFlight>>()
 
   // `undefined` is the gauge over all integrations
@@ -108,7 +108,7 @@ export const make: Effect.Effect<RequestLog> = Effect.sync(() => {
     const existing = gauges.get(integrationId)
     if (existing !== undefined) return existing
     const created = { current: 0, maximum: 0 }
-    // ids are whatever was asked for
+    // clients can ask for any number of ids
     if (gauges.size > remembered) forgetIdle()
     gauges.set(integrationId, created)
     return created
@@ -124,7 +124,7 @@ export const make: Effect.Effect<RequestLog> = Effect.sync(() => {
 
   return {
     requests: Effect.sync(() => log.all.map((request) => ({ ...request }))),
-    count: (match) => Effect.sync(() => log.all.filter((request) => agrees(request, match)).length),
+    count: (match) => Effect.sync(() => log.all.filter((request) => matches(request, match)).length),
     inFlight: (integrationId) => Effect.sync(() => ({ ...gauge(integrationId) })),
     clear: Effect.sync(() => {
       log.clear()

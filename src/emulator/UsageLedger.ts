@@ -4,7 +4,7 @@
 import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
-import { Recent, remembered } from "./Recent.ts"
+import { remembered, RingBuffer } from "./RingBuffer.ts"
 
 /**
  * A usage report as it was recorded.
@@ -30,7 +30,7 @@ export interface UsageLedger {
 }
 
 export const make: Effect.Effect<UsageLedger> = Effect.sync(() => {
-  const records = new Recent<UsageRecord>()
+  const records = new RingBuffer<UsageRecord>()
   const seen = new Set<string>()
   return {
     record: (report) =>

@@ -1,5 +1,5 @@
 /**
- * Aden's six endpoints as the seed of the contract describes them, answered from an {@link IntegrationRegistry}.
+ * Aden's six endpoints, answered from an {@link IntegrationRegistry}.
  */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
@@ -28,8 +28,8 @@ import { serverNow, wholeSecond } from "./serverClock.ts"
 import type { UsageLedger } from "./UsageLedger.ts"
 
 /**
- * The names of fields that the emulator answers with: `seed` says `integration_id` and `integration_type`; `hive` says
- * `provider` and leaves the id out of credentials, as the server that Hive's Python client talks to.
+ * The field names in the emulator's answers: `seed` has `integration_id` and `integration_type`; `hive` has `provider`, and no
+ * id in credentials, like the server that Hive's Python client talks to.
  *
  * @since 0.1.0
  * @category models
@@ -45,7 +45,7 @@ export interface HandlerOptions {
   readonly connectUrl: (integration: EmulatedIntegration) => Effect.Effect<string>
 }
 
-/** Where the OpenAPI document is. */
+/** The path of the OpenAPI document. */
 export const openapiPath = "/openapi.json"
 
 /** The layer that answers {@link AdenApi}; a router has to serve it. */
@@ -66,10 +66,10 @@ const authorization = (registry: IntegrationRegistry) =>
             UnauthorizedAnswer.make({ error: "invalid_api_key", message: "Agent API key is invalid or revoked" })
           )
         }
-        const asked = (yield* HttpServerRequest).headers["x-tenant-id"]
-        if (asked !== undefined && asked !== "" && asked !== tenant.value) {
+        const tenantId = (yield* HttpServerRequest).headers["x-tenant-id"]
+        if (tenantId !== undefined && tenantId !== "" && tenantId !== tenant.value) {
           return yield* Effect.fail(
-            ForbiddenAnswer.make({ error: "forbidden", message: `Agent API key has no access to tenant '${asked}'` })
+            ForbiddenAnswer.make({ error: "forbidden", message: `Agent API key has no access to tenant '${tenantId}'` })
           )
         }
         return yield* Effect.provideService(answer, AgentTenant, { id: tenant.value })
@@ -113,7 +113,7 @@ const credentials = ({ connectUrl, dialect, refreshOnGet, registry, usage }: Han
     )
   })
 
-  const renew = Effect.fnUntraced(function*(integration: EmulatedIntegration) {
+  const refreshed = Effect.fnUntraced(function*(integration: EmulatedIntegration) {
     const renewed = integration.status === "requires_reauth" ? integration : yield* registry.issue(integration)
     return renewed.token === undefined ? yield* refreshFailed(renewed) : renewed.token
   })
@@ -160,12 +160,12 @@ const credentials = ({ connectUrl, dialect, refreshOnGet, registry, usage }: Han
         const now = yield* serverNow
         const { token } = integration
         const stands = token !== undefined && !(refreshOnGet && isExpired(token, now))
-        return answer(integration, stands ? token : yield* renew(integration), integration.metadata)
+        return answer(integration, stands ? token : yield* refreshed(integration), integration.metadata)
       }),
       refresh: Effect.fnUntraced(function*({ params }) {
         const integration = yield* find(params.integration_id)
         // without metadata, as in the contract's example
-        return answer(integration, yield* renew(integration), {})
+        return answer(integration, yield* refreshed(integration), {})
       }),
       validate: Effect.fnUntraced(function*({ params }) {
         const integration = yield* find(params.integration_id)

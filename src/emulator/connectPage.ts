@@ -1,5 +1,5 @@
 /**
- * The page behind `reauthorization_url`: what a provider's consent screen would be.
+ * The page behind `reauthorization_url`, in the role of a provider's consent screen.
  */
 import * as Effect from "effect/Effect"
 import * as HttpRouter from "effect/http/HttpRouter"
@@ -8,12 +8,12 @@ import * as Option from "effect/Option"
 import { cleanText } from "../util/sanitize.ts"
 import { html } from "./Html.ts"
 import type { EmulatedIntegration, IntegrationRegistry } from "./IntegrationRegistry.ts"
-import * as Page from "./Page.ts"
+import * as Page from "./page.ts"
 
 /** The page's path, for a router. */
 export const path = "/integrations/:integration_id/connect"
 
-/** The path of an integration's page; the tenant is named where it is not the first one. */
+/** The path of an integration's page; it names the tenant unless that is the first one. */
 export const connectPath = (integration: EmulatedIntegration, firstTenant: string): string =>
   `/integrations/${encodeURIComponent(integration.id.toWellFormed())}/connect` +
   (integration.tenantId === firstTenant ? "" : `?tenant=${encodeURIComponent(integration.tenantId.toWellFormed())}`)
@@ -22,9 +22,9 @@ export const connectPath = (integration: EmulatedIntegration, firstTenant: strin
 export const layer = (registry: IntegrationRegistry, firstTenant: string) =>
   HttpRouter.use((router) =>
     Page.add(router, path, {
-      GET: Effect.map(asked(registry, firstTenant), Option.match({ onNone: unknown, onSome: consent })),
+      GET: Effect.map(requested(registry, firstTenant), Option.match({ onNone: unknown, onSome: consent })),
       POST: Effect.flatMap(
-        asked(registry, firstTenant),
+        requested(registry, firstTenant),
         Option.match({
           onNone: () => Effect.succeed(unknown()),
           onSome: (integration) => Effect.map(registry.connect(integration), connected)
@@ -34,7 +34,7 @@ export const layer = (registry: IntegrationRegistry, firstTenant: string) =>
   )
 
 /** The integration that the page is about. */
-const asked = (registry: IntegrationRegistry, firstTenant: string) =>
+const requested = (registry: IntegrationRegistry, firstTenant: string) =>
   Effect.gen(function*() {
     const id = (yield* HttpRouter.params)["integration_id"] ?? ""
     const tenant = (yield* ParsedSearchParams)["tenant"]
@@ -57,16 +57,16 @@ const consent = (integration: EmulatedIntegration) => {
 <p>An agent wants to use ${account === undefined ? "your account" : html`the account ${Page.name(account)}`} at
 <b>${Page.name(integration.type)}</b>. It ${
       integration.status === "requires_reauth"
-        ? html`<b class="bad">is not connected</b> now`
+        ? html`<b class="bad">is not connected</b>`
         : html`<b class="good">is connected</b> already`
     }.</p>
 ${
       scopes.length === 0
         ? html`<p>It asks for no scopes.</p>`
-        : html`<p id="scopes">It may use these scopes:</p><ul aria-labelledby="scopes">${scopes}</ul>`
+        : html`<p id="scopes">It requests these scopes:</p><ul aria-labelledby="scopes">${scopes}</ul>`
     }
 <form method="post"><button class="main">Connect</button></form>
-<p class="quiet">In place of the provider's own page: nothing leaves this machine. Connecting issues a new token.</p>
+<p class="quiet">This page stands in for the provider's own: nothing leaves this machine. Connecting issues a new token.</p>
 ${Page.consoleLink}
 </main>
 </body>`
@@ -77,6 +77,6 @@ const connected = (integration: EmulatedIntegration) =>
   Page.message(
     200,
     "Connected",
-    html`<p role="status"><b class="good">${Page.name(integration.id)} is connected.</b> The agent goes on by itself.
+    html`<p role="status"><b class="good">${Page.name(integration.id)} is connected.</b> The agent continues by itself.
 You can close this page.</p>`
   )

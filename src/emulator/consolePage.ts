@@ -1,7 +1,7 @@
 /**
- * The console: what the emulator knows, for a person to see and to change. It shows no token and no API key.
+ * The console: a page on which a person sees and changes the emulator's state. It shows no token and no API key.
  *
- * What is asked here is not logged: the console would show itself, and push out what a program asked.
+ * Requests of the console are not logged: they would push the requests of programs out of the log.
  */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
@@ -13,10 +13,10 @@ import { expiryText } from "../util/humanTime.ts"
 import { cleanText } from "../util/sanitize.ts"
 import * as connectPage from "./connectPage.ts"
 import { endpointsOfAden, type FaultPlan, type SetFault } from "./FaultPlan.ts"
+import { faultLabel, faultPresets } from "./faultPresets.ts"
 import { type Html, html } from "./Html.ts"
 import { type EmulatedIntegration, type IntegrationRegistry, isExpired } from "./IntegrationRegistry.ts"
-import * as Page from "./Page.ts"
-import { faultLabel, pickedFaults } from "./pickedFaults.ts"
+import * as Page from "./page.ts"
 import type { EmulatorRequest, RequestLog } from "./RequestLog.ts"
 import { serverNow } from "./serverClock.ts"
 
@@ -59,7 +59,7 @@ const maximumTimes = 1_000
 const IntegrationForm = Schema.Struct({ integration: Schema.String })
 const EndForm = Schema.Struct({ fault: Schema.FiniteFromString })
 const FaultForm = Schema.Struct({
-  fault: Schema.Literals([...pickedFaults.keys()]),
+  fault: Schema.Literals([...faultPresets.keys()]),
   endpoint: Schema.Literals(["", ...endpointsOfAden]),
   integration: Schema.String,
   times: Schema.Union([
@@ -68,7 +68,7 @@ const FaultForm = Schema.Struct({
   ])
 })
 
-/** What became of a form, or a page that says that it was not understood. */
+/** Runs the action of a form. Answers 400 when a field is missing or wrong. */
 const submitted = <A, I extends Readonly<Record<string, string>>>(
   schema: Schema.Codec<A, I>,
   act: (form: A) => Effect.Effect<HttpServerResponse.HttpServerResponse>
@@ -76,15 +76,15 @@ const submitted = <A, I extends Readonly<Record<string, string>>>(
   Effect.matchEffect(schemaBodyUrlParams(schema), {
     onFailure: () =>
       Effect.succeed(
-        Page.message(400, "Not understood", html`<p>Nothing was changed: a field is missing or wrong.</p>`)
+        Page.message(400, "Invalid form", html`<p>Nothing was changed: a field is missing or wrong.</p>`)
       ),
     onSuccess: act
   })
 
-/** The console again, at this part of it; a reload does not send the form anew. */
+/** Redirects to this part of the console, so that a reload does not send the form again. */
 const backTo = (part: string) => HttpServerResponse.redirect(`${Page.consolePath}#${part}`, { status: 303 })
 
-// ids can be any text: line breaks, and names of folders, would not come back from a form or a path as they went
+// ids can be any text: line breaks and names such as ".." would not survive a form or a path unencoded
 const keyOf = ({ id, tenantId }: EmulatedIntegration): string =>
   [tenantId, id].map((text) => encodeURIComponent(text.toWellFormed())).join("/")
 
@@ -106,7 +106,7 @@ const findByKey = (registry: IntegrationRegistry, key: string) =>
 const unknownIntegration = Page.message(
   404,
   "Unknown integration",
-  html`<p>Nothing was changed: the emulator has no such integration any more.</p>`
+  html`<p>Nothing was changed: the emulator no longer has this integration.</p>`
 )
 
 const onIntegration = (
@@ -128,9 +128,9 @@ const setFault = ({ faults, registry }: ConsoleOptions) =>
     FaultForm,
     Effect.fnUntraced(function*(form) {
       const integration = form.integration === "" ? undefined : yield* findByKey(registry, form.integration)
-      const picked = pickedFaults.get(form.fault)
-      if (picked === undefined || (integration === undefined && form.integration !== "")) return unknownIntegration
-      yield* faults.set(picked.fault, {
+      const preset = faultPresets.get(form.fault)
+      if (preset === undefined || (integration === undefined && form.integration !== "")) return unknownIntegration
+      yield* faults.set(preset.fault, {
         endpoint: form.endpoint === "" ? undefined : form.endpoint,
         integrationId: integration?.id,
         tenantId: integration?.tenantId,
@@ -176,7 +176,7 @@ const page = (shown: Shown) => {
 <h1>Aden emulator</h1>
 <p id="summary" role="status" aria-live="polite" data-live>${connected} of ${integrations.length} integrations are connected.
 ${shown.faults.length === 0 ? "No faults" : counted(shown.faults.length, "fault")} set.</p>
-<p class="quiet"><span id="liveness" role="status" aria-live="polite">This is how things stood when the page was loaded.</span>
+<p class="quiet"><span id="liveness" role="status" aria-live="polite">As of when the page was loaded.</span>
 <a href="${Page.consolePath}">Refresh</a></p>
 </header>
 <main>
@@ -224,7 +224,7 @@ const integrationRow = (integration: EmulatedIntegration, firstTenant: string, n
     status === "requires_reauth"
       ? html`<span class="bad">needs a person to connect it</span>`
       : token !== undefined && isExpired(token, now)
-      ? html`expired; Aden renews it`
+      ? html`expired; Aden refreshes it`
       : html`<span class="good">connected</span>`
   }</td>
 <td>${token === undefined ? "no token" : html`${expiryText(token.expiresAt, now)}`}</td>
@@ -242,7 +242,7 @@ const button = (path: string, label: string, integration: EmulatedIntegration) =
   }"><button>${label}<span class="hidden"> ${cleanText(integration.id)}</span></button></form>`
 
 const faultList = ({ faults, tenants }: Shown) => {
-  if (faults.length === 0) return html`<p>None: requests are answered as they should be.</p>`
+  if (faults.length === 0) return html`<p>None: requests are answered normally.</p>`
   return html`<ul class="faults">${
     faults.map((set) => {
       const label = faultLabel(set.fault)
@@ -277,7 +277,7 @@ ${
       "What happens",
       (id) =>
         html`<select id="${id}" name="fault">${
-          [...pickedFaults].map(([key, { label }]) => html`<option value="${key}">${label}</option>`)
+          [...faultPresets].map(([key, { label }]) => html`<option value="${key}">${label}</option>`)
         }</select>`
     )
   }
@@ -315,10 +315,10 @@ ${
 
 const requestTable = (requests: ReadonlyArray<EmulatorRequest>): Html => {
   if (requests.length === 0) return html`<p>None yet.</p>`
-  return html`<p>${counted(requests.length, "request")} in the log, the newest first.</p>
+  return html`<p>${counted(requests.length, "request")} in the log, newest first.</p>
 <div class="scroll" role="region" aria-labelledby="requests" tabindex="0"><table class="requests">
 <thead><tr><th scope="col">Time (UTC)</th><th scope="col">Request</th><th scope="col">Answer</th>
-<th scope="col">Faults met</th></tr></thead>
+<th scope="col">Faults</th></tr></thead>
 <tbody>${
     requests.slice(-shownRequests).toReversed().map(({ faults, method, path, status, time }) => {
       const iso = DateTime.formatIso(time)
@@ -332,8 +332,8 @@ const requestTable = (requests: ReadonlyArray<EmulatorRequest>): Html => {
 }
 
 /**
- * Asks for the page each second and takes over what differs, node by node: what has the focus keeps it. A table gets new text
- * rather than new rows, so that a reader is not moved.
+ * Fetches the page every second and applies what differs, node by node, so that the focus stays where it is. A table gets new
+ * text rather than new rows, so that a screen reader keeps its place.
  */
 const script = `
 const liveness = document.getElementById("liveness")
@@ -352,9 +352,9 @@ const update = async () => {
     const response = await fetch("/")
     const page = new DOMParser().parseFromString(await response.text(), "text/html")
     for (const shown of document.querySelectorAll("[data-live]")) take(shown, page.getElementById(shown.id))
-    say("This page is up to date, each second.")
+    say("This page updates every second.")
   } catch {
-    say("The emulator does not answer; this is how things stood.")
+    say("The emulator does not answer. This is its last known state.")
   }
 }
 const live = async () => {

@@ -2,6 +2,7 @@
  * An Aden server to develop and test against, for Node.
  *
  * @since 0.1.0
+ * @module
  */
 export {
   AdenEmulator,

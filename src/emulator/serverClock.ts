@@ -1,5 +1,5 @@
 /**
- * The emulated server's clock: Effect's, and as far off as a fault says.
+ * The clock of the emulated server: Effect's `Clock`, shifted by a fault.
  */
 import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
@@ -19,5 +19,5 @@ export const serverNow: Effect.Effect<DateTime.Utc> = Effect.zipWith(
   (now, offset) => DateTime.addDuration(now, offset)
 )
 
-/** A time as the contract's examples have it: programs exist that read no other. */
+/** A time in whole seconds, as in the contract's examples: some programs read no other form. */
 export const wholeSecond = (time: DateTime.Utc): DateTime.Utc => DateTime.startOf(time, "second")

@@ -1,8 +1,8 @@
 /**
  * The token format of the encrypted files: AES-128-CBC with HMAC-SHA256, see https://github.com/fernet/spec.
  *
- * Reading is strict: a token has exactly one spelling, so any changed or missing character is an error. (Python's
- * implementation ignores characters outside the alphabet, and takes the standard one for the URL-safe one.)
+ * Decoding is strict: a token has exactly one spelling, so any changed or missing character is an error. (Python's implementation
+ * skips characters outside the alphabet, and accepts standard base64 for URL-safe base64.)
  *
  * @since 0.1.0
  */
@@ -12,10 +12,11 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import { Buffer } from "node:buffer"
 import { createCipheriv, createDecipheriv, createHmac, randomBytes, timingSafeEqual } from "node:crypto"
-import { AdenConfigError, FernetTokenInvalid } from "../errors/CredentialError.ts"
+import { AdenConfigError } from "../errors/ConfigError.ts"
+import { FernetTokenInvalid } from "../errors/EncryptionError.ts"
 
 /**
- * A key, ready for use. Made by {@link Fernet.parseKey}.
+ * A parsed key, see {@link Fernet.parseKey}.
  *
  * @since 0.1.0
  * @category models
@@ -23,7 +24,7 @@ import { AdenConfigError, FernetTokenInvalid } from "../errors/CredentialError.t
 export type FernetKey = Redacted.Redacted<{ readonly signing: Uint8Array; readonly encryption: Uint8Array }>
 
 /**
- * The keys at hand: the first encrypts, all decrypt.
+ * One or more keys: the first encrypts, all decrypt.
  *
  * @since 0.1.0
  * @category models
@@ -49,14 +50,14 @@ export type FernetKeys = readonly [FernetKey, ...ReadonlyArray<FernetKey>]
  * @category codecs
  */
 export class Fernet {
-  /** A new random key as text, the form in which it is set and stored. */
+  /** A new random key as text, as it is set and stored. */
   static readonly generateKey: Effect.Effect<Redacted.Redacted<string>> = Effect.sync(() =>
     Redacted.make(toPaddedBase64Url(randomBytes(keyLength)))
   )
 
   /**
-   * Reads a key: URL-safe base64 of 32 bytes, with its padding. `setting` is the name of the setting it came from,
-   * `HIVE_CREDENTIAL_KEY` by default, for the `AdenConfigError` that says what is wrong with it.
+   * Parses a key: URL-safe base64 of 32 bytes, padded. Fails with `AdenConfigError`, which names `setting`, the setting that the
+   * key came from (`HIVE_CREDENTIAL_KEY` by default).
    */
   static readonly parseKey = (
     text: Redacted.Redacted<string>,
@@ -72,13 +73,13 @@ export class Fernet {
       return Effect.succeed(Redacted.make({ signing: bytes.subarray(0, 16), encryption: bytes.subarray(16) }))
     })
 
-  /** Encrypts under the first key, with the time of the `Clock` (in seconds, readable without the key) and a random IV. */
+  /** Encrypts with the first key and a random IV. The token holds the time of the `Clock` in seconds, readable without the key. */
   static readonly encrypt = (keys: FernetKeys, plaintext: Uint8Array): Effect.Effect<string> =>
     Effect.map(Clock.currentTimeMillis, (now) => encryptWith(keys[0], plaintext, now, randomBytes(ivLength)))
 
   /**
-   * Decrypts with the first key that fits. With `ttl`, refuses a token older than that, or one from more than a minute ahead
-   * of the `Clock`; without, its time does not matter.
+   * Decrypts with the first key that fits. With `ttl`, refuses a token that is older, or more than a minute ahead of the `Clock`;
+   * without it, the token's time does not matter.
    */
   static readonly decrypt = (
     keys: FernetKeys,
@@ -122,13 +123,13 @@ const toPaddedBase64Url = (bytes: Uint8Array): string => {
   return text.padEnd(Math.ceil(text.length / 4) * 4, "=")
 }
 
-/** `undefined` for any text but the one that `toPaddedBase64Url` writes. */
+/** The inverse of `toPaddedBase64Url`; `undefined` for any other spelling of the bytes. */
 const fromPaddedBase64Url = (text: string): Buffer | undefined => {
   const bytes = Buffer.from(text, "base64url")
   return toPaddedBase64Url(bytes) === text ? bytes : undefined
 }
 
-/** What is wrong with a text that is no key, without showing any of it. */
+/** What is wrong with a text that is not a key, without quoting any of it. */
 const keyFault = (text: string): string => {
   if (text === "") return "is empty"
   if (text !== text.trim()) return "has white space around the key"
@@ -164,7 +165,7 @@ export const encryptWith = (key: FernetKey, plaintext: Uint8Array, now: number, 
   return toPaddedBase64Url(Buffer.concat([signed, mac(key, signed)]))
 }
 
-/** `undefined` when the padding is wrong, which a writer that holds the key never produces. */
+/** `undefined` when the padding is wrong, which no writer with the key produces. */
 const decryptWith = (key: FernetKey, data: Buffer): Uint8Array | undefined => {
   const iv = data.subarray(headerLength - ivLength, headerLength)
   const decipher = createDecipheriv("aes-128-cbc", Redacted.value(key).encryption, iv)

@@ -13,7 +13,7 @@ import * as MutableRef from "effect/MutableRef"
 import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import * as Redacted from "effect/Redacted"
-import type { AdenConfigError } from "../errors/CredentialError.ts"
+import type { AdenConfigError } from "../errors/ConfigError.ts"
 import { cleanText } from "../util/sanitize.ts"
 import { defaultDirectory, keyFile, keySetting, keysOfFile, keysOfVariable } from "./keys.ts"
 

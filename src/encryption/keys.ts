@@ -1,5 +1,5 @@
 /**
- * Hive's folder, and the encryption keys of the environment.
+ * Hive's folder, and the encryption keys from the environment.
  */
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
@@ -7,26 +7,24 @@ import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import * as Redacted from "effect/Redacted"
-import { AdenConfigError } from "../errors/CredentialError.ts"
+import { AdenConfigError } from "../errors/ConfigError.ts"
+import { unreadableSetting } from "../model/settings.ts"
 import { cleanText } from "../util/sanitize.ts"
 import { shellQuote } from "../util/shellQuote.ts"
 import { Fernet } from "./Fernet.ts"
 import type { FernetKeys } from "./Fernet.ts"
 
-/** The variable of the encryption keys. */
+/** The environment variable with the encryption keys. */
 export const keySetting = "HIVE_CREDENTIAL_KEY"
 
 const hiveHomeSetting = "HIVE_HOME"
 const groupAndOthersMayReadOrWrite = 0o066
 const maximumFileBytes = 16 * 1024
 
-const unreadable = (setting: string) =>
-  new AdenConfigError({ setting, detail: "cannot be read", remedy: "Check where settings are read from." })
-
 const optionalSetting = <A>(setting: string, config: Config.Config<A>) =>
-  Effect.mapError(Effect.suspend(() => Config.option(config)), () => unreadable(setting))
+  Effect.mapError(Effect.suspend(() => Config.option(config)), () => unreadableSetting(setting))
 
-/** The home directory of the user, by `HOME`, on Windows `USERPROFILE`. */
+/** The user's home directory: `HOME`, on Windows `USERPROFILE`. */
 const home = Effect.gen(function*() {
   for (const setting of ["HOME", "USERPROFILE"]) {
     const directory = yield* optionalSetting(setting, Config.String(setting))
@@ -40,8 +38,8 @@ const home = Effect.gen(function*() {
 })
 
 /**
- * `$HIVE_HOME`, else `~/.hive`: the folder in which Hive keeps everything. A relative path would be another folder for each
- * working directory, and is refused.
+ * `$HIVE_HOME`, else `~/.hive`: the folder in which Hive keeps everything. A relative path is refused: it would name another
+ * folder in each working directory.
  */
 const hiveHome = Effect.gen(function*() {
   const path = yield* Path.Path
@@ -53,7 +51,7 @@ const hiveHome = Effect.gen(function*() {
   return yield* new AdenConfigError({
     setting: hiveHomeSetting,
     detail: "is not an absolute path",
-    remedy: "Give the whole path of the folder, or one that begins with ~/."
+    remedy: "Give an absolute path, or one that begins with ~/."
   })
 })
 
@@ -69,7 +67,7 @@ export const keyFile = Effect.gen(function*() {
   return path.join(yield* hiveHome, "secrets", "credential_key")
 })
 
-/** Reads keys, the first of which encrypts. `setting` is named when one makes no sense. */
+/** Parses keys; the first one encrypts. Errors name `setting`. */
 export const parseKeys = Effect.fnUntraced(function*(
   texts: ReadonlyArray<Redacted.Redacted<string>>,
   setting: string
@@ -77,8 +75,8 @@ export const parseKeys = Effect.fnUntraced(function*(
   if (texts.length > 1 && texts.some((text) => Redacted.value(text) === "")) {
     return yield* new AdenConfigError({
       setting,
-      detail: "has an empty place where a key should be",
-      remedy: "Separate the keys by one comma each, with none at the ends; the first one encrypts."
+      detail: "has an empty entry where a key should be",
+      remedy: "Separate the keys with single commas and put none at the ends; the first key encrypts."
     })
   }
   const [first, ...others] = yield* Effect.forEach(texts, (text) => Fernet.parseKey(text, setting))
@@ -95,13 +93,13 @@ export const parseKeys = Effect.fnUntraced(function*(
 const separated = (text: Redacted.Redacted<string>): ReadonlyArray<Redacted.Redacted<string>> =>
   Redacted.value(text).trim().split(",").map((part) => Redacted.make(part.trim()))
 
-/** The keys in `HIVE_CREDENTIAL_KEY`; none when it is not set or empty. */
+/** The keys in `HIVE_CREDENTIAL_KEY`; none when it is unset or empty. */
 export const keysOfVariable = Effect.map(
   optionalSetting(keySetting, Config.Redacted(keySetting)),
   Option.flatMap((text) => Redacted.value(text).trim() === "" ? Option.none() : Option.some(separated(text)))
 )
 
-/** The keys in the key file; none when there is no such file. An error names the file as its setting. */
+/** The keys in the key file; none when there is no file. Errors name the file as the setting. */
 export const keysOfFile = Effect.fnUntraced(function*(
   file: string
 ): Effect.fn.Return<
@@ -132,7 +130,7 @@ export const keysOfFile = Effect.fnUntraced(function*(
   return Option.some(separated(Redacted.make(text)))
 })
 
-/** The keys of the environment: `HIVE_CREDENTIAL_KEY`, else the key file. None is ever made here. */
+/** The keys from the environment: `HIVE_CREDENTIAL_KEY`, else the key file. Never generates one. */
 export const configuredKeys = Effect.gen(function*() {
   const ofVariable = yield* keysOfVariable
   if (Option.isSome(ofVariable)) return yield* parseKeys(ofVariable.value, keySetting)

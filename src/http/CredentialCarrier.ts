@@ -3,8 +3,9 @@ import * as Base64 from "effect/encoding/Base64"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
-import { AdenConfigError } from "../errors/CredentialError.ts"
-import type { CredentialHostDenied, CredentialKeyNotFound, CredentialTemplateError } from "../errors/CredentialError.ts"
+import { AdenConfigError } from "../errors/ConfigError.ts"
+import type { CredentialKeyNotFound } from "../errors/CredentialError.ts"
+import type { CredentialHostDenied, CredentialTemplateError } from "../errors/UseError.ts"
 import type { Credential, CredentialRef } from "../model/Credential.ts"
 import { CredentialTemplate } from "../templates/CredentialTemplate.ts"
 import type { TemplatePlaceholder } from "../templates/CredentialTemplate.ts"
@@ -89,7 +90,7 @@ export class CredentialCarrier {
     for (const [name, template] of this.#isByType ? this.#byType(credential) : this.#headers) {
       const text = Redacted.value(yield* expand(template))
       const encoded = isBasic ? Base64.encode(text) : undefined
-      if (encoded !== undefined) secrets.push(encoded)
+      if (encoded !== undefined) secrets.push(text, encoded)
       const value = encoded === undefined ? text : `Basic ${encoded}`
       yield* Effect.fromResult(fitting(headerPlace(name), headerValueFault(value)))
       headers[name] = value
@@ -151,14 +152,19 @@ export class CarriedCredential {
     )
   }
 
-  /** Why a redirect to another origin is not followed after these were sent: its URL holds one of them, or may hold it. */
+  /**
+   * Why a redirect to another origin is not followed after these were sent: its URL holds one of them, or may hold it. Where none
+   * was sent, any is followed.
+   */
   static redirectFault(
     { location, url }: Redirect,
     sent: ReadonlyArray<CarriedCredential>
   ): Pick<CredentialHostDenied, "host" | "detail" | "advice"> | undefined {
     const secrets = sent.flatMap((credential) => credential.#secrets)
-    // a host has no capitals
-    const isHost = holdsSecret([url.host], secrets.map((secret) => secret.toLowerCase())) !== false
+    if (secrets.length === 0) return undefined
+    // a host has no capitals, and what it holds may have had some where the server wrote it
+    const hosts = [url.host, hostIn(location)]
+    const isHost = holdsSecret(hosts, secrets.flatMap((secret) => [secret, secret.toLowerCase()])) !== false
     const isHeld = isHost || holdsSecret([location, url.href], secrets)
     const host = isHost ? "(not shown)" : url.host
     if (isHeld === true) {
@@ -177,6 +183,10 @@ export class CarriedCredential {
       : undefined
   }
 }
+
+/** The host of a URL, with its port, as a server wrote it. */
+const hostIn = (location: string): string =>
+  /^(?:[^:/\\]*:)?[/\\]*([^/\\?#]*)/.exec(location.replaceAll("\t", ""))?.[1] ?? ""
 
 /** Takes parameters out of the text of a request's URL; those beside it are replaced when they are set. */
 export const withoutParams = (

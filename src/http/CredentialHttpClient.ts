@@ -1,6 +1,5 @@
 /**
- * An `HttpClient` that carries one credential: tools send requests and never touch a token. The rules are those of
- * docs/semantics.md.
+ * An `HttpClient` that carries one credential: tools send requests and never touch a token. The rules are in docs/semantics.md.
  *
  * @since 0.1.0
  */
@@ -19,18 +18,21 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import { AdenTimeout, AdenUnavailable, CredentialHostDenied, CredentialUseFailure } from "../errors/CredentialError.ts"
-import type { AdenConfigError, NoProvider, ReauthRequired } from "../errors/CredentialError.ts"
+import { AdenTimeout, AdenUnavailable } from "../errors/AdenError.ts"
+import type { ReauthRequired } from "../errors/AdenError.ts"
+import type { AdenConfigError } from "../errors/ConfigError.ts"
+import type { NoProvider } from "../errors/CredentialError.ts"
+import { CredentialHostDenied, CredentialUseFailure } from "../errors/UseError.ts"
 import type { CredentialRef } from "../model/Credential.ts"
-import { readBody } from "../providers/aden/transport.ts"
 import { CredentialStore } from "../store/CredentialStore.ts"
 import type { TemplateFailure } from "../store/CredentialStore.ts"
 import { onePerTenant, perStore, tenantMismatch } from "../store/perStore.ts"
 import { UsageReporter } from "../usage/UsageReporter.ts"
+import { drain } from "../util/drain.ts"
 import { SingleFlight } from "../util/SingleFlight.ts"
 import { allowedOriginsSetting, hostFault } from "./allowedHosts.ts"
 import { CarriedCredential, CredentialCarrier, withoutParams } from "./CredentialCarrier.ts"
-import { errorWithoutCredential, responseWithoutCredential } from "./hideCredential.ts"
+import { hideCredentialInError, hideCredentialInResponse } from "./hideCredential.ts"
 import { pathTemplate } from "./pathTemplate.ts"
 import { canBeSentAgain, redirectOf } from "./redirects.ts"
 
@@ -43,14 +45,14 @@ import { canBeSentAgain, redirectOf } from "./redirects.ts"
 export interface CredentialHttpClientOptions {
   readonly ref: CredentialRef
   /**
-   * The hosts that may have it, each exactly as `host` or `host:port`; there are no wildcards. Over https alone, and over http
-   * to a host of this list that is this machine.
+   * The hosts that may receive it, each exactly as `host` or `host:port`; there are no wildcards. Over https only, or over http
+   * if a listed host is this machine.
    */
   readonly allowedHosts: ReadonlyArray<string>
   /**
-   * The headers that carry it, each a template of this ref: `{ "X-Subscription-Token": "{{brave_search}}" }`. Left out, with
-   * `params` left out too, it goes as `Authorization: Bearer`; a `basic_auth` credential, by its keys `username` and
-   * `password`, as `Authorization: Basic`; an `api_key` as `X-API-Key`.
+   * The headers that carry it, each a template of this ref: `{ "X-Subscription-Token": "{{brave_search}}" }`. Without `headers`
+   * and `params`, it is sent as `Authorization: Bearer`; a `basic_auth` credential, from its keys `username` and `password`, as
+   * `Authorization: Basic`; an `api_key` as `X-API-Key`.
    */
   readonly headers?: Readonly<Record<string, string>> | undefined
   /** The query parameters that carry it, each a template of this ref. */
@@ -64,12 +66,13 @@ export interface CredentialHttpClientOptions {
  *   `CredentialHostDenied` before a byte is sent.
  * - Redirects are followed, ten at most. At the same origin they carry the credential; elsewhere neither it nor the program's
  *   cookies go along, and nothing that has a body is repeated: that answer is the program's, as it is. One elsewhere whose URL
- *   repeats the credential, in whatever encoding, fails with `CredentialHostDenied`.
- * - After a 401 the credential is renewed once, for all requests that were refused with it, and the request is sent once more,
- *   if its body can be sent again. A second 401 is the program's, as it is, and so is the first where the credential cannot be
- *   renewed now; where a person has to authorize it again, the request fails with `ReauthRequired`.
+ *   repeats the credential, plain or in a usual encoding, fails with `CredentialHostDenied`.
+ * - After a 401 the credential is refreshed once, for all requests that were refused with it, and the request is sent once
+ *   more, if its body can be sent again. A second 401 is returned to the program, and so is the first if the credential cannot
+ *   be refreshed now. If a person has to authorize it again, the request fails with `ReauthRequired`.
  * - Answers and errors are about the request as the program made it: none shows the credential.
- * - Where a `UsageReporter` is provided, each request is reported with its method, host, path template (`/contacts/{id}`) and status.
+ * - If a `UsageReporter` is provided, each request is reported with its method, host, path template (`/contacts/{id}`) and
+ *   status.
  *
  * The client underneath must not follow redirects by itself (`HttpClient.followRedirects`); the fetch client is told not to.
  *
@@ -83,11 +86,10 @@ export class CredentialHttpClient {
    * composed; over `TenantCredentials.get` it holds for this layer and for what its `pipe` method makes of it. A client of one
    * tenant's store fails with `CredentialHostDenied` in a fiber that has another tenant's store.
    *
-   * It fails with `HttpClientError`, as every `HttpClient`. Where that is
-   * because of the credential, the credential's own error is the `cause` of the reason, and
-   * {@link CredentialHttpClient.unwrapFailure} brings it out. The reason is `TransportError` where the same request can succeed
-   * later, so that `HttpClient.retryTransient` tries it again, `EncodeError` where it cannot, and `InvalidUrlError` for
-   * `CredentialHostDenied`.
+   * It fails with `HttpClientError`, like every `HttpClient`. If the credential is the cause, its own error is the `cause` of
+   * the reason, and {@link CredentialHttpClient.unwrapFailure} extracts it. The reason is `TransportError` if the same request
+   * can succeed later, so that `HttpClient.retryTransient` tries it again, `EncodeError` if it cannot, and `InvalidUrlError`
+   * for `CredentialHostDenied`.
    *
    * @example
    * ```ts
@@ -123,8 +125,8 @@ export class CredentialHttpClient {
     ))
 
   /**
-   * The client as a value that fails with each error by itself: for a program with several credentials. `AdenConfigError` for a
-   * host or a template that makes no sense.
+   * The client as a value that fails with the credential's own errors: for a program with several credentials. Fails with
+   * `AdenConfigError` if a host or a template is invalid.
    *
    * @example
    * ```ts
@@ -150,7 +152,21 @@ export class CredentialHttpClient {
     CredentialStore | HttpClient.HttpClient | Scope.Scope
   > => Effect.map(prepare(options), ({ clientOf, execute }) => clientOf(execute))
 
-  /** Fails with the credential's own error where that is why a request by `layer` failed. */
+  /**
+   * Fails with the credential's own error if that is why a request by `layer` failed.
+   *
+   * @example
+   * ```ts
+   * import { CredentialHttpClient } from "aden-credentials"
+   * import { Console, Effect } from "effect"
+   * import { HttpClient } from "effect/http"
+   *
+   * const contacts = HttpClient.get("https://api.hubapi.com/crm/v3/objects/contacts").pipe(
+   *   CredentialHttpClient.unwrapFailure,
+   *   Effect.catchTag("RateLimited", (error) => Console.warn(error.remedy))
+   * )
+   * ```
+   */
   static readonly unwrapFailure = <A, E, R>(
     self: Effect.Effect<A, E, R>
   ): Effect.Effect<A, E | CredentialUseFailure, R> =>
@@ -167,14 +183,11 @@ export class CredentialHttpClient {
 
 const maximumRedirects = 10
 
-/** The longest wait of a refused request for a new credential. */
-const renewalTimeout = Duration.seconds(30)
+/** How long a refused request waits for a new credential. */
+const refreshTimeout = Duration.seconds(30)
 
-/** For how long a credential that was refused although it was new is not renewed again for a refusal, in ms. */
+/** A credential that was refused right after it was refreshed is not refreshed for a refusal again this long, in ms. */
 const minRefreshInterval = 30_000
-
-/** The longest body of an answer that nobody gets which is read, to keep the connection, in bytes. */
-const discardLimit = 64 * 1024
 
 type Request = HttpClientRequest.HttpClientRequest
 type Failure = HttpClientError.HttpClientError | CredentialUseFailure
@@ -201,16 +214,16 @@ const prepare = Effect.fnUntraced(function*(options: CredentialHttpClientOptions
   const usage = Option.getOrUndefined(yield* Effect.serviceOption(UsageReporter))
   const { ref } = options
 
-  const renewals = new SingleFlight<string, CarriedCredential, TemplateFailure | NoProvider>()
-  yield* Effect.addFinalizer(() => renewals.shutdown(0))
-  /** What was had by the last renewal here. */
+  const refreshes = new SingleFlight<string, CarriedCredential, TemplateFailure | NoProvider>()
+  yield* Effect.addFinalizer(() => refreshes.shutdown(0))
+  /** What the last refresh of this client returned. */
   let newest: CarriedCredential | undefined = undefined
-  /** What was refused right after it was renewed: renewing it at each refusal would be without end. */
-  let refusedAnew: { readonly carried: CarriedCredential; readonly until: number } | undefined = undefined
+  /** What was refused right after a refresh: refreshing it at each refusal would never end. */
+  let refusedNewest: { readonly carried: CarriedCredential; readonly until: number } | undefined = undefined
 
   const current = Effect.flatMap(store.get(ref), (credential) => carrier.of(credential))
 
-  /** Somebody may have renewed it since it was sent. */
+  /** Refreshes the credential, unless it was replaced since it was sent. */
   const replacementOf = (refused: CarriedCredential) =>
     Effect.flatMap(current, (present) =>
       present.isSameAs(refused)
@@ -220,28 +233,30 @@ const prepare = Effect.fnUntraced(function*(options: CredentialHttpClientOptions
         )
         : Effect.succeed(present))
 
-  const noteRefusal = (refused: CarriedCredential) =>
+  const recordRefusal = (refused: CarriedCredential) =>
     Effect.map(Clock.currentTimeMillis, (now) => {
-      if (refused.isSameAs(newest)) refusedAnew = { carried: refused, until: now + minRefreshInterval }
+      if (refused.isSameAs(newest)) refusedNewest = { carried: refused, until: now + minRefreshInterval }
     })
 
-  /** Another credential than the one that was refused; `undefined` when there is none to be had now. */
-  const renewed = Effect.fnUntraced(function*(
+  /** Another credential than the refused one; `undefined` if there is none now. */
+  const refreshed = Effect.fnUntraced(function*(
     refused: CarriedCredential
   ): Effect.fn.Return<CarriedCredential | undefined, ReauthRequired> {
     const now = yield* Clock.currentTimeMillis
-    if (refusedAnew !== undefined && now < refusedAnew.until && refused.isSameAs(refusedAnew.carried)) return undefined
-    const replacement = yield* renewals.run(refused.identity, replacementOf(refused)).pipe(
+    if (refusedNewest !== undefined && now < refusedNewest.until && refused.isSameAs(refusedNewest.carried)) {
+      return undefined
+    }
+    const replacement = yield* refreshes.run(refused.identity, replacementOf(refused)).pipe(
       Effect.timeoutOrElse({
-        duration: renewalTimeout,
-        orElse: () => Effect.fail(new AdenUnavailable({ reason: new AdenTimeout({ after: renewalTimeout }) }))
+        duration: refreshTimeout,
+        orElse: () => Effect.fail(new AdenUnavailable({ reason: new AdenTimeout({ after: refreshTimeout }) }))
       }),
       Effect.catchIf(
         (error) => error._tag !== "ReauthRequired",
         (error) =>
-          // nobody renews the program's own
+          // no provider refreshes the program's own
           error._tag === "NoProvider" ? Effect.undefined : Effect.as(
-            Effect.logWarning("An API answered 401, and the credential could not be renewed").pipe(
+            Effect.logWarning("An API answered 401, and the credential could not be refreshed").pipe(
               Effect.annotateLogs({ credential: ref, error: error._tag, reason: error.message })
             ),
             undefined
@@ -249,18 +264,18 @@ const prepare = Effect.fnUntraced(function*(options: CredentialHttpClientOptions
       )
     )
     if (!refused.isSameAs(replacement)) return replacement
-    yield* noteRefusal(refused)
+    yield* recordRefusal(refused)
     return undefined
   })
 
-  /** One exchange. What comes back is about the request without the credential. */
+  /** One exchange. The response or the error refers to the request without the credential. */
   const send = Effect.fnUntraced(function*(request: Request, url: URL, carried: CarriedCredential | undefined) {
     const init = Option.orElse(yield* Effect.serviceOption(FetchHttpClient.RequestInit), () => builtWith)
     const sent = carried === undefined ? request : carried.attachTo(request)
     return yield* http.postprocess(Effect.succeed(sent)).pipe(
       Effect.mapBoth({
-        onSuccess: (response) => responseWithoutCredential(response, request, url),
-        onFailure: (error) => errorWithoutCredential(error, request, url)
+        onSuccess: (response) => hideCredentialInResponse(response, request, url),
+        onFailure: (error) => hideCredentialInError(error, request, url)
       }),
       // fetch follows redirects by itself and takes headers along, unless it is told to hand them back
       Effect.provideService(FetchHttpClient.RequestInit, { ...Option.getOrUndefined(init), redirect: "manual" }),
@@ -283,29 +298,29 @@ const prepare = Effect.fnUntraced(function*(options: CredentialHttpClientOptions
       return yield* new CredentialHostDenied({ ref, host: url.host, detail: mismatch, advice: onePerTenant })
     }
     let carried: CarriedCredential | undefined = yield* current
-    let isRenewed = false
+    let isRefreshed = false
     /** What a redirect could take elsewhere. */
     let sent: ReadonlyArray<CarriedCredential> = [carried]
     for (let redirects = 0;;) {
       const response = yield* send(request, url, carried)
       if (response.status === 401 && carried !== undefined) {
-        if (isRenewed) {
-          yield* noteRefusal(carried)
+        if (isRefreshed) {
+          yield* recordRefusal(carried)
           return response
         }
-        const replacement: CarriedCredential | undefined = yield* renewed(carried)
+        const replacement: CarriedCredential | undefined = yield* refreshed(carried)
         if (replacement === undefined || !canBeSentAgain(request.body)) return response
-        yield* discard(response)
+        yield* drain(response)
         carried = replacement
         sent = [...sent, replacement]
-        isRenewed = true
+        isRefreshed = true
         continue
       }
       const redirect = redirects < maximumRedirects
         ? redirectOf(request, url, response, carrier.headerNames)
         : undefined
       if (redirect === undefined) return response
-      yield* discard(response)
+      yield* drain(response)
       if (!redirect.isSameOrigin) {
         const fault = CarriedCredential.redirectFault(redirect, sent)
         if (fault !== undefined) return yield* new CredentialHostDenied({ ref, ...fault })
@@ -319,7 +334,7 @@ const prepare = Effect.fnUntraced(function*(options: CredentialHttpClientOptions
     }
   })
 
-  /** Where somebody wants to know, it is reported what was done with the credential. */
+  /** Reports the request as a use of the credential, if there is a `UsageReporter`. */
   const report = (request: Request, status: string): Effect.Effect<void> =>
     usage === undefined ? Effect.void : Effect.ignore(Effect.flatMap(urlOf(request), ({ host, pathname }) => {
       const { method } = request
@@ -345,7 +360,7 @@ const prepare = Effect.fnUntraced(function*(options: CredentialHttpClientOptions
   return { execute, clientOf }
 })
 
-/** Where a request goes, as every client works it out. */
+/** The URL of a request, resolved as by every client. */
 const urlOf = (request: Request): Effect.Effect<URL, HttpClientError.HttpClientError> =>
   Effect.fromResult(
     Result.mapError(
@@ -360,7 +375,3 @@ const hostHeaderFault = (request: Request, url: URL): string | undefined => {
   const host = request.headers["host"]
   return host === undefined || host.toLowerCase() === url.host ? undefined : "the Host header names another host"
 }
-
-/** Ends an answer that nobody gets. */
-const discard = (response: HttpClientResponse.HttpClientResponse): Effect.Effect<void> =>
-  readBody(response, discardLimit).pipe(Effect.timeoutOption("1 second"), Effect.ignore)

@@ -1,6 +1,6 @@
 /**
- * Answers and errors as a program gets them: they are about its own request, without the credential that was added to it. A
- * header that nobody lists as secret, or a parameter, would otherwise be shown by whatever prints one of them.
+ * Responses and errors as a program gets them: they refer to its own request, without the credential that was added. Otherwise
+ * code that prints one of them would show a parameter, or a header that no list names as secret.
  */
 import * as Effect from "effect/Effect"
 import * as HttpClientError from "effect/http/HttpClientError"
@@ -10,19 +10,19 @@ import * as Inspectable from "effect/Inspectable"
 import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
 
-/** The answer to `request`, which was sent with a credential to `url`. */
-export const responseWithoutCredential = (
+/** The response to `request`, which was sent with a credential to `url`. */
+export const hideCredentialInResponse = (
   response: HttpClientResponse.HttpClientResponse,
   request: HttpClientRequest.HttpClientRequest,
   url: URL
 ): HttpClientResponse.HttpClientResponse => {
   const cleaned = <A>(effect: Effect.Effect<A, HttpClientError.HttpClientError>) =>
-    Effect.mapError(effect, (error) => errorWithoutCredential(error, request, url))
+    Effect.mapError(effect, (error) => hideCredentialInError(error, request, url))
   const toJSON = () => {
     const json = response.toJSON()
     return Predicate.isObject(json) ? { ...json, request: request.toJSON() } : json
   }
-  // Inherits from the answer, as Effect's own clients do it, so that whatever else an answer can do it still can.
+  // Inherits from the response, as in Effect's own clients, so that everything else about it still works.
   return Object.create(response, {
     request: { value: request },
     url: { value: url.href },
@@ -35,20 +35,20 @@ export const responseWithoutCredential = (
     upgrade: { get: () => cleaned(response.upgrade) },
     urlParamsBody: { get: () => cleaned(response.urlParamsBody) },
     stream: {
-      get: () => Stream.mapError(response.stream, (error) => errorWithoutCredential(error, request, url))
+      get: () => Stream.mapError(response.stream, (error) => hideCredentialInError(error, request, url))
     }
   })
 }
 
 /** An error of the client underneath. */
-export const errorWithoutCredential = (
+export const hideCredentialInError = (
   error: HttpClientError.HttpClientError,
   request: HttpClientRequest.HttpClientRequest,
   url: URL
 ): HttpClientError.HttpClientError =>
-  new HttpClientError.HttpClientError({ reason: reasonWithoutCredential(error.reason, request, url) })
+  new HttpClientError.HttpClientError({ reason: hideCredentialInReason(error.reason, request, url) })
 
-const reasonWithoutCredential = (
+const hideCredentialInReason = (
   reason: HttpClientError.HttpClientErrorReason,
   request: HttpClientRequest.HttpClientRequest,
   url: URL
@@ -74,4 +74,4 @@ const reasonWithoutCredential = (
   }
 }
 
-const shown = responseWithoutCredential
+const shown = hideCredentialInResponse

@@ -8,6 +8,7 @@ import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as UrlParams from "effect/http/UrlParams"
 import * as Option from "effect/Option"
+import { locationUrl } from "../util/httpSyntax.ts"
 
 /** What a redirect asks for. */
 export interface Redirect {
@@ -29,10 +30,9 @@ export const redirectOf = (
   headersOfCredential: ReadonlyArray<string>
 ): Redirect | undefined => {
   if (![301, 302, 303, 307, 308].includes(response.status)) return undefined
-  const location = Option.getOrElse(Headers.get(response.headers, "location"), () => "")
-  if (location === "" || !URL.canParse(location, url.href)) return undefined
-  const to = new URL(location, url)
-  if (!/^https?:$/.test(to.protocol) || to.username !== "" || to.password !== "") return undefined
+  const location = response.headers["location"] ?? ""
+  const to = locationUrl(location, url)
+  if (to === undefined || !/^https?:$/.test(to.protocol) || to.username !== "" || to.password !== "") return undefined
   to.hash = ""
   const isSameOrigin = to.origin === url.origin
   const becomesGet = (response.status <= 302 && request.method === "POST") ||

@@ -1,9 +1,8 @@
 /**
- * The model: what a credential is, what it is called, and how it is found.
+ * The model: what a credential is, how a program refers to it, and how a ref is resolved.
  *
- * A credential holds named keys. Aden's are written as Hive writes them: `access_token` with its expiry, `scope`, and keys that
- * begin with `_` for what is not secret but belongs to the entry (`_aden_managed`, `_integration_type`, `_alias`,
- * `_identity_*`).
+ * A credential holds named keys. Aden's have the names that Hive uses: `access_token` with its expiry, `scope`, and names with a
+ * leading `_` for metadata that is not secret (`_aden_managed`, `_integration_type`, `_alias`, `_identity_*`).
  *
  * @since 0.1.0
  */
@@ -14,7 +13,7 @@ import * as Schema from "effect/Schema"
 import { cleanText, isShown, shownName } from "../util/sanitize.ts"
 
 /**
- * The kinds of credential, as Hive names them in its files.
+ * The kinds of credential, by the names in Hive's files.
  *
  * @since 0.1.0
  * @category models
@@ -30,8 +29,8 @@ export type CredentialType = typeof CredentialType.Type
 /**
  * One named value of a credential. `expiresAt` is `undefined` for a value that does not expire.
  *
- * `extra` holds what was stored beside the value and is not known here (Hive's `metadata` among it): field name to the JSON
- * text it was written as, so that it is written back unchanged.
+ * `extra` holds the stored fields of the key that this package does not know, such as Hive's `metadata`: field name to JSON text,
+ * written back unchanged.
  *
  * @since 0.1.0
  * @category models
@@ -44,7 +43,7 @@ export class CredentialKey extends Schema.Class<CredentialKey>("aden-credentials
 }) {}
 
 /**
- * Who an account belongs to, as far as Aden said: read from the `_identity_*` keys.
+ * Who an account belongs to, as far as Aden told: read from the `_identity_*` keys.
  *
  * @since 0.1.0
  * @category models
@@ -55,7 +54,7 @@ export class CredentialIdentity extends Schema.Class<CredentialIdentity>("aden-c
   workspace: Schema.optional(Schema.String),
   accountId: Schema.optional(Schema.String)
 }) {
-  /** The first of e-mail, user name, workspace and account id that is known, else `unknown`. */
+  /** The first of e-mail, user name, workspace and account id that is known; `unknown` when none is. */
   get label(): string {
     return this.email ?? this.username ?? this.workspace ?? this.accountId ?? "unknown"
   }
@@ -66,9 +65,9 @@ const defaultKeyNames = ["value", "api_key", "access_token"]
 /**
  * A credential: named keys under one id. Values are `Redacted`; logging or serialising a credential shows none of them.
  *
- * `providerId` names the provider that renews it (`aden_sync` by default) and is `undefined` for a person's own credential.
- * `lastRefreshed` is when this token was first received. `extra` holds fields of the stored document that are not known
- * here, as the JSON text they were.
+ * `providerId` names the provider that refreshes it (`aden_sync` by default); it is `undefined` for a credential of your own.
+ * `lastRefreshed` is when this token was first received. `extra` holds the fields of the stored document that this package does
+ * not know, as JSON text.
  *
  * @since 0.1.0
  * @category models
@@ -85,8 +84,8 @@ export class Credential extends Schema.Class<Credential>("aden-credentials/Crede
   extra: Schema.optional(Schema.ReadonlyMap(Schema.String, Schema.Redacted(Schema.String)))
 }) {
   /**
-   * An OAuth credential from an access token. `expiresAt` is left out for a token that does not expire; `provider` and
-   * `alias` make it reachable as `provider` and `provider:alias`.
+   * An OAuth credential from an access token. Leave `expiresAt` out for a token that does not expire. With `provider` and
+   * `alias`, the refs `provider` and `provider:alias` resolve to it.
    *
    * @example
    * ```ts
@@ -115,7 +114,17 @@ export class Credential extends Schema.Class<Credential>("aden-credentials/Crede
   }
 
   /**
-   * A credential that is one API key without expiry, under the key name `api_key`.
+   * A credential with one API key that does not expire, under the key name `api_key`.
+   *
+   * @example
+   * ```ts
+   * import { Credential, MemoryStorage } from "aden-credentials"
+   * import { Redacted } from "effect"
+   *
+   * const Storage = MemoryStorage.layer([
+   *   Credential.fromApiKey({ id: "weather", apiKey: Redacted.make("an-api-key") })
+   * ])
+   * ```
    */
   static fromApiKey(options: { readonly id: string; readonly apiKey: Redacted.Redacted<string> }): Credential {
     return Credential.fromKeys("api_key", options.id, [new CredentialKey({ name: "api_key", value: options.apiKey })])
@@ -133,9 +142,9 @@ export class Credential extends Schema.Class<Credential>("aden-credentials/Crede
   }
 
   /**
-   * The key that `token` answers: `access_token` for OAuth and bearer credentials; for the others `value`, `api_key`,
-   * `access_token` or else the first that is not internal. A bearer credential without `access_token`, which Hive writes as
-   * `token`, is answered like the others.
+   * The key that `token` returns. For OAuth and bearer credentials it is `access_token`; for the others the first present of
+   * `value`, `api_key`, `access_token`, else the first key without a leading `_`. A bearer credential without `access_token`
+   * (Hive calls the key `token`) is treated like the others.
    */
   get defaultKey(): CredentialKey | undefined {
     if (this.type === "oauth2") return this.keys.get("access_token")
@@ -156,8 +165,8 @@ export class Credential extends Schema.Class<Credential>("aden-credentials/Crede
   }
 
   /**
-   * The integration's kind, such as `hubspot`, as a person may read it: like all texts here that come from keys, without control
-   * and invisible characters, and cut at 500. Refs are compared with the text as it is, see {@link accountOf}.
+   * The kind of integration, such as `hubspot`, made safe to show: like all texts here that come from keys, it has no control or
+   * invisible characters and at most 500 code units. Refs are compared with the stored text, see {@link accountOf}.
    */
   get integrationType(): string | undefined {
     return shownName(plainText(this, "_integration_type"))
@@ -168,7 +177,7 @@ export class Credential extends Schema.Class<Credential>("aden-credentials/Crede
     return shownName(plainText(this, "_alias"))
   }
 
-  /** Whether the entry was written from what Aden answered. */
+  /** Whether the entry was written from an answer of Aden's. */
   get isAdenManaged(): boolean {
     return plainText(this, "_aden_managed") === "true"
   }
@@ -189,10 +198,9 @@ export class Credential extends Schema.Class<Credential>("aden-credentials/Crede
   }
 
   /**
-   * This credential with what a provider answered for it. The answered keys replace those of the same name, expiry
-   * included (an old expiry is never inherited); all else is kept: keys that the answer does not name (scope, alias, a
-   * refresh token of a person's own), description, tags and unknown fields. A provider's name that the id gives by itself
-   * tells nothing, and does not replace another.
+   * This credential, updated with a provider's answer. The answered keys replace those of the same name, expiry included: an old
+   * expiry is never inherited. Everything else is kept: keys that the answer does not name (scope, alias, a refresh token you
+   * added), description, tags and unknown fields. A provider name that was only derived from the id does not replace a known one.
    */
   renewedBy(answer: Credential): Credential {
     const keys = new Map(this.keys)
@@ -211,7 +219,7 @@ export class Credential extends Schema.Class<Credential>("aden-credentials/Crede
     })
   }
 
-  /** Whether both hold the same default token with the same expiry: a token's life runs from its first receipt. */
+  /** Whether both hold the same default token with the same expiry: a token's lifetime counts from when it was first received. */
   holdsTokenOf(other: Credential): boolean {
     const [mine, theirs] = [this.defaultKey, other.defaultKey]
     return mine !== undefined && theirs !== undefined && Redacted.value(mine.value) === Redacted.value(theirs.value) &&
@@ -219,14 +227,14 @@ export class Credential extends Schema.Class<Credential>("aden-credentials/Crede
   }
 }
 
-/** The text of a key that is not secret, as it is. */
+/** The stored text of a key that is not secret. */
 const plainText = ({ keys }: Credential, name: string): string | undefined => {
   const key = keys.get(name)
   const value = key === undefined ? "" : Redacted.value(key.value)
   return value === "" ? undefined : value
 }
 
-/** Keys for text that is not secret, for each value that is present. */
+/** A key for each value that is present and not empty. */
 const plainKeys = (values: Readonly<Record<string, string | undefined>>): ReadonlyArray<CredentialKey> =>
   Object.entries(values).flatMap(([name, value]) =>
     value === undefined || value === "" ? [] : [new CredentialKey({ name, value: Redacted.make(value) })]
@@ -241,8 +249,7 @@ const plainKeys = (values: Readonly<Record<string, string | undefined>>): Readon
 export type CredentialRef = string
 
 /**
- * What a ref can be resolved against: an id with the provider and alias it belongs to. Built from credentials at hand or
- * from Aden's list.
+ * What a ref is resolved against: an id with its provider and alias. Built from stored credentials or from Aden's list.
  *
  * @since 0.1.0
  * @category refs
@@ -254,7 +261,7 @@ export interface CredentialAccount {
 }
 
 /**
- * What a ref means: one id, nothing, or several accounts of which the ref names none.
+ * What a ref resolves to: one id, nothing, or several accounts that match it equally.
  *
  * @since 0.1.0
  * @category refs
@@ -265,8 +272,21 @@ export type CredentialResolution =
   | { readonly _tag: "Ambiguous"; readonly choices: ReadonlyArray<string> }
 
 /**
- * Resolves a ref: an exact id wins; then the provider with one account; then `provider:alias`. A provider with several
- * accounts, or an alias that several share, is `Ambiguous`, never a silent pick; `choices` are refs that name one each.
+ * Resolves a ref. An exact id wins; otherwise the ref is a provider with one account, or `provider:alias`. A provider with
+ * several accounts, or an alias that several share, is `Ambiguous`, never a silent pick; each of `choices` is a ref that resolves
+ * to one account.
+ *
+ * @example
+ * ```ts
+ * import { resolveRef } from "aden-credentials"
+ *
+ * const accounts = [
+ *   { id: "a1", provider: "google", alias: "Timothy" },
+ *   { id: "b2", provider: "google", alias: "Ann" }
+ * ]
+ * resolveRef("google:Ann", accounts) // { _tag: "Found", id: "b2" }
+ * resolveRef("google", accounts) // { _tag: "Ambiguous", choices: ["google:Ann", "google:Timothy"] }
+ * ```
  *
  * @since 0.1.0
  * @category refs
@@ -295,8 +315,8 @@ export const resolveRef = (ref: CredentialRef, accounts: Iterable<CredentialAcco
 }
 
 /**
- * The account a stored credential stands for: what refs are compared with, which is the text as it is stored. To show it, read
- * `integrationType` and `alias`.
+ * The account of a stored credential, with provider and alias as they are stored: refs are compared with these. To show them to
+ * a person, read `integrationType` and `alias`.
  *
  * @since 0.1.0
  * @category refs
@@ -308,7 +328,7 @@ export const accountOf = (credential: Credential): CredentialAccount => ({
 })
 
 /**
- * An integration as a provider lists it. `status` is the provider's word.
+ * An integration as a provider lists it, with the status that the provider gives.
  *
  * @since 0.1.0
  * @category models
@@ -320,8 +340,8 @@ export interface ProviderAccount extends CredentialAccount {
 }
 
 /**
- * What the provider says of a token. An invalid token is an answer, not an error; `reason` says why, and
- * `reauthorizationUrl` is there when a person has to authorize again and the provider named a place.
+ * Whether a token is valid, according to the provider. An invalid token is an answer, not an error; `reason` says why.
+ * `reauthorizationUrl` is set when a person has to authorize again and the provider gave a URL for it.
  *
  * @since 0.1.0
  * @category models
@@ -335,7 +355,7 @@ export interface CredentialValidation {
 }
 
 /**
- * The provider that an id names by itself, where nobody says otherwise: the part before its first `:`, else the id.
+ * The provider derived from an id, for when none is given: the part before the first `:`, else the whole id.
  *
  * @internal
  */

@@ -1,16 +1,12 @@
 /**
- * What a store tells of its credentials: events as they happen, and the steps and report of a synchronisation. No secrets.
+ * What a store reports about its credentials: events as they happen, and the steps and result of a synchronisation. No secrets.
  *
  * @since 0.1.0
  */
 import type * as DateTime from "effect/DateTime"
-import type {
-  AdenRequestFailure,
-  CredentialStorageError,
-  FetchFailure,
-  NoProvider,
-  StorageFailure
-} from "../errors/CredentialError.ts"
+import type { AdenRequestFailure, FetchFailure } from "../errors/AdenError.ts"
+import type { NoProvider } from "../errors/CredentialError.ts"
+import type { CredentialStorageError, StorageFailure } from "../errors/StorageError.ts"
 
 /**
  * What happens to credentials, without secrets.
@@ -30,10 +26,10 @@ export type CredentialEvent =
  * Why a synchronisation left an integration out:
  *
  * - `ReauthRequired`: a person has to authorize it again, at `reauthorizationUrl` where Aden named one.
- * - `OwnedElsewhere`: a credential of this id is stored that this provider did not write, or the program changed it while Aden
+ * - `OwnedElsewhere`: the credential stored under this id was not written by this provider, or the program changed it while Aden
  *   was asked.
- * - `NotFound`: Aden lists it and does not have it.
- * - `Malformed`: the item of the list cannot be read; `detail` says why, and no `provider` is known.
+ * - `NotFound`: Aden lists it but does not have it.
+ * - `Malformed`: the item of the list cannot be read; `detail` says why, and `provider` is not known.
  *
  * @since 0.1.0
  * @category synchronisation
@@ -49,8 +45,7 @@ export interface SyncSkipped {
 }
 
 /**
- * One step of a synchronisation. `Listed` comes first and says how many steps follow at least; an entry is `Synced` once it is
- * saved.
+ * One step of a synchronisation. `Listed` comes first; at least `total` steps follow. An entry is `Synced` once it is saved.
  *
  * @since 0.1.0
  * @category synchronisation
@@ -88,7 +83,7 @@ export interface SyncReport {
 }
 
 /**
- * What a synchronisation as a whole can fail with; what one integration fails with is part of the report.
+ * What a synchronisation as a whole can fail with. The failure of a single integration is part of the report.
  *
  * @since 0.1.0
  * @category synchronisation

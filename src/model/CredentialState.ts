@@ -1,5 +1,5 @@
 /**
- * What is remembered beside a credential, and how a storage counts its saves and deletions.
+ * The state that is stored beside a credential, with the generation that counts its saves and deletions.
  *
  * @since 0.1.0
  */
@@ -9,18 +9,18 @@ import { accountOf } from "./Credential.ts"
 import type { Credential } from "./Credential.ts"
 
 /**
- * What is remembered about a credential beside it: no secrets. It outlives a restart, and exists without an entry too (a
+ * The state of a credential, stored beside it; it holds no secrets. It outlives a restart, and can exist without an entry (a
  * blocked integration that was never fetched).
  *
- * `generation` counts the saves and deletions under this id, 0 before the first, and `account` says whose the entry is. Both
- * belong to the storage: `save` sets them, and `saveState` leaves them as they are.
+ * `generation` counts the saves and deletions under this id, 0 before the first; `account` tells whose the entry is. The storage
+ * owns both: `save` sets them, `saveState` keeps them.
  *
  * @since 0.1.0
  * @category models
  */
 export class CredentialState extends Schema.Class<CredentialState>("aden-credentials/CredentialState")({
   generation: Schema.Int,
-  /** The account of the saved credential: known even when the credential cannot be opened. */
+  /** The account of the saved credential, known even when the credential cannot be decrypted. */
   account: Schema.optional(Schema.Struct({
     provider: Schema.optional(Schema.String),
     alias: Schema.optional(Schema.String)
@@ -29,7 +29,7 @@ export class CredentialState extends Schema.Class<CredentialState>("aden-credent
   lastConfirmed: Schema.optional(Timestamp),
   /** Since when a person has to authorize the integration again. */
   blockedSince: Schema.optional(Timestamp),
-  /** As it is stored. The store shows it only if it is `https:`, or `http:` to this machine, without user info. */
+  /** As stored. The store shows it only if it is `https:`, or `http:` to this machine, without user info. */
   reauthorizationUrl: Schema.optional(Schema.String),
   /** Since when Aden refuses the API key (401 or 403). */
   refusedSince: Schema.optional(Timestamp),
@@ -41,10 +41,14 @@ export class CredentialState extends Schema.Class<CredentialState>("aden-credent
   static readonly initial = new CredentialState({ generation: 0 })
 }
 
-// what a storage itself keeps in a state record: how often the entry was changed, and whose account it is
+// compare-and-swap: what a storage itself sets in a state record, the generation and the account
 
-/** The record that is stored with a save. */
-export const stateOfSave = (
+/**
+ * The state to store with a save.
+ *
+ * @internal
+ */
+export const stateAfterSave = (
   credential: Credential,
   before: CredentialState,
   given: CredentialState = before
@@ -57,12 +61,21 @@ export const stateOfSave = (
   return new CredentialState({ ...given, generation: before.generation + 1, account })
 }
 
-/** What is left of a record when its entry is deleted: whoever knew the entry is not to save over that, or over a later one. */
-export const stateOfDelete = ({ generation }: CredentialState): CredentialState =>
+/**
+ * The tombstone of a deleted entry. It keeps the generation counting, so that a writer that read the deleted entry cannot save
+ * over the deletion or over a later entry.
+ *
+ * @internal
+ */
+export const tombstoneOf = ({ generation }: CredentialState): CredentialState =>
   new CredentialState({ generation: generation + 1 })
 
-/** The record that is stored without a save. */
-export const stateWithoutSave = (given: CredentialState, { account, generation }: CredentialState): CredentialState => {
+/**
+ * The state to store without a save: generation and account stay as they are stored.
+ *
+ * @internal
+ */
+export const stateAfterUpdate = (given: CredentialState, { account, generation }: CredentialState): CredentialState => {
   const { account: _, ...rest } = given
   return new CredentialState({ ...rest, generation, ...(account === undefined ? {} : { account }) })
 }

@@ -4,45 +4,46 @@ import type { Credential } from "./Credential.ts"
 import type { CredentialState } from "./CredentialState.ts"
 
 /**
- * When a token expires, in ms since the epoch by the local clock; `Infinity` when it does not. `offset` is how far Aden's
- * clock, which the expiry was told by, is ahead, in ms.
+ * When a token expires by the local clock, in ms since the epoch; `Infinity` when it does not. The expiry is Aden's time, so
+ * `offset`, how far Aden's clock is ahead in ms, is taken off.
  */
-export const expiryOf = (credential: Credential, offset: number): number =>
+export const localExpiry = (credential: Credential, offset: number): number =>
   credential.expiresAt === undefined ? Infinity : DateTime.toEpochMillis(credential.expiresAt) - offset
 
-/** From a token's first receipt to its expiry, in ms; `undefined` where its receipt is not known. */
-export const lifeOf = (credential: Credential, offset: number): number | undefined =>
+/** A token's lifetime in ms, from its first receipt to its expiry; `undefined` when it is not known when it was received. */
+export const lifetimeOf = (credential: Credential, offset: number): number | undefined =>
   credential.lastRefreshed === undefined
     ? undefined
-    : Math.max(0, expiryOf(credential, offset) - DateTime.toEpochMillis(credential.lastRefreshed))
+    : Math.max(0, localExpiry(credential, offset) - DateTime.toEpochMillis(credential.lastRefreshed))
 
 /**
- * How long before its expiry a token is renewed, in ms: the buffer times the jitter, but never in the first half of its life.
- * Where its life is not known the buffer alone counts.
+ * How long before its expiry a token is refreshed, in ms: the buffer times the jitter, but never in the first half of the token's
+ * lifetime. Where the lifetime is not known, only the buffer counts.
  */
-export const renewalLead = (options: {
+export const refreshLead = (options: {
   readonly buffer: number
-  readonly life: number | undefined
+  readonly lifetime: number | undefined
   readonly jitter: number
 }): number => {
-  const halfLife = (options.life ?? Infinity) / 2
+  const halfLife = (options.lifetime ?? Infinity) / 2
   return Math.min(Math.min(options.buffer, halfLife) * options.jitter, halfLife)
 }
 
-/** Those whom Aden refused more than once come back over so long a time after its hint, in ms. */
+/** Bounds of the jitter after a repeated rate limit, in ms, so that limited clients do not all return at the same moment. */
 const hintSpread = { shortest: 60_000, longest: 300_000 }
 
 /**
- * How long Aden is left alone after a failure, in ms. After a hint it is until its end, and from the second failure on up to
- * its own length longer. It takes at most three quarters of the time that the token at hand has left.
+ * Back-off: how long to wait after a failure before Aden is asked again, in ms. A `Retry-After` hint is waited out; from the second
+ * failure in a row on, jitter of up to the hint's own length is added. What is waited beyond the hint takes at most three quarters
+ * of the time that the current token has left by then.
  */
-export const failureDelay = (options: {
+export const backoffDelay = (options: {
   readonly delay: number
-  /** How long Aden asked to be left alone; 0: not at all. */
+  /** Aden's `Retry-After` in ms; 0 when it gave none. */
   readonly hint: number
-  /** Until the token expires; 0: it has, or there is none. */
+  /** Until the token expires, in ms; 0 when it has expired or there is none. */
   readonly timeLeft: number
-  /** How many failures there were in a row. */
+  /** The number of failures in a row. */
   readonly failures: number
   readonly random: number
 }): number => {
@@ -52,25 +53,25 @@ export const failureDelay = (options: {
   return timeLeft <= hint ? wanted : Math.min(wanted, hint + Math.max(1_000, 0.75 * (timeLeft - hint)))
 }
 
-/** How far the clocks of those who share a storage may be apart, in ms. */
+/** Clock skew allowed between hosts that share a storage, in ms. */
 export const clockTolerance = 300_000
 
-/** No rate limit lasts longer, in ms: a time further ahead was noted by a clock that was wrong. */
+/** The longest cool-down that is believed, in ms: a later end was written by a clock that was wrong. */
 const longestCoolDown = 3_600_000 + clockTolerance
 
-/** Ms left until Aden may be asked after it limited the rate; 0 or less when it may be. */
+/** How much of the cool-down after a rate limit is left, in ms; 0 or less when Aden may be asked. */
 export const coolDownLeft = ({ coolDownUntil }: CredentialState, now: number): number => {
   const left = coolDownUntil === undefined ? 0 : DateTime.toEpochMillis(coolDownUntil) - now
   return left > longestCoolDown ? 0 : left
 }
 
-/** How long an unexpired token is served after Aden last confirmed it, unless set otherwise. */
+/** How long an unexpired token is served after Aden last confirmed it, by default. */
 export const defaultMaxStale = Duration.hours(24)
 
-/** For how long a token is served after Aden refused the API key, in ms: one hour. */
+/** How long a token is served after Aden first refused the API key, in ms: one hour. */
 const refusedLimit = 3_600_000
 
-/** Until when a token may be served although Aden does not confirm it, in ms, unless it expires before. */
+/** Until when an unexpired token may be served although Aden does not confirm it, in ms since the epoch. */
 export const unconfirmedUntil = (
   { refusedSince }: CredentialState,
   { confirmedAt, maxStale }: { readonly confirmedAt: number; readonly maxStale: number }
@@ -80,12 +81,12 @@ export const unconfirmedUntil = (
     refusedSince === undefined ? Infinity : DateTime.toEpochMillis(refusedSince) + refusedLimit
   )
 
-/** Whether something was noted at most `maximumAge` ms ago. A time ahead of the clock was noted by one that was wrong. */
+/** Whether a time is at most `maximumAge` ms ago. A time in the future is not: a clock that was wrong wrote it. */
 export const isWithin = (maximumAge: number, at: number, now: number): boolean => now - at <= maximumAge && at <= now
 
 /**
- * When Aden last confirmed the credential, in ms, as far as known. A time ahead of the clock was noted by one that was wrong: it
- * would keep Aden from being asked until then.
+ * When Aden last confirmed the credential, in ms since the epoch, as far as known. A time in the future is ignored: a clock that
+ * was wrong wrote it, and Aden would not be asked until then.
  */
 export const confirmationOf = (state: CredentialState, credential: Credential, now: number): number | undefined => {
   for (const time of [state.lastConfirmed, credential.lastRefreshed]) {

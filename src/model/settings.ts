@@ -1,14 +1,18 @@
 /**
- * Checks of settings: one that makes no sense is an `AdenConfigError` by its name.
+ * Checks of settings. An invalid one is an `AdenConfigError` that names it.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { AdenConfigError } from "../errors/CredentialError.ts"
+import { AdenConfigError } from "../errors/ConfigError.ts"
 
-/** A setting that has to be there and is not. `what` completes "Set it to …". */
+/** A required setting is missing. `what` completes "Set it to …". */
 export const missingSetting = (setting: string, what: string): AdenConfigError =>
   new AdenConfigError({ setting, detail: "is not set", remedy: `Set it to ${what}.` })
+
+/** A setting that its source does not give, without what it holds. */
+export const unreadableSetting = (setting: string): AdenConfigError =>
+  new AdenConfigError({ setting, detail: "cannot be read", remedy: "Check where settings are read from." })
 
 /** A whole number above zero, given as an option. */
 export const countSetting = (setting: string, count: number, remedy: string): Effect.Effect<number, AdenConfigError> =>
@@ -16,7 +20,7 @@ export const countSetting = (setting: string, count: number, remedy: string): Ef
     ? Effect.succeed(count)
     : Effect.fail(new AdenConfigError({ setting, detail: "is not a whole number above zero", remedy }))
 
-/** A duration given as an option, refused with the option's name unless it is a finite time above zero, or zero where that has a meaning. */
+/** A duration given as an option: a finite time above zero, or also zero where `isZeroAllowed`. */
 export const durationSetting = (
   setting: string,
   input: Duration.Input,

@@ -1,6 +1,7 @@
 /**
- * How credentials are renewed, and whether they are still good: the lifecycle interface, and the registry of providers that a
- * `CredentialStore` uses. Providers answer what their server has; they write nothing.
+ * The port for where tokens come from: the provider interface, which fetches, refreshes and validates credentials, and the
+ * registry of providers that a `CredentialStore` uses. A provider only answers what its server has; the store decides what to
+ * keep.
  *
  * @since 0.1.0
  */
@@ -11,13 +12,13 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import type * as Stream from "effect/Stream"
-import { ReauthRequired } from "../errors/CredentialError.ts"
-import type { AdenFailure, AdenRequestFailure, FetchFailure, IntegrationNotFound } from "../errors/CredentialError.ts"
+import { ReauthRequired } from "../errors/AdenError.ts"
+import type { AdenFailure, AdenRequestFailure, FetchFailure, IntegrationNotFound } from "../errors/AdenError.ts"
 import type { CredentialAccount, CredentialType, CredentialValidation, ProviderAccount } from "../model/Credential.ts"
 import { Credential, CredentialKey, defaultProvider } from "../model/Credential.ts"
 
 /**
- * One step of a synchronisation, in the order in which answers arrive. `Listed` comes first.
+ * One step of a synchronisation. `Listed` comes first; the others follow as answers arrive.
  *
  * @since 0.1.0
  * @category models
@@ -31,10 +32,10 @@ export type ProviderSyncEvent =
   | { readonly _tag: "Failed"; readonly account: ProviderAccount; readonly error: FetchFailure }
 
 /**
- * The lifecycle of one kind of credential. `id` is what a stored credential carries as `providerId`.
+ * A provider of credentials of one kind. Its `id` is the `providerId` of the credentials that it provides.
  *
- * Of what a provider answers, the store shows texts without control and invisible characters, and a re-authorization URL only if
- * it is `https:`, or `http:` to this machine, without user info.
+ * The store does not trust answers: it removes control and invisible characters from texts, and shows a re-authorization URL only
+ * if it is `https:`, or `http:` to this machine, without user info.
  *
  * @since 0.1.0
  * @category models
@@ -42,31 +43,33 @@ export type ProviderSyncEvent =
 export interface CredentialProvider {
   readonly id: string
   readonly supportedTypes: ReadonlyArray<CredentialType>
-  /** How long before its expiry a token is renewed. */
+  /** How long before its expiry a token is refreshed. */
   readonly refreshBuffer: Duration.Duration
-  /** How far the server's clock is ahead of the local one, in ms; 0 when nothing is known. */
+  /** Clock skew: how far the server's clock is ahead of the local one, in ms; 0 when not known. */
   readonly clockOffset: Effect.Effect<number>
-  /** Whether this provider renews the credential: its `providerId` is this provider's, or it has none and this provider's mark. */
+  /** Whether this provider refreshes the credential: the `providerId` is its own, or missing and the credential bears its mark. */
   readonly canHandle: (credential: Credential) => boolean
-  /** Whether the token should be renewed now: it has expired, or expires within the refresh buffer. */
+  /** Whether the token should be refreshed now: it has expired, or expires within the refresh buffer. */
   readonly shouldRefresh: (credential: Credential) => Effect.Effect<boolean>
-  /** Renews the token. The answer keeps what the credential held and the server did not name. */
+  /** Gets a new token. The result keeps what the credential held and the server did not name. */
   readonly refresh: (credential: Credential) => Effect.Effect<Credential, FetchFailure | IntegrationNotFound>
+  /** Asks the server whether the token is valid. An invalid token is an answer. */
   readonly validate: (
     credential: { readonly id: string }
   ) => Effect.Effect<CredentialValidation, AdenFailure>
+  /** Gets the credential as the server has it; none when it has none. */
   readonly fetch: (id: string) => Effect.Effect<Option.Option<Credential>, FetchFailure>
-  /** All integrations the provider has, and the items of its list that could not be read. */
+  /** All integrations, and the items of the list that could not be read. */
   readonly list: Effect.Effect<{
     readonly accounts: ReadonlyArray<ProviderAccount>
     readonly malformed: ReadonlyArray<{ readonly id: string | undefined; readonly detail: string }>
   }, AdenRequestFailure>
-  /** Fetches every integration, a bounded number at a time. Fails only when the list itself cannot be had. */
+  /** Fetches all integrations, a bounded number at a time. Fails only when the list cannot be read. */
   readonly syncStream: Stream.Stream<ProviderSyncEvent, AdenRequestFailure>
 }
 
 /**
- * The providers that a `CredentialStore` renews with.
+ * The providers of a `CredentialStore`.
  *
  * @since 0.1.0
  * @category services
@@ -74,10 +77,28 @@ export interface CredentialProvider {
 export class CredentialProviders extends Context.Service<CredentialProviders, {
   readonly all: ReadonlyArray<CredentialProvider>
 }>()("aden-credentials/CredentialProviders") {
-  /** No provider: the store serves what storage holds, and `sync` and `refresh` fail with `NoProvider`. */
+  /** No providers: the store serves what storage holds; `sync` and `refresh` fail with `NoProvider`. */
   static readonly layerNone: Layer.Layer<CredentialProviders> = Layer.succeed(CredentialProviders, { all: [] })
 
-  /** The providers of several layers in one registry, in their order. */
+  /**
+   * The providers of several layers in one registry, in order.
+   *
+   * @example
+   * ```ts
+   * import { AdenClient, AdenSyncProvider, CredentialProviders } from "aden-credentials"
+   * import { Layer, Redacted } from "effect"
+   *
+   * const adenOf = (region: string, apiKey: Redacted.Redacted<string>) =>
+   *   AdenSyncProvider.layer({ providerId: `aden_${region}` }).pipe(
+   *     Layer.provide(AdenClient.layer({ baseUrl: `https://${region}.aden.example.com`, apiKey }))
+   *   )
+   *
+   * const Providers = CredentialProviders.layerAll([
+   *   adenOf("eu", Redacted.make("eu-key")),
+   *   adenOf("us", Redacted.make("us-key"))
+   * ])
+   * ```
+   */
   static readonly layerAll = <E, R>(
     layers: ReadonlyArray<Layer.Layer<CredentialProviders, E, R>>
   ): Layer.Layer<CredentialProviders, E, R> =>
@@ -91,7 +112,7 @@ export class CredentialProviders extends Context.Service<CredentialProviders, {
 }
 
 /**
- * How many integrations are fetched at a time by a synchronisation.
+ * How many integrations a synchronisation fetches at a time.
  *
  * @since 0.1.0
  * @category synchronisation
@@ -99,9 +120,8 @@ export class CredentialProviders extends Context.Service<CredentialProviders, {
 export const syncConcurrency = 16
 
 /**
- * Fetches one listed integration. One that is listed as blocked is asked about with `validate`, which knows where a person
- * authorizes it again, and fetched after all when it turns out to be valid. It goes by the provider and alias that it is listed
- * under, where the answer for it names none.
+ * Fetches one listed integration. If it is listed as blocked, asks `validate` first, which knows where a person authorizes it
+ * again, and fetches it only if it is valid after all. Provider and alias come from the list where the answer names none.
  *
  * @since 0.1.0
  * @category synchronisation
@@ -147,17 +167,18 @@ export const syncOne = (provider: CredentialProvider, account: ProviderAccount):
 // internal
 
 /**
- * Whether a question may pass an open circuit: it is the last that can be asked in time.
+ * Lets a request bypass an open circuit breaker. Set for the last request that can get a new token before the old one
+ * expires.
  *
  * @internal
  */
-export const PassesCircuit = Context.Reference<boolean>("aden-credentials/internal/PassesCircuit", {
+export const BypassCircuit = Context.Reference<boolean>("aden-credentials/internal/BypassCircuit", {
   defaultValue: () => false
 })
 
 /**
- * A fetched credential under the names that the provider lists it by, where the answer itself left them out: by these names it
- * was asked for, and is found again when nobody can be asked.
+ * A fetched credential with the provider and alias of the list, where the answer left them out. Programs use these names as refs,
+ * and they have to resolve when the provider is down, too.
  *
  * @internal
  */
@@ -167,7 +188,7 @@ export const withListedNames = (credential: Credential, { alias, provider }: Cre
   const add = (name: string, value: string | undefined) => {
     if (value !== undefined) named.set(name, new CredentialKey({ name, value: Redacted.make(value) }))
   }
-  // what the id gives by itself is what an answer without a name counts as
+  // an answer without a provider name got the one derived from the id
   if (integrationType === undefined || integrationType === defaultProvider(id)) add("_integration_type", provider)
   if (credential.alias === undefined) add("_alias", alias)
   return new Credential({ ...credential, keys: named })

@@ -1,6 +1,5 @@
 /**
- * An HTTP server on 127.0.0.1 that can be stopped and started again on the same port, as a server that is down and comes
- * back.
+ * An HTTP server on 127.0.0.1 that can be stopped, and started again on the same port, to simulate an outage.
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Effect from "effect/Effect"
@@ -13,26 +12,26 @@ import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { createServer, type Server } from "node:http"
 import type { Socket } from "node:net"
-import { AdenConfigError } from "../errors/CredentialError.ts"
+import { AdenConfigError } from "../errors/ConfigError.ts"
 
 export interface LoopbackServer {
   readonly url: string
-  /** Listens again, on the port that it had. Nothing where it does. */
+  /** Listens again on the same port. Does nothing when it is running. */
   readonly start: Effect.Effect<void, AdenConfigError>
-  /** Refuses connections and cuts those that are open. Nothing where it is stopped. */
+  /** Refuses connections, and closes those that are open. Does nothing when it is stopped. */
   readonly stop: Effect.Effect<void>
 }
 
 const host = "127.0.0.1"
 
-/** Starts; stops for good when the scope closes. `port` 0 is any free one. */
+/** Starts a server, which stops when the scope closes. `port` 0 takes any free port. */
 export const make = Effect.fnUntraced(function*(
   answer: Effect.Effect<HttpServerResponse, unknown, HttpServerRequest | Scope.Scope>,
   options: { readonly port: number }
 ): Effect.fn.Return<LoopbackServer, AdenConfigError, Scope.Scope> {
   const context = yield* Effect.context<Scope.Scope>()
   const scope = yield* Effect.scope
-  const one = yield* Semaphore.make(1)
+  const lock = yield* Semaphore.make(1)
   let running: Option.Option<Scope.Closeable> = Option.none()
 
   const open = Effect.fnUntraced(function*(port: number) {
@@ -42,10 +41,10 @@ export const make = Effect.fnUntraced(function*(
       sockets.add(socket)
       socket.once("close", () => sockets.delete(socket))
     })
-    // `NodeHttpServer.make` listens first and takes requests later, lets open connections end, and waits for them: a
-    // server that comes back on a known port loses what arrives meanwhile, and one that goes down would be polite
+    // not `NodeHttpServer.make`: it listens before it handles requests, so a restarted server would lose the first ones; and it
+    // shuts down gracefully, whereas this server simulates an outage
     const requests = yield* Scope.fork(yield* Effect.scope, "parallel")
-    // no part of the trace of the program it runs in: a real server is another program, whose answers no trace holds
+    // untraced, as a real server is: it would not be part of the client's trace
     const untraced = Effect.withTracerEnabled(NodeHttpServer.makeHandler(answer, { scope: requests }), false)
     server.on("request", yield* untraced)
     yield* Effect.acquireRelease(listen(server, port), () => close(server, sockets))
@@ -54,7 +53,7 @@ export const make = Effect.fnUntraced(function*(
   })
 
   const start = (port: number) =>
-    one.withPermit(Effect.uninterruptible(Effect.gen(function*() {
+    lock.withPermit(Effect.uninterruptible(Effect.gen(function*() {
       if (Option.isSome(running)) return port
       const child = yield* Scope.fork(scope)
       const bound = yield* open(port).pipe(
@@ -71,7 +70,7 @@ export const make = Effect.fnUntraced(function*(
   return {
     url: `http://${host}:${port}`,
     start: Effect.asVoid(start(port)),
-    stop: one.withPermit(Effect.uninterruptible(Effect.suspend(() => {
+    stop: lock.withPermit(Effect.uninterruptible(Effect.suspend(() => {
       const child = running
       running = Option.none()
       return Option.isSome(child) ? Scope.close(child.value, Exit.void) : Effect.void
@@ -82,7 +81,7 @@ export const make = Effect.fnUntraced(function*(
 const listen = (server: Server, port: number): Effect.Effect<void, AdenConfigError> =>
   Effect.callback((resume) => {
     const refused = (cause: unknown) => resume(Effect.fail(cannotListen(port, cause)))
-    // also after it listens, when nobody waits any more: an `error` without a listener ends the process
+    // stays registered after listening: an `error` event without a listener ends the process
     server.on("error", refused)
     try {
       server.listen({ host, port, backlog: 4096 }, () => resume(Effect.void))
@@ -101,12 +100,12 @@ const cannotListen = (port: number, cause: unknown): AdenConfigError => {
   const code = Predicate.hasProperty(cause, "code") ? String(cause.code) : "unknown error"
   const details: Readonly<Record<string, string>> = {
     EADDRINUSE: `${port} is in use on ${host}`,
-    EACCES: `${port} needs rights that this process does not have`,
-    ERR_SOCKET_BAD_PORT: `${port} is not a port`
+    EACCES: `${port} needs privileges that this process does not have`,
+    ERR_SOCKET_BAD_PORT: `${port} is not a valid port`
   }
   return new AdenConfigError({
     setting: "port",
     detail: details[code] ?? `${port} cannot be listened on (${code})`,
-    remedy: "Choose a port from 1024 to 65535 that no other program uses, or 0 for any free one."
+    remedy: "Choose a port from 1024 to 65535 that no other program uses, or 0 for any free port."
   })
 }

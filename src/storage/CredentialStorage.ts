@@ -1,6 +1,6 @@
 /**
- * Where credentials rest. `CredentialStore` decides, a storage only keeps: each implementation is a layer of
- * {@link CredentialStorage}, and all of them pass one contract suite.
+ * The port for where credentials are stored. `CredentialStore` decides what to keep; a storage only stores it. Each implementation
+ * is a layer of {@link CredentialStorage}, and all of them pass one contract suite.
  *
  * @since 0.1.0
  */
@@ -8,12 +8,12 @@ import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type * as Stream from "effect/Stream"
-import type { CredentialStorageError, GenerationConflict, StorageFailure } from "../errors/CredentialError.ts"
+import type { CredentialStorageError, GenerationConflict, StorageFailure } from "../errors/StorageError.ts"
 import type { Credential } from "../model/Credential.ts"
 import type { CredentialState } from "../model/CredentialState.ts"
 
 /**
- * An entry was saved or deleted, by whomever the storage can see.
+ * An entry was saved or deleted, by any writer that the storage can observe.
  *
  * @since 0.1.0
  * @category models
@@ -23,19 +23,30 @@ export type StorageChange =
   | { readonly _tag: "Deleted"; readonly id: string }
 
 /**
- * The storage interface. Ids are opaque, case-sensitive and compared as they are (no Unicode normalization); an empty id, or
- * one with a lone surrogate, is refused with `InvalidCredentialId`.
+ * The storage interface. Ids are opaque and case-sensitive, without Unicode normalization. An empty id, or one with a lone
+ * surrogate, is refused with `InvalidCredentialId`.
+ *
+ * @example
+ * ```ts
+ * import { CredentialStorage } from "aden-credentials"
+ * import { Effect, Option } from "effect"
+ *
+ * const expiryOf = Effect.fn(function*(id: string) {
+ *   const storage = yield* CredentialStorage
+ *   return Option.map(yield* storage.load(id), ({ expiresAt }) => expiresAt)
+ * })
+ * ```
  *
  * @since 0.1.0
  * @category services
  */
 export class CredentialStorage extends Context.Service<CredentialStorage, {
-  /** The credential of this id. `CredentialDecryptionFailed` when something is stored that cannot be opened. */
+  /** The credential with this id. `CredentialDecryptionFailed` when the stored entry cannot be decrypted. */
   readonly load: (id: string) => Effect.Effect<Option.Option<Credential>, StorageFailure>
   /**
-   * Saves a credential under its id and counts the generation up. With `expectedGeneration`, fails with
-   * `GenerationConflict` and writes nothing when another writer saved meanwhile. `state`, when given, is saved with it, as by
-   * `saveState`. Fields of the stored document that the credential does not know are kept. What cannot be opened is not
+   * Saves a credential under its id and increments the generation. `expectedGeneration` makes it a compare-and-swap: when another
+   * writer has saved or deleted the entry since, it fails with `GenerationConflict` and writes nothing. `state`, when given, is
+   * saved with it, as by `saveState`. Unknown fields of the stored document are kept. An entry that cannot be decrypted is not
    * overwritten (`CredentialDecryptionFailed`).
    */
   readonly save: (
@@ -46,8 +57,8 @@ export class CredentialStorage extends Context.Service<CredentialStorage, {
     }
   ) => Effect.Effect<void, StorageFailure | GenerationConflict>
   /**
-   * Saves many at the cost of one index update. One that fails does not spoil the others: answers the failures by id.
-   * `expectedGenerations` are by id, and `state` is saved with each, both as in `save`.
+   * Saves many with one index update. A failure does not affect the others: answers the failures by id. `expectedGenerations` (by
+   * id) and `state` (for each) work as in `save`.
    */
   readonly saveMany: (
     credentials: ReadonlyArray<Credential>,
@@ -57,23 +68,24 @@ export class CredentialStorage extends Context.Service<CredentialStorage, {
     }
   ) => Effect.Effect<ReadonlyMap<string, StorageFailure | GenerationConflict>, CredentialStorageError>
   /**
-   * Deletes the entry, and its state but for the generation, which goes up; `false` when there was none. What cannot be opened is deleted too:
-   * a person asked. With `expectedGeneration`, `false` and nothing is deleted when another writer saved or deleted meanwhile.
+   * Deletes the entry and its state; `false` when there was none. A tombstone keeps the generation, incremented. An entry that
+   * cannot be decrypted is deleted, too: a person asked for it. With `expectedGeneration`, deletes nothing and answers `false` when
+   * another writer has saved or deleted the entry since.
    */
   readonly delete: (
     id: string,
     options?: { readonly expectedGeneration?: number | undefined }
   ) => Effect.Effect<boolean, CredentialStorageError>
-  /** The ids of all entries, those that cannot be opened included, in no particular order. */
+  /** The ids of all entries, also of those that cannot be decrypted, in no particular order. */
   readonly list: Effect.Effect<ReadonlyArray<string>, CredentialStorageError>
   readonly exists: (id: string) => Effect.Effect<boolean, CredentialStorageError>
   readonly loadState: (id: string) => Effect.Effect<CredentialState, CredentialStorageError>
   readonly saveState: (id: string, state: CredentialState) => Effect.Effect<void, CredentialStorageError>
-  /** Entries saved and deleted from now on. */
+  /** Saves and deletions from now on. */
   readonly changes: Stream.Stream<StorageChange>
   /**
-   * Runs the effect while nobody else who uses the same storage holds the lock of this id. Not re-entrant. Reading and
-   * listing take no lock. Fails with reason `LockTimeout` when the lock cannot be had.
+   * Runs the effect under the lock of this id, which excludes all other users of the same storage. Not re-entrant. Reads and lists
+   * take no lock. Fails with reason `LockTimeout` when the lock cannot be acquired in time.
    */
   readonly withLock: <A, E, R>(
     id: string,

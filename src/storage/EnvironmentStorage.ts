@@ -1,5 +1,5 @@
 /**
- * API keys that the environment holds, as credentials.
+ * API keys from environment variables, as credentials.
  *
  * @since 0.1.0
  */
@@ -10,35 +10,35 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
-import { AdenConfigError, CredentialStorageError, StorageIoFailed, StorageRefused } from "../errors/CredentialError.ts"
+import { AdenConfigError } from "../errors/ConfigError.ts"
+import { CredentialStorageError, invalidIdRemedy, StorageIoFailed, StorageRefused } from "../errors/StorageError.ts"
 import { Credential } from "../model/Credential.ts"
-import { CredentialState, stateWithoutSave } from "../model/CredentialState.ts"
+import { CredentialState, stateAfterUpdate } from "../model/CredentialState.ts"
 import { makeKeyedLock } from "../util/KeyedLock.ts"
 import { cleanText } from "../util/sanitize.ts"
 import { CredentialStorage } from "./CredentialStorage.ts"
-import { checkCredentialId, inOperation } from "./operation.ts"
+import { asStorageError, checkCredentialId } from "./operation.ts"
 
 /**
  * A {@link CredentialStorage} over environment variables, each an `api_key` credential whose key `api_key` is the variable's
- * value. Values are read through Effect's `Config` when a credential is loaded, and are kept nowhere. An empty variable counts
- * as not set.
+ * value. Values are read through Effect's `Config` at each load, and never cached. An empty variable counts as not set.
  *
- * It is read-only: `save` fails with `CredentialStorageError`, reason `StorageRefused`, and so does `delete` of what is set. State
- * records are kept in memory, for as long as the layer lives.
+ * It is read-only: `save`, and `delete` of a variable that is set, fail with `CredentialStorageError`, reason `StorageRefused`.
+ * State records are kept in memory for the lifetime of the layer.
  *
  * @since 0.1.0
  * @category storages
  */
 export class EnvironmentStorage {
   /**
-   * A storage over the settings (`ConfigProvider`) of where the layer is built.
+   * A storage over the `ConfigProvider` in place where the layer is built.
    *
-   * - `variables`: the variable of an id, by id. The id `hubspot`, where it is not among them, is read from
-   *   `HUBSPOT_API_KEY`: the id in capitals, in which what is no letter of A–Z, no digit and no `_` becomes `_`. An id that
-   *   begins with a digit gets a `_` before it. `ADEN_API_KEY`, the agent's own key, is no credential by this rule.
+   * - `variables`: the variable to read, by id. An id that is not in it is read from a default variable, `hubspot` from
+   *   `HUBSPOT_API_KEY`: the id in capitals, with `_` for every character other than A–Z, 0–9 and `_`, and a `_` in front when it
+   *   begins with a digit. By this rule alone, `ADEN_API_KEY`, the agent's own key, is never a credential.
    *
-   * `list` answers those of `variables` that are set: which others are meant as credentials, the environment does not tell.
-   * Fails with `AdenConfigError` when one of `variables` could not be the name of a variable.
+   * `list` answers the ids of `variables` that are set, because the environment does not tell which other variables are
+   * credentials. Fails with `AdenConfigError` when an entry of `variables` cannot be the name of a variable.
    *
    * @example
    * ```ts
@@ -58,10 +58,10 @@ export class EnvironmentStorage {
 
 const variableName = /^[A-Za-z_][A-Za-z0-9_]*$/
 
-/** What Aden knows the agent by: whoever may read credentials does not need it. */
+/** The agent's own key for Aden, which code that reads credentials must not get. */
 const agentKey = "ADEN_API_KEY"
 
-/** The variable of an id that was given none. Several ids can share one. */
+/** The variable of an id that is not in `variables`. Several ids can share one. */
 const defaultVariable = (id: string): string => {
   const name = id.replace(/[^A-Za-z0-9_]/gu, "_").toUpperCase()
   return `${/^[0-9]/.test(name) ? "_" : ""}${name}_API_KEY`
@@ -79,8 +79,8 @@ const checkVariable = (id: string, variable: string): Effect.Effect<void, AdenCo
   return Effect.mapError(checkCredentialId(id), ({ detail }) =>
     new AdenConfigError({
       setting: "variables",
-      detail: `names ${variable} for what is no id: ${detail}`,
-      remedy: "Use a non-empty id of well-formed text."
+      detail: `names ${variable} for an invalid id: ${detail}`,
+      remedy: invalidIdRemedy
     }))
 }
 
@@ -98,7 +98,7 @@ const make = Effect.fnUntraced(function*(variables: ReadonlyMap<string, string>)
     if (variable === agentKey && !variables.has(id)) return Option.none()
     const value = yield* Config.option(Config.Redacted(variable)).pipe(
       Effect.provideService(ConfigProvider.ConfigProvider, settings),
-      // what the error says could hold the value
+      // the original error could hold the value
       Effect.mapError(() => new StorageIoFailed({ location: variable, detail: "the setting cannot be read" }))
     )
     return Option.filter(value, (value) => Redacted.value(value) !== "")
@@ -112,19 +112,19 @@ const make = Effect.fnUntraced(function*(variables: ReadonlyMap<string, string>)
       operation,
       reason: new StorageRefused({
         detail: `environment variables are read-only here; change ${variableOf(id)} where the program is started, ` +
-          "or put a storage that can be written before this one (FallbackStorage)"
+          "or put a writable storage in front of this one (FallbackStorage)"
       })
     })
 
   const refuseSave = (id: string) =>
-    Effect.andThen(inOperation("save", id)(checkCredentialId(id)), Effect.fail(refusal("save", id)))
+    Effect.andThen(asStorageError("save", id)(checkCredentialId(id)), Effect.fail(refusal("save", id)))
 
   return CredentialStorage.of({
     load: Effect.fn("EnvironmentStorage.load")(
       function*(id) {
         return Option.map(yield* read(id), (apiKey) => Credential.fromApiKey({ id, apiKey }))
       },
-      (effect, id) => inOperation("load", id)(effect)
+      (effect, id) => asStorageError("load", id)(effect)
     ),
     save: Effect.fn("EnvironmentStorage.save")(({ id }) => refuseSave(id)),
     saveMany: Effect.fn("EnvironmentStorage.saveMany")(function*(many) {
@@ -138,25 +138,25 @@ const make = Effect.fnUntraced(function*(variables: ReadonlyMap<string, string>)
         states.delete(id)
         return false
       },
-      (effect, id) => inOperation("delete", id)(effect)
+      (effect, id) => asStorageError("delete", id)(effect)
     ),
     list: Effect.filter(Array.from(variables.keys()), isSet).pipe(
-      inOperation("list"),
+      asStorageError("list"),
       Effect.withSpan("EnvironmentStorage.list")
     ),
-    exists: Effect.fn("EnvironmentStorage.exists")((id) => inOperation("exists", id)(isSet(id))),
+    exists: Effect.fn("EnvironmentStorage.exists")((id) => asStorageError("exists", id)(isSet(id))),
     loadState: Effect.fn("EnvironmentStorage.loadState")((id) =>
       Effect.map(checkCredentialId(id), () => states.get(id) ?? CredentialState.initial).pipe(
-        inOperation("loadState", id)
+        asStorageError("loadState", id)
       )
     ),
     saveState: Effect.fn("EnvironmentStorage.saveState")((id, state) =>
       Effect.map(checkCredentialId(id), () => {
-        states.set(id, stateWithoutSave(state, CredentialState.initial))
-      }).pipe(inOperation("saveState", id))
+        states.set(id, stateAfterUpdate(state, CredentialState.initial))
+      }).pipe(asStorageError("saveState", id))
     ),
     // nothing can be saved or deleted here
     changes: Stream.empty,
-    withLock: (id, effect) => Effect.andThen(inOperation("withLock", id)(checkCredentialId(id)), lock(id)(effect))
+    withLock: (id, effect) => Effect.andThen(asStorageError("withLock", id)(checkCredentialId(id)), lock(id)(effect))
   })
 })

@@ -16,28 +16,27 @@ import { decorate } from "./decorate.ts"
 
 /**
  * A {@link CredentialStorage} over several, in order. `load` and `exists` answer from the first that has the credential, and
- * `list` answers the ids of all. Everything else is the first one's, the primary's: it takes what is written and deleted, keeps the
- * state records, and holds the locks.
+ * `list` answers the ids of all. Everything else goes to the first one, the primary: writes, deletions, state records and locks.
  *
- * - What is saved in the primary hides what the others have under that id. Deleting it there shows that again; an id that only
- *   another one has is not deleted (`false`).
- * - A storage is asked only when all before it answered that they have none. One that fails ends the search with its error: an
- *   entry that cannot be opened, or a disk that does not answer, may be another account than the next storage would give.
- * - `changes` are those of all, also of entries that are hidden.
+ * - A credential in the primary hides those of the others with the same id. Deleting it reveals them again. An id that only another
+ *   storage has is not deleted (`false`).
+ * - A storage is read only when all before it answered that they have none. A failure ends the search with its error: behind an
+ *   entry that cannot be decrypted, or a disk that does not answer, may be another account than the next storage has.
+ * - `changes` are those of all storages, also for hidden entries.
  *
  * @since 0.1.0
  * @category storages
  */
 export class FallbackStorage {
   /**
-   * The storages of these layers; the first is the primary. Each is built for this one alone: a layer that is also provided
-   * elsewhere, or named twice, is another storage here.
+   * A storage over those of these layers; the first is the primary. Each layer is built separately: a layer that is also provided
+   * elsewhere, or listed twice, is a storage of its own here.
    *
    * @example
    * ```ts
    * import { EncryptedFileStorage, EnvironmentStorage, FallbackStorage } from "aden-credentials"
    *
-   * // what is neither saved nor synced yet comes from the environment, in CI for example
+   * // credentials that are not saved or synced yet come from the environment, in CI for example
    * const Storage = FallbackStorage.layer([EncryptedFileStorage.layerConfig, EnvironmentStorage.layer()])
    * ```
    */
@@ -53,14 +52,14 @@ export class FallbackStorage {
 
 type Storage = CredentialStorage["Service"]
 
-/** Built by itself, and with it what it is made of. */
+/** Builds a layer without sharing it or its dependencies. */
 const build = Effect.fnUntraced(function*<E, R>(layer: Layer.Layer<CredentialStorage, E, R>) {
   const context = yield* Layer.buildWithMemoMap(layer, yield* Layer.makeMemoMap, yield* Effect.scope)
   return Context.get(context, CredentialStorage)
 })
 
-/** All changes from now on: the streams are listened to at once, which those of `Stream.mergeAll` are only a moment later. */
-const together = (all: ReadonlyArray<Storage["changes"]>): Storage["changes"] =>
+/** The changes of all storages, subscribed to immediately (`Stream.mergeAll` subscribes a moment later). */
+const mergeChanges = (all: ReadonlyArray<Storage["changes"]>): Storage["changes"] =>
   Stream.unwrap(Effect.gen(function*() {
     const queue = yield* Queue.unbounded<StorageChange, Cause.Done>()
     yield* Effect.forEach(
@@ -98,6 +97,6 @@ const make = Effect.fnUntraced(function*<E, R>(
       Effect.map((lists) => Array.from(new Set(lists.flat()))),
       Effect.withSpan("FallbackStorage.list")
     ),
-    changes: together(storages.map(({ changes }) => changes))
+    changes: mergeChanges(storages.map(({ changes }) => changes))
   })
 })

@@ -1,5 +1,5 @@
 /**
- * Credentials in the memory of this process, for tests and for programs that keep nothing.
+ * Credentials in the memory of this process, for tests and for programs that persist nothing.
  *
  * @since 0.1.0
  */
@@ -8,17 +8,17 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as PubSub from "effect/PubSub"
 import * as Stream from "effect/Stream"
-import { GenerationConflict } from "../errors/CredentialError.ts"
-import type { StorageFailure } from "../errors/CredentialError.ts"
+import { GenerationConflict } from "../errors/StorageError.ts"
+import type { StorageFailure } from "../errors/StorageError.ts"
 import { Credential, CredentialKey } from "../model/Credential.ts"
-import { CredentialState, stateOfDelete, stateOfSave, stateWithoutSave } from "../model/CredentialState.ts"
+import { CredentialState, stateAfterSave, stateAfterUpdate, tombstoneOf } from "../model/CredentialState.ts"
 import { makeKeyedLock } from "../util/KeyedLock.ts"
 import { CredentialStorage } from "./CredentialStorage.ts"
 import type { StorageChange } from "./CredentialStorage.ts"
-import { checkCredentialId, inOperation } from "./operation.ts"
+import { asStorageError, checkCredentialId } from "./operation.ts"
 
 /**
- * A {@link CredentialStorage} in memory. Each layer built is a storage of its own; its lock and its changes are those of this
+ * A {@link CredentialStorage} in memory. Each layer that is built is a separate storage; its locks and changes are local to this
  * process.
  *
  * @example
@@ -35,7 +35,7 @@ import { checkCredentialId, inOperation } from "./operation.ts"
  * @category storages
  */
 export class MemoryStorage {
-  /** An empty storage, or one that begins with these credentials. */
+  /** A storage that holds these credentials at first, none by default. */
   static readonly layer = (credentials: Iterable<Credential> = []): Layer.Layer<CredentialStorage> =>
     Layer.effect(CredentialStorage, make(credentials))
 }
@@ -47,7 +47,7 @@ type Extra = Credential["extra"]
 const mergeExtra = (stored: Extra, saved: Extra): Extra =>
   stored === undefined || saved === undefined ? saved ?? stored : new Map([...stored, ...saved])
 
-/** The saved credential with those unknown fields of the stored one that it does not name itself. */
+/** The saved credential, with the unknown fields of the stored one that it does not set itself. */
 const keepUnknownFields = (stored: Credential, saved: Credential): Credential =>
   new Credential({
     ...saved,
@@ -63,7 +63,7 @@ const keepUnknownFields = (stored: Credential, saved: Credential): Credential =>
 const make = Effect.fnUntraced(function*(initial: Iterable<Credential>) {
   const credentials = new Map(Array.from(initial, (credential) => [credential.id, credential]))
   const states = new Map(
-    Array.from(credentials, ([id, credential]) => [id, stateOfSave(credential, CredentialState.initial)])
+    Array.from(credentials, ([id, credential]) => [id, stateAfterSave(credential, CredentialState.initial)])
   )
   const changes = yield* Effect.acquireRelease(PubSub.unbounded<StorageChange>(), PubSub.shutdown)
   const lock = makeKeyedLock()
@@ -74,9 +74,9 @@ const make = Effect.fnUntraced(function*(initial: Iterable<Credential>) {
   const stateOf = (id: string): CredentialState => states.get(id) ?? CredentialState.initial
 
   const checked = <A>(operation: string, id: string, use: () => A) =>
-    inOperation(operation, id)(Effect.map(checkCredentialId(id), use))
+    asStorageError(operation, id)(Effect.map(checkCredentialId(id), use))
 
-  // a write is one step of one fiber: nothing comes between the look at the generation and the change
+  // compare-and-swap: comparing the generation and writing are one synchronous step
   const put = (credential: Credential, options: {
     readonly expectedGeneration?: number | undefined
     readonly state?: CredentialState | undefined
@@ -91,7 +91,7 @@ const make = Effect.fnUntraced(function*(initial: Iterable<Credential>) {
       }
       const stored = credentials.get(id)
       credentials.set(id, stored === undefined ? credential : keepUnknownFields(stored, credential))
-      states.set(id, stateOfSave(credential, before, state))
+      states.set(id, stateAfterSave(credential, before, state))
       publish({ _tag: "Saved", id })
       return Effect.void
     })
@@ -101,14 +101,14 @@ const make = Effect.fnUntraced(function*(initial: Iterable<Credential>) {
       checked("load", id, () => Option.fromUndefinedOr(credentials.get(id)))
     ),
     save: Effect.fn("MemoryStorage.save")(function*(credential, options) {
-      yield* inOperation("save", credential.id)(checkCredentialId(credential.id))
+      yield* asStorageError("save", credential.id)(checkCredentialId(credential.id))
       yield* put(credential, options ?? {})
     }),
     saveMany: Effect.fn("MemoryStorage.saveMany")(function*(many, options) {
       const failures = new Map<string, StorageFailure | GenerationConflict>()
       for (const credential of many) {
         const { id } = credential
-        yield* inOperation("save", id)(checkCredentialId(id)).pipe(
+        yield* asStorageError("save", id)(checkCredentialId(id)).pipe(
           Effect.andThen(put(credential, {
             expectedGeneration: options?.expectedGenerations?.get(id),
             state: options?.state
@@ -123,7 +123,7 @@ const make = Effect.fnUntraced(function*(initial: Iterable<Credential>) {
         const state = stateOf(id)
         if ((options?.expectedGeneration ?? state.generation) !== state.generation) return false
         if (state.generation === 0) states.delete(id)
-        else states.set(id, stateOfDelete(state))
+        else states.set(id, tombstoneOf(state))
         const deleted = credentials.delete(id)
         if (deleted) publish({ _tag: "Deleted", id })
         return deleted
@@ -134,7 +134,7 @@ const make = Effect.fnUntraced(function*(initial: Iterable<Credential>) {
     loadState: Effect.fn("MemoryStorage.loadState")((id) => checked("loadState", id, () => stateOf(id))),
     saveState: Effect.fn("MemoryStorage.saveState")((id, state) =>
       checked("saveState", id, () => {
-        states.set(id, stateWithoutSave(state, stateOf(id)))
+        states.set(id, stateAfterUpdate(state, stateOf(id)))
       })
     ),
     changes: Stream.fromPubSub(changes),

@@ -4,7 +4,7 @@ import { CredentialStorage } from "./CredentialStorage.ts"
 
 type Storage = CredentialStorage["Service"]
 
-/** A storage that does what another does, but for the members given. */
+/** A storage that delegates to another, with some members replaced. */
 export const decorate = (storage: Storage, members: Partial<Storage>): Storage =>
   CredentialStorage.of({
     load: (id) => storage.load(id),
@@ -20,14 +20,14 @@ export const decorate = (storage: Storage, members: Partial<Storage>): Storage =
     ...members
   })
 
-/** Whether a storage that can ask Aden for what it is to load may do so. */
-export const MayAskAden = Context.Reference<boolean>("aden-credentials/internal/MayAskAden", {
+/** Whether a storage that can load from Aden (`AdenCachedStorage`) may do so. */
+export const RemoteLoadAllowed = Context.Reference<boolean>("aden-credentials/internal/RemoteLoadAllowed", {
   defaultValue: () => true
 })
 
 /**
- * What rests in a storage, for a reader that asks Aden by itself: a `load` that asked too would ask twice, and one request per
- * entry to list them all.
+ * A storage that loads only what is stored, for callers that ask Aden themselves. Otherwise Aden would be asked twice, and once per
+ * entry when all are listed.
  */
-export const atRest = (storage: Storage): Storage =>
-  decorate(storage, { load: (id) => Effect.provideService(storage.load(id), MayAskAden, false) })
+export const localOnly = (storage: Storage): Storage =>
+  decorate(storage, { load: (id) => Effect.provideService(storage.load(id), RemoteLoadAllowed, false) })

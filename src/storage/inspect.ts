@@ -1,13 +1,16 @@
 /**
- * What is found in a storage by looking, for a person who wants to know what is wrong. Nothing is written.
+ * Facts about a storage for diagnosis (`doctor`). Inspecting writes nothing.
  */
-import type { CredentialDecryptionFailed, CredentialStorageError } from "../errors/CredentialError.ts"
+import type { CredentialDecryptionFailed, CredentialStorageError } from "../errors/StorageError.ts"
 
-/** What a fact is about. */
+/** The remedy for an index or a state that is missing or damaged. */
+export const rebuiltOnWrite = "Nothing to do: the next write rebuilds it."
+
+/** The subject of a fact. */
 export type Subject = "encryption key" | "directory" | "database" | "credentials" | "index" | "state" | "locks"
 
 interface Located {
-  /** The files, folders or places in a database that it is about. */
+  /** The files, folders or places in a database that are concerned. */
   readonly locations: ReadonlyArray<string>
 }
 
@@ -17,8 +20,8 @@ interface Problem extends Partial<Located> {
 }
 
 /**
- * `warning`: it passes, or is put right, by itself. `failure`: somebody has to fix it. `error`: the same, as an error of the
- * library. `skipped`: it could not be looked at, because of something else that is found.
+ * `warning`: resolves itself. `failure`: somebody has to fix it. `error`: the same, as an error of the library. `skipped`: could not
+ * be checked, because of another finding.
  */
 export type Fact =
   & { readonly subject: Subject }

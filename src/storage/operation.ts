@@ -6,9 +6,9 @@ import {
   StorageInsecure,
   StorageIoFailed,
   StorageRefused
-} from "../errors/CredentialError.ts"
+} from "../errors/StorageError.ts"
 
-/** What goes wrong inside a storage, before it is known in which operation. */
+/** A failure inside a storage, before it is known in which operation. */
 export type StorageFault = StorageIoFailed | StorageInsecure | InvalidCredentialId | StorageRefused | LockTimeout
 
 const isStorageFault = <E>(error: E): error is Extract<E, StorageFault> =>
@@ -18,8 +18,8 @@ const isStorageFault = <E>(error: E): error is Extract<E, StorageFault> =>
   error instanceof StorageRefused ||
   error instanceof LockTimeout
 
-/** Turns every fault into a `CredentialStorageError` of this operation; other errors pass. */
-export const inOperation = (operation: string, id?: string) =>
+/** Maps each `StorageFault` to a `CredentialStorageError` of this operation. Other errors pass unchanged. */
+export const asStorageError = (operation: string, id?: string) =>
 <A, E, R>(
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, Exclude<E, Extract<E, StorageFault>> | CredentialStorageError, R> =>
@@ -30,7 +30,7 @@ export const inOperation = (operation: string, id?: string) =>
     Effect.fail
   )
 
-/** Refuses what cannot be an id in any storage: the empty text, and one with a lone surrogate (two such would look alike in UTF-8). */
+/** Refuses what no storage takes as an id: empty text, and a lone surrogate (in UTF-8 two such ids would be the same). */
 export const checkCredentialId = (id: string): Effect.Effect<void, InvalidCredentialId> => {
   if (id === "") return Effect.fail(new InvalidCredentialId({ detail: "an id cannot be empty" }))
   if (!id.isWellFormed()) {

@@ -4,13 +4,21 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Redacted from "effect/Redacted"
-import { RateLimited, RefreshFailed } from "../errors/CredentialError.ts"
-import type { CredentialFailure, CredentialStorageError } from "../errors/CredentialError.ts"
+import { RateLimited, RefreshFailed } from "../errors/AdenError.ts"
+import type { CredentialFailure } from "../errors/CredentialError.ts"
+import type { CredentialStorageError } from "../errors/StorageError.ts"
 import type { Credential, ProviderAccount } from "../model/Credential.ts"
 import { CredentialState } from "../model/CredentialState.ts"
-import { clockTolerance, confirmationOf, coolDownLeft, expiryOf, lifeOf, unconfirmedUntil } from "../model/freshness.ts"
+import {
+  clockTolerance,
+  confirmationOf,
+  coolDownLeft,
+  lifetimeOf,
+  localExpiry,
+  unconfirmedUntil
+} from "../model/freshness.ts"
 import type { CredentialProvider } from "../providers/CredentialProvider.ts"
-import { PolicyClock } from "./PolicyStep.ts"
+import { PolicyStep } from "./PolicyStep.ts"
 import type { RefreshPolicies } from "./RefreshPolicy.ts"
 
 /** What a read finds, the first that holds: see docs/semantics.md. */
@@ -24,7 +32,7 @@ export const isUnexpired = (freshness: Freshness): boolean =>
 export type CredentialSource = "storage" | "aden"
 
 /** With no more time left than this, in ms, a token is renewed even through an open circuit. */
-const lastChance = 30_000
+const probeInterval = 30_000
 
 /** What Aden said of the integration of that id does not concern the program's own. */
 export const isOwn = (credential: Credential): boolean =>
@@ -52,9 +60,9 @@ export class CredentialEntry {
   provider: CredentialProvider | undefined = undefined
   source: CredentialSource = "storage"
   /** The disk failed when it was to be saved: what is in memory is newer than what storage holds. */
-  isUnsaved = false
+  isDirty = false
   /** The same for what is remembered beside it. */
-  isStateUnsaved = false
+  isStateDirty = false
   /** What storage failed with when this entry was last read from it, or written to it. */
   unreadable: CredentialStorageError | undefined = undefined
   unwritable: CredentialStorageError | undefined = undefined
@@ -66,7 +74,7 @@ export class CredentialEntry {
   /** A blocked credential is not checked before this time. */
   nextCheckAt = -Infinity
   /** When Aden last renewed the token for this process. */
-  renewedAt = -Infinity
+  refreshedAt = -Infinity
   /** Changes with what happens to the entry from outside a renewal: an answer asked for before that must not undo it. */
   epoch = ++epochs
   /** What this process saved last: its generation, and the place among all questions of the one that it answers. */
@@ -83,17 +91,17 @@ export class CredentialEntry {
   #steppedAt = NaN
   /** A token that a program found to be refused. */
   #rejected: Redacted.Redacted<string> | undefined = undefined
-  readonly #renew: PolicyClock
-  readonly #confirm: PolicyClock
-  readonly #backOff: PolicyClock
-  readonly #recheck: PolicyClock
+  readonly #renew: PolicyStep
+  readonly #confirm: PolicyStep
+  readonly #backOff: PolicyStep
+  readonly #recheck: PolicyStep
 
   constructor(id: string, policies: RefreshPolicies) {
     this.id = id
-    this.#renew = new PolicyClock(policies.renew)
-    this.#confirm = new PolicyClock(policies.confirm)
-    this.#backOff = new PolicyClock(policies.backOff)
-    this.#recheck = new PolicyClock(policies.recheck)
+    this.#renew = new PolicyStep(policies.renew)
+    this.#confirm = new PolicyStep(policies.confirm)
+    this.#backOff = new PolicyStep(policies.backOff)
+    this.#recheck = new PolicyStep(policies.recheck)
   }
 
   /** Takes a credential over, with its state. */
@@ -127,11 +135,11 @@ export class CredentialEntry {
     }
     if (!isNewToken) return
     const offset = yield* provider.clockOffset
-    const life = lifeOf(credential, offset)
+    const life = lifetimeOf(credential, offset)
     this.#renewOffset = offset
     this.#renewAt = yield* this.#renew.until(now, {
       _tag: "Fetched",
-      timeLeft: Duration.millis(expiryOf(credential, offset) - now),
+      timeLeft: Duration.millis(localExpiry(credential, offset) - now),
       life: life === undefined ? undefined : Duration.millis(life),
       buffer: provider.refreshBuffer
     })
@@ -159,7 +167,7 @@ export class CredentialEntry {
   }
 
   /** Works out anew until when the credential is fresh, by the provider's clock as it is known now. */
-  readonly measure = Effect.fnUntraced(function*(this: CredentialEntry) {
+  readonly recomputeDeadlines = Effect.fnUntraced(function*(this: CredentialEntry) {
     const { credential, provider } = this
     const now = yield* Clock.currentTimeMillis
     if (now < this.freshFrom) this.#forgetTimes(now)
@@ -167,7 +175,7 @@ export class CredentialEntry {
     this.freshUntil = -Infinity
     if (credential === undefined) return
     const offset = provider === undefined ? 0 : yield* provider.clockOffset
-    this.#expiresAt = expiryOf(credential, offset)
+    this.#expiresAt = localExpiry(credential, offset)
     this.#renewAt -= offset - this.#renewOffset
     this.#renewOffset = offset
     if (this.state.blockedSince === undefined && !this.#isRejected) {
@@ -179,7 +187,7 @@ export class CredentialEntry {
   #forgetTimes(now: number): void {
     this.nextAttemptAt = -Infinity
     this.nextCheckAt = -Infinity
-    this.renewedAt = -Infinity
+    this.refreshedAt = -Infinity
     this.#confirmedAt = Math.min(this.#confirmedAt, now)
     this.#staleAt = Math.min(this.#staleAt, now)
   }
@@ -208,7 +216,7 @@ export class CredentialEntry {
   }
 
   /** Whether no provider renews what is at hand: somebody may have saved it while a provider was asked about what was there before. */
-  get isUnrenewed(): boolean {
+  get isProgramOwned(): boolean {
     return this.credential !== undefined && this.provider === undefined
   }
 
@@ -249,8 +257,8 @@ export class CredentialEntry {
     this.token = undefined
     this.state = CredentialState.initial
     this.freshUntil = -Infinity
-    this.isUnsaved = false
-    this.isStateUnsaved = false
+    this.isDirty = false
+    this.isStateDirty = false
     this.epoch = ++epochs
   }
 
@@ -295,12 +303,12 @@ export class CredentialEntry {
   }
 
   /** Whether the token expires before a circuit that is open would let anything through. */
-  isLastChance(now: number): boolean {
-    return this.freshness(now) === "due" && this.#expiresAt - now <= lastChance
+  expiresBeforeProbe(now: number): boolean {
+    return this.freshness(now) === "due" && this.#expiresAt - now <= probeInterval
   }
 
   /** While Aden limits the rate, nothing is asked for this credential. */
-  gate(now: number): Effect.Effect<void, RateLimited> {
+  failWhileRateLimited(now: number): Effect.Effect<void, RateLimited> {
     const left = this.coolDownLeft(now)
     return left > 0 ? Effect.fail(new RateLimited({ id: this.id, retryAfter: Duration.millis(left) })) : Effect.void
   }
@@ -309,7 +317,7 @@ export class CredentialEntry {
    * What a caller is told while Aden is not asked again. Without a usable token an outage is no reason to wait: the next read
    * may be the one that gets through, and the circuit protects Aden. A refusal is one.
    */
-  pauseOf(now: number): CredentialFailure | undefined {
+  backoffError(now: number): CredentialFailure | undefined {
     const { lastError } = this
     const freshness = this.freshness(now)
     if (now >= this.nextAttemptAt || lastError === undefined || freshness === "blocked") return undefined

@@ -1,8 +1,8 @@
 /**
- * What programs use: ask for a credential by its ref, get one that is valid now, or a typed error that says what to do.
+ * The service that programs use: it returns the credential of a ref, valid now, or fails with a typed error that says what to do.
  *
- * The store keeps what it read in memory, has the provider renew tokens before they expire, and serves an unexpired token
- * while Aden is unavailable. The rules are those of docs/semantics.md.
+ * The store caches credentials in memory, has the provider refresh tokens before they expire, and serves an unexpired token
+ * while Aden is unavailable (stale-while-revalidate). The rules are in docs/semantics.md.
  *
  * @since 0.1.0
  */
@@ -20,22 +20,17 @@ import type * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import { AdenConfigError } from "../errors/ConfigError.ts"
 import {
-  AdenConfigError,
   CredentialKeyNotFound,
   CredentialNotFound,
   NoProvider,
   ReauthorizationTimeout,
   RequiredCredentialsUnusable
 } from "../errors/CredentialError.ts"
-import type {
-  AmbiguousCredential,
-  CredentialFailure,
-  CredentialStorageError,
-  CredentialTemplateError,
-  InsufficientTimeLeft,
-  StorageFailure
-} from "../errors/CredentialError.ts"
+import type { AmbiguousCredential, CredentialFailure, InsufficientTimeLeft } from "../errors/CredentialError.ts"
+import type { CredentialStorageError, StorageFailure } from "../errors/StorageError.ts"
+import type { CredentialTemplateError } from "../errors/UseError.ts"
 import { accountOf } from "../model/Credential.ts"
 import type {
   Credential,
@@ -51,23 +46,23 @@ import { defaultMaxStale } from "../model/freshness.ts"
 import { durationSetting } from "../model/settings.ts"
 import { CredentialProviders } from "../providers/CredentialProvider.ts"
 import { CredentialStorage } from "../storage/CredentialStorage.ts"
-import { atRest } from "../storage/decorate.ts"
+import { localOnly } from "../storage/decorate.ts"
 import { TemplateResolver } from "../templates/expand.ts"
 import * as metrics from "../util/metrics.ts"
 import { isShown, shownName } from "../util/sanitize.ts"
 import type { CredentialEntry } from "./CredentialEntry.ts"
 import { isOwn } from "./CredentialEntry.ts"
-import { CredentialTable } from "./Entries.ts"
-import { FreshRead } from "./fastRead.ts"
-import { Following } from "./follow.ts"
-import { LateSaves } from "./LateSaves.ts"
+import { Entries } from "./Entries.ts"
+import { FastRead } from "./fastRead.ts"
+import { Follow } from "./follow.ts"
 import { OwnWrites } from "./OwnWrites.ts"
-import { Renewal } from "./refresh.ts"
+import { Refresher } from "./refresh.ts"
 import type { RefreshPolicies } from "./RefreshPolicy.ts"
 import { backOff, confirmWithin, recheckBlocked, rememberMissing, renewInTime } from "./RefreshPolicy.ts"
 import { RefResolver } from "./resolve.ts"
 import { StricterStorage, unwrapReason } from "./StricterStorage.ts"
 import { Synchronization } from "./sync.ts"
+import { WriteBehind } from "./WriteBehind.ts"
 
 /**
  * Settings of the store.
@@ -76,39 +71,39 @@ import { Synchronization } from "./sync.ts"
  * @category models
  */
 export interface CredentialStoreOptions {
-  /** Whether a read renews a due credential in the background; true. An expired one is renewed either way. */
+  /** Whether a read refreshes a due credential in the background; true. An expired one is refreshed either way. */
   readonly autoRefresh?: boolean | undefined
-  /** How long a credential is used without Aden confirming it; 5 minutes. */
+  /** How long a credential is used before Aden is asked to confirm it again; 5 minutes. */
   readonly cacheTtl?: Duration.Input | undefined
   /** When to ask Aden again, for each kind of outcome; see {@link RefreshPolicies} for the defaults. */
   readonly policy?: { readonly [K in keyof RefreshPolicies]?: RefreshPolicies[K] | undefined } | undefined
-  /** How long a caller without a usable token waits, over all attempts; 30 seconds. */
+  /** How long a caller waits when there is no usable token, over all attempts; 30 seconds. */
   readonly deadline?: Duration.Input | undefined
   /** How long an unexpired credential is served after Aden last confirmed it; 24 hours, and 1 hour after a 401 or 403. */
   readonly maxStale?: Duration.Input | undefined
 }
 
 /**
- * A stored credential at a glance, without secrets. `unreadable`: something is stored that cannot be opened. `provider` and `alias`
- * are without control and invisible characters, for people; `ref` and `id` name it to the store, so an id is as it is stored.
+ * A summary of a stored credential, without secrets. `unreadable`: what is stored cannot be opened. `provider` and `alias` are
+ * for people, without control and invisible characters; `ref` and `id` identify it in the store, so an id is exactly as stored.
  *
  * @since 0.1.0
  * @category models
  */
 export interface CredentialSummary {
-  /** The shortest ref that names it: the id, or `provider:alias`. */
+  /** The shortest ref that identifies it: its provider, `provider:alias`, or its id. */
   readonly ref: CredentialRef
   readonly id: string
   readonly type: CredentialType | undefined
   readonly provider: string | undefined
   readonly alias: string | undefined
   readonly status: "active" | "expired" | "requires_reauth" | "unreadable"
-  /** `undefined`: it does not expire. */
+  /** `undefined` if it does not expire. */
   readonly expiresAt: DateTime.Utc | undefined
 }
 
 /**
- * One account of a provider, as stored.
+ * A stored account of a provider.
  *
  * @since 0.1.0
  * @category models
@@ -121,7 +116,7 @@ export interface StoredAccount {
 }
 
 /**
- * Where a credential stands, without secrets. Times are by the local clock.
+ * The status of a credential and what it results from, without secrets. Times are by the local clock.
  *
  * @since 0.1.0
  * @category models
@@ -132,22 +127,22 @@ export interface CredentialExplanation {
   readonly provider: string | undefined
   readonly alias: string | undefined
   readonly status: "fresh" | "stale" | "due" | "expired" | "requires_reauth"
-  /** Where the credential at hand came from: `served stale` while Aden does not confirm it. */
+  /** Where the current credential came from: `served stale` while Aden does not confirm it. */
   readonly source: "memory" | "disk" | "aden" | "served stale"
-  /** Since Aden last confirmed it, or, where that is unknown, since it was first seen. */
+  /** The time since Aden last confirmed it or, if that is unknown, since it was first seen. */
   readonly age: Duration.Duration
   readonly expiresAt: DateTime.Utc | undefined
   readonly timeLeft: Duration.Duration | undefined
-  /** From when a read renews it. */
+  /** From this time on, a read refreshes it. */
   readonly renewalAt: DateTime.Utc | undefined
   /** The tag of the last error, such as `AdenUnavailable`. */
   readonly lastError: string | undefined
   /**
-   * What storage fails with, as this store last found: what is at hand could not be saved or read again, or the last write, of
-   * whatever credential, failed. The store goes on from memory meanwhile. `undefined` as soon as storage works again.
+   * The last failure of storage: this credential could not be saved or read again, or the last write of any credential failed.
+   * The store works from memory until storage works again; this is then `undefined`.
    */
   readonly storageError: CredentialStorageError | undefined
-  /** For how long Aden must not be asked for it. */
+  /** How long Aden must not be asked for it. */
   readonly coolDownLeft: Duration.Duration | undefined
   readonly reauthorizationUrl: string | undefined
 }
@@ -160,14 +155,14 @@ export interface CredentialExplanation {
  */
 export interface TemplateOptions {
   /**
-   * The refs that may be named, as they are written in the template; any, when left out. Give it wherever the text is not the
-   * program's own: what a model or a user wrote could name any credential.
+   * The refs that the template may name, exactly as written in it; any ref by default. Give them whenever the text is not the
+   * program's own: a text by a model or a user could name any credential.
    */
   readonly refs?: ReadonlyArray<CredentialRef> | undefined
 }
 
 /**
- * Everything that expanding a template can fail with.
+ * The errors of expanding a template.
  *
  * @since 0.1.0
  * @category errors
@@ -177,13 +172,28 @@ export type TemplateFailure = CredentialFailure | CredentialKeyNotFound | Creden
 /**
  * The credentials of a program.
  *
+ * @example
+ * ```ts
+ * import { CredentialStore } from "aden-credentials"
+ * import { Console, Effect, Redacted } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const store = yield* CredentialStore
+ *   yield* store.require(["hubspot", "google:Timothy"])
+ *   const token = yield* store.token("hubspot", { minTimeLeft: "10 minutes" })
+ *   return { authorization: `Bearer ${Redacted.value(token)}` }
+ * }).pipe(
+ *   Effect.catchTag("RequiredCredentialsUnusable", (error) => Console.error(error.message))
+ * )
+ * ```
+ *
  * @since 0.1.0
  * @category services
  */
 export class CredentialStore extends Context.Service<CredentialStore, {
-  /** The credential that the ref names, valid now. */
+  /** The credential that the ref means, valid now. */
   readonly get: (ref: CredentialRef) => Effect.Effect<Credential, CredentialFailure>
-  /** Like `get`, with none for a ref that names nothing. */
+  /** Like `get`, but `None` for a ref that matches nothing. */
   readonly getOption: (
     ref: CredentialRef
   ) => Effect.Effect<Option.Option<Credential>, Exclude<CredentialFailure, CredentialNotFound>>
@@ -193,8 +203,8 @@ export class CredentialStore extends Context.Service<CredentialStore, {
     name: string
   ) => Effect.Effect<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound>
   /**
-   * The token to send: the credential's default key. With `minTimeLeft`, one that lasts at least that long from now, renewed
-   * for it if need be.
+   * The token to send: the credential's default key. With `minTimeLeft`, a token that lasts at least that long from now,
+   * refreshed for this if necessary.
    */
   readonly token: {
     (ref: CredentialRef): Effect.Effect<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound>
@@ -203,56 +213,146 @@ export class CredentialStore extends Context.Service<CredentialStore, {
       options: { readonly minTimeLeft: Duration.Input }
     ): Effect.Effect<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound | InsufficientTimeLeft>
   }
-  /** The token now, and each new one when it comes. Whoever follows keeps it renewed; ends with the error of a read. */
+  /**
+   * The current token, then each new one. Running the stream keeps the token refreshed. It fails with the error of a read.
+   *
+   * @example
+   * ```ts
+   * import { CredentialStore } from "aden-credentials"
+   * import { Effect, Redacted, Stream } from "effect"
+   *
+   * const keepConnected = (connect: (token: string) => Effect.Effect<void>) =>
+   *   CredentialStore.use((store) =>
+   *     Stream.runForEach(store.tokens("slack"), (token) => connect(Redacted.value(token)))
+   *   )
+   * ```
+   */
   readonly tokens: (
     ref: CredentialRef
   ) => Stream.Stream<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound>
-  /** The check before a run: every ref has a usable token, or the error names all that have not, with their URLs. */
+  /**
+   * The check before a run: succeeds if every ref has a usable token. Otherwise the error names all that have none, with their
+   * URLs.
+   */
   readonly require: (refs: ReadonlyArray<CredentialRef>) => Effect.Effect<void, RequiredCredentialsUnusable>
-  /** Keeps a credential of the program's own. Aden never overwrites it. */
+  /**
+   * Saves a credential of the program's own. Aden never overwrites it.
+   *
+   * @example
+   * ```ts
+   * import { Credential, CredentialStore } from "aden-credentials"
+   * import { Redacted } from "effect"
+   *
+   * const saved = CredentialStore.use((store) =>
+   *   store.save(Credential.fromApiKey({ id: "weather", apiKey: Redacted.make("an-api-key") }))
+   * )
+   * ```
+   */
   readonly save: (credential: Credential) => Effect.Effect<void, StorageFailure>
-  /** Deletes the stored credential, here alone: Aden is not told. `false` when there was none. */
+  /** Deletes the stored credential, without telling Aden. `false` if there was none. */
   readonly delete: (ref: CredentialRef) => Effect.Effect<boolean, StorageFailure | AmbiguousCredential>
-  /** All stored credentials at a glance. */
+  /** Summaries of all stored credentials. */
   readonly list: Effect.Effect<ReadonlyArray<CredentialSummary>, CredentialStorageError>
   /** The stored accounts of a provider. */
   readonly accounts: (provider: string) => Effect.Effect<ReadonlyArray<StoredAccount>, CredentialStorageError>
-  /** Has Aden renew the token now, whatever its age; never answered by a renewal that began before the call. */
+  /** Makes Aden refresh the token now, whatever its age. The result is never that of a refresh which began before the call. */
   readonly refresh: (ref: CredentialRef) => Effect.Effect<Credential, CredentialFailure | NoProvider>
-  /** Asks Aden now whether the token is good. An invalid token is an answer. */
+  /** Asks Aden now whether the token is valid. An invalid token is a result, not an error. */
   readonly validate: (ref: CredentialRef) => Effect.Effect<CredentialValidation, CredentialFailure>
-  /** The token at hand is no good (an API refused it): the next read renews it. */
+  /**
+   * Marks the current token as unusable, because an API refused it: the next read refreshes it.
+   *
+   * @example
+   * ```ts
+   * import { CredentialStore } from "aden-credentials"
+   * import { Effect } from "effect"
+   * import type { HttpClientResponse } from "effect/http"
+   *
+   * const noteAnswer = (response: HttpClientResponse.HttpClientResponse) =>
+   *   response.status === 401
+   *     ? CredentialStore.use((store) => store.invalidate("hubspot"))
+   *     : Effect.void
+   * ```
+   */
   readonly invalidate: (ref: CredentialRef) => Effect.Effect<void, StorageFailure | AmbiguousCredential>
   /**
-   * Fetches every integration that Aden lists, and saves it. With several providers, one whose list cannot be had keeps none of the
-   * others' from being saved; it fails with that provider's error afterwards.
+   * Fetches every integration that Aden lists, and saves it. With several providers, if the list of one cannot be fetched,
+   * those of the others are saved all the same, and then it fails with that provider's error.
    */
   readonly sync: Effect.Effect<SyncReport, SyncFailure>
-  /** `sync`, step by step. */
+  /**
+   * `sync`, as a stream of its steps.
+   *
+   * @example
+   * ```ts
+   * import { CredentialStore } from "aden-credentials"
+   * import { Console, Stream } from "effect"
+   *
+   * const synced = CredentialStore.use((store) =>
+   *   Stream.runForEach(store.syncStream, (event) =>
+   *     event._tag === "Failed" ? Console.error(event.error.message) : Console.log(event._tag)
+   *   )
+   * )
+   * ```
+   */
   readonly syncStream: Stream.Stream<SyncEvent, SyncFailure>
-  /** Where the credential stands. Asks nobody. */
+  /** The status of the credential and what it results from. Makes no request. */
   readonly explain: (
     ref: CredentialRef
   ) => Effect.Effect<CredentialExplanation, StorageFailure | CredentialNotFound | AmbiguousCredential>
   /**
-   * Waits until a blocked integration is connected again; answers at once when it is. Aden is asked every `poll` (5 seconds),
-   * once for all who wait with the same `poll`; fails after `timeout` (10 minutes), and when the integration is removed. A `poll` that is no finite
-   * time above zero is a defect.
+   * Waits until a blocked integration is connected again; returns at once if it is. Aden is asked every `poll` (5 seconds),
+   * once for all callers with the same `poll`. Fails after `timeout` (10 minutes), and when the integration is removed. A
+   * `poll` that is not a finite time above zero is a defect.
+   *
+   * @example
+   * ```ts
+   * import { CredentialStore } from "aden-credentials"
+   * import { Console, Effect } from "effect"
+   *
+   * const token = Effect.gen(function*() {
+   *   const store = yield* CredentialStore
+   *   return yield* store.token("hubspot").pipe(
+   *     Effect.catchTag("ReauthRequired", (error) =>
+   *       Console.log(error.message).pipe(
+   *         Effect.andThen(store.awaitReauthorization("hubspot", { timeout: "1 hour" })),
+   *         Effect.andThen(store.token("hubspot"))
+   *       ))
+   *   )
+   * })
+   * ```
    */
   readonly awaitReauthorization: (
     ref: CredentialRef,
     options?: { readonly timeout?: Duration.Input | undefined; readonly poll?: Duration.Input | undefined }
   ) => Effect.Effect<Credential, CredentialFailure | NoProvider | ReauthorizationTimeout>
   /**
-   * A text with each `{{ref.key}}` and `{{ref}}` in it replaced, as `CredentialTemplate` reads them; of a JSON value every text in
-   * it. All is expanded from one reading of each credential; what is put in is not expanded again; keys that begin with `_`
-   * are refused. Fails before anything is read when the template is malformed or names a ref that is not among `refs`.
+   * A text with each `{{ref.key}}` and `{{ref}}` replaced, as `CredentialTemplate` parses them; in a JSON value, every text.
+   * Each credential is read once, inserted values are not expanded again, and keys that begin with `_` are refused. Fails
+   * before anything is read if the template is malformed or names a ref that is not in `refs`.
    */
   readonly resolve: {
     (template: string, options?: TemplateOptions): Effect.Effect<Redacted.Redacted<string>, TemplateFailure>
     (template: Schema.Json, options?: TemplateOptions): Effect.Effect<Redacted.Redacted<Schema.Json>, TemplateFailure>
   }
-  /** Headers, each value a template. One that no header can have, such as a line break, is refused. */
+  /**
+   * Headers, each value a template. A value that a header cannot have, such as a line break, is refused.
+   *
+   * @example
+   * ```ts
+   * import { CredentialStore } from "aden-credentials"
+   * import { Effect, Record, Redacted } from "effect"
+   * import { HttpClientRequest } from "effect/http"
+   *
+   * const request = Effect.gen(function*() {
+   *   const store = yield* CredentialStore
+   *   const headers = yield* store.resolveHeaders({ authorization: "Bearer {{hubspot}}" }, { refs: ["hubspot"] })
+   *   return HttpClientRequest.get("https://api.hubapi.com/crm/v3/objects/contacts").pipe(
+   *     HttpClientRequest.setHeaders(Record.map(headers, Redacted.value))
+   *   )
+   * })
+   * ```
+   */
   readonly resolveHeaders: (
     headers: Readonly<Record<string, string>>,
     options?: TemplateOptions
@@ -262,12 +362,27 @@ export class CredentialStore extends Context.Service<CredentialStore, {
     params: Readonly<Record<string, string>>,
     options?: TemplateOptions
   ) => Effect.Effect<Record<string, Redacted.Redacted<string>>, TemplateFailure>
-  /** What happens to credentials from now on. */
+  /**
+   * The events of credentials, from now on.
+   *
+   * @example
+   * ```ts
+   * import { CredentialStore } from "aden-credentials"
+   * import { Console, Stream } from "effect"
+   *
+   * const alerts = CredentialStore.use((store) =>
+   *   store.changes.pipe(
+   *     Stream.filter((event) => event._tag === "ReauthorizationRequired"),
+   *     Stream.runForEach((event) => Console.warn(`${event.id}: ${event.reauthorizationUrl}`))
+   *   )
+   * )
+   * ```
+   */
   readonly changes: Stream.Stream<CredentialEvent>
 }>()("aden-credentials/CredentialStore") {
   /**
-   * The store over a `CredentialStorage` and the registered providers. Fails with `AdenConfigError` where an option makes no sense,
-   * or two providers have one id.
+   * The store over a `CredentialStorage` and the registered providers. Fails with `AdenConfigError` if an option is invalid, or
+   * if two providers have the same id.
    *
    * @example
    * ```ts
@@ -299,7 +414,7 @@ const renewNever = Schedule.recurs(0)
 
 const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
   const original = yield* CredentialStorage
-  const ownWrites = new OwnWrites(atRest(original))
+  const ownWrites = new OwnWrites(localOnly(original))
   const { all: providers } = yield* CredentialProviders
   const cacheTtl = yield* durationSetting("cacheTtl", options.cacheTtl ?? "5 minutes")
   const deadline = yield* durationSetting("deadline", options.deadline ?? "30 seconds")
@@ -310,11 +425,11 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     return yield* new AdenConfigError({
       setting: "providerId",
       detail: `is ${JSON.stringify(twice.id)} of two providers`,
-      remedy: "Give each of them one of its own, and keep it: stored credentials carry it."
+      remedy: "Give each provider an id of its own, and keep it: stored credentials carry it."
     })
   }
 
-  const table = yield* CredentialTable.make({
+  const entries = yield* Entries.make({
     storage: ownWrites.storage,
     providers,
     policies: {
@@ -329,35 +444,35 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
       missing: policy.missing ?? rememberMissing
     }
   })
-  const { storage } = table
-  const resolver = new RefResolver(table, Duration.toMillis(cacheTtl))
-  const lateSaves = new LateSaves(table)
-  const renewal = new Renewal({
-    table,
+  const { storage } = entries
+  const resolver = new RefResolver(entries, Duration.toMillis(cacheTtl))
+  const writeBehind = new WriteBehind(entries)
+  const refresher = new Refresher({
+    entries,
     resolver,
-    lateSaves,
+    writeBehind,
     deadline,
     maxStale: Duration.toMillis(maxStale)
   })
-  yield* Effect.addFinalizer(() => Effect.andThen(renewal.shutdown(), resolver.shutdown()))
-  const synchronization = new Synchronization({ table, resolver, renewal, lateSaves })
-  const following = new Following({ table, renewal })
-  const stricter = new StricterStorage(original, table)
-  yield* Effect.addFinalizer(() => Effect.andThen(following.shutdown(), stricter.shutdown()))
+  yield* Effect.addFinalizer(() => Effect.andThen(refresher.shutdown(), resolver.shutdown()))
+  const synchronization = new Synchronization({ entries, resolver, refresher, writeBehind })
+  const follow = new Follow({ entries, refresher })
+  const stricter = new StricterStorage(original, entries)
+  yield* Effect.addFinalizer(() => Effect.andThen(follow.shutdown(), stricter.shutdown()))
 
   // another process may share the storage: what it changes is in memory here at once
   yield* Effect.forkScoped(
     Stream.runForEachArray(
       ownWrites.foreign,
       (changes) =>
-        Effect.forEach(new Set(changes.map(({ id }) => id)), (id) => table.follow(id), {
+        Effect.forEach(new Set(changes.map(({ id }) => id)), (id) => entries.follow(id), {
           concurrency: 16,
           discard: true
         })
     ),
     { startImmediately: true }
   )
-  yield* Effect.forkScoped(lateSaves.run())
+  yield* Effect.forkScoped(writeBehind.run())
 
   /** The entry that a ref means, stored or listed by a provider. */
   const find = Effect.fnUntraced(
@@ -367,7 +482,7 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     },
     (effect, ref) =>
       effect.pipe(
-        Effect.catchTag("CredentialStorageError", (error) => resolver.findUnread(ref, error)),
+        Effect.catchTag("CredentialStorageError", (error) => resolver.resolveWhileStorageDown(ref, error)),
         Effect.catchTag("CredentialStorageError", (error) => Effect.fail(unwrapReason(error, ref)))
       )
   )
@@ -382,7 +497,7 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
         (error) => error instanceof CredentialNotFound,
         () => Effect.fail(new CredentialNotFound({ ref }))
       ),
-      renewal.withinDeadline(ref),
+      refresher.withinDeadline(ref),
       Effect.tapError((error) => Metric.update(Metric.withAttributes(metrics.readFailures, { error: error._tag }), 1))
     )
 
@@ -402,7 +517,7 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
   ) =>
     Effect.gen(function*() {
       yield* countMemory
-      const held = table.known(ref)?.credential
+      const held = entries.known(ref)?.credential
       const entry = yield* find(ref)
       const credential = yield* read(entry)
       const source = credential === held ? "memory" : entry.source
@@ -413,7 +528,7 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
 
   const findAndRead = Effect.fn("CredentialStore.get")(function*(ref: CredentialRef) {
     yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
-    return yield* counting(ref, (entry) => renewal.read(entry))
+    return yield* counting(ref, (entry) => refresher.read(entry))
   }, answering)
 
   const keyOf = (ref: CredentialRef, credential: Credential) =>
@@ -423,7 +538,7 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
 
   const tokenFor = Effect.fn("CredentialStore.token")(function*(ref: CredentialRef, minTimeLeft: Duration.Duration) {
     yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
-    const lasting = counting(ref, (entry) => renewal.readFor(entry, ref, Duration.toMillis(minTimeLeft)))
+    const lasting = counting(ref, (entry) => refresher.readFor(entry, ref, Duration.toMillis(minTimeLeft)))
     return yield* keyOf(ref, yield* lasting)
   }, answering)
 
@@ -438,9 +553,9 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     let context: Context.Context<never> | undefined
     let clock: Clock.Clock
     const fresh = (fiber: Fiber.Fiber<unknown, unknown>): CredentialEntry | undefined => {
-      if (version !== table.version) {
-        entry = table.known(ref)
-        version = table.version
+      if (version !== entries.version) {
+        entry = entries.known(ref)
+        version = entries.version
       }
       if (context !== fiber.context) {
         context = fiber.context
@@ -452,12 +567,12 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     }
     const read = findAndRead(ref)
     return {
-      credential: new FreshRead((fiber) => {
+      credential: new FastRead((fiber) => {
         const answer = fresh(fiber)?.answer
         if (answer !== undefined) uncounted++
         return answer
       }, read),
-      token: new FreshRead((fiber) => {
+      token: new FastRead((fiber) => {
         const token = fresh(fiber)?.token
         if (token !== undefined) uncounted++
         return token
@@ -467,17 +582,17 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
 
   /** The reads of the refs that are known to name something, made anew when what refs mean has changed. */
   const reads = new Map<CredentialRef, ReturnType<typeof makeReads>>()
-  let readsVersion = table.version
+  let readsVersion = entries.version
 
   const readsOf = (ref: CredentialRef): ReturnType<typeof makeReads> => {
-    if (readsVersion !== table.version) {
+    if (readsVersion !== entries.version) {
       reads.clear()
-      readsVersion = table.version
+      readsVersion = entries.version
     }
     const present = reads.get(ref)
     if (present !== undefined) return present
     const made = makeReads(ref)
-    if (table.known(ref) !== undefined) reads.set(ref, made)
+    if (entries.known(ref) !== undefined) reads.set(ref, made)
     return made
   }
 
@@ -512,11 +627,11 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     // without a pause it would ask without end: a bug of the program's
     const poll = yield* Effect.orDie(durationSetting("poll", options?.poll ?? "5 seconds"))
     const timeout = Duration.fromInputUnsafe(options?.timeout ?? "10 minutes")
-    return yield* Effect.flatMap(find(ref), (entry) => following.reconnected(entry, { ref, poll })).pipe(
+    return yield* Effect.flatMap(find(ref), (entry) => follow.reconnected(entry, { ref, poll })).pipe(
       Effect.timeoutOrElse({
         duration: timeout,
         orElse: () => {
-          const reauthorizationUrl = table.known(ref)?.state.reauthorizationUrl
+          const reauthorizationUrl = entries.known(ref)?.state.reauthorizationUrl
           return Effect.fail(new ReauthorizationTimeout({ ref, after: timeout, reauthorizationUrl }))
         }
       })
@@ -537,9 +652,9 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     yield* storage.save(credential, { state: CredentialState.initial }).pipe(
       Effect.catchTag("GenerationConflict", Effect.die)
     )
-    const entry = table.entry(credential.id)
+    const entry = entries.entry(credential.id)
     entry.replaced()
-    yield* table.load(entry)
+    yield* entries.load(entry)
     resolver.forgetList()
   })
 
@@ -548,8 +663,8 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     if (ref === "") return false
     const id = (yield* resolver.storedId(ref)) ?? ref
     const isDeleted = yield* storage.delete(id)
-    table.forget(id)
-    if (isDeleted) yield* table.publish({ _tag: "Removed", id })
+    entries.forget(id)
+    if (isDeleted) yield* entries.publish({ _tag: "Removed", id })
     return isDeleted
   })
 
@@ -578,29 +693,29 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
   const refresh = Effect.fn("CredentialStore.refresh")(function*(ref: CredentialRef) {
     yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
     if (providers.length === 0) return yield* new NoProvider({})
-    return yield* renewal.force(yield* find(ref), ref)
+    return yield* refresher.force(yield* find(ref), ref)
   })
 
   const validate = Effect.fn("CredentialStore.validate")(function*(ref: CredentialRef) {
     yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
-    return yield* renewal.validate(yield* find(ref))
+    return yield* refresher.validate(yield* find(ref))
   })
 
   const invalidate = Effect.fn("CredentialStore.invalidate")(function*(ref: CredentialRef) {
     yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
     // one that is not stored may be asked for at this moment: that answer is not to be kept either
-    const entry = (yield* resolver.findStored(ref)) ?? table.get(ref)
+    const entry = (yield* resolver.findStored(ref)) ?? entries.get(ref)
     if (entry === undefined) return
     entry.reject()
-    yield* table.wakeFollowers(entry.id)
+    yield* entries.wakeFollowers(entry.id)
   })
 
   const explain = Effect.fn("CredentialStore.explain")(function*(ref: CredentialRef) {
-    const isInMemory = table.known(ref) !== undefined
-    const entry = yield* resolver.lookAt(ref)
+    const isInMemory = entries.known(ref) !== undefined
+    const entry = yield* resolver.peek(ref)
     if (entry === undefined) return yield* new CredentialNotFound({ ref })
-    yield* entry.measure()
-    const storageError = table.storageErrorOf(entry)
+    yield* entry.recomputeDeadlines()
+    const storageError = entries.storageErrorOf(entry)
     return explanationOf(entry, { ref, isInMemory, storageError, now: yield* Clock.currentTimeMillis })
   })
 
@@ -654,7 +769,7 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     getOption,
     getKey,
     token,
-    tokens: (ref) => following.tokens(ref, findAndRead(ref)),
+    tokens: (ref) => follow.tokens(ref, findAndRead(ref)),
     require,
     awaitReauthorization,
     save,
@@ -670,7 +785,7 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     resolve,
     resolveHeaders,
     resolveParams,
-    changes: Stream.fromPubSub(table.events)
+    changes: Stream.fromPubSub(entries.events)
   })
 })
 

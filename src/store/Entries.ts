@@ -4,21 +4,21 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as PubSub from "effect/PubSub"
 import type * as Scope from "effect/Scope"
-import { CredentialStorageError } from "../errors/CredentialError.ts"
-import type { StorageFailure } from "../errors/CredentialError.ts"
+import { CredentialStorageError } from "../errors/StorageError.ts"
+import type { StorageFailure } from "../errors/StorageError.ts"
 import { accountOf } from "../model/Credential.ts"
 import type { Credential, CredentialAccount, CredentialRef } from "../model/Credential.ts"
 import type { CredentialEvent } from "../model/CredentialEvent.ts"
 import { CredentialState } from "../model/CredentialState.ts"
-import { expiryOf, isWithin } from "../model/freshness.ts"
+import { isWithin, localExpiry } from "../model/freshness.ts"
 import type { CredentialProvider } from "../providers/CredentialProvider.ts"
 import type { CredentialStorage } from "../storage/CredentialStorage.ts"
 import { checkedProvider, checkedStorage } from "./checkedAnswers.ts"
 import type { CredentialSource } from "./CredentialEntry.ts"
 import { CredentialEntry } from "./CredentialEntry.ts"
+import { observed } from "./observedStorage.ts"
 import type { RefreshPolicies } from "./RefreshPolicy.ts"
 import { loadRecord } from "./storedRecord.ts"
-import { watched } from "./watchedStorage.ts"
 
 /** A smaller change of a provider's clock, in ms, is not told apart: `Date` counts in seconds. */
 const clockResolution = 1_000
@@ -27,7 +27,7 @@ const clockResolution = 1_000
 const indexConcurrency = 16
 
 /** What rests in storage, as it was read `at` this time. */
-interface StoredAccounts {
+interface AccountIndex {
   readonly at: number
   /** Also those that cannot be opened, where it is remembered whose they are. */
   readonly accounts: Map<string, CredentialAccount>
@@ -39,17 +39,17 @@ interface StoredAccounts {
  * The memory of a store, in step with its storage: the entries, what refs were found to mean, and the index of accounts, which is
  * derived from storage and so survives a restart.
  */
-export class CredentialTable {
+export class Entries {
   readonly storage: CredentialStorage["Service"]
   readonly providers: ReadonlyArray<CredentialProvider>
   readonly policies: RefreshPolicies
   readonly events: PubSub.PubSub<CredentialEvent>
   /** The ids of entries that have another token, or of which an event tells. */
-  readonly news: PubSub.PubSub<string>
-  readonly #entries = new Map<string, CredentialEntry>()
+  readonly changedIds: PubSub.PubSub<string>
+  readonly #byId = new Map<string, CredentialEntry>()
   /** What refs that are no ids were found to mean; forgotten whenever an account comes, goes or changes its name. */
   readonly #byRef = new Map<CredentialRef, CredentialEntry>()
-  #index: StoredAccounts | undefined = undefined
+  #index: AccountIndex | undefined = undefined
   #isStorageWarned = false
   /** What the last write failed with, of whatever entry: a disk that takes none concerns them all. */
   #unwritable: CredentialStorageError | undefined = undefined
@@ -62,15 +62,15 @@ export class CredentialTable {
     readonly providers: ReadonlyArray<CredentialProvider>
     readonly policies: RefreshPolicies
     readonly events: PubSub.PubSub<CredentialEvent>
-    readonly news: PubSub.PubSub<string>
+    readonly changedIds: PubSub.PubSub<string>
   }) {
-    this.storage = watched(checkedStorage(options.storage), {
+    this.storage = observed(checkedStorage(options.storage), {
       read: (id, error) => {
-        const entry = this.#entries.get(id)
+        const entry = this.#byId.get(id)
         if (entry !== undefined) entry.unreadable = error
       },
       written: (id, error) => {
-        const entry = this.#entries.get(id)
+        const entry = this.#byId.get(id)
         if (entry !== undefined) entry.unwritable = error
         if (error === undefined || error.reason._tag === "StorageIoFailed") this.#unwritable = error
       }
@@ -78,18 +78,18 @@ export class CredentialTable {
     this.providers = options.providers.map((provider) => this.#watchingClock(checkedProvider(provider)))
     this.policies = options.policies
     this.events = options.events
-    this.news = options.news
+    this.changedIds = options.changedIds
   }
 
   static make(options: {
     readonly storage: CredentialStorage["Service"]
     readonly providers: ReadonlyArray<CredentialProvider>
     readonly policies: RefreshPolicies
-  }): Effect.Effect<CredentialTable, never, Scope.Scope> {
+  }): Effect.Effect<Entries, never, Scope.Scope> {
     return Effect.zipWith(
       Effect.acquireRelease(PubSub.sliding<CredentialEvent>(1_000), PubSub.shutdown),
       Effect.acquireRelease(PubSub.sliding<string>(1_000), PubSub.shutdown),
-      (events, news) => new CredentialTable({ ...options, events, news })
+      (events, changedIds) => new Entries({ ...options, events, changedIds })
     )
   }
 
@@ -99,7 +99,7 @@ export class CredentialTable {
 
   /** Who follows the credential looks at it. */
   wakeFollowers(id: string): Effect.Effect<void> {
-    return PubSub.publish(this.news, id)
+    return PubSub.publish(this.changedIds, id)
   }
 
   /** The place of a new question among all that this process asks: a later one has a higher place. */
@@ -109,16 +109,16 @@ export class CredentialTable {
 
   /** The entry that a ref is known to mean, without any I/O. */
   known(ref: CredentialRef): CredentialEntry | undefined {
-    return this.#entries.get(ref) ?? this.#byRef.get(ref)
+    return this.#byId.get(ref) ?? this.#byRef.get(ref)
   }
 
   get(id: string): CredentialEntry | undefined {
-    return this.#entries.get(id)
+    return this.#byId.get(id)
   }
 
   /** The entry of this id, an empty one if need be. */
   entry(id: string): CredentialEntry {
-    return this.keep(this.#entries.get(id) ?? this.newEntry(id))
+    return this.keep(this.#byId.get(id) ?? this.newEntry(id))
   }
 
   /** An empty entry that is not in memory yet. */
@@ -128,9 +128,9 @@ export class CredentialTable {
 
   /** Takes an entry into memory. The first of an id wins; those who read it meanwhile use the same one. */
   keep(entry: CredentialEntry): CredentialEntry {
-    const present = this.#entries.get(entry.id)
+    const present = this.#byId.get(entry.id)
     if (present !== undefined) return present
-    this.#entries.set(entry.id, entry)
+    this.#byId.set(entry.id, entry)
     this.version++
     return entry
   }
@@ -148,13 +148,13 @@ export class CredentialTable {
   }
 
   /** When a credential, at hand or just answered, expires, by the clock of the provider that answered it. */
-  readonly expiryOf = Effect.fnUntraced(function*(this: CredentialTable, credential: Credential) {
+  readonly expiryOf = Effect.fnUntraced(function*(this: Entries, credential: Credential) {
     const provider = this.providerOf(credential)
-    return expiryOf(credential, provider === undefined ? 0 : yield* provider.clockOffset)
+    return localExpiry(credential, provider === undefined ? 0 : yield* provider.clockOffset)
   })
 
   /** Whether a provider renews the entry. Of one that is blocked and was never fetched some provider does, not known yet which. */
-  mayBeRenewed({ credential, provider, state }: CredentialEntry): boolean {
+  mayBeRefreshed({ credential, provider, state }: CredentialEntry): boolean {
     return provider !== undefined ||
       (credential === undefined && state.blockedSince !== undefined && this.providers.length > 0)
   }
@@ -169,8 +169,8 @@ export class CredentialTable {
       const offset = yield* provider.clockOffset
       if (Math.abs(offset - known) < clockResolution) return
       known = offset
-      for (const entry of this.#entries.values()) {
-        if (entry.provider?.id === provider.id) yield* entry.measure()
+      for (const entry of this.#byId.values()) {
+        if (entry.provider?.id === provider.id) yield* entry.recomputeDeadlines()
       }
     })
     const noting = <A, E>(answer: Effect.Effect<A, E>) => Effect.onExit(answer, () => noteClock)
@@ -189,7 +189,7 @@ export class CredentialTable {
     }
   }
 
-  readonly remember = Effect.fnUntraced(function*(this: CredentialTable, entry: CredentialEntry, options: {
+  readonly remember = Effect.fnUntraced(function*(this: Entries, entry: CredentialEntry, options: {
     readonly credential: Credential
     readonly state: CredentialState
     readonly source: CredentialSource
@@ -201,7 +201,7 @@ export class CredentialTable {
       provider: this.providerOf(options.credential),
       now: yield* Clock.currentTimeMillis
     })
-    yield* entry.measure()
+    yield* entry.recomputeDeadlines()
     const account = accountOf(options.credential)
     this.#index?.accounts.set(entry.id, account)
     this.#index?.unknown.delete(entry.id)
@@ -211,13 +211,13 @@ export class CredentialTable {
 
   /** Reads the entry from storage into memory; false when there is none. What a failing disk did not take is left alone. */
   readonly load = Effect.fnUntraced(function*(
-    this: CredentialTable,
+    this: Entries,
     entry: CredentialEntry
   ): Effect.fn.Return<boolean, StorageFailure> {
-    if (entry.isUnsaved) return true
+    if (entry.isDirty) return true
     const { state: remembered, stored } = yield* loadRecord(this.storage, entry.id)
     const newer = newerState(entry, remembered)
-    entry.isStateUnsaved = newer === entry.state && entry.isStateUnsaved
+    entry.isStateDirty = newer === entry.state && entry.isStateDirty
     const state = stillLimited(newer, entry.state)
     if (Option.isSome(stored)) yield* this.remember(entry, { credential: stored.value, state, source: "storage" })
     else {
@@ -233,28 +233,28 @@ export class CredentialTable {
   })
 
   readonly patchState = Effect.fnUntraced(function*(
-    this: CredentialTable,
+    this: Entries,
     entry: CredentialEntry,
     patch: Partial<{ [K in keyof CredentialState]: CredentialState[K] }>
   ) {
     const { epoch, state: before } = entry
     entry.state = new CredentialState({ ...before, ...patch })
     // Another process may have written what is not known here: it is kept.
-    const stored = yield* this.tolerant(this.storage.loadState(entry.id), before)
+    const stored = yield* this.orElseWhenStorageFails(this.storage.loadState(entry.id), before)
     if (entry.epoch !== epoch) return
     const state = new CredentialState({ ...newerState(entry, stored, before), ...patch })
     // What belongs to a credential that is not the one at hand, or to none, is for storage alone.
     if (stored.generation === before.generation) entry.state = state
-    const isSaved = yield* this.tolerantWrite(Effect.as(this.storage.saveState(entry.id, state), true), false)
-    if (entry.epoch === epoch) entry.isStateUnsaved = !isSaved
+    const isSaved = yield* this.orElseWhenWriteFails(Effect.as(this.storage.saveState(entry.id, state), true), false)
+    if (entry.epoch === epoch) entry.isStateDirty = !isSaved
   })
 
   /** Drops the entry here and in storage; `false` when somebody saved it since it was asked about under this generation. */
-  readonly remove = Effect.fnUntraced(function*(this: CredentialTable, entry: CredentialEntry, generation: number) {
-    const expectedGeneration = entry.isUnsaved ? entry.state.generation : generation
-    const isDeleted = yield* this.tolerantWrite(this.storage.delete(entry.id, { expectedGeneration }), true)
+  readonly remove = Effect.fnUntraced(function*(this: Entries, entry: CredentialEntry, generation: number) {
+    const expectedGeneration = entry.isDirty ? entry.state.generation : generation
+    const isDeleted = yield* this.orElseWhenWriteFails(this.storage.delete(entry.id, { expectedGeneration }), true)
     if (!isDeleted) {
-      entry.isUnsaved = false
+      entry.isDirty = false
       if (yield* Effect.orElseSucceed(this.load(entry), () => false)) return false
     }
     this.forget(entry.id)
@@ -264,13 +264,13 @@ export class CredentialTable {
 
   /** What storage fails with for an entry: while it is not saved or cannot be read, or nothing can be written. */
   storageErrorOf(entry: CredentialEntry): CredentialStorageError | undefined {
-    const unsaved = entry.isUnsaved || entry.isStateUnsaved ? entry.unwritable : undefined
+    const unsaved = entry.isDirty || entry.isStateDirty ? entry.unwritable : undefined
     return unsaved ?? entry.unreadable ?? this.#unwritable
   }
 
   /** The entry of this id was changed by the program while it was being written, or by others: memory follows storage. */
-  readonly follow = Effect.fnUntraced(function*(this: CredentialTable, id: string) {
-    const entry = this.#entries.get(id)
+  readonly follow = Effect.fnUntraced(function*(this: Entries, id: string) {
+    const entry = this.#byId.get(id)
     if (entry === undefined) return
     let saved = entry.saved
     let isThere = yield* this.load(entry)
@@ -281,12 +281,12 @@ export class CredentialTable {
     }
     const { blockedSince, coolDownUntil } = entry.state
     const isKnown = isThere || blockedSince !== undefined || coolDownUntil !== undefined
-    if (!isKnown && this.#entries.get(id) === entry) this.forget(id)
+    if (!isKnown && this.#byId.get(id) === entry) this.forget(id)
   }, (effect) => Effect.ignore(effect))
 
   forget(id: string): void {
-    this.#entries.get(id)?.clear()
-    this.#entries.delete(id)
+    this.#byId.get(id)?.clear()
+    this.#byId.delete(id)
     this.#index?.accounts.delete(id)
     this.#index?.unknown.delete(id)
     this.#forgetRefs()
@@ -304,9 +304,9 @@ export class CredentialTable {
 
   /** The accounts in storage, read again when they were read longer ago than `maximumAge` ms. */
   readonly accounts = Effect.fnUntraced(function*(
-    this: CredentialTable,
+    this: Entries,
     maximumAge: number
-  ): Effect.fn.Return<StoredAccounts, CredentialStorageError> {
+  ): Effect.fn.Return<AccountIndex, CredentialStorageError> {
     const at = yield* Clock.currentTimeMillis
     return this.#index !== undefined && isWithin(maximumAge, this.#index.at, at)
       ? this.#index
@@ -315,17 +315,17 @@ export class CredentialTable {
 
   /** The accounts in storage, of which only those are read that were not there before. */
   readonly accountsNow = Effect.fnUntraced(function*(
-    this: CredentialTable
-  ): Effect.fn.Return<StoredAccounts, CredentialStorageError> {
+    this: Entries
+  ): Effect.fn.Return<AccountIndex, CredentialStorageError> {
     return yield* this.#readIndex(yield* Clock.currentTimeMillis, this.#index?.accounts ?? new Map())
   })
 
   readonly #readIndex = Effect.fnUntraced(function*(
-    this: CredentialTable,
+    this: Entries,
     at: number,
     known: ReadonlyMap<string, CredentialAccount>
-  ): Effect.fn.Return<StoredAccounts, CredentialStorageError> {
-    const index: StoredAccounts = { at, accounts: new Map(), unknown: new Map() }
+  ): Effect.fn.Return<AccountIndex, CredentialStorageError> {
+    const index: AccountIndex = { at, accounts: new Map(), unknown: new Map() }
     const ids = yield* this.storage.list
     for (const id of ids) {
       const account = known.get(id)
@@ -343,8 +343,8 @@ export class CredentialTable {
 
   /** One that cannot be opened keeps no other from being found, and is not overlooked: it may be what a ref means. */
   readonly #noteUnreadable = Effect.fnUntraced(function*(
-    this: CredentialTable,
-    { accounts, unknown }: StoredAccounts,
+    this: Entries,
+    { accounts, unknown }: AccountIndex,
     id: string,
     error: StorageFailure
   ) {
@@ -359,7 +359,7 @@ export class CredentialTable {
   })
 
   /** A disk that fails must not keep a token from the program: a warning is logged once, and memory goes on. */
-  tolerant<A, E>(self: Effect.Effect<A, E>, fallback: A) {
+  orElseWhenStorageFails<A, E>(self: Effect.Effect<A, E>, fallback: A) {
     return self.pipe(
       Effect.catchIf(
         (error: E): error is E & CredentialStorageError => error instanceof CredentialStorageError,
@@ -380,14 +380,17 @@ export class CredentialTable {
   }
 
   /** The same for a write, after which a failure is told again: that a full disk can be read says nothing. */
-  tolerantWrite<A, E>(self: Effect.Effect<A, E>, fallback: A) {
-    return this.tolerant(Effect.tap(self, () => Effect.sync(() => this.#isStorageWarned = false)), fallback)
+  orElseWhenWriteFails<A, E>(self: Effect.Effect<A, E>, fallback: A) {
+    return this.orElseWhenStorageFails(
+      Effect.tap(self, () => Effect.sync(() => this.#isStorageWarned = false)),
+      fallback
+    )
   }
 }
 
 /** What is remembered of an entry: as stored, unless what is in memory could not be saved and nobody saved meanwhile. */
 const newerState = (entry: CredentialEntry, stored: CredentialState, inMemory = entry.state): CredentialState =>
-  (entry.isUnsaved || entry.isStateUnsaved) && stored.generation === inMemory.generation ? inMemory : stored
+  (entry.isDirty || entry.isStateDirty) && stored.generation === inMemory.generation ? inMemory : stored
 
 /** A rate limit holds to its end, even if another process deleted what is stored. */
 const stillLimited = (state: CredentialState, { coolDownUntil }: CredentialState): CredentialState =>

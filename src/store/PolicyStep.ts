@@ -5,7 +5,7 @@ import * as Schedule from "effect/Schedule"
 import type { RefreshOutcome, RefreshPolicy } from "./RefreshPolicy.ts"
 
 /** One policy, stepped for one credential. */
-export class PolicyClock {
+export class PolicyStep {
   readonly #policy: RefreshPolicy
   #step:
     | ((now: number, outcome: RefreshOutcome) => Pull.Pull<[unknown, Duration.Duration], never, unknown>)
@@ -16,7 +16,7 @@ export class PolicyClock {
   }
 
   /** The time until which the outcome holds, in ms since the epoch; `Infinity` once the policy has ended. */
-  readonly until = Effect.fnUntraced(function*(this: PolicyClock, now: number, outcome: RefreshOutcome) {
+  readonly until = Effect.fnUntraced(function*(this: PolicyStep, now: number, outcome: RefreshOutcome) {
     this.#step ??= yield* Schedule.toStep(this.#policy)
     return yield* this.#step(now, outcome).pipe(
       Effect.map(([, delay]) => now + Math.max(0, Duration.toMillis(delay))),
@@ -24,7 +24,7 @@ export class PolicyClock {
     )
   })
 
-  /** The next step is the first again. */
+  /** Starts the policy again from its first step. */
   restart(): void {
     this.#step = undefined
   }

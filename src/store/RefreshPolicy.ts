@@ -1,7 +1,7 @@
 /**
- * When Aden may be asked again. A policy is a `Schedule` that is stepped once per outcome: its delay is the time until the next
- * question, and a schedule that has ended means: not until somebody asks explicitly. Each credential steps schedules of its
- * own. See docs/semantics.md.
+ * When Aden may be asked again. A policy is a `Schedule` that is stepped once per outcome. Its delay is the time until the next
+ * request; after a schedule has ended, there is none until a program asks explicitly. Each credential has schedules of its own.
+ * See docs/semantics.md.
  *
  * @since 0.1.0
  */
@@ -10,18 +10,18 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
-import { failureDelay, renewalLead } from "../model/freshness.ts"
+import { backoffDelay, refreshLead } from "../model/freshness.ts"
 
 /**
- * What came of asking Aden:
+ * The outcome of a request to Aden:
  *
- * - `Fetched`: a token. `timeLeft` until it expires (infinite when it does not), `life` from its first receipt to its
- *   expiry where that is known, and the provider's `buffer`.
- * - `Confirmed`: Aden answered for the credential.
- * - `Failed`: no answer, or a refusal, by the tag of the error. `retryAfter` is how long Aden asked to be left alone (429);
- *   `timeLeft` until the token at hand expires, zero when it has or there is none.
+ * - `Fetched`: a token. `timeLeft` until it expires (infinite if it does not), `life` from its first receipt to its expiry if
+ *   known, and the provider's `buffer`.
+ * - `Confirmed`: Aden confirmed the credential.
+ * - `Failed`: no answer, or a refusal, with the tag of the error. `retryAfter` is how long Aden must not be asked (429);
+ *   `timeLeft` until the current token expires, zero if it has expired or there is none.
  * - `Blocked`: a person has to authorize again.
- * - `Missing`: Aden does not list what was asked for.
+ * - `Missing`: Aden does not list the credential.
  *
  * @since 0.1.0
  * @category models
@@ -54,25 +54,38 @@ export type RefreshPolicy = Schedule.Schedule<unknown, RefreshOutcome>
 /**
  * The policies of a store. Each can be replaced through the `policy` option of `CredentialStore.layer`.
  *
+ * @example
+ * ```ts
+ * import { backOff, confirmWithin, CredentialStore } from "aden-credentials"
+ * import { Duration, Effect, Schedule } from "effect"
+ *
+ * const Credentials = CredentialStore.layer({
+ *   policy: {
+ *     confirm: confirmWithin("1 minute"),
+ *     backOff: Schedule.modifyDelay(backOff, ({ duration }) => Effect.succeed(Duration.max(duration, Duration.seconds(30))))
+ *   }
+ * })
+ * ```
+ *
  * @since 0.1.0
  * @category models
  */
 export interface RefreshPolicies {
-  /** Stepped on `Fetched`: when the token is renewed. {@link renewInTime} by default. */
+  /** Stepped on `Fetched`: when the token is refreshed. {@link renewInTime} by default. */
   readonly renew: RefreshPolicy
   /** Stepped on `Confirmed`: when Aden is asked to confirm the credential. {@link confirmWithin} `cacheTtl` by default. */
   readonly confirm: RefreshPolicy
   /** Stepped on `Failed`: when Aden is asked again. {@link backOff} by default. */
   readonly backOff: RefreshPolicy
-  /** Stepped on `Blocked`: when a read checks a blocked credential again. {@link recheckBlocked} by default. */
+  /** Stepped on `Blocked`: when a read re-checks a blocked credential. {@link recheckBlocked} by default. */
   readonly recheck: RefreshPolicy
   /** Stepped on `Missing`: how long a ref is remembered as missing. {@link rememberMissing} by default. */
   readonly missing: RefreshPolicy
 }
 
 /**
- * The provider's buffer before the expiry, times a factor between 0.8 and 1.2 that is drawn once per token, and never in the
- * first half of the token's life. A token that does not expire is never renewed.
+ * Refreshes a token before it expires, by the provider's buffer times a factor between 0.8 and 1.2 that is drawn once per
+ * token, but never in the first half of the token's life. A token that does not expire is never refreshed.
  *
  * @since 0.1.0
  * @category policies
@@ -83,9 +96,9 @@ export const renewInTime: RefreshPolicy = Schedule.forever.pipe(
     if (input._tag !== "Fetched" || !Duration.isFinite(input.timeLeft)) return Effect.succeed(Duration.infinity)
     const { buffer, life, timeLeft } = input
     return Effect.map(Random.next, (random) => {
-      const lead = renewalLead({
+      const lead = refreshLead({
         buffer: Duration.toMillis(buffer),
-        life: life === undefined ? undefined : Duration.toMillis(life),
+        lifetime: life === undefined ? undefined : Duration.toMillis(life),
         jitter: 0.8 + 0.4 * random
       })
       return Duration.millis(Math.max(0, Duration.toMillis(timeLeft) - lead))
@@ -94,8 +107,8 @@ export const renewInTime: RefreshPolicy = Schedule.forever.pipe(
 )
 
 /**
- * At most `cacheTtl` after the last confirmation, and up to a fifth of it earlier, drawn anew each time: clients that were once
- * answered at the same moment, after an outage or because they were started together, do not ask at the same moment ever after.
+ * Confirms a credential `cacheTtl` after the last confirmation, or up to a fifth earlier. The factor is drawn each time, so
+ * that clients that were once answered at the same moment, after an outage or a common start, spread out again.
  *
  * @since 0.1.0
  * @category policies
@@ -108,13 +121,13 @@ export const confirmWithin = (cacheTtl: Duration.Input): RefreshPolicy =>
   )
 
 /**
- * After failures: exponential from 5 seconds, factor 2, at most 5 minutes, jittered. A success starts it anew. For a fleet of
- * clients that lose the same Aden:
+ * Exponential back-off after failures: from 5 seconds, factor 2, at most 5 minutes, jittered. A success resets it. For a fleet
+ * of clients that lose the same Aden:
  *
- * - A delay takes at most three quarters of the time that the token at hand has left (1 second at least): no token runs out
- *   because its client waits while Aden is back.
- * - A hint of Aden's (`retryAfter`) is a floor. Who fails again comes up to as much later as the hint is long (1 to 5 minutes):
- *   all those whom Aden told the same moment do not go on coming at the same moment.
+ * - A delay takes at most three quarters of the time that the current token has left (but at least 1 second), so that no token
+ *   expires because its client still waits when Aden is back.
+ * - `retryAfter` is a lower bound. A client that fails again adds a random delay of up to the length of `retryAfter` (within 1
+ *   to 5 minutes), so that clients which Aden gave the same time do not keep asking at the same time.
  *
  * @since 0.1.0
  * @category policies
@@ -129,7 +142,7 @@ export const backOff: RefreshPolicy = Schedule.min([
     input._tag !== "Failed" ?
       Effect.succeed(duration) :
       Effect.map(Random.next, (random) =>
-        Duration.millis(failureDelay({
+        Duration.millis(backoffDelay({
           delay: Duration.toMillis(duration),
           hint: input.retryAfter === undefined ? 0 : Duration.toMillis(input.retryAfter),
           timeLeft: Duration.toMillis(input.timeLeft),
@@ -140,7 +153,7 @@ export const backOff: RefreshPolicy = Schedule.min([
 )
 
 /**
- * A blocked credential that is being read is checked every 30 seconds.
+ * Re-checks a blocked credential that is being read every 30 seconds.
  *
  * @since 0.1.0
  * @category policies
@@ -148,7 +161,7 @@ export const backOff: RefreshPolicy = Schedule.min([
 export const recheckBlocked: RefreshPolicy = Schedule.spaced("30 seconds")
 
 /**
- * A ref that Aden does not list is remembered as missing for 30 seconds.
+ * Remembers a ref that Aden does not list as missing for 30 seconds.
  *
  * @since 0.1.0
  * @category policies
@@ -156,8 +169,8 @@ export const recheckBlocked: RefreshPolicy = Schedule.spaced("30 seconds")
 export const rememberMissing: RefreshPolicy = Schedule.spaced("30 seconds")
 
 /**
- * Whether a read waits for the refresh that it starts, although its token has not expired: a program that ends right after, such
- * as a command, wants the new token.
+ * Whether a read waits for the refresh that it starts although its token has not expired: a program that ends right after, such
+ * as a command, needs the new token.
  *
  * @internal
  */

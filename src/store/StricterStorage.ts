@@ -1,11 +1,12 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import type { FetchFailure } from "../errors/AdenError.ts"
 import { CredentialNotFound } from "../errors/CredentialError.ts"
-import type { CredentialStorageError, FetchFailure, StorageFailure } from "../errors/CredentialError.ts"
+import type { CredentialStorageError, StorageFailure } from "../errors/StorageError.ts"
 import type { CredentialStorage } from "../storage/CredentialStorage.ts"
 import { SingleFlight } from "../util/SingleFlight.ts"
 import type { CredentialEntry } from "./CredentialEntry.ts"
-import type { CredentialTable } from "./Entries.ts"
+import type { Entries } from "./Entries.ts"
 
 /**
  * A storage that asks Aden itself may want to ask about what the store would serve without a question. It is heard when a
@@ -13,13 +14,13 @@ import type { CredentialTable } from "./Entries.ts"
  */
 export class StricterStorage {
   readonly #storage: CredentialStorage["Service"]
-  readonly #table: CredentialTable
+  readonly #entries: Entries
   readonly #heard = new WeakSet<CredentialEntry>()
   readonly #hearings = new SingleFlight<CredentialEntry, boolean, StorageFailure>()
 
-  constructor(storage: CredentialStorage["Service"], table: CredentialTable) {
+  constructor(storage: CredentialStorage["Service"], entries: Entries) {
     this.#storage = storage
-    this.#table = table
+    this.#entries = entries
   }
 
   /** Whether the entry is still there, once for all who ask meanwhile. */
@@ -33,7 +34,7 @@ export class StricterStorage {
     this: StricterStorage,
     entry: CredentialEntry
   ): Effect.fn.Return<boolean, StorageFailure> {
-    const isUndisputed = entry.provider === undefined || entry.source === "aden" || entry.isUnsaved ||
+    const isUndisputed = entry.provider === undefined || entry.source === "aden" || entry.isDirty ||
       entry.freshness(yield* Clock.currentTimeMillis) !== "fresh"
     if (isUndisputed) {
       this.#heard.add(entry)
@@ -41,14 +42,14 @@ export class StricterStorage {
     }
     // what is at hand was read a moment ago: of what goes wrong now, only what storage holds afterwards counts
     yield* Effect.ignore(this.#storage.load(entry.id))
-    const isThere = yield* this.#table.load(entry)
+    const isThere = yield* this.#entries.load(entry)
     this.#heard.add(entry)
     const { blockedSince, reauthorizationUrl } = entry.state
     if (blockedSince !== undefined) {
-      yield* this.#table.publish({ _tag: "ReauthorizationRequired", id: entry.id, reauthorizationUrl })
+      yield* this.#entries.publish({ _tag: "ReauthorizationRequired", id: entry.id, reauthorizationUrl })
     } else if (!isThere) {
-      this.#table.forget(entry.id)
-      yield* this.#table.publish({ _tag: "Removed", id: entry.id })
+      this.#entries.forget(entry.id)
+      yield* this.#entries.publish({ _tag: "Removed", id: entry.id })
     }
     return isThere
   })

@@ -4,7 +4,8 @@
  * believed more than Aden.
  */
 import * as Effect from "effect/Effect"
-import { CredentialStorageError, ReauthRequired } from "../errors/CredentialError.ts"
+import { ReauthRequired } from "../errors/AdenError.ts"
+import { CredentialStorageError } from "../errors/StorageError.ts"
 import type { CredentialValidation } from "../model/Credential.ts"
 import { CredentialState } from "../model/CredentialState.ts"
 import type { CredentialProvider } from "../providers/CredentialProvider.ts"

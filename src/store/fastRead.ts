@@ -3,15 +3,15 @@ import * as Effectable from "effect/Effectable"
 import type * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 
-/** One in so many reads in a generator is a step of the fiber, so that a loop of them lets others run. */
+/** One of this many reads in a generator is a step of its fiber, so that a loop of reads lets other fibers run. */
 const inlineReads = 16
 
 /**
- * An effect that mostly has its answer at hand: `fresh` when it is run, or else `read`.
+ * A fast path: an effect that returns the result of `fresh` if there is one, and runs `read` otherwise.
  *
  * A generator that yields an `Exit` goes on in the same step of its fiber, so `yield*` hands it over as soon as it is there.
  */
-export class FreshRead<A, E> extends Effectable.Class<A, E> {
+export class FastRead<A, E> extends Effectable.Class<A, E> {
   readonly #fresh: (fiber: Fiber.Fiber<unknown, unknown>) => Exit.Exit<A> | undefined
   readonly #run: Effect.Effect<A, E>
   #reads = 0

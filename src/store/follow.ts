@@ -9,21 +9,21 @@ import type { CredentialFailure } from "../errors/CredentialError.ts"
 import type { Credential, CredentialRef } from "../model/Credential.ts"
 import { SingleFlight } from "../util/SingleFlight.ts"
 import type { CredentialEntry } from "./CredentialEntry.ts"
-import type { CredentialTable } from "./Entries.ts"
-import type { Renewal } from "./refresh.ts"
+import type { Entries } from "./Entries.ts"
+import type { Refresher } from "./refresh.ts"
 
 /** Timers reach no further than about 24 days; one that ends early only looks once more. */
 const longestSleep = Duration.toMillis("1 day")
 
 /** Stays with one credential over time: each new token of it, or the moment when it is connected again. */
-export class Following {
-  readonly #table: CredentialTable
-  readonly #renewal: Renewal
+export class Follow {
+  readonly #entries: Entries
+  readonly #refresher: Refresher
   readonly #reconnections = new SingleFlight<string, Credential, CredentialFailure>()
 
-  constructor(options: { readonly table: CredentialTable; readonly renewal: Renewal }) {
-    this.#table = options.table
-    this.#renewal = options.renewal
+  constructor(options: { readonly entries: Entries; readonly refresher: Refresher }) {
+    this.#entries = options.entries
+    this.#refresher = options.refresher
   }
 
   /** The token, and each new one when it comes: whoever follows keeps it renewed. */
@@ -33,22 +33,22 @@ export class Following {
   ): Stream.Stream<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound> {
     return Stream.unwrap(
       Effect.map(
-        PubSub.subscribe(this.#table.news),
-        (news) =>
+        PubSub.subscribe(this.#entries.changedIds),
+        (changedIds) =>
           Stream.unfold(
             undefined,
             (last: Redacted.Redacted<string> | undefined) =>
-              Effect.map(this.#nextToken(ref, read, news, last), (token) => [token, token] as const)
+              Effect.map(this.#nextToken(ref, read, changedIds, last), (token) => [token, token] as const)
           )
       )
     )
   }
 
   readonly #nextToken = Effect.fnUntraced(function*(
-    this: Following,
+    this: Follow,
     ref: CredentialRef,
     read: Effect.Effect<Credential, CredentialFailure>,
-    news: PubSub.Subscription<string>,
+    changedIds: PubSub.Subscription<string>,
     last: Redacted.Redacted<string> | undefined
   ): Effect.fn.Return<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound> {
     while (true) {
@@ -56,9 +56,9 @@ export class Following {
       const token = defaultKey?.value
       if (token === undefined) return yield* new CredentialKeyNotFound({ ref })
       if (last === undefined || Redacted.value(last) !== Redacted.value(token)) return token
-      const freshUntil = this.#table.get(id)?.freshUntil ?? -Infinity
+      const freshUntil = this.#entries.get(id)?.freshUntil ?? -Infinity
       const wait = Math.max(1_000, freshUntil - (yield* Clock.currentTimeMillis))
-      yield* Effect.raceFirst(Effect.sleep(Math.min(wait, longestSleep)), newsOf(news, id))
+      yield* Effect.raceFirst(Effect.sleep(Math.min(wait, longestSleep)), nextChangeOf(changedIds, id))
     }
   })
 
@@ -67,13 +67,13 @@ export class Following {
    * and noticed at once when something else finds it connected. Fails when it is removed.
    */
   readonly reconnected = Effect.fnUntraced(function*(
-    this: Following,
+    this: Follow,
     entry: CredentialEntry,
     options: { readonly ref: CredentialRef; readonly poll: Duration.Duration }
   ): Effect.fn.Return<Credential, CredentialFailure | NoProvider> {
     const { poll, ref } = options
-    if (!this.#table.mayBeRenewed(entry)) return yield* new NoProvider({ ref })
-    const read = this.#renewal.read(entry)
+    if (!this.#entries.mayBeRefreshed(entry)) return yield* new NoProvider({ ref })
+    const read = this.#refresher.read(entry)
     const watched = this.#reconnections.run(
       `${Duration.toMillis(poll)} ${entry.id}`,
       Effect.scoped(this.#watch(entry, poll))
@@ -81,12 +81,12 @@ export class Following {
     return yield* Effect.catchTag(read, "ReauthRequired", () => watched)
   })
 
-  readonly #watch = Effect.fnUntraced(function*(this: Following, entry: CredentialEntry, poll: Duration.Duration) {
-    const news = yield* PubSub.subscribe(this.#table.news)
+  readonly #watch = Effect.fnUntraced(function*(this: Follow, entry: CredentialEntry, poll: Duration.Duration) {
+    const changedIds = yield* PubSub.subscribe(this.#entries.changedIds)
     while (true) {
-      yield* Effect.raceFirst(Effect.sleep(poll), newsOf(news, entry.id))
-      if (entry.state.blockedSince === undefined) return yield* this.#renewal.read(entry)
-      const checked = yield* this.#renewal.check(entry).pipe(
+      yield* Effect.raceFirst(Effect.sleep(poll), nextChangeOf(changedIds, entry.id))
+      if (entry.state.blockedSince === undefined) return yield* this.#refresher.read(entry)
+      const checked = yield* this.#refresher.check(entry).pipe(
         // Whatever else happens, the person may still be about to connect it.
         Effect.catchIf((error) => error._tag !== "CredentialNotFound", () => Effect.succeed(undefined))
       )
@@ -99,6 +99,6 @@ export class Following {
   }
 }
 
-/** The next news of one credential. */
-const newsOf = (news: PubSub.Subscription<string>, id: string): Effect.Effect<string> =>
-  Effect.repeat(PubSub.take(news), { until: (one) => one === id })
+/** The next change of one credential. */
+const nextChangeOf = (changedIds: PubSub.Subscription<string>, id: string): Effect.Effect<string> =>
+  Effect.repeat(PubSub.take(changedIds), { until: (one) => one === id })

@@ -81,6 +81,6 @@ export const tenantMismatch = (store: Store, services: Context.Context<never>): 
     : `it belongs to tenant ${JSON.stringify(own.id)} of another TenantCredentials`
 }
 
-/** What to do about a mismatch. */
+/** The remedy for a mismatch. */
 export const onePerTenant =
   "Build what holds it for each tenant: TenantCredentials.provide for effects, TenantCredentials.provideLayer for layers."

@@ -6,44 +6,38 @@ import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
-import {
-  AdenProtocolError,
-  AdenTimeout,
-  AdenUnavailable,
-  CredentialNotFound,
-  InsufficientTimeLeft,
-  NoProvider,
-  ReauthRequired,
-  RefreshFailed
-} from "../errors/CredentialError.ts"
-import type { AdenRequestFailure, CredentialFailure, FetchFailure, StorageFailure } from "../errors/CredentialError.ts"
+import { AdenProtocolError, AdenTimeout, AdenUnavailable, ReauthRequired, RefreshFailed } from "../errors/AdenError.ts"
+import type { AdenRequestFailure, FetchFailure } from "../errors/AdenError.ts"
+import { CredentialNotFound, InsufficientTimeLeft, NoProvider } from "../errors/CredentialError.ts"
+import type { CredentialFailure } from "../errors/CredentialError.ts"
+import type { StorageFailure } from "../errors/StorageError.ts"
 import { Credential } from "../model/Credential.ts"
 import type { CredentialRef, CredentialValidation } from "../model/Credential.ts"
 import { CredentialState } from "../model/CredentialState.ts"
-import { PassesCircuit, withListedNames } from "../providers/CredentialProvider.ts"
+import { BypassCircuit, withListedNames } from "../providers/CredentialProvider.ts"
 import type { CredentialProvider } from "../providers/CredentialProvider.ts"
-import { renewals, renewalTime, servedStale } from "../util/metrics.ts"
+import { refreshDuration, refreshes, servedStale } from "../util/metrics.ts"
 import { cleanText } from "../util/sanitize.ts"
 import { SingleFlight } from "../util/SingleFlight.ts"
 import { isUnexpired } from "./CredentialEntry.ts"
 import type { CredentialEntry, Freshness } from "./CredentialEntry.ts"
-import type { CredentialTable } from "./Entries.ts"
-import type { LateSaves } from "./LateSaves.ts"
+import type { Entries } from "./Entries.ts"
 import { AwaitRefresh } from "./RefreshPolicy.ts"
 import type { RefResolver } from "./resolve.ts"
 import { isEarlier, loadRecord } from "./storedRecord.ts"
+import type { WriteBehind } from "./WriteBehind.ts"
 
 /** A token that was renewed less than this long ago, in ms, is not renewed again because it lasts too short. */
-const settled = 30_000
+const minRefreshInterval = 30_000
 
 /** A renewal that runs when the scope closes gets this long to end, and one of a token that has not expired when a caller waits. */
-const grace = Duration.seconds(5)
+const drainTimeout = Duration.seconds(5)
 
 /**
  * What a question was asked on: an answer is taken over only while this still holds. Otherwise the program changed the entry
  * meanwhile (`epoch`), or another process saved it (`generation`).
  */
-export interface Asked {
+export interface RequestBasis {
   readonly epoch: number
   readonly generation: number
   /** Its place among all questions of this process. */
@@ -57,52 +51,52 @@ export interface Asked {
  * Decides what a read gets and when Aden is asked, by the table of docs/semantics.md, and takes over what Aden answers. One
  * renewal per credential runs at a time.
  */
-export class Renewal {
-  readonly #table: CredentialTable
+export class Refresher {
+  readonly #entries: Entries
   readonly #resolver: RefResolver
-  readonly #lateSaves: LateSaves
+  readonly #writeBehind: WriteBehind
   readonly #deadline: Duration.Duration
   readonly #maxStale: number
   readonly #flights = new SingleFlight<string, Credential, CredentialFailure>()
 
   constructor(options: {
-    readonly table: CredentialTable
+    readonly entries: Entries
     readonly resolver: RefResolver
-    readonly lateSaves: LateSaves
+    readonly writeBehind: WriteBehind
     readonly deadline: Duration.Duration
     readonly maxStale: number
   }) {
-    this.#table = options.table
+    this.#entries = options.entries
     this.#resolver = options.resolver
-    this.#lateSaves = options.lateSaves
+    this.#writeBehind = options.writeBehind
     this.#deadline = options.deadline
     this.#maxStale = options.maxStale
   }
 
   /** The credential of an entry, valid now. */
   readonly read = Effect.fnUntraced(function*(
-    this: Renewal,
+    this: Refresher,
     entry: CredentialEntry
   ): Effect.fn.Return<Credential, CredentialFailure> {
     const now = yield* Clock.currentTimeMillis
-    yield* entry.measure()
+    yield* entry.recomputeDeadlines()
     const { credential } = entry
     switch (entry.freshness(now)) {
       case "fresh":
-        return credential ?? (yield* this.#renewed(entry))
+        return credential ?? (yield* this.#refreshed(entry))
       case "due":
       case "stale": {
         if (credential === undefined || !entry.mayBeServed(now, this.#maxStale)) {
-          return yield* this.#renewed(entry)
+          return yield* this.#refreshed(entry)
         }
         if (now < entry.nextAttemptAt || entry.coolDownLeft(now) > 0) entry.serveUntilNextAttempt(this.#maxStale)
-        else if (yield* AwaitRefresh) return yield* this.#afterRenewal(entry, credential)
-        else yield* this.#flights.start(entry.id, this.#renewalBehind(entry))
+        else if (yield* AwaitRefresh) return yield* this.#afterRefresh(entry, credential)
+        else yield* this.#flights.start(entry.id, this.#refreshBehind(entry))
         return credential
       }
       case "expired":
       case "missing":
-        return yield* this.#renewed(entry)
+        return yield* this.#refreshed(entry)
       case "blocked":
         return yield* this.#recheck(entry, now)
     }
@@ -110,12 +104,12 @@ export class Renewal {
 
   /** Renews now, whatever the age: never answered by a renewal that began earlier, and held back only by a rate limit. */
   readonly force = Effect.fnUntraced(function*(
-    this: Renewal,
+    this: Refresher,
     entry: CredentialEntry,
     ref: string
   ): Effect.fn.Return<Credential, CredentialFailure | NoProvider> {
-    if (!this.#table.mayBeRenewed(entry)) return yield* new NoProvider({ ref })
-    return yield* this.#flights.runAfresh(entry.id, this.#renewal(entry, true))
+    if (!this.#entries.mayBeRefreshed(entry)) return yield* new NoProvider({ ref })
+    return yield* this.#flights.runAfresh(entry.id, this.#refresh(entry, true))
   })
 
   /**
@@ -123,21 +117,21 @@ export class Renewal {
    * renewed a moment ago and lasts too short still is not renewed again.
    */
   readonly readFor = Effect.fnUntraced(function*(
-    this: Renewal,
+    this: Refresher,
     entry: CredentialEntry,
     ref: string,
     minTimeLeft: number
   ): Effect.fn.Return<Credential, CredentialFailure | InsufficientTimeLeft> {
-    yield* entry.measure()
+    yield* entry.recomputeDeadlines()
     const asked = yield* Clock.currentTimeMillis
-    const isTooShort = isUnexpired(entry.freshness(asked)) && isRenewedFor(entry, minTimeLeft, asked)
+    const isTooShort = isUnexpired(entry.freshness(asked)) && isRefreshedFor(entry, minTimeLeft, asked)
     const read = isTooShort ? undefined : yield* this.read(entry)
     const now = yield* Clock.currentTimeMillis
     // Where nothing was at hand, Aden answered what it had.
-    const credential = read === undefined || isRenewedFor(entry, minTimeLeft, now)
-      ? yield* this.#renewedFor(entry, now)
+    const credential = read === undefined || isRefreshedFor(entry, minTimeLeft, now)
+      ? yield* this.#refreshedFor(entry, now)
       : read
-    const timeLeft = (yield* this.#table.expiryOf(credential)) - (yield* Clock.currentTimeMillis)
+    const timeLeft = (yield* this.#entries.expiryOf(credential)) - (yield* Clock.currentTimeMillis)
     return timeLeft >= minTimeLeft ? credential : yield* new InsufficientTimeLeft({
       ref,
       minTimeLeft: Duration.millis(minTimeLeft),
@@ -145,42 +139,42 @@ export class Renewal {
     })
   })
 
-  readonly #renewedFor = Effect.fnUntraced(function*(
-    this: Renewal,
+  readonly #refreshedFor = Effect.fnUntraced(function*(
+    this: Refresher,
     entry: CredentialEntry,
     asked: number
   ): Effect.fn.Return<Credential, CredentialFailure> {
-    const pause = entry.pauseOf(asked)
-    if (pause !== undefined) return yield* pause
-    const renewed = Effect.suspend(() => this.#flights.run(entry.id, this.#renewal(entry, true)))
+    const backoff = entry.backoffError(asked)
+    if (backoff !== undefined) return yield* backoff
+    const renewed = Effect.suspend(() => this.#flights.run(entry.id, this.#refresh(entry, true)))
     const answer = yield* renewed
     // It may have been a question of another kind, which renewed nothing.
-    return entry.renewedAt >= asked ? answer : yield* renewed
+    return entry.refreshedAt >= asked ? answer : yield* renewed
   })
 
   /** Checks a blocked credential now, once for all who ask meanwhile. */
   readonly check = Effect.fnUntraced(function*(
-    this: Renewal,
+    this: Refresher,
     entry: CredentialEntry
   ): Effect.fn.Return<Credential, CredentialFailure> {
     yield* entry.checked(yield* Clock.currentTimeMillis)
-    return yield* this.#flights.run(entry.id, this.#renewal(entry, false))
+    return yield* this.#flights.run(entry.id, this.#refresh(entry, false))
   })
 
   /** Asks the provider whether the token is good, and remembers what that says of the connection. */
   readonly validate = Effect.fnUntraced(function*(
-    this: Renewal,
+    this: Refresher,
     entry: CredentialEntry
   ): Effect.fn.Return<CredentialValidation, CredentialFailure> {
-    yield* this.#resolver.findOwner(entry)
+    yield* this.#resolver.resolveProvider(entry)
     // it may be known from the list alone, and what is stored by now be another's, or a rate limit from before a restart
     if (entry.provider !== undefined && entry.credential === undefined) {
-      yield* this.#table.tolerant(this.#table.load(entry), false)
+      yield* this.#entries.orElseWhenStorageFails(this.#entries.load(entry), false)
     }
     const { provider } = entry
     const now = yield* Clock.currentTimeMillis
     if (provider === undefined) {
-      yield* entry.measure()
+      yield* entry.recomputeDeadlines()
       const freshness = entry.freshness(now)
       const isBlocked = freshness === "blocked"
       return {
@@ -191,22 +185,22 @@ export class Renewal {
         reauthorizationUrl: isBlocked ? entry.state.reauthorizationUrl : undefined
       }
     }
-    yield* entry.gate(now)
-    const asked = this.#asking(entry, now)
+    yield* entry.failWhileRateLimited(now)
+    const basis = this.#basisOf(entry, now)
     const validation = yield* provider.validate(entry).pipe(
-      Effect.catchTag("IntegrationNotFound", () => this.#gone(entry, provider, asked)),
-      Effect.tapError((error) => this.noteFailure(entry, error, asked))
+      Effect.catchTag("IntegrationNotFound", () => this.#confirmRemoval(entry, provider, basis)),
+      Effect.tapError((error) => this.recordFailure(entry, error, basis))
     )
-    if (entry.epoch !== asked.epoch || entry.isUnrenewed) return validation
+    if (entry.epoch !== basis.epoch || entry.isProgramOwned) return validation
     if (validation.requiresReauthorization) yield* this.block(entry, reauthRequired(entry, validation))
     else if (validation.valid && entry.state.blockedSince !== undefined) {
-      yield* Effect.ignore(this.#flights.run(entry.id, this.#renewal(entry, false)))
+      yield* Effect.ignore(this.#flights.run(entry.id, this.#refresh(entry, false)))
     }
     return validation
   })
 
   /** Remembers, over a restart too, that a person has to authorize the integration again. */
-  readonly block = Effect.fnUntraced(function*(this: Renewal, entry: CredentialEntry, error: ReauthRequired) {
+  readonly block = Effect.fnUntraced(function*(this: Refresher, entry: CredentialEntry, error: ReauthRequired) {
     const now = yield* DateTime.now
     const isNew = entry.state.blockedSince === undefined
     const at = DateTime.toEpochMillis(now)
@@ -214,19 +208,19 @@ export class Renewal {
     else entry.checkedAgain(at)
     entry.freshUntil = -Infinity
     entry.lastError = error
-    yield* this.#table.patchState(entry, {
+    yield* this.#entries.patchState(entry, {
       blockedSince: entry.state.blockedSince ?? now,
       reauthorizationUrl: error.reauthorizationUrl ?? entry.state.reauthorizationUrl,
       lastError: error._tag
     })
     if (isNew) {
       const { reauthorizationUrl } = entry.state
-      yield* this.#table.publish({ _tag: "ReauthorizationRequired", id: entry.id, reauthorizationUrl })
+      yield* this.#entries.publish({ _tag: "ReauthorizationRequired", id: entry.id, reauthorizationUrl })
     }
   })
 
   shutdown(): Effect.Effect<void> {
-    return this.#flights.shutdown(grace)
+    return this.#flights.shutdown(drainTimeout)
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -237,12 +231,12 @@ export class Renewal {
    * Renews while the caller waits, because nothing at hand may be served. A renewal that was joined late may answer what is of
    * no use: then there is one more. When it fails, what another process may have put into storage meanwhile is served.
    */
-  readonly #renewed = Effect.fnUntraced(function*(
-    this: Renewal,
+  readonly #refreshed = Effect.fnUntraced(function*(
+    this: Refresher,
     entry: CredentialEntry
   ): Effect.fn.Return<Credential, CredentialFailure> {
     const flight = Effect.catch(
-      this.#flights.run(entry.id, this.#renewal(entry, false)),
+      this.#flights.run(entry.id, this.#refresh(entry, false)),
       (error) =>
         Effect.flatMap(
           Clock.currentTimeMillis,
@@ -263,8 +257,8 @@ export class Renewal {
   })
 
   /** As of the entry, for what is at hand or was just answered, also where the entry has come to be somebody else's meanwhile. */
-  readonly #isServable = Effect.fnUntraced(function*(this: Renewal, entry: CredentialEntry, credential: Credential) {
-    const expiresAt = yield* this.#table.expiryOf(credential)
+  readonly #isServable = Effect.fnUntraced(function*(this: Refresher, entry: CredentialEntry, credential: Credential) {
+    const expiresAt = yield* this.#entries.expiryOf(credential)
     return entry.isServable(credential, { expiresAt, now: yield* Clock.currentTimeMillis })
   })
 
@@ -277,7 +271,7 @@ export class Renewal {
       Effect.timeoutOrElse(self, {
         duration: this.#deadline,
         orElse: () => {
-          const entry = this.#table.known(ref)
+          const entry = this.#entries.known(ref)
           return Effect.fail(
             entry?.state.blockedSince === undefined
               ? new AdenUnavailable({ id: entry?.id ?? ref, reason: new AdenTimeout({ after: this.#deadline }) })
@@ -288,14 +282,14 @@ export class Renewal {
   }
 
   /** What is at hand when a renewal has ended; what was before it, when it failed or takes too long. */
-  readonly #afterRenewal = Effect.fnUntraced(function*(
-    this: Renewal,
+  readonly #afterRefresh = Effect.fnUntraced(function*(
+    this: Refresher,
     entry: CredentialEntry,
     before: Credential
   ): Effect.fn.Return<Credential, CredentialFailure> {
-    const outcome = yield* this.#flights.run(entry.id, this.#renewalBehind(entry)).pipe(
+    const outcome = yield* this.#flights.run(entry.id, this.#refreshBehind(entry)).pipe(
       Effect.result,
-      Effect.timeoutOption(grace)
+      Effect.timeoutOption(drainTimeout)
     )
     if (Option.isNone(outcome)) {
       yield* Effect.logWarning("Serving a cached credential that Aden did not confirm in time").pipe(
@@ -310,9 +304,9 @@ export class Renewal {
   })
 
   /** Renews while the caller is served what is at hand: told is that it is, when Aden does not confirm it. */
-  #renewalBehind(entry: CredentialEntry): Effect.Effect<Credential, CredentialFailure> {
+  #refreshBehind(entry: CredentialEntry): Effect.Effect<Credential, CredentialFailure> {
     return Effect.tapError(
-      this.#renewal(entry, false),
+      this.#refresh(entry, false),
       Effect.fnUntraced({ self: this }, function*(error) {
         if (entry.state.blockedSince !== undefined || entry.credential === undefined) return
         // What storage fails with is not noted by a question to Aden: it too is a reason to wait.
@@ -323,33 +317,33 @@ export class Renewal {
           Effect.annotateLogs({ credential: cleanText(entry.id), error: error._tag, reason: error.message })
         )
         yield* Metric.update(servedStale, 1)
-        yield* this.#table.publish({ _tag: "ServedStale", id: entry.id, error: error._tag })
+        yield* this.#entries.publish({ _tag: "ServedStale", id: entry.id, error: error._tag })
       })
     )
   }
 
   /** A blocked credential is checked now and then; what the check cannot find out leaves it blocked. */
   readonly #recheck = Effect.fnUntraced(function*(
-    this: Renewal,
+    this: Refresher,
     entry: CredentialEntry,
     now: number
   ): Effect.fn.Return<Credential, CredentialFailure> {
-    const mayAsk = this.#table.mayBeRenewed(entry) && entry.coolDownLeft(now) <= 0 &&
+    const mayAsk = this.#entries.mayBeRefreshed(entry) && entry.coolDownLeft(now) <= 0 &&
       now >= entry.nextCheckAt
     if (!mayAsk && !this.#flights.has(entry.id)) return yield* reauthRequired(entry)
     if (mayAsk) yield* entry.checked(now)
     return yield* Effect.catchIf(
-      this.#renewed(entry),
+      this.#refreshed(entry),
       (error) => error._tag !== "CredentialNotFound" && entry.state.blockedSince !== undefined,
       () => Effect.fail(reauthRequired(entry))
     )
   })
 
-  #asking(entry: CredentialEntry, at: number): Asked {
+  #basisOf(entry: CredentialEntry, at: number): RequestBasis {
     return {
       epoch: entry.epoch,
       generation: entry.state.generation,
-      order: this.#table.nextQuestion(),
+      order: this.#entries.nextQuestion(),
       at,
       held: entry.credential
     }
@@ -360,15 +354,18 @@ export class Renewal {
   // -------------------------------------------------------------------------------------------------------------------
 
   /** Under the storage's lock, and with what others did meanwhile in view. */
-  #renewal(entry: CredentialEntry, force: boolean): Effect.Effect<Credential, CredentialFailure> {
-    const table = this.#table
+  #refresh(entry: CredentialEntry, force: boolean): Effect.Effect<Credential, CredentialFailure> {
+    const entries = this.#entries
     return Effect.suspend(() => {
       const before = entry.credential
-      return table.storage.withLock(entry.id, this.#renew(entry, force, entry.state.blockedSince !== undefined)).pipe(
+      return entries.storage.withLock(
+        entry.id,
+        this.#refreshUnderLock(entry, force, entry.state.blockedSince !== undefined)
+      ).pipe(
         // A lock that could not be had says nothing about the credential: whoever holds it may have renewed it.
         Effect.catchTag("CredentialStorageError", (error) =>
           Effect.gen(function*() {
-            yield* table.tolerant(table.load(entry), false)
+            yield* entries.orElseWhenStorageFails(entries.load(entry), false)
             const { credential } = entry
             const isFresh = entry.freshness(yield* Clock.currentTimeMillis) === "fresh"
             const isOfNoUse = force && credential !== undefined && before?.holdsTokenOf(credential) === true
@@ -380,15 +377,15 @@ export class Renewal {
     )
   }
 
-  readonly #renew = Effect.fnUntraced(function*(
-    this: Renewal,
+  readonly #refreshUnderLock = Effect.fnUntraced(function*(
+    this: Refresher,
     entry: CredentialEntry,
     force: boolean,
     wasBlocked: boolean
   ): Effect.fn.Return<Credential, CredentialFailure> {
-    const table = this.#table
-    yield* table.tolerant(table.load(entry), false)
-    yield* this.#resolver.findOwner(entry)
+    const entries = this.#entries
+    yield* entries.orElseWhenStorageFails(entries.load(entry), false)
+    yield* this.#resolver.resolveProvider(entry)
     const { credential, provider } = entry
     if (provider === undefined) {
       if (credential !== undefined) return credential
@@ -402,86 +399,86 @@ export class Renewal {
     if (!force && !wasBlocked && entry.state.blockedSince !== undefined && now < entry.nextCheckAt) {
       return yield* reauthRequired(entry)
     }
-    yield* entry.gate(now)
-    const pause = force ? undefined : entry.pauseOf(now)
-    if (pause !== undefined) return yield* pause
-    const asked = this.#asking(entry, now)
-    return yield* this.#ask(entry, provider, force, asked).pipe(
-      Effect.tapError((error) => this.noteFailure(entry, error, asked)),
-      witnessed(entry.id, force || needsNew(entry.freshness(now)) ? "refresh" : "fetch")
+    yield* entry.failWhileRateLimited(now)
+    const backoff = force ? undefined : entry.backoffError(now)
+    if (backoff !== undefined) return yield* backoff
+    const basis = this.#basisOf(entry, now)
+    return yield* this.#ask(entry, provider, force, basis).pipe(
+      Effect.tapError((error) => this.recordFailure(entry, error, basis)),
+      instrumented(entry.id, force || needsNew(entry.freshness(now)) ? "refresh" : "fetch")
     )
   })
 
   /** Asks the provider for what the entry needs now, and takes the answer over. */
   readonly #ask = Effect.fnUntraced(function*(
-    this: Renewal,
+    this: Refresher,
     entry: CredentialEntry,
     provider: CredentialProvider,
     force: boolean,
-    asked: Asked
+    basis: RequestBasis
   ): Effect.fn.Return<Credential, CredentialFailure> {
     const freshness = entry.freshness(yield* Clock.currentTimeMillis)
     if (force || needsNew(freshness)) {
-      return yield* this.#askForNew(entry, provider, asked)
+      return yield* this.#askForNew(entry, provider, basis)
     }
     if (freshness === "blocked" || entry.listed?.status === "requires_reauth") {
       const validation = yield* provider.validate(entry).pipe(
-        Effect.catchTag("IntegrationNotFound", () => this.#gone(entry, provider, asked))
+        Effect.catchTag("IntegrationNotFound", () => this.#confirmRemoval(entry, provider, basis))
       )
       if (validation.requiresReauthorization) return yield* reauthRequired(entry, validation)
     }
     const answer = yield* provider.fetch(entry.id)
-    if (Option.isNone(answer)) return yield* this.#gone(entry, provider, asked)
-    const credential = yield* this.#accept(entry, answer.value, asked)
-    if (entry.epoch !== asked.epoch || (yield* this.#isServable(entry, credential))) return credential
+    if (Option.isNone(answer)) return yield* this.#confirmRemoval(entry, provider, basis)
+    const credential = yield* this.#accept(entry, answer.value, basis)
+    if (entry.epoch !== basis.epoch || (yield* this.#isServable(entry, credential))) return credential
     // This question renews nothing, and the token has run out.
-    return yield* this.#askForNew(entry, provider, this.#asking(entry, yield* Clock.currentTimeMillis))
+    return yield* this.#askForNew(entry, provider, this.#basisOf(entry, yield* Clock.currentTimeMillis))
   })
 
   readonly #askForNew = Effect.fnUntraced(function*(
-    this: Renewal,
+    this: Refresher,
     entry: CredentialEntry,
     provider: CredentialProvider,
-    asked: Asked
+    basis: RequestBasis
   ): Effect.fn.Return<Credential, CredentialFailure> {
-    const isLastChance = entry.isLastChance(yield* Clock.currentTimeMillis)
+    const expiresBeforeProbe = entry.expiresBeforeProbe(yield* Clock.currentTimeMillis)
     const credential = yield* provider.refresh(entry.credential ?? emptyCredential(entry.id, provider.id)).pipe(
-      Effect.provideService(PassesCircuit, isLastChance),
-      Effect.tap(() => Effect.map(Clock.currentTimeMillis, (now) => entry.renewedAt = now)),
-      Effect.flatMap((answer) => this.#accept(entry, answer, { ...asked, isRenewal: true })),
-      Effect.catchTag("IntegrationNotFound", () => this.#gone(entry, provider, asked))
+      Effect.provideService(BypassCircuit, expiresBeforeProbe),
+      Effect.tap(() => Effect.map(Clock.currentTimeMillis, (now) => entry.refreshedAt = now)),
+      Effect.flatMap((answer) => this.#accept(entry, answer, { ...basis, isRefresh: true })),
+      Effect.catchTag("IntegrationNotFound", () => this.#confirmRemoval(entry, provider, basis))
     )
-    return entry.epoch !== asked.epoch || (yield* this.#isServable(entry, credential))
+    return entry.epoch !== basis.epoch || (yield* this.#isServable(entry, credential))
       ? credential
       : yield* unservable(entry)
   })
 
   /** Takes over what the provider answered, unless the entry has changed since it was asked. */
   readonly #accept = Effect.fnUntraced(function*(
-    this: Renewal,
+    this: Refresher,
     entry: CredentialEntry,
     answer: Credential,
-    asked: Asked & { readonly isRenewal?: true }
+    basis: RequestBasis & { readonly isRefresh?: true }
   ): Effect.fn.Return<Credential, StorageFailure> {
-    const table = this.#table
+    const entries = this.#entries
     const held = entry.credential
     const named = entry.listed === undefined ? answer : withListedNames(answer, entry.listed)
     const credential = held === undefined ? named : held.renewedBy(named)
-    if (entry.epoch !== asked.epoch) return credential
-    if (held !== undefined && entry.isUnrenewed) return held
+    if (entry.epoch !== basis.epoch) return credential
+    if (held !== undefined && entry.isProgramOwned) return held
     // What a sync saved meanwhile does not stand in the way when it is older than this answer.
     const isOlder = entry.saved.generation === entry.state.generation &&
-      (entry.saved.order < asked.order || (asked.held !== undefined && held?.holdsTokenOf(asked.held) === true))
-    let generation: number | undefined = isOlder ? entry.saved.generation : asked.generation
-    if (entry.isUnsaved || entry.unreadable !== undefined) {
-      generation = (yield* this.#lateSaves.behind(credential, { generation, at: asked.at })).generation
+      (entry.saved.order < basis.order || (basis.held !== undefined && held?.holdsTokenOf(basis.held) === true))
+    let generation: number | undefined = isOlder ? entry.saved.generation : basis.generation
+    if (entry.isDirty || entry.unreadable !== undefined) {
+      generation = (yield* this.#writeBehind.behind(credential, { generation, at: basis.at })).generation
     }
     const lastConfirmed = yield* DateTime.now
     const stateAfter = (generation: number | undefined) =>
       new CredentialState({ generation: (generation ?? 0) + 1, lastConfirmed })
     const save = (generation: number | undefined) =>
-      generation === undefined ? Effect.succeed("outdated" as const) : table.tolerantWrite(
-        table.storage.save(credential, { expectedGeneration: generation, state: stateAfter(generation) }).pipe(
+      generation === undefined ? Effect.succeed("outdated" as const) : entries.orElseWhenWriteFails(
+        entries.storage.save(credential, { expectedGeneration: generation, state: stateAfter(generation) }).pipe(
           Effect.as("saved" as const),
           Effect.catchTag("GenerationConflict", () => Effect.succeed("outdated" as const))
         ),
@@ -489,54 +486,54 @@ export class Renewal {
       )
     let outcome = yield* save(generation)
     // what another process could not save while storage was away, and saves now, is older than this answer
-    while (outcome === "outdated" && generation !== undefined && entry.epoch === asked.epoch) {
-      const record = yield* loadRecord(table.storage, entry.id)
+    while (outcome === "outdated" && generation !== undefined && entry.epoch === basis.epoch) {
+      const record = yield* loadRecord(entries.storage, entry.id)
       const isProviders = Option.exists(
         record.stored,
-        (one) => table.providerOf(one) === table.providerOf(credential)
+        (one) => entries.providerOf(one) === entries.providerOf(credential)
       )
-      if (!isProviders || !isEarlier(record, credential, asked.at) || record.state.generation === generation) break
+      if (!isProviders || !isEarlier(record, credential, basis.at) || record.state.generation === generation) break
       generation = record.state.generation
       outcome = yield* save(generation)
     }
     const saved = stateAfter(generation)
-    if (entry.epoch !== asked.epoch) {
-      yield* table.follow(entry.id)
+    if (entry.epoch !== basis.epoch) {
+      yield* entries.follow(entry.id)
       return credential
     }
     if (outcome === "outdated") {
       // Another process was faster: what it saved is as new as this answer, or newer.
-      entry.isUnsaved = false
-      if ((yield* table.load(entry)) && entry.credential !== undefined) return entry.credential
+      entry.isDirty = false
+      if ((yield* entries.load(entry)) && entry.credential !== undefined) return entry.credential
       // It deleted the entry: this caller has asked for it, and it is not kept.
-      table.forget(entry.id)
+      entries.forget(entry.id)
       return credential
     }
     const wasBlocked = entry.state.blockedSince !== undefined
     // What was not saved has not been counted.
     const state = outcome === "unsaved" ? new CredentialState({ ...saved, generation: saved.generation - 1 }) : saved
-    yield* table.remember(entry, { credential, state, source: "aden" })
-    entry.isUnsaved = outcome === "unsaved"
-    entry.isStateUnsaved = entry.isUnsaved
-    if (entry.isUnsaved) this.#lateSaves.add(entry)
-    else entry.saved = { generation: state.generation, order: asked.order }
+    yield* entries.remember(entry, { credential, state, source: "aden" })
+    entry.isDirty = outcome === "unsaved"
+    entry.isStateDirty = entry.isDirty
+    if (entry.isDirty) this.#writeBehind.add(entry)
+    else entry.saved = { generation: state.generation, order: basis.order }
     entry.listed = undefined
     // a renewal that brings what cannot be served has failed
-    if (asked.isRenewal !== true || (yield* this.#isServable(entry, credential))) {
+    if (basis.isRefresh !== true || (yield* this.#isServable(entry, credential))) {
       entry.succeeded(yield* Clock.currentTimeMillis)
     }
-    if (wasBlocked) yield* table.publish({ _tag: "Reconnected", id: entry.id })
-    if (held === undefined) yield* table.publish({ _tag: "Fetched", id: entry.id })
-    else if (!held.holdsTokenOf(credential)) yield* table.publish({ _tag: "Refreshed", id: entry.id })
+    if (wasBlocked) yield* entries.publish({ _tag: "Reconnected", id: entry.id })
+    if (held === undefined) yield* entries.publish({ _tag: "Fetched", id: entry.id })
+    else if (!held.holdsTokenOf(credential)) yield* entries.publish({ _tag: "Refreshed", id: entry.id })
     return credential
-  }, (effect, entry) => this.#lateSaves.alone(entry.id)(effect))
+  }, (effect, entry) => this.#writeBehind.alone(entry.id)(effect))
 
   /** The provider does not have the integration. Only when its list lacks it too is the entry gone. */
-  readonly #gone = Effect.fnUntraced(function*(
-    this: Renewal,
+  readonly #confirmRemoval = Effect.fnUntraced(function*(
+    this: Refresher,
     entry: CredentialEntry,
     provider: CredentialProvider,
-    asked: Asked
+    basis: RequestBasis
   ): Effect.fn.Return<never, AdenRequestFailure | CredentialNotFound> {
     if (yield* this.#resolver.lists(provider, entry.id)) {
       return yield* new AdenUnavailable({
@@ -544,22 +541,22 @@ export class Renewal {
         reason: new AdenProtocolError({ detail: "Aden lists the integration and does not have it", isTransient: false })
       })
     }
-    if (entry.epoch === asked.epoch) yield* this.#table.remove(entry, asked.generation)
+    if (entry.epoch === basis.epoch) yield* this.#entries.remove(entry, basis.generation)
     return yield* new CredentialNotFound({ ref: entry.id })
   })
 
   /** Remembers what came of asking, so that the next question comes in due time. */
-  readonly noteFailure = Effect.fnUntraced(function*(
-    this: Renewal,
+  readonly recordFailure = Effect.fnUntraced(function*(
+    this: Refresher,
     entry: CredentialEntry,
     error: CredentialFailure | FetchFailure,
-    asked: Pick<Asked, "epoch">
+    basis: Pick<RequestBasis, "epoch">
   ) {
-    if (error._tag === "CredentialNotFound" || entry.isUnrenewed) return
+    if (error._tag === "CredentialNotFound" || entry.isProgramOwned) return
     const now = yield* DateTime.now
     const nowMillis = DateTime.toEpochMillis(now)
     // A rate limit holds whatever the program did meanwhile.
-    if (entry.epoch !== asked.epoch && error._tag !== "RateLimited") return
+    if (entry.epoch !== basis.epoch && error._tag !== "RateLimited") return
     entry.lastError = error
     if (error._tag === "ReauthRequired") return yield* this.block(entry, error)
     if (error._tag === "RateLimited") {
@@ -567,7 +564,7 @@ export class Renewal {
       yield* entry.failed(nowMillis, error)
       const left = Duration.toMillis(error.retryAfter)
       if (left > entry.coolDownLeft(nowMillis)) {
-        yield* this.#table.patchState(entry, {
+        yield* this.#entries.patchState(entry, {
           coolDownUntil: DateTime.makeUnsafe(nowMillis + left),
           lastError: error._tag
         })
@@ -577,7 +574,7 @@ export class Renewal {
     yield* entry.failed(nowMillis, error)
     const isRefused = error._tag === "AdenUnauthorized" || error._tag === "AdenForbidden"
     if (entry.state.lastError !== error._tag || (isRefused && entry.state.refusedSince === undefined)) {
-      yield* this.#table.patchState(entry, {
+      yield* this.#entries.patchState(entry, {
         lastError: error._tag,
         refusedSince: isRefused ? entry.state.refusedSince ?? now : entry.state.refusedSince
       })
@@ -586,21 +583,21 @@ export class Renewal {
 }
 
 /** Whether a token that lasts too short is renewed for that reason. */
-const isRenewedFor = (entry: CredentialEntry, minTimeLeft: number, now: number): boolean =>
-  entry.provider !== undefined && entry.expiresAt - now < minTimeLeft && now - entry.renewedAt >= settled
+const isRefreshedFor = (entry: CredentialEntry, minTimeLeft: number, now: number): boolean =>
+  entry.provider !== undefined && entry.expiresAt - now < minTimeLeft && now - entry.refreshedAt >= minRefreshInterval
 
 /** Whether a token has to be renewed, where another has to be fetched or confirmed. */
 const needsNew = (freshness: Freshness): boolean => freshness === "due" || freshness === "expired"
 
 /** Counts, times and logs a question to Aden. */
-const witnessed =
+const instrumented =
   (id: string, question: "refresh" | "fetch") => <A, E extends CredentialFailure>(self: Effect.Effect<A, E>) =>
     Effect.gen(function*() {
       const [time, exit] = yield* Effect.timed(Effect.exit(self))
       const error = Option.getOrUndefined(Exit.findErrorOption(exit))
       const outcome = Exit.isSuccess(exit) ? "success" : error?._tag ?? "unexpected"
-      yield* Metric.update(Metric.withAttributes(renewals, { question, outcome }), 1)
-      yield* Metric.update(Metric.withAttributes(renewalTime, { question }), Duration.toSeconds(time))
+      yield* Metric.update(Metric.withAttributes(refreshes, { question, outcome }), 1)
+      yield* Metric.update(Metric.withAttributes(refreshDuration, { question }), Duration.toSeconds(time))
       yield* Effect.logDebug("Asked Aden for a credential").pipe(
         Effect.annotateLogs({
           credential: cleanText(id),

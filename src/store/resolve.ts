@@ -3,35 +3,37 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import { AmbiguousCredential, CredentialNotFound, RateLimited } from "../errors/CredentialError.ts"
-import type { AdenRequestFailure, CredentialStorageError, StorageFailure } from "../errors/CredentialError.ts"
+import { RateLimited } from "../errors/AdenError.ts"
+import type { AdenRequestFailure } from "../errors/AdenError.ts"
+import { AmbiguousCredential, CredentialNotFound } from "../errors/CredentialError.ts"
+import type { CredentialStorageError, StorageFailure } from "../errors/StorageError.ts"
 import { resolveRef } from "../model/Credential.ts"
 import type { CredentialRef, ProviderAccount } from "../model/Credential.ts"
 import { isWithin } from "../model/freshness.ts"
 import type { CredentialProvider } from "../providers/CredentialProvider.ts"
 import { SingleFlight } from "../util/SingleFlight.ts"
 import type { CredentialEntry } from "./CredentialEntry.ts"
-import type { CredentialTable } from "./Entries.ts"
-import { PolicyClock } from "./PolicyStep.ts"
+import type { Entries } from "./Entries.ts"
+import { PolicyStep } from "./PolicyStep.ts"
 
 /** How long the index of storage is used for a ref that it lacks before it is derived anew, in ms. */
 const indexTtl = 30_000
 
 /** How long a read waits to learn whether what it knows is still the only account that its ref fits. */
-const searchPatience = "1 second"
+const searchTimeout = "1 second"
 
-type ListedAccount = { readonly provider: CredentialProvider; readonly account: ProviderAccount }
+type ListItem = { readonly provider: CredentialProvider; readonly account: ProviderAccount }
 
 /** A provider's list, as answered `at` this time; what it lacks counts as missing until `missingUntil`. */
 interface Listing {
   readonly at: number
   readonly missingUntil: number
-  readonly accounts: ReadonlyArray<ListedAccount>
+  readonly accounts: ReadonlyArray<ListItem>
 }
 
 /** Finds the entry that a ref means: in storage first, then in the providers' lists. */
 export class RefResolver {
-  readonly #table: CredentialTable
+  readonly #entries: Entries
   /** How long a list is remembered, in ms. */
   readonly #listTtl: number
   readonly #searches = new SingleFlight<
@@ -43,14 +45,14 @@ export class RefResolver {
   readonly #slow = new Set<CredentialRef>()
   readonly #questions = new SingleFlight<CredentialProvider, Listing, AdenRequestFailure>()
   readonly #coolDowns = new Map<CredentialProvider, { readonly since: number; readonly until: number }>()
-  readonly #missing = new Map<CredentialProvider, PolicyClock>()
+  readonly #missing = new Map<CredentialProvider, PolicyStep>()
   /** What each provider listed last. */
   readonly #listings = new Map<CredentialProvider, Listing>()
 
-  constructor(table: CredentialTable, listTtl: number) {
-    this.#table = table
+  constructor(entries: Entries, listTtl: number) {
+    this.#entries = entries
     this.#listTtl = listTtl
-    for (const provider of table.providers) this.#missing.set(provider, new PolicyClock(table.policies.missing))
+    for (const provider of entries.providers) this.#missing.set(provider, new PolicyStep(entries.policies.missing))
   }
 
   /**
@@ -63,7 +65,7 @@ export class RefResolver {
       if (ref === "" || known?.id === ref) return Effect.succeed(known)
       if (known === undefined) return this.#searches.run(ref, this.#search(ref))
       // another process may have stored a second account that the ref fits as well
-      return isWithin(this.#listTtl, this.#table.indexedAt, now)
+      return isWithin(this.#listTtl, this.#entries.indexedAt, now)
         ? Effect.succeed(known)
         : this.#searchedAgain(ref, known)
     })
@@ -80,7 +82,7 @@ export class RefResolver {
       const search = this.#searchAgain(ref, known)
       return Effect.andThen(this.#searches.start(ref, search), this.#searches.run(ref, search)).pipe(
         Effect.timeoutOrElse({
-          duration: searchPatience,
+          duration: searchTimeout,
           orElse: () => {
             this.#slow.add(ref)
             return Effect.succeed(known)
@@ -91,7 +93,7 @@ export class RefResolver {
   }
 
   /** The same for somebody who only looks: nobody is asked whether the ref could mean another account. */
-  lookAt(ref: CredentialRef): Effect.Effect<CredentialEntry | undefined, StorageFailure | AmbiguousCredential> {
+  peek(ref: CredentialRef): Effect.Effect<CredentialEntry | undefined, StorageFailure | AmbiguousCredential> {
     return Effect.suspend(() => {
       const known = this.#known(ref)
       return known === undefined && ref !== "" ? this.#search(ref, { isLook: true }) : Effect.succeed(known)
@@ -100,7 +102,7 @@ export class RefResolver {
 
   /** An empty entry that belongs to nobody says nothing: what the ref means is to be found anew. */
   #known(ref: CredentialRef): CredentialEntry | undefined {
-    const known = this.#table.known(ref)
+    const known = this.#entries.known(ref)
     return known?.credential === undefined && known?.provider === undefined ? undefined : known
   }
 
@@ -109,14 +111,14 @@ export class RefResolver {
     ref: CredentialRef,
     known: CredentialEntry
   ): Effect.fn.Return<CredentialEntry | undefined, StorageFailure | AmbiguousCredential> {
-    const table = this.#table
-    const stored = yield* table.tolerant(Effect.asSome(table.accountsNow()), Option.none())
+    const entries = this.#entries
+    const stored = yield* entries.orElseWhenStorageFails(Effect.asSome(entries.accountsNow()), Option.none())
     if (Option.isNone(stored)) return known
     const resolution = resolveRef(ref, stored.value.accounts.values())
     if (resolution._tag !== "Missing" && !(resolution._tag === "Found" && resolution.id === known.id)) {
       return yield* this.#search(ref)
     }
-    table.bind(ref, known)
+    entries.bind(ref, known)
     return known
   })
 
@@ -125,15 +127,15 @@ export class RefResolver {
     ref: CredentialRef,
     options?: { readonly isLook: true }
   ): Effect.fn.Return<CredentialEntry | undefined, StorageFailure | AmbiguousCredential> {
-    const table = this.#table
-    const exact = table.get(ref) ?? table.newEntry(ref)
-    if ((yield* table.load(exact)) || exact.state.blockedSince !== undefined) return table.keep(exact)
+    const entries = this.#entries
+    const exact = entries.get(ref) ?? entries.newEntry(ref)
+    if ((yield* entries.load(exact)) || exact.state.blockedSince !== undefined) return entries.keep(exact)
     const id = yield* this.#resolveStored(ref, options)
     if (id === undefined) return undefined
-    const entry = table.get(id) ?? table.newEntry(id)
-    if (entry.credential === undefined && !(yield* table.load(entry))) return undefined
-    const kept = table.keep(entry)
-    if (options?.isLook !== true) table.bind(ref, kept)
+    const entry = entries.get(id) ?? entries.newEntry(id)
+    if (entry.credential === undefined && !(yield* entries.load(entry))) return undefined
+    const kept = entries.keep(entry)
+    if (options?.isLook !== true) entries.bind(ref, kept)
     return kept
   })
 
@@ -146,7 +148,7 @@ export class RefResolver {
       Effect.catchTag(["CredentialDecryptionFailed", "CredentialStorageError"], () => Effect.succeed(undefined))
     )
     if (found !== undefined) return found.id
-    return (yield* this.#table.storage.exists(ref)) ? ref : yield* this.#resolveStored(ref)
+    return (yield* this.#entries.storage.exists(ref)) ? ref : yield* this.#resolveStored(ref)
   })
 
   readonly #resolveStored = Effect.fnUntraced(function*(
@@ -154,7 +156,7 @@ export class RefResolver {
     ref: CredentialRef,
     options?: { readonly isLook: true }
   ): Effect.fn.Return<string | undefined, StorageFailure | AmbiguousCredential> {
-    const { accounts, unknown } = yield* this.#table.accounts(indexTtl)
+    const { accounts, unknown } = yield* this.#entries.accounts(indexTtl)
     const resolution = resolveRef(ref, accounts.values())
     if (resolution._tag === "Ambiguous") return yield* new AmbiguousCredential({ ref, choices: resolution.choices })
     if (resolution._tag === "Missing") return undefined
@@ -162,7 +164,7 @@ export class RefResolver {
     const [unreadable] = unknown.values()
     if (!isProvider || unreadable === undefined || options?.isLook === true) return resolution.id
     // It may be another account of the same provider, as the lists can tell. Nobody is answered another's token.
-    const list = this.#table.providers.length === 0 ? Option.none() : yield* Effect.option(this.#recentList)
+    const list = this.#entries.providers.length === 0 ? Option.none() : yield* Effect.option(this.#recentList)
     if (Option.isNone(list)) return yield* unreadable
     const listed = resolveListed(ref, list.value)
     if (listed._tag === "Ambiguous") return yield* new AmbiguousCredential({ ref, choices: listed.choices })
@@ -174,26 +176,26 @@ export class RefResolver {
     this: RefResolver,
     ref: CredentialRef
   ): Effect.fn.Return<CredentialEntry, AdenRequestFailure | CredentialNotFound | AmbiguousCredential> {
-    if (ref === "" || this.#table.providers.length === 0) return yield* new CredentialNotFound({ ref })
+    if (ref === "" || this.#entries.providers.length === 0) return yield* new CredentialNotFound({ ref })
     let found = resolveListed(ref, this.#remembered(yield* Clock.currentTimeMillis) ?? [])
     const isRenamed = found._tag === "Found" && this.#isOutdated(found)
     if (isRenamed) this.forgetList()
     if (isRenamed || found._tag === "Missing") found = resolveListed(ref, yield* this.#newerLists)
     if (found._tag === "Ambiguous") return yield* new AmbiguousCredential({ ref, choices: found.choices })
     if (found._tag === "Missing") return yield* new CredentialNotFound({ ref })
-    const entry = this.#table.entry(found.account.id)
+    const entry = this.#entries.entry(found.account.id)
     // Somebody may have stored a credential of that id meanwhile, which need not be the provider's.
     if (entry.credential === undefined) {
       entry.provider ??= found.provider
       entry.listed = found.account
     }
-    this.#table.bind(ref, entry)
+    this.#entries.bind(ref, entry)
     return entry
   })
 
   /** Whether an account, which storage does not have under its listed name, was confirmed since it was listed: it is called otherwise now. */
-  #isOutdated({ account, provider }: ListedAccount): boolean {
-    const entry = this.#table.get(account.id)
+  #isOutdated({ account, provider }: ListItem): boolean {
+    const entry = this.#entries.get(account.id)
     const listedAt = this.#listings.get(provider)?.at ?? -Infinity
     return entry?.credential !== undefined && entry.confirmedAt > listedAt
   }
@@ -202,21 +204,21 @@ export class RefResolver {
    * The same where storage failed with this error. One file that cannot be read may be the program's own, which is nobody's
    * to replace; where nothing can be read at all, what the providers list is better than nothing.
    */
-  readonly findUnread = Effect.fnUntraced(function*(
+  readonly resolveWhileStorageDown = Effect.fnUntraced(function*(
     this: RefResolver,
     ref: CredentialRef,
     error: CredentialStorageError
   ): Effect.fn.Return<CredentialEntry, CredentialStorageError | AmbiguousCredential> {
-    const table = this.#table
+    const entries = this.#entries
     if (error.reason._tag !== "StorageIoFailed") return yield* error
-    if (Exit.isSuccess(yield* Effect.exit(table.storage.list))) return yield* error
+    if (Exit.isSuccess(yield* Effect.exit(entries.storage.list))) return yield* error
     const entry = yield* this.findListed(ref).pipe(
       Effect.catchIf(
         (failure) => failure._tag !== "AmbiguousCredential",
         () => Effect.fail(error)
       )
     )
-    yield* table.tolerant(Effect.fail(error), undefined)
+    yield* entries.orElseWhenStorageFails(Effect.fail(error), undefined)
     return entry
   })
 
@@ -224,17 +226,17 @@ export class RefResolver {
    * Finds out whose a blocked integration is that was never fetched: what is remembered of it does not say, and where there are
    * several providers, their lists do.
    */
-  readonly findOwner = Effect.fnUntraced(function*(
+  readonly resolveProvider = Effect.fnUntraced(function*(
     this: RefResolver,
     entry: CredentialEntry
   ): Effect.fn.Return<void, AdenRequestFailure> {
-    if (entry.provider !== undefined || !this.#table.mayBeRenewed(entry)) return
+    if (entry.provider !== undefined || !this.#entries.mayBeRefreshed(entry)) return
     const found = resolveListed(entry.id, yield* this.#newerLists)
     if (found._tag === "Found" && found.account.id === entry.id) entry.provider ??= found.provider
   })
 
   /** What was listed lately, or is now. */
-  get #recentList(): Effect.Effect<ReadonlyArray<ListedAccount>, AdenRequestFailure> {
+  get #recentList(): Effect.Effect<ReadonlyArray<ListItem>, AdenRequestFailure> {
     return Effect.flatMap(Clock.currentTimeMillis, (now) => {
       const remembered = this.#remembered(now)
       return remembered === undefined ? this.#newerLists : Effect.succeed(remembered)
@@ -242,8 +244,8 @@ export class RefResolver {
   }
 
   /** What all providers listed lately; `undefined` unless it is known of each. */
-  #remembered(now: number): ReadonlyArray<ListedAccount> | undefined {
-    const listings = this.#table.providers.map((provider) => this.#recent(provider, now))
+  #remembered(now: number): ReadonlyArray<ListItem> | undefined {
+    const listings = this.#entries.providers.map((provider) => this.#recent(provider, now))
     return listings.every((listing) => listing !== undefined)
       ? listings.flatMap(({ accounts }) => accounts)
       : undefined
@@ -255,10 +257,10 @@ export class RefResolver {
   }
 
   /** Lists in which to look for what the remembered ones lack. A provider that was asked a moment ago is not asked again. */
-  get #newerLists(): Effect.Effect<ReadonlyArray<ListedAccount>, AdenRequestFailure> {
+  get #newerLists(): Effect.Effect<ReadonlyArray<ListItem>, AdenRequestFailure> {
     return Effect.flatMap(Clock.currentTimeMillis, (now) =>
       Effect.map(
-        Effect.forEach(this.#table.providers, (provider) => {
+        Effect.forEach(this.#entries.providers, (provider) => {
           const listing = this.#recent(provider, now)
           return listing !== undefined && now < listing.missingUntil
             ? Effect.succeed(listing)
@@ -315,7 +317,7 @@ export class RefResolver {
   readonly #remember = Effect.fnUntraced(function*(
     this: RefResolver,
     provider: CredentialProvider,
-    accounts: ReadonlyArray<ListedAccount>
+    accounts: ReadonlyArray<ListItem>
   ) {
     const at = yield* Clock.currentTimeMillis
     const missingUntil = yield* this.#missing.get(provider)?.until(at, { _tag: "Missing" }) ?? Effect.succeed(at)
@@ -325,7 +327,7 @@ export class RefResolver {
   })
 }
 
-const resolveListed = (ref: CredentialRef, listed: ReadonlyArray<ListedAccount>) => {
+const resolveListed = (ref: CredentialRef, listed: ReadonlyArray<ListItem>) => {
   const resolution = resolveRef(ref, listed.map(({ account }) => account))
   if (resolution._tag !== "Found") return resolution
   const found = listed.find(({ account }) => account.id === resolution.id)

@@ -1,13 +1,13 @@
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { StorageFailure } from "../errors/CredentialError.ts"
+import type { StorageFailure } from "../errors/StorageError.ts"
 import type { Credential } from "../model/Credential.ts"
 import type { CredentialState } from "../model/CredentialState.ts"
 import type { CredentialStorage } from "../storage/CredentialStorage.ts"
 
 /** What is stored of a credential, and what is remembered beside it. */
-export interface StoredRecord {
+export interface StoredEntry {
   readonly stored: Option.Option<Credential>
   readonly state: CredentialState
 }
@@ -16,7 +16,7 @@ export interface StoredRecord {
  * Whether what is stored was issued before a credential that was asked for at `at` (ms), as far as is known: it was confirmed
  * before that, and does not outlast it. Neither alone would do: the clocks of hosts differ, and a newer token may live shorter.
  */
-export const isEarlier = ({ state, stored }: StoredRecord, credential: Credential, at: number): boolean =>
+export const isEarlier = ({ state, stored }: StoredEntry, credential: Credential, at: number): boolean =>
   Option.exists(stored, (one) => {
     const confirmed = state.lastConfirmed ?? one.lastRefreshed
     return confirmed !== undefined && DateTime.toEpochMillis(confirmed) <= at &&
@@ -31,7 +31,7 @@ export const isEarlier = ({ state, stored }: StoredRecord, credential: Credentia
 export const loadRecord = Effect.fnUntraced(function*(
   storage: CredentialStorage["Service"],
   id: string
-): Effect.fn.Return<StoredRecord, StorageFailure> {
+): Effect.fn.Return<StoredEntry, StorageFailure> {
   for (let before = yield* storage.loadState(id);;) {
     const stored = yield* storage.load(id)
     const state = yield* storage.loadState(id)

@@ -6,23 +6,26 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
-import { NoProvider, RateLimited } from "../errors/CredentialError.ts"
-import type { FetchFailure, StorageFailure } from "../errors/CredentialError.ts"
-import type { Credential, ProviderAccount } from "../model/Credential.ts"
+import { RateLimited } from "../errors/AdenError.ts"
+import type { FetchFailure } from "../errors/AdenError.ts"
+import { NoProvider } from "../errors/CredentialError.ts"
+import type { StorageFailure } from "../errors/StorageError.ts"
+import { accountOf } from "../model/Credential.ts"
+import type { Credential, CredentialAccount, ProviderAccount } from "../model/Credential.ts"
 import type { SyncEvent, SyncFailure, SyncSkipped } from "../model/CredentialEvent.ts"
 import { CredentialState } from "../model/CredentialState.ts"
 import { coolDownLeft } from "../model/freshness.ts"
 import type { CredentialProvider } from "../providers/CredentialProvider.ts"
 import { syncConcurrency, syncOne } from "../providers/CredentialProvider.ts"
 import { cleanText, shownName } from "../util/sanitize.ts"
-import type { CredentialTable } from "./Entries.ts"
-import type { LateSaves } from "./LateSaves.ts"
-import type { Asked, Renewal } from "./refresh.ts"
+import type { Entries } from "./Entries.ts"
+import type { Refresher, RequestBasis } from "./refresh.ts"
 import type { RefResolver } from "./resolve.ts"
 import { loadRecord } from "./storedRecord.ts"
+import type { WriteBehind } from "./WriteBehind.ts"
 
 /** A fetched integration that waits to be saved, with what it was asked on. */
-interface Unsaved extends Asked {
+interface Unsaved extends RequestBasis {
   readonly _tag: "Unsaved"
   readonly credential: Credential
 }
@@ -33,27 +36,27 @@ interface Unsaved extends Asked {
  * others' either: the stream fails with it at its end.
  */
 export class Synchronization {
-  readonly #table: CredentialTable
+  readonly #entries: Entries
   readonly #resolver: RefResolver
-  readonly #renewal: Renewal
-  readonly #lateSaves: LateSaves
+  readonly #refresher: Refresher
+  readonly #writeBehind: WriteBehind
 
   constructor(options: {
-    readonly table: CredentialTable
+    readonly entries: Entries
     readonly resolver: RefResolver
-    readonly renewal: Renewal
-    readonly lateSaves: LateSaves
+    readonly refresher: Refresher
+    readonly writeBehind: WriteBehind
   }) {
-    this.#table = options.table
+    this.#entries = options.entries
     this.#resolver = options.resolver
-    this.#renewal = options.renewal
-    this.#lateSaves = options.lateSaves
+    this.#refresher = options.refresher
+    this.#writeBehind = options.writeBehind
   }
 
   get stream(): Stream.Stream<SyncEvent, SyncFailure> {
-    return this.#table.providers.length === 0 ? Stream.fail(new NoProvider({})) : Stream.suspend(() => {
+    return this.#entries.providers.length === 0 ? Stream.fail(new NoProvider({})) : Stream.suspend(() => {
       const failures: Array<SyncFailure> = []
-      return Stream.fromIterable(this.#table.providers).pipe(
+      return Stream.fromIterable(this.#entries.providers).pipe(
         Stream.flatMap((provider) =>
           Stream.catch(this.#streamOf(provider), (failure) => {
             failures.push(failure)
@@ -68,7 +71,7 @@ export class Synchronization {
   #streamOf(provider: CredentialProvider): Stream.Stream<SyncEvent, SyncFailure> {
     return Stream.unwrap(
       Effect.map(
-        Effect.zip(this.#resolver.listOf(provider), this.#table.storage.list),
+        Effect.zip(this.#resolver.listOf(provider), this.#entries.storage.list),
         ([{ accounts, malformed }, ids]) => {
           this.#resolver.forgetList()
           const stored = new Set(ids)
@@ -76,7 +79,9 @@ export class Synchronization {
           for (const account of accounts) listed.add(account.id)
           const head: ReadonlyArray<SyncEvent> = [
             { _tag: "Listed", total: accounts.length + malformed.length },
-            ...malformed.map(({ id, detail }) => skipped({ id: shownName(id) }, "Malformed", cleanText(detail)))
+            ...malformed.map(({ id, detail }) =>
+              skipped({ id: shownName(id), provider: undefined, alias: undefined }, "Malformed", cleanText(detail))
+            )
           ]
           return Stream.fromIterable(head).pipe(
             Stream.concat(this.#saved(Stream.mapEffect(
@@ -95,8 +100,8 @@ export class Synchronization {
   readonly #fetch = Effect.fnUntraced(
     function*(this: Synchronization, provider: CredentialProvider, account: ProviderAccount, isStored: boolean) {
       const { id } = account
-      const { storage } = this.#table
-      const entry = this.#table.entry(id)
+      const { storage } = this.#entries
+      const entry = this.#entries.entry(id)
       const { epoch } = entry
       // what has been counted may have been stored since it was listed
       const unstored = isStored ? undefined : yield* storage.loadState(id)
@@ -105,16 +110,16 @@ export class Synchronization {
         : yield* Effect.result(loadRecord(storage, id))
       if (Result.isFailure(record)) return failed(account, record.failure)
       const { state, stored } = record.success
-      if (Option.isSome(stored) && this.#table.providerOf(stored.value) !== provider) {
+      if (Option.isSome(stored) && this.#entries.providerOf(stored.value) !== provider) {
         return skipped(account, "OwnedElsewhere", "a credential of this id is stored that this provider did not write")
       }
       const now = yield* Clock.currentTimeMillis
       const limited = rateLimitOf(account, state, now)
       if (limited !== undefined) return limited
-      const asked: Asked = {
+      const basis: RequestBasis = {
         epoch,
         generation: state.generation,
-        order: this.#table.nextQuestion(),
+        order: this.#entries.nextQuestion(),
         at: now,
         held: entry.credential
       }
@@ -125,11 +130,11 @@ export class Synchronization {
             onNone: () => event.credential,
             onSome: (present) => present.renewedBy(event.credential)
           })
-          return { _tag: "Unsaved", credential, ...asked } satisfies Unsaved
+          return { _tag: "Unsaved", credential, ...basis } satisfies Unsaved
         }
         case "Blocked":
         case "Failed":
-          return yield* this.#refused(provider, account, event.error, asked)
+          return yield* this.#refused(provider, account, event.error, basis)
         default:
           return skipped(account, "NotFound", "Aden lists it and does not have it")
       }
@@ -151,29 +156,29 @@ export class Synchronization {
     provider: CredentialProvider,
     id: string
   ): Effect.fn.Return<Option.Option<SyncEvent | Unsaved>> {
-    const record = yield* Effect.option(loadRecord(this.#table.storage, id))
+    const record = yield* Effect.option(loadRecord(this.#entries.storage, id))
     if (Option.isNone(record)) return Option.none()
     const { state, stored: present } = record.value
-    if (Option.isNone(present) || this.#table.providerOf(present.value) !== provider) return Option.none()
-    const entry = this.#table.entry(id)
+    if (Option.isNone(present) || this.#entries.providerOf(present.value) !== provider) return Option.none()
+    const entry = this.#entries.entry(id)
     const now = yield* Clock.currentTimeMillis
     const limited = rateLimitOf(accountOf(present.value), state, now)
     if (limited !== undefined) return Option.some(limited)
-    const asked: Asked = {
+    const basis: RequestBasis = {
       epoch: entry.epoch,
       generation: state.generation,
-      order: this.#table.nextQuestion(),
+      order: this.#entries.nextQuestion(),
       at: now,
       held: entry.credential
     }
     const answer = yield* Effect.result(provider.fetch(id))
     if (Result.isFailure(answer)) {
-      return Option.some(yield* this.#refused(provider, accountOf(present.value), answer.failure, asked))
+      return Option.some(yield* this.#refused(provider, accountOf(present.value), answer.failure, basis))
     }
     if (Option.isSome(answer.success)) {
-      return Option.some({ _tag: "Unsaved", credential: present.value.renewedBy(answer.success.value), ...asked })
+      return Option.some({ _tag: "Unsaved", credential: present.value.renewedBy(answer.success.value), ...basis })
     }
-    return entry.epoch === asked.epoch && (yield* this.#table.remove(entry, asked.generation))
+    return entry.epoch === basis.epoch && (yield* this.#entries.remove(entry, basis.generation))
       ? Option.some({ _tag: "Removed", id })
       : Option.none()
   })
@@ -182,15 +187,15 @@ export class Synchronization {
   readonly #refused = Effect.fnUntraced(function*(
     this: Synchronization,
     provider: CredentialProvider,
-    account: Account,
+    account: CredentialAccount,
     error: FetchFailure,
-    asked: Asked
+    basis: RequestBasis
   ) {
-    const entry = this.#table.entry(account.id)
-    if (entry.epoch === asked.epoch || error._tag === "RateLimited") {
-      if (entry.credential === undefined) yield* Effect.ignore(this.#table.load(entry))
+    const entry = this.#entries.entry(account.id)
+    if (entry.epoch === basis.epoch || error._tag === "RateLimited") {
+      if (entry.credential === undefined) yield* Effect.ignore(this.#entries.load(entry))
       if (entry.credential === undefined) entry.provider ??= provider
-      if (entry.provider !== undefined) yield* this.#renewal.noteFailure(entry, error, asked)
+      if (entry.provider !== undefined) yield* this.#refresher.recordFailure(entry, error, basis)
     }
     return error._tag === "ReauthRequired"
       ? skipped(account, "ReauthRequired", error.message, entry.state.reauthorizationUrl)
@@ -210,18 +215,18 @@ export class Synchronization {
     this: Synchronization,
     batch: Arr.NonEmptyReadonlyArray<SyncEvent | Unsaved>
   ): Effect.fn.Return<ReadonlyArray<SyncEvent>> {
-    const table = this.#table
+    const entries = this.#entries
     const done = batch.filter((event): event is SyncEvent => event._tag !== "Unsaved")
     const fetched = batch.filter((event): event is Unsaved => event._tag === "Unsaved")
     if (fetched.length === 0) return done
     // What the program changed since it was asked about keeps the program's word.
-    const isCurrent = ({ credential, epoch }: Unsaved) => table.get(credential.id)?.epoch === epoch
+    const isCurrent = ({ credential, epoch }: Unsaved) => entries.get(credential.id)?.epoch === epoch
     const current = fetched.filter(isCurrent)
     const changed = fetched.filter((item) => !isCurrent(item)).map(({ credential }) =>
       skipped(accountOf(credential), "OwnedElsewhere", "the program changed it while Aden was asked")
     )
     const now = yield* DateTime.now
-    const failures = yield* Effect.result(table.storage.saveMany(current.map(({ credential }) => credential), {
+    const failures = yield* Effect.result(entries.storage.saveMany(current.map(({ credential }) => credential), {
       expectedGenerations: new Map(current.map(({ credential, generation }) => [credential.id, generation])),
       state: new CredentialState({ generation: 0, lastConfirmed: now })
     }))
@@ -232,44 +237,35 @@ export class Synchronization {
           const { credential, generation, order } = item
           const error = Result.isFailure(failures) ? failures.failure : failures.success.get(credential.id)
           if (!isCurrent(item)) {
-            yield* table.follow(credential.id)
+            yield* entries.follow(credential.id)
             return error === undefined || error._tag === "GenerationConflict"
               ? synced(credential)
               : failed(accountOf(credential), error)
           }
-          const entry = table.entry(credential.id)
+          const entry = entries.entry(credential.id)
           if (error?._tag === "CredentialDecryptionFailed") return failed(accountOf(credential), error)
           if (error?._tag === "GenerationConflict") {
-            yield* Effect.ignore(table.load(entry))
+            yield* Effect.ignore(entries.load(entry))
             return synced(entry.credential ?? credential)
           }
           const wasBlocked = entry.state.blockedSince !== undefined
           // What was not saved has not been counted.
           const counted = error === undefined ? generation + 1 : generation
           const state = new CredentialState({ generation: counted, lastConfirmed: now })
-          yield* table.remember(entry, { credential, state, source: "aden" })
-          entry.isUnsaved = error !== undefined
-          entry.isStateUnsaved = entry.isUnsaved
-          if (entry.isUnsaved) this.#lateSaves.add(entry)
+          yield* entries.remember(entry, { credential, state, source: "aden" })
+          entry.isDirty = error !== undefined
+          entry.isStateDirty = entry.isDirty
+          if (entry.isDirty) this.#writeBehind.add(entry)
           else entry.saved = { generation: state.generation, order }
           entry.listed = undefined
           entry.succeeded(DateTime.toEpochMillis(now))
-          yield* table.publish({ _tag: wasBlocked ? "Reconnected" : "Fetched", id: credential.id })
+          yield* entries.publish({ _tag: wasBlocked ? "Reconnected" : "Fetched", id: credential.id })
           return error === undefined ? synced(credential) : failed(accountOf(credential), error)
         })
     )
     return [...done, ...changed, ...events]
   })
 }
-
-/** What a step of the report is about, by the names that a person knows it by. */
-interface Account {
-  readonly id: string
-  readonly provider?: string | undefined
-  readonly alias?: string | undefined
-}
-
-const accountOf = ({ alias, id, integrationType }: Credential): Account => ({ id, provider: integrationType, alias })
 
 const synced = ({ alias, expiresAt, id, integrationType }: Credential): SyncEvent => ({
   _tag: "Synced",
@@ -280,14 +276,14 @@ const synced = ({ alias, expiresAt, id, integrationType }: Credential): SyncEven
 })
 
 /** What a credential that Aden must not be asked for yet is reported as. */
-const rateLimitOf = (account: Account, state: CredentialState, now: number): SyncEvent | undefined => {
+const rateLimitOf = (account: CredentialAccount, state: CredentialState, now: number): SyncEvent | undefined => {
   const left = coolDownLeft(state, now)
   return left > 0
     ? failed(account, new RateLimited({ id: account.id, retryAfter: Duration.millis(left) }))
     : undefined
 }
 
-const failed = ({ alias, id, provider }: Account, error: FetchFailure | StorageFailure): SyncEvent => ({
+const failed = ({ alias, id, provider }: CredentialAccount, error: FetchFailure | StorageFailure): SyncEvent => ({
   _tag: "Failed",
   id,
   provider: shownName(provider),
@@ -296,7 +292,7 @@ const failed = ({ alias, id, provider }: Account, error: FetchFailure | StorageF
 })
 
 const skipped = (
-  { alias, id, provider }: Omit<Account, "id"> & { readonly id: string | undefined },
+  { alias, id, provider }: Omit<CredentialAccount, "id"> & { readonly id: string | undefined },
   reason: SyncSkipped["reason"],
   detail: string,
   reauthorizationUrl?: string

@@ -1,21 +1,22 @@
 /**
  * Text with placeholders for credentials: `Bearer {{hubspot.access_token}}`.
  *
- * `{{ref.key}}` stands for a key of a credential, `{{ref}}` for its default key. The last dot separates the key, so a ref that
- * holds a dot is written with its key. Spaces around are left out; braces inside are refused. `\{{` stands for two braces, and a
- * backslash before a placeholder is written twice. All else is text as it is.
+ * `{{ref.key}}` stands for a key of a credential, `{{ref}}` for its default key. The last dot separates ref and key, so a ref that
+ * contains a dot needs its key written out. White space inside the braces is ignored; braces inside a placeholder are refused. To
+ * write two literal braces, escape them as `\{{`; to write a backslash before a placeholder, double it. Everything else is
+ * literal text.
  *
- * This is the parser alone. `CredentialStore` expands templates: `resolve`, `resolveHeaders`, `resolveParams`.
+ * This is only the parser. `CredentialStore` expands templates: `resolve`, `resolveHeaders`, `resolveParams`.
  *
  * @since 0.1.0
  */
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
-import { CredentialTemplateError, TemplateMalformed, TemplateRefused } from "../errors/CredentialError.ts"
+import { CredentialTemplateError, TemplateMalformed, TemplateRefused } from "../errors/UseError.ts"
 import type { CredentialRef } from "../model/Credential.ts"
 
 /**
- * What a placeholder names. `key` is `undefined` for the default key.
+ * A placeholder. `key` is `undefined` for the default key.
  *
  * @since 0.1.0
  * @category models
@@ -45,7 +46,7 @@ export interface TemplatePlaceholder {
  * @category models
  */
 export class CredentialTemplate {
-  /** Text and placeholders, in their order. */
+  /** Literal text and placeholders, in order. */
   readonly parts: ReadonlyArray<string | TemplatePlaceholder>
 
   constructor(parts: ReadonlyArray<string | TemplatePlaceholder>) {
@@ -53,8 +54,8 @@ export class CredentialTemplate {
   }
 
   /**
-   * Reads a template. Fails with `TemplateMalformed` as the reason where a placeholder is not closed, empty or holds a brace, and
-   * with `TemplateRefused` for a key that begins with `_`.
+   * Parses a template. Fails with reason `TemplateMalformed` when a placeholder is not closed, is empty or holds a brace, and with
+   * reason `TemplateRefused` for a key that begins with `_`.
    */
   static parse(text: string): Result.Result<CredentialTemplate, CredentialTemplateError> {
     const parts: Array<string | TemplatePlaceholder> = []
@@ -85,12 +86,12 @@ export class CredentialTemplate {
     return Result.succeed(new CredentialTemplate(parts))
   }
 
-  /** The refs that are named, each once. */
+  /** The refs of the placeholders, each once. */
   get refs(): ReadonlyArray<CredentialRef> {
     return Array.from(new Set(this.parts.flatMap((part) => typeof part === "string" ? [] : [part.ref])))
   }
 
-  /** The text with each placeholder replaced by what `read` answers for it. What is put in is not read as a template again. */
+  /** The text with each placeholder replaced by the result of `read`. Inserted values are not expanded again. */
   expand<E>(
     read: (placeholder: TemplatePlaceholder) => Result.Result<Redacted.Redacted<string>, E>
   ): Result.Result<Redacted.Redacted<string>, E> {

@@ -2,31 +2,27 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
-import {
-  CredentialKeyNotFound,
-  CredentialTemplateError,
-  TemplateRefused,
-  TemplateUnfit
-} from "../errors/CredentialError.ts"
+import { CredentialKeyNotFound } from "../errors/CredentialError.ts"
 import type { CredentialFailure } from "../errors/CredentialError.ts"
+import { CredentialTemplateError, TemplateRefused, TemplateUnfit } from "../errors/UseError.ts"
 import type { Credential, CredentialRef } from "../model/Credential.ts"
 import { headerNameFault, headerValueFault } from "../util/httpSyntax.ts"
 import { CredentialTemplate } from "./CredentialTemplate.ts"
 import type { TemplatePlaceholder } from "./CredentialTemplate.ts"
 
-/** The deepest JSON value that is expanded: no body is nested that deep, and a hostile one is not to exhaust the stack. */
+/** The deepest JSON value that is expanded, so that a hostile one cannot exhaust the stack. */
 const maximumDepth = 500
 
 type Failure = CredentialFailure | CredentialKeyNotFound | CredentialTemplateError
 
 type Options = { readonly refs?: ReadonlyArray<CredentialRef> | undefined } | undefined
 
-/** A template and where it stands; the place is `undefined` where there is but one. */
+/** A template and its place, for errors; `undefined` when there is only one template. */
 type Placed = readonly [place: string | undefined, text: string]
 
 /**
- * Expands templates. All that are given together are expanded from one reading of each credential, so that a user name and a
- * password belong together, and nothing is read unless all of them are well-formed and allowed.
+ * Expands templates. Templates passed in one call share one read of each credential, so that a user name and a password belong
+ * together. No credential is read unless all of the templates are well-formed and allowed.
  */
 export class TemplateResolver {
   readonly #get: (ref: CredentialRef) => Effect.Effect<Credential, CredentialFailure>
@@ -40,7 +36,7 @@ export class TemplateResolver {
     return Effect.map(this.#all([[undefined, template]], options), ([value = ""]) => Redacted.make(value))
   }
 
-  /** Every text in a JSON value; the names of fields are not templates. */
+  /** Every string in a JSON value; field names are not templates. */
   readonly json = Effect.fnUntraced(function*(
     this: TemplateResolver,
     template: Schema.Json,
@@ -51,7 +47,7 @@ export class TemplateResolver {
     return Redacted.make(mapTexts(template, (text) => values.next().value ?? text))
   })
 
-  /** Headers: names and values that cannot be sent as such are refused. */
+  /** Headers. A name or value that cannot be sent is refused. */
   readonly headers = Effect.fnUntraced(function*(
     this: TemplateResolver,
     templates: Readonly<Record<string, string>>,
@@ -98,7 +94,7 @@ export class TemplateResolver {
   })
 }
 
-/** The template of a text that may use these refs, any when there is no list. */
+/** Parses a template that may use only the `allowed` refs; any when there is no list. */
 export const parseAllowed = (
   text: string,
   place: string | undefined,
@@ -114,7 +110,7 @@ export const parseAllowed = (
     : Result.fail(new CredentialTemplateError({ place, reason: new TemplateRefused({ ref: refused }) }))
 }
 
-/** What a placeholder stands for. */
+/** The value of a placeholder. */
 export const valueOf = (
   { key, ref }: TemplatePlaceholder,
   credential: Credential | undefined
@@ -125,7 +121,7 @@ export const valueOf = (
 
 export const headerPlace = (name: string): string => `header ${name}`
 
-/** Fails with what is wrong, if anything is. */
+/** Fails when `detail` says that something is wrong. */
 export const fitting = (
   place: string,
   detail: string | undefined
@@ -137,7 +133,7 @@ export const fitting = (
 const redactedRecord = (names: ReadonlyArray<string>, values: ReadonlyArray<string>) =>
   Object.fromEntries(names.map((name, index) => [name, Redacted.make(values[index] ?? "")]))
 
-/** The texts of a JSON value in the order in which `mapTexts` goes over them. */
+/** The strings of a JSON value, in the order in which `mapTexts` visits them. */
 const textsOf = (value: Schema.Json): Result.Result<ReadonlyArray<Placed>, CredentialTemplateError> => {
   const texts: Array<Placed> = []
   const isTooDeep = (value: Schema.Json, place: string, depth: number): boolean => {

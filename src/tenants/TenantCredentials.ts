@@ -1,5 +1,5 @@
 /**
- * A store for each tenant of a platform, and nothing shared between two of them.
+ * A store for each tenant of a platform; tenants share nothing.
  *
  * @since 0.1.0
  */
@@ -14,8 +14,9 @@ import * as LayerMap from "effect/LayerMap"
 import type * as Path from "effect/Path"
 import type * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
-import { AdenConfigError, InvalidTenantId, TenantError } from "../errors/CredentialError.ts"
-import type { TenantLookupFailed } from "../errors/CredentialError.ts"
+import { AdenConfigError } from "../errors/ConfigError.ts"
+import { InvalidTenantId, TenantError } from "../errors/TenantError.ts"
+import type { TenantLookupFailed } from "../errors/TenantError.ts"
 import { CurrentTenant } from "../model/currentTenant.ts"
 import { durationSetting } from "../model/settings.ts"
 import { AdenClient } from "../providers/aden/AdenClient.ts"
@@ -29,23 +30,29 @@ import { isClean } from "../util/sanitize.ts"
 import { apiKeyVariable, tenantSettings } from "./settings.ts"
 
 /**
- * The settings of one tenant. Each that is left out has its default.
+ * The settings of one tenant. Each one has a default.
  *
  * @since 0.1.0
  * @category models
  */
 export interface TenantSettings {
-  /** `ADEN_API_KEY_{tenant}` by default. Given as an Effect, it is read again when Aden answers 401. */
+  /** `ADEN_API_KEY_{tenant}` by default. An Effect is run again when Aden answers 401. */
   readonly apiKey?: AdenClientOptions["apiKey"] | undefined
   /** `ADEN_API_URL` by default. */
   readonly baseUrl?: string | undefined
-  /** What Aden calls the tenant, sent as `X-Tenant-ID`: its id by default. */
+  /** Aden's id for the tenant, sent as `X-Tenant-ID`: the tenant's id by default. */
   readonly adenTenantId?: string | undefined
-  /** What stored credentials carry as their provider: `aden_{tenant}` by default. */
+  /** The provider id that stored credentials carry: `aden_{tenant}` by default. */
   readonly providerId?: string | undefined
-  /** Where each tenant has its folder: `~/.hive/credentials` by default, below `HIVE_HOME` where that is set. */
+  /**
+   * The directory in which each tenant has a folder: `~/.hive/credentials` by default, or `$HIVE_HOME/credentials` if that is
+   * set.
+   */
   readonly directory?: string | undefined
-  /** Fernet keys, of which the first encrypts: those of `HIVE_CREDENTIAL_KEY`, for all tenants, by default. */
+  /**
+   * Fernet keys, of which the first encrypts. By default those of `HIVE_CREDENTIAL_KEY`, or else of the key file, for all
+   * tenants.
+   */
   readonly encryptionKeys?: ReadonlyArray<Redacted.Redacted<string>> | undefined
   /** Further settings of the tenant's client. */
   readonly client?: Omit<Partial<AdenClientOptions>, "apiKey" | "baseUrl" | "tenantId"> | undefined
@@ -54,25 +61,32 @@ export interface TenantSettings {
 }
 
 /**
- * Answers what a tenant's store is made of: settings, or a whole layer of its own, at once or by an Effect (that asks a
- * database, say). Runs when a tenant is first used, and again after it was released.
+ * Returns what a tenant's store is built from: settings, or a whole layer, directly or by an Effect (which may ask a database).
+ * Runs when a tenant is first used, and again after its store was released.
  *
  * @since 0.1.0
  * @category models
  */
 export type TenantLookup<R = never> = (
   tenantId: string
-) => Found<R> | Effect.Effect<Found<R>, AdenConfigError | TenantLookupFailed, R>
+) =>
+  | TenantSettings
+  | Layer.Layer<CredentialStore, AdenConfigError | TenantLookupFailed, R>
+  | Effect.Effect<
+    TenantSettings | Layer.Layer<CredentialStore, AdenConfigError | TenantLookupFailed, R>,
+    AdenConfigError | TenantLookupFailed,
+    R
+  >
 
 type Found<R> = TenantSettings | Layer.Layer<CredentialStore, AdenConfigError | TenantLookupFailed, R>
 
 type Surroundings = FileSystem.FileSystem | Path.Path | HttpClient.HttpClient
 
 /**
- * The stores of tenants, each built when it is first used, and released when it was not used for a while. Two tenants share no
- * client, API key, circuit, cache, lock, request or file, even where one lookup makes both of the same layer values.
+ * The stores of tenants, each built when it is first used, and released after it was idle for a while. Two tenants share no
+ * client, API key, circuit, cache, lock, request or file, even if one lookup builds both from the same layer values.
  *
- * In whatever is built for a tenant, `ADEN_API_KEY` is its `ADEN_API_KEY_{tenant}`, `ADEN_TENANT_ID` is its id, and
+ * In everything that is built for a tenant, `ADEN_API_KEY` is its `ADEN_API_KEY_{tenant}`, `ADEN_TENANT_ID` is its id, and
  * `EncryptedFileStorage` keeps its files in `{directory}/{tenant}`, marks each as the tenant's, and refuses those of
  * another. So layers from `layerConfig` can serve all tenants. The rules of the folder's name are in docs/files.md.
  *
@@ -95,18 +109,18 @@ type Surroundings = FileSystem.FileSystem | Path.Path | HttpClient.HttpClient
 export class TenantCredentials extends Context.Service<TenantCredentials, {
   /** The store of a tenant. It stays in use until the scope of this layer closes. */
   readonly get: (tenantId: string) => Layer.Layer<CredentialStore, TenantError>
-  /** The tenant's store is built anew when it is next asked for; whoever uses the old one goes on with it. */
+  /** The tenant's store is built again when it is next asked for. Programs that use the old one keep it. */
   readonly invalidate: (tenantId: string) => Effect.Effect<void>
 }>()("aden-credentials/TenantCredentials") {
   /**
    * The stores of tenants.
    *
-   * - `lookup`: the settings of a tenant; the defaults of {@link TenantSettings} without it. An id that cannot be part of the
-   *   name of a variable (letters, digits, `_`) has no default API key.
-   * - `idleTimeToLive`: how long a store that is not in use is kept; 15 minutes.
+   * - `lookup`: the settings of a tenant; without it, the defaults of {@link TenantSettings}. There is no default API key for
+   *   an id that cannot be part of a variable name (letters, digits, `_`).
+   * - `idleTimeToLive`: how long an idle store is kept; 15 minutes.
    *
-   * What a lookup needs, and `FileSystem`, `Path`, `HttpClient` and settings, are those of where this layer is built. Fails
-   * with `AdenConfigError` when `idleTimeToLive` is no finite time above zero.
+   * The services of a lookup, and `FileSystem`, `Path`, `HttpClient` and settings, are those with which this layer is built.
+   * Fails with `AdenConfigError` if `idleTimeToLive` is not a finite time above zero.
    *
    * @example
    * ```ts
@@ -130,8 +144,11 @@ export class TenantCredentials extends Context.Service<TenantCredentials, {
   static readonly layer = <R = never>(options: {
     readonly lookup?: TenantLookup<R> | undefined
     readonly idleTimeToLive?: Duration.Input | undefined
-  } = {}): Layer.Layer<TenantCredentials, AdenConfigError, Surroundings | R> =>
-    Layer.effect(TenantCredentials, make(options))
+  } = {}): Layer.Layer<
+    TenantCredentials,
+    AdenConfigError,
+    FileSystem.FileSystem | Path.Path | HttpClient.HttpClient | R
+  > => Layer.effect(TenantCredentials, make(options))
 
   /** The store of a tenant: provide it to what the tenant runs. */
   static readonly get = (tenantId: string): Layer.Layer<CredentialStore, TenantError, TenantCredentials> =>
@@ -177,7 +194,7 @@ export class TenantCredentials extends Context.Service<TenantCredentials, {
   ): Layer.Layer<A, E | TenantError, Exclude<R, CredentialStore> | TenantCredentials> =>
     Layer.provide(Layer.fresh(self), TenantCredentials.get(tenantId))
 
-  /** Has the tenant's store built anew when it is next asked for, after its settings have changed. */
+  /** Makes the tenant's store be built again when it is next asked for, after its settings have changed. */
   static readonly invalidate = (tenantId: string): Effect.Effect<void, never, TenantCredentials> =>
     Effect.flatMap(TenantCredentials, (tenants) => tenants.invalidate(tenantId))
 }
@@ -218,8 +235,8 @@ const make = Effect.fnUntraced(function*<R>(options: {
   })
 
   /**
-   * Built by itself. A map of layers shares those that are the same value, by an ambient memo map too, and passes on what its
-   * caller was provided with: a second tenant would get the first one's client, or send its requests through it.
+   * Builds a tenant's store with a memo map and services of its own. A `LayerMap` alone would share equal layer values between
+   * tenants, and pass on the services of its caller: a second tenant would get the client of the first.
    */
   const build = Effect.fnUntraced(
     function*(tenantId: string) {
@@ -241,8 +258,9 @@ const make = Effect.fnUntraced(function*<R>(options: {
       )
   )
 
-  // A map keeps failures too: the next use is to try again, also where nobody waited for this one any more. Done by a fiber of
-  // its own, since it may close the scope that the build runs in.
+  // A map keeps failures too. They are removed, so that the next use tries again, even if no caller waits any more. A fiber of
+  // its
+  // own does it, because it may close the scope that the build runs in.
   const forget = (tenantId: string) =>
     Effect.forkIn(Effect.suspend(() => stores.invalidate(tenantId)), scope, { startImmediately: true })
   const stores: LayerMap.LayerMap<string, CredentialStore, TenantError> = yield* LayerMap.make(
@@ -288,14 +306,14 @@ const storeOf = (
   )
 }
 
-/** An error about the API key, by the variable that it has for this tenant. */
+/** Names the tenant's variable in an error about the API key. */
 const named = <E>(tenantId: string, error: E | AdenConfigError): E | AdenConfigError => {
   if (!(error instanceof AdenConfigError) || error.setting !== "ADEN_API_KEY") return error
   const setting = apiKeyVariable(tenantId)
   return setting === undefined
     ? new AdenConfigError({
       setting: "lookup",
-      detail: "has to answer the API key of a tenant whose id cannot be part of a variable's name",
+      detail: "has to return the API key of a tenant whose id cannot be part of a variable name",
       remedy: "Give TenantCredentials.layer a lookup, or use ids of letters, digits and underscores."
     })
     : new AdenConfigError({ setting, detail: error.detail, remedy: error.remedy })

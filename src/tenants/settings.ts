@@ -11,7 +11,7 @@ const variableName = /^\w+$/
 export const apiKeyVariable = (tenantId: string): string | undefined =>
   variableName.test(tenantId) ? `${apiKey}_${tenantId}` : undefined
 
-/** Settings as a tenant's layers read them: the API key and the tenant id are its own, all else is common to all. */
+/** The settings that a tenant's layers read: the API key and the tenant id are its own, all others are shared. */
 export const tenantSettings = (
   settings: ConfigProvider.ConfigProvider,
   tenantId: string

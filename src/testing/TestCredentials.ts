@@ -11,15 +11,15 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
-import type { AdenConfigError } from "../errors/CredentialError.ts"
 import {
   AdenConnectionFailed,
   AdenUnavailable,
-  CredentialNotFound,
   IntegrationNotFound,
   RateLimited,
   ReauthRequired
-} from "../errors/CredentialError.ts"
+} from "../errors/AdenError.ts"
+import type { AdenConfigError } from "../errors/ConfigError.ts"
+import { CredentialNotFound } from "../errors/CredentialError.ts"
 import type { CredentialRef, ProviderAccount } from "../model/Credential.ts"
 import { accountOf, Credential, CredentialKey, resolveRef } from "../model/Credential.ts"
 import type { CredentialProvider } from "../providers/CredentialProvider.ts"
@@ -29,34 +29,35 @@ import type { CredentialStoreOptions } from "../store/CredentialStore.ts"
 import { CredentialStore } from "../store/CredentialStore.ts"
 
 /**
- * What a test does to a credential of `{@link TestCredentials.layer}`. Each names it by a ref of one of the OAuth or bearer credentials
- * given: Aden has no others. A ref that means none of them, or several, fails with `CredentialNotFound`.
+ * What a test does to a credential of {@link TestCredentials.layer}. Each method takes the ref of one of the OAuth or bearer
+ * credentials given: Aden has no others. It fails with `CredentialNotFound` if the ref matches none of them, or several.
  *
  * @since 0.1.0
  * @category services
  */
 export class TestCredentials extends Context.Service<TestCredentials, {
-  /** The token runs out: the next read has it renewed. */
+  /** The token expires: the next read refreshes it. */
   readonly expire: (ref: CredentialRef) => Effect.Effect<void, CredentialNotFound>
   /**
-   * A person has to authorize again: reads fail with `ReauthRequired` until `reconnect`. While Aden does not answer, or limits the
-   * rate, the store does not learn of it. A `reauthorizationUrl` is `https:`, or `http:` to this machine: any other counts as none.
+   * A person has to authorize again: reads fail with `ReauthRequired` until `reconnect`. The store does not learn of it while
+   * Aden does not answer or limits the rate. A `reauthorizationUrl` has to be `https:`, or `http:` to this machine: any other
+   * is ignored.
    */
   readonly revoke: (
     ref: CredentialRef,
     options?: { readonly reauthorizationUrl?: string | undefined }
   ) => Effect.Effect<void, CredentialNotFound>
-  /** A person has authorized it again. The store notices when it checks, at the latest 30 s after it last did. */
+  /** A person has authorized it again. The store notices at its next check, at most 30 s after the last one. */
   readonly reconnect: (ref: CredentialRef) => Effect.Effect<void, CredentialNotFound>
-  /** Aden answers questions about it with `RateLimited` for this long. */
+  /** Aden answers requests for it with `RateLimited` for this long. */
   readonly rateLimit: (ref: CredentialRef, retryAfter: Duration.Input) => Effect.Effect<void, CredentialNotFound>
-  /** Aden does not answer questions about it, or none at all without a ref. A token that has not expired is still served. */
+  /** Aden does not answer requests for it; without a ref, no requests at all. A token that has not expired is still served. */
   readonly takeDown: (ref?: CredentialRef) => Effect.Effect<void, CredentialNotFound>
   /** Aden answers again. */
   readonly bringUp: (ref?: CredentialRef) => Effect.Effect<void, CredentialNotFound>
   /** The integration is disconnected at Aden. */
   readonly remove: (ref: CredentialRef) => Effect.Effect<void, CredentialNotFound>
-  /** How often Aden was asked for it: fetched, refreshed and validated, refused questions included. */
+  /** How many requests for it Aden received: fetches, refreshes and validations, including those it refused. */
   readonly requests: (ref: CredentialRef) => Effect.Effect<number, CredentialNotFound>
 }>()("aden-credentials/TestCredentials") {
   /**
@@ -101,10 +102,10 @@ export class TestCredentials extends Context.Service<TestCredentials, {
 interface Integration {
   readonly id: string
   readonly issued: Credential
-  /** How long its tokens live, in ms; `undefined`: for ever. */
+  /** How long its tokens live, in ms; `undefined` if they do not expire. */
   readonly lifetime: number | undefined
   credential: Credential
-  renewals: number
+  refreshes: number
   requests: number
   isDown: boolean
   limitedUntil: number
@@ -142,7 +143,7 @@ const makeTestAden = Effect.fnUntraced(function*(credentials: ReadonlyArray<Cred
       issued,
       lifetime,
       credential: issued,
-      renewals: 0,
+      refreshes: 0,
       requests: 0,
       isDown: false,
       limitedUntil: -Infinity,
@@ -154,7 +155,7 @@ const makeTestAden = Effect.fnUntraced(function*(credentials: ReadonlyArray<Cred
   const unavailable = (id?: string) =>
     new AdenUnavailable({ id, reason: new AdenConnectionFailed({ detail: "taken down by the test" }) })
 
-  /** Whether Aden answers at all, asked for one integration. */
+  /** Counts a request for an integration, and fails if Aden does not answer it. */
   const answering = Effect.fnUntraced(function*(id: string) {
     const integration = integrations.get(id)
     if (integration !== undefined) integration.requests++
@@ -174,14 +175,14 @@ const makeTestAden = Effect.fnUntraced(function*(credentials: ReadonlyArray<Cred
   const issue = Effect.fnUntraced(function*(integration: Integration) {
     const now = yield* DateTime.now
     const key = integration.issued.defaultKey
-    integration.renewals++
+    integration.refreshes++
     const keys = new Map(integration.issued.keys)
     if (key !== undefined) {
       keys.set(
         key.name,
         new CredentialKey({
           ...key,
-          value: Redacted.make(`${Redacted.value(key.value)}.${integration.renewals}`),
+          value: Redacted.make(`${Redacted.value(key.value)}.${integration.refreshes}`),
           expiresAt: integration.lifetime === undefined
             ? undefined
             : DateTime.addDuration(now, integration.lifetime)

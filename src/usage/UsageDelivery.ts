@@ -1,10 +1,12 @@
 /**
- * One usage report on its way to Aden: how it rests in a queue, and how it is sent.
+ * The delivery of one usage report to Aden: its form in a queue, and how it is sent.
  */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import type { AdenFailure, AmbiguousCredential, CredentialStorageError } from "../errors/CredentialError.ts"
+import type { AdenFailure } from "../errors/AdenError.ts"
+import type { AmbiguousCredential } from "../errors/CredentialError.ts"
+import type { CredentialStorageError } from "../errors/StorageError.ts"
 import type { CredentialRef } from "../model/Credential.ts"
 import { AdenClient } from "../providers/aden/AdenClient.ts"
 import { CredentialStore } from "../store/CredentialStore.ts"
@@ -20,16 +22,16 @@ export const UsageDelivery = Schema.Struct({
 
 export type UsageDelivery = typeof UsageDelivery.Type
 
-/** Aden answered, and has not recorded the report. */
+/** Aden answered, but did not record the report. */
 export class UsageNotReceived extends Schema.TaggedError<UsageNotReceived>()("UsageNotReceived", {}) {
   override get message(): string {
-    return "Aden has not recorded the usage report"
+    return "Aden did not record the usage report"
   }
 }
 
 export type DeliveryFailure = AdenFailure | AmbiguousCredential | CredentialStorageError | UsageNotReceived
 
-/** Whether the same report can be taken at another time. A key that is refused now may be replaced. */
+/** Whether the same report can be accepted later. An API key that is refused now may be replaced. */
 export const mayBeTakenLater = (error: DeliveryFailure): boolean => {
   switch (error._tag) {
     case "AdenRejected":
@@ -43,12 +45,12 @@ export const mayBeTakenLater = (error: DeliveryFailure): boolean => {
   }
 }
 
-/** Sends reports, each under the id of the credential that its ref means by then. */
+/** Sends reports, each with the id of the credential that its ref means at that time. */
 export const makeSender = Effect.gen(function*() {
   const client = yield* AdenClient
   const store = yield* CredentialStore
 
-  /** What is not stored may be an id that only Aden knows. */
+  /** A ref that matches nothing stored may be an id that only Aden knows. */
   const idOf = (ref: CredentialRef) =>
     Effect.map(store.explain(ref), ({ id }) => id).pipe(
       Effect.catchTags({
@@ -57,7 +59,7 @@ export const makeSender = Effect.gen(function*() {
       })
     )
 
-  // a trace of its own: the span that the use belonged to may have ended long ago
+  // a root span: the span of the use may have ended long ago
   return Effect.fn("UsageReporter.deliver", { root: true })(function*(
     { at, metadata, operation, ref, status }: UsageDelivery,
     idempotencyKey: string

@@ -1,9 +1,8 @@
 /**
- * What becomes of usage reports after they were handed over: they wait in a buffer, go through a `PersistedQueue`, and workers
- * take them out there and send them.
+ * The outbox of usage reports: they wait in a buffer and go through a `PersistedQueue`, from which workers take and send them.
  *
- * The buffer is this package's own, because a `PersistedQueue` has no bound, drops nothing, and takes its time: it encodes what
- * it is offered, and may be on another machine. Delays, attempts and what survives the process are the queue's.
+ * The buffer is needed because a `PersistedQueue` is unbounded, drops nothing, and is slow: it encodes each item, and may be on
+ * another machine. The queue is responsible for delays, attempts, and what survives the process.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -29,7 +28,7 @@ import { mayBeTakenLater, UsageDelivery } from "./UsageDelivery.ts"
 
 /** A report as it was handed over. */
 export interface UsageReport {
-  /** Made once, so that a server can tell a repetition from another use. */
+  /** Made once, so that a server can tell a retry from another use. */
   readonly key: string
   readonly ref: CredentialRef
   readonly at: number
@@ -50,9 +49,9 @@ export interface UsageOutboxOptions {
 /** The queue between the buffer and the workers. */
 interface Transit {
   readonly queue: PersistedQueue.PersistedQueue<UsageDelivery>
-  /** Whether a report that got there needs this process no more. */
+  /** Whether a report in the queue no longer needs this process. */
   readonly isDurable: boolean
-  /** Drops what the queue remembers of reports that are done with. */
+  /** Drops what the queue remembers of finished reports. */
   readonly tidy: Effect.Effect<void, PersistedQueue.PersistedQueueError>
 }
 
@@ -65,10 +64,10 @@ const defaultRetry = Schedule.min([Schedule.exponential("1 second"), Schedule.sp
 /** Between attempts when the scope closes, within `flushTimeout`. */
 const lastRetry = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("1 second")])
 
-/** How long to wait when the queue itself fails. */
-const queuePause = "1 second"
+/** How often a queue that fails is tried again. */
+const queueRetryInterval = "1 second"
 
-/** Names of refused metadata are warned about once, and remembered so many. */
+/** Each name of refused metadata is warned about once; this many names are remembered. */
 const maximumWarnings = 100
 
 const countReports = (outcome: string) => Metric.withAttributes(usageReports, { outcome })
@@ -82,12 +81,14 @@ export class UsageOutbox {
   readonly #transit: Transit
   readonly #context: Context.Context<never>
   readonly #buffer: Queue.Queue<UsageReport>
-  /** Taken out of the buffer and not done with: sent, given up, or in a durable queue. */
+  /** Reports that left the buffer and are not finished: not yet sent, given up, or in a durable queue. */
   readonly #held = new Map<string, UsageReport>()
-  /** A queue in memory holds only as many as are being sent: the others wait in the buffer, where the oldest can be dropped. */
+  /**
+   * A queue in memory holds only the reports that are being sent: the others wait in the buffer, where the oldest can be dropped.
+   */
   readonly #places: Semaphore.Semaphore
   readonly #warned = new Set<string>()
-  /** Aden limits the rate until then. */
+  /** Until then, Aden limits the rate. */
   #pausedUntil = -Infinity
   #droppedSinceWarning = 0
   #isClosed = false
@@ -105,7 +106,7 @@ export class UsageOutbox {
     this.#places = Semaphore.makeUnsafe(options.concurrency)
   }
 
-  /** An outbox that works until the scope closes, and then gets rid of what is left. */
+  /** An outbox that works until the scope closes, and then delivers what is left. */
   static readonly make = Effect.fnUntraced(function*<R>(options: UsageOutboxOptions, open: OpenTransit<R>) {
     const outbox = new UsageOutbox(
       options,
@@ -124,7 +125,7 @@ export class UsageOutbox {
     return outbox
   })
 
-  /** A queue that ends with the process. */
+  /** A queue in the memory of this process. */
   static readonly inMemory: OpenTransit<never> = Effect.fnUntraced(function*({ maxAttempts, retry }) {
     const services = yield* Layer.build(
       Layer.provideMerge(PersistedQueue.layer, Layer.fresh(PersistedQueue.layerStoreMemory))
@@ -133,16 +134,16 @@ export class UsageOutbox {
     return {
       queue: yield* openQueue("usage", { maxAttempts, retry }).pipe(Effect.provideContext(services)),
       isDurable: false,
-      // it remembers for ever what it was offered, against a second offer of the same: here there is none
+      // it would remember the key of each item for ever, to detect duplicates: here there are none
       tidy: store.cleanup({ timeToLive: Duration.zero, failedTimeToLive: Duration.zero })
     }
   })
 
-  /** A queue that others keep, under this name. */
+  /** A queue of this name in a `PersistedQueue` store. */
   static readonly persisted = (name: string): OpenTransit<PersistedQueue.PersistedQueueFactory> => (options) =>
     Effect.map(openQueue(name, options), (queue) => ({ queue, isDurable: true, tidy: Effect.void }))
 
-  /** Takes a report over. Nothing here waits or fails. */
+  /** Takes over a report. Never waits and never fails. */
   put(report: UsageReport): void {
     if (this.#isClosed) return this.drop(1)
     if (Queue.isFullUnsafe(this.#buffer)) this.drop(1)
@@ -150,7 +151,7 @@ export class UsageOutbox {
     Queue.offerUnsafe(this.#buffer, report)
   }
 
-  /** Counts reports that are not sent. */
+  /** Counts reports as dropped. */
   drop(count: number): void {
     this.#droppedSinceWarning += count
     dropped.updateUnsafe(count, this.#context)
@@ -160,7 +161,7 @@ export class UsageOutbox {
     usageQueueDepth.modifyUnsafe(by, this.#context)
   }
 
-  /** The oldest report of the buffer, from now on held here. */
+  /** Moves the oldest report from the buffer to `#held`. */
   #takeOut(): UsageReport | undefined {
     const next = Queue.takeUnsafe(this.#buffer)
     if (next === undefined || Exit.isFailure(next)) return undefined
@@ -168,12 +169,12 @@ export class UsageOutbox {
     return next.value
   }
 
-  /** A report needs this process no more. */
+  /** A report no longer needs this process. */
   #release(key: string): void {
     if (this.#held.delete(key)) this.#changeDepth(-1)
   }
 
-  /** A report has left the queue, and makes room for another in one that is in memory. */
+  /** A report has left the queue; in memory, that makes room for another. */
   #settle(key: string): Effect.Effect<unknown> {
     if (this.#transit.isDurable) return Effect.void
     this.#release(key)
@@ -186,7 +187,7 @@ export class UsageOutbox {
     return Effect.gen({ self: this }, function*() {
       if (!isDurable) yield* this.#places.take(1)
       yield* Queue.peek(this.#buffer)
-      // between the two nothing else runs: interrupted, a report is in the buffer or held
+      // nothing else runs between the two: on interruption a report is in the buffer or held
       const report = this.#takeOut()
       if (report !== undefined) yield* this.#enqueue(report)
     }).pipe(Effect.forever)
@@ -196,7 +197,7 @@ export class UsageOutbox {
     const delivery = yield* this.#toDelivery(report)
     yield* this.#transit.queue.offer(delivery, { id: report.key }).pipe(
       Effect.retry({
-        schedule: Schedule.spaced(queuePause),
+        schedule: Schedule.spaced(queueRetryInterval),
         while: (error) => error._tag === "PersistedQueueError"
       })
     )
@@ -205,10 +206,10 @@ export class UsageOutbox {
     Effect.catchCause(effect, (cause) => {
       if (Cause.hasInterruptsOnly(cause)) return Effect.interrupt
       this.#release(report.key)
-      return Effect.andThen(this.#noteRejected(report.ref), this.#settle(report.key))
+      return Effect.andThen(this.#recordRejected(report.ref), this.#settle(report.key))
     }))
 
-  /** Takes reports out of the queue and sends them, whatever became of the one before. */
+  /** Takes reports from the queue and sends them. One that fails does not stop the next. */
   #work(): Effect.Effect<never> {
     return this.#transit.queue.take((delivery, { attempts, id }) => this.#attempt(delivery, id, attempts)).pipe(
       Effect.andThen(this.#transit.tidy),
@@ -216,7 +217,7 @@ export class UsageOutbox {
         if (Cause.hasInterruptsOnly(cause)) return Effect.interrupt
         const error = Option.getOrUndefined(Cause.findErrorOption(cause))
         return error === undefined || error._tag === "PersistedQueueError"
-          ? Effect.andThen(Effect.logDebug("The queue of usage reports fails"), Effect.sleep(queuePause))
+          ? Effect.andThen(Effect.logDebug("The queue of usage reports fails"), Effect.sleep(queueRetryInterval))
           : Effect.void
       }),
       Effect.andThen(Effect.suspend(() => this.#warnOfDropped())),
@@ -224,15 +225,15 @@ export class UsageOutbox {
     )
   }
 
-  /** One attempt of the queue's. It fails where the queue is to try again. */
+  /** One attempt. It fails if the queue should try again. */
   readonly #attempt = Effect.fnUntraced(function*(
     this: UsageOutbox,
     delivery: UsageDelivery,
     key: string,
     attempts: number
   ): Effect.fn.Return<void, DeliveryFailure> {
-    const pause = this.#pausedUntil - (yield* Clock.currentTimeMillis)
-    if (pause > 0) yield* Effect.sleep(pause)
+    const wait = this.#pausedUntil - (yield* Clock.currentTimeMillis)
+    if (wait > 0) yield* Effect.sleep(wait)
     const exit = yield* Effect.exit(this.#options.send(delivery, key))
     if (Exit.isSuccess(exit)) {
       yield* Metric.update(received, 1)
@@ -242,7 +243,7 @@ export class UsageOutbox {
     if (Cause.hasInterruptsOnly(exit.cause)) return yield* exit
     const error = Option.getOrUndefined(Exit.findErrorOption(exit))
     if (error === undefined || !mayBeTakenLater(error)) {
-      yield* this.#noteRejected(delivery.ref, error)
+      yield* this.#recordRejected(delivery.ref, error)
       yield* this.#settle(key)
       return
     }
@@ -261,10 +262,10 @@ export class UsageOutbox {
   })
 
   /**
-   * A report that cannot be taken: another attempt would end as this one did. Of what is no failure of Aden's nothing is said: a
-   * fault in encoding may quote the metadata.
+   * A report that can never be accepted: another attempt would end the same way. The details of an encoding failure are not
+   * logged: they may quote the metadata.
    */
-  #noteRejected(ref: CredentialRef, error?: DeliveryFailure): Effect.Effect<void> {
+  #recordRejected(ref: CredentialRef, error?: DeliveryFailure): Effect.Effect<void> {
     return Effect.andThen(
       Metric.update(rejected, 1),
       Effect.logDebug("A usage report was rejected").pipe(Effect.annotateLogs({
@@ -300,17 +301,17 @@ export class UsageOutbox {
     return Effect.logWarning("Usage reports were dropped").pipe(Effect.annotateLogs({ count }))
   }
 
-  /** Takes all that waited. */
+  /** Moves all waiting reports to `#held`, and returns all that are held. */
   #takeAll(): ReadonlyArray<UsageReport> {
     while (this.#takeOut() !== undefined) {
-      // each is held from now on
+      // `#takeOut` holds it
     }
     return [...this.#held.values()]
   }
 
   /**
-   * Ends the workers and gets rid of what is left: into a durable queue; else to Aden, whatever delay the queue would have kept. What
-   * the deadline leaves is lost, and counted.
+   * Ends the workers and delivers what is left: into a durable queue, or else to Aden without the delays of the queue. What
+   * remains at the deadline is dropped and counted.
    */
   #flush(workers: Scope.Closeable): Effect.Effect<void> {
     const { concurrency, flushTimeout, send } = this.#options
@@ -331,7 +332,7 @@ export class UsageOutbox {
     )
     return Effect.gen({ self: this }, function*() {
       this.#isClosed = true
-      // a worker gives back to the queue what it had taken out, and a queue that does not answer has it try for long
+      // a worker returns to the queue what it had taken, which takes long if the queue does not answer
       const ended = yield* Effect.forkDetach(Scope.close(workers, Exit.void), { startImmediately: true })
       yield* Fiber.await(ended).pipe(
         Effect.andThen(

@@ -1,6 +1,6 @@
 /**
- * Reports to Aden what a program did with its credentials. A report is handed over at once and travels later: whatever happens to
- * it, the program that made it does not notice.
+ * Reports to Aden what a program did with its credentials. Reports are sent in the background: a program never waits for one,
+ * and never fails because of one.
  *
  * @since 0.1.0
  */
@@ -13,7 +13,7 @@ import * as Layer from "effect/Layer"
 import type * as PersistedQueue from "effect/persistence/PersistedQueue"
 import type * as Schedule from "effect/Schedule"
 import type * as Schema from "effect/Schema"
-import type { AdenConfigError } from "../errors/CredentialError.ts"
+import type { AdenConfigError } from "../errors/ConfigError.ts"
 import type { CredentialRef } from "../model/Credential.ts"
 import { countSetting, durationSetting } from "../model/settings.ts"
 import type { AdenClient } from "../providers/aden/AdenClient.ts"
@@ -32,7 +32,7 @@ import { UsageOutbox } from "./UsageOutbox.ts"
 export interface CredentialUsage {
   readonly operation: string
   readonly status: string
-  /** Not to be changed after the report. What looks like a secret in it is left out. */
+  /** Must not be changed after the report. Whatever looks like a secret is left out. */
   readonly metadata?: Readonly<Record<string, Schema.Json>> | undefined
 }
 
@@ -43,23 +43,23 @@ export interface CredentialUsage {
  * @category models
  */
 export interface UsageReporterOptions {
-  /** How many reports wait in memory, 1,000 by default. When there are more, the oldest is dropped. */
+  /** How many reports may wait in memory, 1,000 by default. When there are more, the oldest is dropped. */
   readonly capacity?: number | undefined
   /** How many reports are sent at once, 4 by default. */
   readonly concurrency?: number | undefined
   /**
-   * When a report that Aden did not take is sent again: after 1 second, then twice as long each time, up to 30 seconds, by
+   * When a report that Aden did not accept is sent again: after 1 second, then twice as long each time, up to 30 seconds, by
    * default. Its input is the number of attempts made, each of which is retried by the `AdenClient` as any request is.
    */
   readonly retry?: Schedule.Schedule<unknown, number> | undefined
   /** After how many attempts a report is given up, 10 by default. */
   readonly maxAttempts?: number | undefined
-  /** How long reports that wait when the scope closes may take to get out, 5 seconds by default. */
+  /** How long the reports that wait when the scope closes may take to be delivered, 5 seconds by default. */
   readonly flushTimeout?: Duration.Input | undefined
 }
 
 /**
- * Reports uses of credentials to Aden, without being in anybody's way.
+ * Reports uses of credentials to Aden, in the background.
  *
  * @since 0.1.0
  * @category services
@@ -69,7 +69,7 @@ export class UsageReporter extends Context.Service<UsageReporter, {
    * Reports a use that happened now. Never fails and never waits: when too many reports wait, the oldest is dropped, and
    * `aden_credentials_usage_reports_total` counts it.
    *
-   * Sent at least once, with an `Idempotency-Key` by which a server that knows the header counts it once. Metadata that looks
+   * Sent at least once, with an `Idempotency-Key`, so that a server that supports the header counts it once. Metadata that looks
    * like a secret (a token's marks, random text, a name such as `client_secret`) is left out with a warning that names the field.
    */
   readonly report: (ref: CredentialRef, usage: CredentialUsage) => Effect.Effect<void>
@@ -77,8 +77,8 @@ export class UsageReporter extends Context.Service<UsageReporter, {
   /**
    * Reports that wait in memory. When the scope closes, those that are left are sent within `flushTimeout`.
    *
-   * There is one reporter for each store that the layer stands over. A reporter of one tenant's store drops, with a warning,
-   * what a program reports that runs for another tenant.
+   * There is one reporter for each store that the layer is built over. A reporter of one tenant's store drops, with a warning,
+   * what a program reports while it runs for another tenant.
    *
    * @example
    * ```ts
@@ -104,13 +104,13 @@ export class UsageReporter extends Context.Service<UsageReporter, {
     perStore(Layer.effect(UsageReporter, make(options, UsageOutbox.inMemory)))
 
   /**
-   * Reports that wait in a `PersistedQueue` of Effect's, over Redis or SQL: a report that got there survives the process, and
-   * any process with this layer sends it. `queue` names it; where tenants share a Redis or a database, each needs a name of its
-   * own, because reports are sent with the API key of whoever takes them out.
+   * Reports that wait in Effect's `PersistedQueue`, over Redis or SQL: a report in the queue survives the process, and any
+   * process with this layer sends it. `queue` is its name. Tenants that share a Redis or a database need a name each, because a
+   * report is sent with the API key of the process that takes it from the queue.
    *
-   * When the scope closes, reports that are not in the queue yet get there within `flushTimeout`. What a killed process had taken out
-   * is sent again once its lock has run out (`lockExpiration` of the queue's store). The store remembers what was delivered, and
-   * keeps what was given up, for ever unless `PersistedQueue.layerCleanup` removes it.
+   * When the scope closes, reports that are not in the queue yet are put there within `flushTimeout`. What a killed process had
+   * taken is sent again once its lock has expired (`lockExpiration` of the queue's store). The store remembers delivered
+   * reports, and keeps those that were given up, until `PersistedQueue.layerCleanup` removes them.
    *
    * @example
    * ```ts
@@ -135,7 +135,7 @@ export class UsageReporter extends Context.Service<UsageReporter, {
     AdenClient | CredentialStore | PersistedQueue.PersistedQueueFactory
   > => perStore(Layer.effect(UsageReporter, make(options, UsageOutbox.persisted(options.queue))))
 
-  /** A reporter that reports nothing: for tests, and where usage is nobody's business. */
+  /** A reporter that reports nothing: for tests, and for programs that report no usage. */
   static readonly layerNoop: Layer.Layer<UsageReporter> = Layer.succeed(UsageReporter, { report: () => Effect.void })
 }
 
@@ -160,7 +160,7 @@ const make = Effect.fnUntraced(function*<R>(options: UsageReporterOptions, open:
   }, open)
   const store = yield* CredentialStore
   return UsageReporter.of({
-    // no span and no log: this runs beside every call of every tool; the delivery has a span
+    // no span and no log: this runs with every call of every tool; the delivery has a span
     report: (ref, { metadata, operation, status }) =>
       Effect.withFiber((fiber) => {
         const mismatch = tenantMismatch(store, fiber.context)

@@ -1,26 +1,27 @@
 /**
- * What a usage report may say. Reports leave the process and may rest in a queue: nothing that looks like a secret goes with them.
+ * What a usage report may contain. Reports leave the process and may be stored in a queue, so whatever looks like a secret is
+ * removed.
  */
 import type * as Schema from "effect/Schema"
 
 type Metadata = Readonly<Record<string, Schema.Json>>
 
-/** Longer texts and deeper values are no notes on a use. */
+/** Longer texts and deeper values are refused. */
 const maximumLength = 1_000
 const maximumDepth = 8
 
 const mask = "<redacted>"
 
-/** Names under which texts are secrets, at any depth, whatever they look like. Numbers are not: `tokens: 512` is a count. */
+/** Names whose texts are secrets, at any depth and whatever they look like. Numbers are not secrets: `tokens: 512` is a count. */
 const secretName =
   /authorization|passw|passphrase|pwd|secret|cookie|jwt|(?:tokens?|credentials|signature|(?:api|access|private)[-_ ]?key)$/i
 
-/** How providers mark their tokens, the schemes of `Authorization`, private keys, and user info in a URL. */
+/** Prefixes of tokens, schemes of `Authorization`, private keys, and user info in a URL. */
 const secretMark = new RegExp(
   [
     String
       .raw`\b(?:gh[a-z]_|github_pat_|glpat-|xox[a-z]-|xapp-|sk_(?:live|test)_|sk-(?:ant|proj)-|ya29\.|1//|eyJ|gAAAA)[\w-]{6}`,
-    // HubSpot and Plaid: a UUID follows, which is no secret by itself
+    // HubSpot and Plaid: a UUID follows, which alone would not look like a secret
     String.raw`\b(?:pat-[a-z]{2}\d-|access-(?:sandbox|development|production)-)[\w-]{6}`,
     String.raw`\b(?:[Bb]earer|[Bb]asic)\s+[\w.~+/=-]{8}`,
     String.raw`-----BEGIN`,
@@ -43,7 +44,7 @@ const looksRandom = (text: string): boolean =>
 
 const looksSecret = (text: string): boolean => secretMark.test(text) || looksRandom(text)
 
-/** An operation or a status, masked whole where it looks like a secret. */
+/** An operation or a status, masked as a whole if it looks like a secret. */
 export const plainText = (text: string): string =>
   looksSecret(text) ? mask : text.slice(0, maximumLength).toWellFormed()
 

@@ -3,8 +3,9 @@ import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 
 /**
- * Runs effects of one key one after another, and those of different keys side by side. (`PartitionedSemaphore` shares its
- * permits among all keys: with one permit it is one lock.) A key costs memory only while somebody holds it or waits for it.
+ * A lock per key: effects of one key run one after another, those of different keys concurrently. (Effect's
+ * `PartitionedSemaphore` shares its permits among all keys, so with one permit it is one lock.) A key takes memory only while
+ * its lock is held or waited for.
  */
 export interface KeyedLock {
   (key: string): <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>

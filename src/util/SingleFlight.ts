@@ -4,17 +4,17 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 
 /**
- * One run per key at a time, shared by everybody who asks meanwhile.
+ * Single flight: one run per key at a time, shared by all callers that ask while it is under way.
  *
- * A caller that is interrupted leaves; the run goes on for the others and ends with the last of them, unless it was started in
- * the background, where nobody has to wait. Runs belong to no caller's scope: `shutdown` ends them.
+ * An interrupted caller leaves, and the run goes on for the others. It is interrupted when the last caller leaves, unless it was
+ * started in the background. Runs belong to no caller's scope: `shutdown` ends them.
  *
- * Effect's `Cache` shares lookups the same way, but a lookup there cannot be started without a waiter, nor can a caller insist
- * on one that began after its own call.
+ * Effect's `Cache` shares lookups too, but it can neither start one without a waiter nor guarantee a caller that the lookup
+ * began after the call.
  */
 export class SingleFlight<K, A, E> {
   readonly #current = new Map<K, Flight<A, E>>()
-  /** Waiting for the current flight of the key to end: for callers who need an answer asked for after their call. */
+  /** Flights that start when the current one of their key has ended, for callers of `runAfresh`. */
   readonly #next = new Map<K, Flight<A, E>>()
 
   /** Whether a run for this key is under way. */
@@ -62,13 +62,13 @@ export class SingleFlight<K, A, E> {
     )
   }
 
-  /** Gives running flights the grace time to end, then interrupts them. */
-  shutdown(grace: Duration.Input): Effect.Effect<void> {
+  /** Waits up to `drainTimeout` for the flights to end, then interrupts them. */
+  shutdown(drainTimeout: Duration.Input): Effect.Effect<void> {
     return Effect.suspend(() => {
       const flights = [...this.#current.values(), ...this.#next.values()]
       return Effect.forEach(flights, (flight) => Effect.exit(Deferred.await(flight.done)), { concurrency: "unbounded" })
         .pipe(
-          Effect.timeoutOption(grace),
+          Effect.timeoutOption(drainTimeout),
           Effect.andThen(
             Effect.forEach(flights, (flight) => flight.interrupt, { concurrency: "unbounded", discard: true })
           )
@@ -79,18 +79,18 @@ export class SingleFlight<K, A, E> {
   #launch<B, E2>(
     key: K,
     effect: Effect.Effect<A, E>,
-    place: Map<K, Flight<A, E>>,
+    slot: Map<K, Flight<A, E>>,
     then: (flight: Flight<A, E>) => Effect.Effect<B, E2>
   ): Effect.Effect<B, E2> {
     const flight = new Flight<A, E>()
-    place.set(key, flight)
+    slot.set(key, flight)
     return effect.pipe(
       Effect.interruptible,
       Effect.onExit((exit) => {
         this.#land(key, flight)
         return Deferred.done(flight.done, exit)
       }),
-      // One that is interrupted before its first step is to tell of its end too.
+      // uninterruptible, so that `onExit` also runs for a flight that is interrupted before its first step
       Effect.forkDetach({ uninterruptible: true }),
       Effect.flatMap((fiber) => {
         flight.interrupt = Fiber.interrupt(fiber)
@@ -99,7 +99,7 @@ export class SingleFlight<K, A, E> {
     )
   }
 
-  /** The place of an ended flight goes to the one that waits for it, in the same turn: nobody can start another between. */
+  /** Hands the slot of an ended flight to the next one in the same turn, so that no other can start in between. */
   #land(key: K, flight: Flight<A, E>): void {
     const next = this.#next.get(key)
     if (next === flight) this.#next.delete(key)

@@ -8,8 +8,8 @@ import * as SchemaIssue from "effect/SchemaIssue"
 const pattern = /^(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)?$/
 
 /**
- * RFC 3339, with `Z`, an offset, fractional seconds, or no zone, which is read as UTC. A date that does not exist is
- * refused (`Date.parse` would move it into the next month).
+ * Parses RFC 3339 with `Z`, an offset, or no zone, which counts as UTC; fractional seconds are allowed. A date that does not
+ * exist is none (`Date.parse` would move it into the next month).
  */
 export const parseTimestamp = (text: string): Option.Option<DateTime.Utc> => {
   const match = pattern.exec(text)

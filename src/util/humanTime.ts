@@ -17,17 +17,17 @@ export const durationText = (duration: Duration.Duration): string => {
   return `${Math.floor(ms / size)} ${name}`
 }
 
-/** Short waits matter: `120 ms` below a second. */
+/** Like `durationText`, but in milliseconds below a second: `120 ms`. */
 export const latencyText = (duration: Duration.Duration): string =>
   Duration.toMillis(duration) < 1_000 ? `${Math.round(Duration.toMillis(duration))} ms` : durationText(duration)
 
-/** When something is, seen from now: `in 4 min`, `2 h ago`. */
+/** A time relative to now: `in 4 min`, `2 h ago`. */
 export const timeText = (time: DateTime.Utc, now: DateTime.Utc): string =>
   DateTime.isLessThanOrEqualTo(time, now)
     ? `${durationText(DateTime.distance(time, now))} ago`
     : `in ${durationText(DateTime.distance(now, time))}`
 
-/** When a token expires, where `undefined` says that it does not. */
+/** When a token expires; `never` where `expiresAt` is `undefined`. */
 export const expiryText = (expiresAt: DateTime.Utc | undefined, now: DateTime.Utc): string =>
   expiresAt === undefined ? "never" : timeText(expiresAt, now)
 

@@ -1,10 +1,8 @@
 /**
- * What the package counts and measures, by the names of docs/observability.md. Labels have few values: no id, no ref, no text from
- * outside.
+ * The metrics of docs/observability.md. Labels have few values: no id, no ref, no text from outside.
  */
 import * as Metric from "effect/Metric"
 
-/** Where a read's credential came from. */
 export const reads = Metric.counter("aden_credentials_reads_total", {
   description: "Reads of credentials, by where the credential came from",
   incremental: true
@@ -15,18 +13,18 @@ export const readFailures = Metric.counter("aden_credentials_read_failures_total
   incremental: true
 })
 
-export const renewals = Metric.counter("aden_credentials_refreshes_total", {
-  description: "Questions to Aden for a credential, by what was asked and what came of it",
+export const refreshes = Metric.counter("aden_credentials_refreshes_total", {
+  description: "Requests to Aden for a credential, by kind and outcome",
   incremental: true
 })
 
-export const renewalTime = Metric.histogram("aden_credentials_refresh_duration_seconds", {
-  description: "How long a question to Aden for a credential took, retries included",
+export const refreshDuration = Metric.histogram("aden_credentials_refresh_duration_seconds", {
+  description: "How long requests to Aden for a credential took, retries included",
   boundaries: [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
 })
 
 export const servedStale = Metric.counter("aden_credentials_served_stale_total", {
-  description: "Times a cached credential went on being served because Aden did not confirm it",
+  description: "Times a cached credential was served although Aden did not confirm it",
   incremental: true
 })
 
@@ -36,10 +34,10 @@ export const requests = Metric.counter("aden_credentials_requests_total", {
 })
 
 export const usageReports = Metric.counter("aden_credentials_usage_reports_total", {
-  description: "Usage reports, by what became of them",
+  description: "Usage reports, by outcome",
   incremental: true
 })
 
 export const usageQueueDepth = Metric.gauge("aden_credentials_usage_queue_depth", {
-  description: "Usage reports that wait in this process"
+  description: "Usage reports waiting in this process"
 })

@@ -1,6 +1,6 @@
 /**
- * JSON objects as their members' texts: what is not understood is written back as it was, `1.0` as `1.0` and an integer
- * over 2^53 with all its digits.
+ * JSON objects as a map from member names to the JSON text of the values, so that a member that is not understood is written
+ * back byte for byte: `1.0` stays `1.0`, and an integer over 2^53 keeps all its digits.
  */
 
 const isSpace = (text: string, at: number): boolean => {
@@ -13,7 +13,7 @@ const skipSpace = (text: string, at: number): number => {
   return at
 }
 
-/** The place after the string that begins at `at`. */
+/** The index after the string that begins at `at`. */
 const endOfString = (text: string, at: number): number => {
   let quote = text.indexOf("\"", at + 1)
   for (;;) {
@@ -24,7 +24,7 @@ const endOfString = (text: string, at: number): number => {
   }
 }
 
-/** The place after the value that begins at `at`. Not recursive, so that no depth of nesting overflows the stack. */
+/** The index after the value that begins at `at`. Not recursive, so that deep nesting cannot overflow the stack. */
 const endOfValue = (text: string, at: number): number => {
   let depth = 0
   do {
@@ -43,7 +43,7 @@ const endOfValue = (text: string, at: number): number => {
         at++
         break
       default:
-        // a number, a word, or what stands between the values inside an object or array
+        // a number, a literal, or the separators inside an object or array
         at++
         while (at < text.length && !"\"{}[],".includes(text.charAt(at))) at++
     }
@@ -51,7 +51,7 @@ const endOfValue = (text: string, at: number): number => {
   return at
 }
 
-/** The value of a text, or `undefined` when it is not JSON. */
+/** The value of a JSON text; `undefined` when it is not JSON. */
 export const parseJson = (text: string): unknown => {
   try {
     return JSON.parse(text)
@@ -61,8 +61,8 @@ export const parseJson = (text: string): unknown => {
 }
 
 /**
- * The members of a JSON object by name, each with the text of its value; of members of one name the last. `undefined` when
- * the text is not JSON, or not an object.
+ * The members of a JSON object: name to the JSON text of the value. Of several members of one name the last counts. `undefined`
+ * when the text is not JSON or not an object.
  */
 export const parseMembers = (text: string): Map<string, string> | undefined => {
   if (parseJson(text) === undefined) return undefined
@@ -82,11 +82,11 @@ export const parseMembers = (text: string): Map<string, string> | undefined => {
   return members
 }
 
-/** The object that has these members, on one line. */
+/** The object with these members, on one line. */
 export const renderMembers = (members: Iterable<readonly [name: string, value: string]>): string =>
   `{${Array.from(members, ([name, value]) => `${JSON.stringify(name)}: ${value}`).join(", ")}}`
 
-/** Like `renderMembers`, but an object that `before` already says is left as it was written. */
+/** Like `renderMembers`, but answers `before` unchanged, white space included, when it already has exactly these members. */
 export const rewriteMembers = (members: ReadonlyMap<string, string>, before: string | undefined): string => {
   const old = before === undefined ? undefined : parseMembers(before)
   const same = old !== undefined && old.size === members.size &&

@@ -1,8 +1,8 @@
 /**
- * Text that came from outside and is about to be read by a person or stored under a name.
+ * Makes text from outside safe to show to a person or to store as a name.
  */
 
-/** The longest text from outside that reaches a person, in UTF-16 code units. */
+/** The longest text from outside that is shown, in UTF-16 code units. */
 const maximumLength = 500
 
 // C0, DEL, C1; line and paragraph separators; bidirectional overrides and isolates, which reorder what a terminal shows;
@@ -18,19 +18,19 @@ export const printable = (text: string): string => text.replace(unprintable, "")
 /** Removes control characters and cuts at 500 code units, never inside a surrogate pair. */
 export const cleanText = (text: string): string => cut(printable(text.slice(0, maximumLength * 4)))
 
-/** A name as a person may read it; none where nothing of it is left. */
+/** A name as it may be shown to a person; `undefined` when nothing is left of it. */
 export const shownName = (name: string | undefined): string | undefined =>
   name === undefined ? undefined : cleanText(name) || undefined
 
-/** Whether a name is shown as it is. What is shown of any other names something else, or nothing. */
+/** Whether a name is shown unchanged. The shown form of any other name may be another name, or nothing. */
 export const isShown = (name: string | undefined): name is string => name !== undefined && cleanText(name) === name
 
 /** Whether `text` holds a character that `cleanText` removes, or a lone surrogate. */
 export const isClean = (text: string): boolean => text.search(unprintable) === -1 && text.isWellFormed()
 
 /**
- * A server's message for a person: cleaned, without the secrets named and what begins like them, and without any word that
- * looks like a token, in case the server repeats what it was sent. Masked before it is cut, so that no end of a secret is left.
+ * A server's message for a person: cleaned, with `secrets`, their prefixes and any word that looks like a token masked, in case
+ * the server echoes what it was sent. Masks before it cuts, so that no part of a secret is left at the cut.
  */
 export const cleanMessage = (text: string, secrets: ReadonlyArray<string> = []): string =>
   cut(
@@ -46,12 +46,12 @@ const cut = (text: string): string => {
   return text.slice(0, last >= 0xd800 && last <= 0xdbff ? maximumLength - 1 : maximumLength)
 }
 
-/** Servers quote the beginning of a key to say which one they mean: 8 characters of it are taken for the key. */
+/** Servers quote the beginning of a key to say which one they mean, so its first 8 characters count as the key. */
 const withoutSecret = (text: string, secret: string): string => {
   if (secret === "") return text
   const [before = "", ...others] = text.replaceAll(secret, mask).split(secret.slice(0, 8))
   return before + others.map((other) => other.replace(/^[A-Za-z0-9_\-.+=~/*]*/, mask)).join("")
 }
 
-/** 24 or more of the characters that tokens are made of, letters and digits mixed. */
+/** 24 or more token characters, with at least one letter and one digit. */
 const looksLikeToken = (word: string): boolean => word.length >= 24 && /[0-9]/.test(word) && /[A-Za-z]/.test(word)

@@ -1,2 +1,2 @@
-/** A path as a word of a shell's command. */
+/** A path as one word of a shell command. */
 export const shellQuote = (path: string): string => `'${path.replaceAll("'", "'\\''")}'`

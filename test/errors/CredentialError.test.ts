@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Errors from "aden-credentials"
 import { Duration, Effect, Predicate, Schema } from "effect"
-import * as Errors from "../../src/errors/CredentialError.ts"
 import { isClean } from "../../src/util/sanitize.ts"
 
 const seconds = Duration.seconds(90)
@@ -149,8 +149,10 @@ const errors: ReadonlyArray<readonly [Extract<AnyError, Errors.Actionable>, bool
 type AnyError = InstanceType<Extract<typeof Errors[keyof typeof Errors], abstract new(...args: never) => Error>>
 
 const classes = new Map<string, Schema.Codec<AnyError, unknown>>()
+const isErrorClass = (value: unknown): value is Schema.Codec<AnyError, unknown> =>
+  typeof value === "function" && value.prototype instanceof Error
 for (const [name, value] of Object.entries(Errors)) {
-  if (typeof value === "function" && value.prototype instanceof Error) classes.set(name, value)
+  if (isErrorClass(value)) classes.set(name, value)
 }
 
 /** The error and the reasons inside it. */

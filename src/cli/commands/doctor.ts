@@ -25,7 +25,7 @@ export const doctorCommand = Command.make(
   Effect.fnUntraced(function*() {
     const findings = yield* examine
     const failures = findings.filter(({ status }) => status === "failure")
-    // where nothing is for somebody to mend, it is not well nonetheless
+    // without a failure, the warnings decide the exit status
     const wrong = failures.length > 0 ? failures : findings.filter(({ status }) => status === "warning")
     const exitCode = worstStatus(wrong.map(({ exitCode }) => exitCode))
     yield* answer(DoctorDocument, { exitCode, findings }, (stdout) => table(stdout, columns, findings))
@@ -33,14 +33,14 @@ export const doctorCommand = Command.make(
     if (worst === undefined) return
     const others = wrong.length - 1
     yield* complain(
-      others === 0 ? worst.message : `${worst.message}; and ${others} more to mend`,
+      others === 0 ? worst.message : `${worst.message}; and ${others} more to fix`,
       worst.remedy ?? ""
     )
     yield* endWith(exitCode)
   }, reportingFailures)
 ).pipe(
   Command.withDescription(
-    "Look for what is wrong with settings, storage, clock and Aden, and say how to mend it. Changes nothing"
+    "Check settings, storage, clock and Aden, and say how to fix what is wrong. Changes nothing"
   )
 )
 
@@ -50,12 +50,12 @@ const examine = Effect.gen(function*() {
   const keys = yield* Effect.option(configuredKeys)
   const stored = yield* storageChecks(Option.getOrUndefined(keys))
   const aden = settings.some(({ status }) => status === "failure")
-    ? [skipped("Aden", "It is not asked with settings that make no sense")]
+    ? [skipped("Aden", "Not asked, because its settings are invalid")]
     : yield* Effect.provide(adenChecks, impatientClient).pipe(
       Effect.catch((error) => Effect.succeed([failed("Aden", error)]))
     )
   return [...settings, key, ...stored, ...aden]
-  // what is logged meanwhile is among the findings
+  // the findings repeat what is logged here
 }).pipe(Effect.provideService(References.MinimumLogLevel, "Error"))
 
 const storageChecks = Effect.fnUntraced(function*(keys: FernetKeys | undefined) {
@@ -77,5 +77,5 @@ const columns: ReadonlyArray<Column<Finding>> = [
   { title: "CHECK", cell: ({ check }) => check },
   { title: "RESULT", cell: ({ status }) => status, paint: ({ status }, style) => paintStatus(status, style) },
   { title: "DETAIL", cell: ({ message }) => message },
-  { title: "HOW TO MEND IT", cell: ({ remedy }) => remedy ?? "" }
+  { title: "HOW TO FIX IT", cell: ({ remedy }) => remedy ?? "" }
 ]

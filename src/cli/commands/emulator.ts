@@ -16,9 +16,9 @@ export const emulatorCommand = Command.make(
   "emulator",
   {
     port: Flag.String("port").pipe(
-      Flag.filterMap(portOf, () => "Expected a port: a whole number from 1 to 65535, or 0 for any free one"),
+      Flag.filterMap(portOf, () => "Expected a port: a whole number from 1 to 65535, or 0 for any free port"),
       Flag.withMetavar("<port>"),
-      Flag.withDescription("The port on 127.0.0.1; 0 is any free one"),
+      Flag.withDescription("The port on 127.0.0.1; 0 picks a free one"),
       Flag.withDefault(0)
     )
   },
@@ -28,7 +28,7 @@ export const emulatorCommand = Command.make(
       const { consoleUrl, tenantId, url } = emulator
       const apiKey = Redacted.value(emulator.apiKey)
       const integrations = yield* emulator.integrations()
-      // it runs until it is interrupted: that is how it ends well
+      // it runs until it is interrupted, which is its normal end
       yield* endWith(ExitStatus.done)
       yield* answer(EmulatorDocument, { url, consoleUrl, tenantId, apiKey, integrations }, ({ style }) =>
         [

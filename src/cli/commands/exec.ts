@@ -3,7 +3,7 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
-import { AdenConfigError } from "../../errors/CredentialError.ts"
+import { AdenConfigError } from "../../errors/ConfigError.ts"
 import { CredentialStore } from "../../store/CredentialStore.ts"
 import { AwaitRefresh } from "../../store/RefreshPolicy.ts"
 import { inheritedEnvironment, requireCommand, runInPlace } from "../childProcess.ts"
@@ -11,7 +11,7 @@ import { endWith } from "../ExitStatus.ts"
 import { reportingFailures } from "../failureReport.ts"
 import { storeWithAden } from "../layers.ts"
 
-/** Variables by which programs choose what else they load and run: a token has no place there. */
+/** Variables that decide what else programs load and run: a token does not belong in them. */
 const steering = new RegExp(
   "^(?:" + [
     "PATH|PATHEXT|COMSPEC|SHELL|ENV|IFS|CDPATH|SHELLOPTS|BASHOPTS|BASH_ENV|BASH_FUNC_.*|PROMPT_COMMAND|PS4",
@@ -34,7 +34,7 @@ const parse = (text: string): { readonly name: string; readonly ref: string } =>
   return at < 0 ? { name: text, ref: "" } : { name: text.slice(0, at), ref: text.slice(at + 1) }
 }
 
-/** What is wrong with the values of `--env`. They are not repeated: one may be a token, written where its ref belongs. */
+/** What is wrong with the values of `--env`. Messages do not repeat them: one may be a token in the place of a ref. */
 const faultOf = (
   variables: ReadonlyArray<{ readonly name: string; readonly ref: string }>
 ): AdenConfigError | undefined => {
@@ -45,7 +45,7 @@ const faultOf = (
       return fault("is not NAME=<ref>", "Give it as --env GITHUB_TOKEN=github, once for each variable.")
     }
     if (steering.test(name)) {
-      return fault(`names ${name}, by which programs are steered or unlocked`, "Choose another name for the token.")
+      return fault(`names ${name}, which changes how programs run`, "Choose another name for the token.")
     }
     if (names.has(name)) return fault(`names ${name} twice`, "Give each variable once.")
     names.add(name)
@@ -53,7 +53,7 @@ const faultOf = (
   return undefined
 }
 
-/** The tokens by the names of their variables, renewed where they are due: the command has them for as long as it runs. */
+/** The tokens by the names of their variables, refreshed if they are due: the command keeps them for as long as it runs. */
 const tokensOf = Effect.fnUntraced(
   function*(variables: ReadonlyArray<{ readonly name: string; readonly ref: string }>) {
     const store = yield* CredentialStore
@@ -71,7 +71,7 @@ export const execCommand = Command.make(
   {
     env: Flag.String("env").pipe(
       Flag.withMetavar("NAME=<ref>"),
-      Flag.withDescription("The variable to put the token of a ref in; may be given several times"),
+      Flag.withDescription("A variable, and the ref whose token to put in it; may be given several times"),
       Flag.atLeast(1)
     ),
     command: Argument.String("command").pipe(
@@ -102,7 +102,7 @@ export const execCommand = Command.make(
     },
     {
       command: "aden-creds exec --env HUBSPOT=hubspot --env SLACK=slack:team -- node agent.js --verbose",
-      description: "What follows -- is the command's"
+      description: "Everything after -- belongs to the command"
     }
   ])
 )

@@ -2,49 +2,42 @@ import * as Command from "effect/cli/Command"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
-import { CredentialStorageError } from "../../errors/CredentialError.ts"
+import { CredentialStorageError } from "../../errors/StorageError.ts"
 import { checkSaving } from "../../storage/files/inspect.ts"
 import { directoryOf } from "../../storage/migration/location.ts"
-import { CredentialStore } from "../../store/CredentialStore.ts"
 import type { CredentialExplanation } from "../../store/CredentialStore.ts"
 import { durationText, expiryText, timeText } from "../../util/humanTime.ts"
 import { printable } from "../../util/sanitize.ts"
 import type { Style } from "../CommandOutput.ts"
 import { expiryOf, ExplainDocument } from "../documents.ts"
-import { reportingFailures } from "../failureReport.ts"
 import { storeOffline } from "../layers.ts"
-import { ref } from "../refArgument.ts"
+import { refCommand } from "../refCommand.ts"
 import { answer, chosenStorage } from "../rootCommand.ts"
 import { paintStatus } from "../table.ts"
 
-export const explainCommand = Command.make(
+export const explainCommand = refCommand(
   "explain",
-  { ref },
-  Effect.fnUntraced(
-    function*({ ref }) {
-      const store = yield* CredentialStore
-      const found = yield* store.explain(ref)
-      // this process has written nothing that could have failed
-      const explanation = { ...found, storageError: found.storageError ?? (yield* unwritable(found.id)) }
-      const now = yield* DateTime.now
-      yield* answer(
-        ExplainDocument,
-        {
-          ...explanation,
-          ...expiryOf(explanation.expiresAt, now),
-          ageMs: explanation.age,
-          storageError: explanation.storageError?.message,
-          coolDownLeftMs: explanation.coolDownLeft
-        },
-        ({ style }) => textOf(explanation, now, style)
-      )
-    },
-    Effect.provide(storeOffline),
-    reportingFailures
-  )
-).pipe(Command.withDescription("Show where a cached credential stands and why. Asks nobody"))
+  storeOffline,
+  Effect.fnUntraced(function*(ref, store) {
+    const found = yield* store.explain(ref)
+    // this process has written nothing yet, so storage has not failed yet
+    const explanation = { ...found, storageError: found.storageError ?? (yield* unwritable(found.id)) }
+    const now = yield* DateTime.now
+    yield* answer(
+      ExplainDocument,
+      {
+        ...explanation,
+        ...expiryOf(explanation.expiresAt, now),
+        ageMs: explanation.age,
+        storageError: explanation.storageError?.message,
+        coolDownLeftMs: explanation.coolDownLeft
+      },
+      ({ style }) => textOf(explanation, now, style)
+    )
+  })
+).pipe(Command.withDescription("Show the status of a cached credential, and what it results from. Makes no request"))
 
-/** What the next write of a credential would fail with, as far as that shows without one. */
+/** What the next write of a credential would fail with, as far as this can be told without writing. */
 const unwritable = Effect.fnUntraced(function*(id: string) {
   const location = yield* chosenStorage
   if (location._tag !== "Directory") return undefined
@@ -77,12 +70,12 @@ const textOf = (explanation: CredentialExplanation, now: DateTime.Utc, style: St
     ["status", status],
     ["read from", source],
     ["age", durationText(age)],
-    // what is blocked without an expiry may have no token at all
+    // a blocked credential without an expiry may have no token at all
     ["expires", status === "requires_reauth" && expiresAt === undefined ? undefined : expiryText(expiresAt, now)],
-    ["renewed from", renewalAt === undefined ? undefined : timeText(renewalAt, now)],
+    ["refreshed from", renewalAt === undefined ? undefined : timeText(renewalAt, now)],
     ["last error", lastError],
     ["storage error", storageError?.message],
-    ["Aden not asked for", coolDownLeft === undefined ? undefined : durationText(coolDownLeft)],
+    ["rate-limited for", coolDownLeft === undefined ? undefined : durationText(coolDownLeft)],
     ["authorize again at", reauthorizationUrl]
   ]
   return lines.map(([label, value]) => {

@@ -15,23 +15,23 @@ import { CommandOutput } from "../CommandOutput.ts"
 import { reportingFailures } from "../failureReport.ts"
 import { storeWithAden } from "../layers.ts"
 
-/** Whose tokens are for which host. */
+/** Which host gets the token of which ref. */
 const knownHosts: ReadonlyArray<readonly [host: string, ref: string]> = [
   ["github.com", "github"],
   ["gist.github.com", "github"],
   ["gitlab.com", "gitlab"]
 ]
 
-/** The user name under which each takes a token as the password; most do not look at it. */
+/** The user name with which a host takes a token as the password; most hosts ignore it. */
 const userName = ({ integrationType }: Credential): string => integrationType === "gitlab" ? "oauth2" : "x-access-token"
 
-/** What git asks about, each line `name=value`. */
-type Question = ReadonlyMap<string, string>
+/** The fields of a request by git, each a line `name=value`. */
+type GitRequest = ReadonlyMap<string, string>
 
-/** Git writes a handful of short lines. */
+/** Git writes a few short lines. */
 const maximumLength = 64 * 1024
 
-const question = Effect.gen(function*() {
+const readRequest = Effect.gen(function*() {
   const stdio = yield* Stdio.Stdio
   const text = yield* stdio.stdin.pipe(
     Stream.decodeText,
@@ -41,8 +41,8 @@ const question = Effect.gen(function*() {
         ? Effect.fail(new GitProtocolError({ detail: "it is too long" }))
         : Effect.succeed(read + more))
   )
-  // git forbids it in what it asks about: a helper that reads it as the end of a line would answer about another host
-  if (text.includes("\r")) return yield* new GitProtocolError({ detail: "it holds a carriage return" })
+  // git forbids it: a helper that takes it for the end of a line would answer for another host
+  if (text.includes("\r")) return yield* new GitProtocolError({ detail: "it contains a carriage return" })
   const lines = text.split("\n")
   const end = lines.indexOf("")
   const fields = new Map<string, string>()
@@ -54,16 +54,16 @@ const question = Effect.gen(function*() {
   return fields
 })
 
-/** The ref whose token is for the host in question. A token travels encrypted, and to no port that was not named. */
-const refFor = (asked: Question, refs: ReadonlyMap<string, string>): string | undefined =>
-  asked.get("protocol") === "https" ? refs.get(asked.get("host")?.toLowerCase() ?? "") : undefined
+/** The ref whose token the host gets. A token is sent over https only, and to another port only if that port was named. */
+const refFor = (request: GitRequest, refs: ReadonlyMap<string, string>): string | undefined =>
+  request.get("protocol") === "https" ? refs.get(request.get("host")?.toLowerCase() ?? "") : undefined
 
 const tokenOf = (credential: Credential, ref: string) =>
   credential.defaultKey === undefined
     ? Effect.fail(new CredentialKeyNotFound({ ref }))
     : Effect.succeed(credential.defaultKey)
 
-/** A line break would begin a line of the token's own, such as another host. */
+/** A line break in a token would begin another field, such as another host. */
 const notInLine = /[\p{Cc}\p{Zl}\p{Zp}]/u
 
 const get = Effect.fnUntraced(function*(ref: string) {
@@ -84,7 +84,7 @@ const get = Effect.fnUntraced(function*(ref: string) {
   )
 }, Effect.provideService(AwaitRefresh, true))
 
-/** The host refused a token: the next one is another, unless it was renewed already. */
+/** The host refused a token: it is refreshed, unless it was replaced already. */
 const erase = Effect.fnUntraced(function*(ref: string, refused: string | undefined) {
   const store = yield* CredentialStore
   const { value } = yield* tokenOf(yield* store.get(ref), ref)
@@ -92,14 +92,14 @@ const erase = Effect.fnUntraced(function*(ref: string, refused: string | undefin
 }, Effect.provideService(AwaitRefresh, true))
 
 const answerGit = Effect.fnUntraced(function*(operation: string, refs: ReadonlyMap<string, string>) {
-  // "store" is for helpers that keep what they are given; an operation of a later git is none of ours
+  // "store" is for helpers that keep credentials; operations that later versions of git add are ignored
   if (operation !== "get" && operation !== "erase") return
-  const asked = yield* question
-  const ref = refFor(asked, refs)
-  // nothing said means: ask the next helper
+  const request = yield* readRequest
+  const ref = refFor(request, refs)
+  // when nothing is printed, git asks the next helper
   if (ref === undefined) return
   if (operation === "get") yield* Effect.provide(get(ref), storeWithAden("makes"))
-  else yield* Effect.provide(erase(ref, asked.get("password")), storeWithAden("makes"))
+  else yield* Effect.provide(erase(ref, request.get("password")), storeWithAden("makes"))
 })
 
 const hostPattern = /^[a-z0-9.-]+(?::[0-9]{1,5})?$|^\[[0-9a-f:.]+\](?::[0-9]{1,5})?$/i
@@ -120,10 +120,10 @@ export const gitCredentialCommand = Command.make(
     ref: Flag.String("ref").pipe(
       Flag.filter(isHostAndRef, () => "Expected host=<ref>, such as git.example.com=gitlab:work"),
       Flag.withMetavar("host=<ref>"),
-      Flag.withDescription("Whose token is for a host, besides github.com=github and gitlab.com=gitlab"),
+      Flag.withDescription("A host and the ref whose token it gets, besides github.com=github and gitlab.com=gitlab"),
       Flag.atLeast(0)
     ),
-    operation: Argument.String("operation").pipe(Argument.withDescription("get, store or erase: git adds it"))
+    operation: Argument.String("operation").pipe(Argument.withDescription("get, store or erase; git adds it"))
   },
   Effect.fnUntraced(
     function*({ operation, ref }) {
@@ -136,11 +136,11 @@ export const gitCredentialCommand = Command.make(
   Command.withExamples([
     {
       command: "git config --global credential.helper '!aden-creds git-credential'",
-      description: "Have git ask it for every host it knows"
+      description: "Let git ask it for every host it knows"
     },
     {
       command: "git config --global credential.helper '!aden-creds git-credential --ref git.example.com=gitlab:work'",
-      description: "A GitLab of one's own, and which account"
+      description: "A self-hosted GitLab, and which account to use"
     }
   ])
 )

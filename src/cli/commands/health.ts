@@ -26,4 +26,4 @@ export const healthCommand = Command.make(
     Effect.provide(AdenClient.layerConfig),
     reportingFailures
   )
-).pipe(Command.withDescription("Ask Aden how it is"))
+).pipe(Command.withDescription("Ask Aden whether it is healthy"))

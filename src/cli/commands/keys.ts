@@ -10,7 +10,7 @@ import { reportingFailures } from "../failureReport.ts"
 import { answer } from "../rootCommand.ts"
 import { rotateCommand } from "./keysRotate.ts"
 
-/** Where the key is, and not the key. */
+/** Prints where the key is, and not the key. */
 const answerLocation = (location: string) =>
   answer(KeyFileDocument, { location }, () => `The key is in ${printable(location)}\n`)
 
@@ -18,7 +18,7 @@ const generateCommand = Command.make(
   "generate",
   {
     save: Flag.Boolean("save").pipe(
-      Flag.withDescription("Make the key file of it, which programs and Hive read, and print where that is"),
+      Flag.withDescription("Write it to the key file, which programs and Hive read, and print where that file is"),
       Flag.withDefault(false)
     )
   },
@@ -28,10 +28,12 @@ const generateCommand = Command.make(
     yield* answer(KeyDocument, { key }, () => `${key}\n`)
   }, reportingFailures)
 ).pipe(
-  Command.withDescription("Print a new encryption key, alone on stdout. Keeps it nowhere without --save"),
+  Command.withDescription(
+    "Print a new encryption key, and nothing else on stdout. It is stored nowhere without --save"
+  ),
   Command.withExamples([{
     command: "aden-creds keys generate --save",
-    description: "Make the key of this machine, where there is none yet"
+    description: "Make the key of this machine, if it has none yet"
   }])
 )
 
@@ -42,10 +44,10 @@ const saveCommand = Command.make(
     yield* answerLocation(yield* makeKeyFileOfVariable)
   }, reportingFailures)
 ).pipe(
-  Command.withDescription("Make the key file of what HIVE_CREDENTIAL_KEY holds. A file that is there stays as it is")
+  Command.withDescription("Write the keys in HIVE_CREDENTIAL_KEY to the key file. Does not change a file that exists")
 )
 
 export const keysCommand = Command.make("keys").pipe(
-  Command.withDescription("Encryption keys"),
+  Command.withDescription("Manage encryption keys"),
   Command.withSubcommands([generateCommand, saveCommand, rotateCommand])
 )

@@ -10,7 +10,7 @@ import { CommandOutput } from "../CommandOutput.ts"
 import { expiryOf, ListDocument } from "../documents.ts"
 import { endWith, ExitStatus } from "../ExitStatus.ts"
 import { complain, detailsOf, reportingFailures } from "../failureReport.ts"
-import { storeAlone } from "../layers.ts"
+import { storeWithoutAden } from "../layers.ts"
 import { answer, chosenStorage } from "../rootCommand.ts"
 import type { Column } from "../table.ts"
 import { paintStatus, table } from "../table.ts"
@@ -34,7 +34,7 @@ export const listCommand = Command.make(
       }
       yield* complainOfUnreadable(summaries)
     },
-    Effect.provide(storeAlone("looks")),
+    Effect.provide(storeWithoutAden("looks")),
     reportingFailures
   )
 ).pipe(Command.withDescription("Show what is cached, without secrets"))
@@ -55,7 +55,10 @@ const columns = (isTerminal: boolean, now: DateTime.Utc): ReadonlyArray<Column<C
   }
 ]
 
-/** A single file that cannot be opened is one of those listed; that none of them can is a failure: of the key, mostly. */
+/**
+ * When some credentials cannot be opened, they are listed as such. When none can be opened, the command fails: mostly the key
+ * is wrong.
+ */
 const complainOfUnreadable = Effect.fnUntraced(function*(summaries: ReadonlyArray<CredentialSummary>) {
   const unreadable = summaries.filter(({ status }) => status === "unreadable")
   const [first] = unreadable

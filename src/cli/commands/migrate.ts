@@ -4,11 +4,10 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
-import * as Stream from "effect/Stream"
 import { configuredKeys } from "../../encryption/keys.ts"
-import { AdenConfigError } from "../../errors/CredentialError.ts"
+import { AdenConfigError } from "../../errors/ConfigError.ts"
 import { shownServer } from "../../storage/migration/databases.ts"
-import { directoryPlaces } from "../../storage/migration/fileSide.ts"
+import { directorySides } from "../../storage/migration/fileSide.ts"
 import {
   databaseIdentity,
   directoryOf,
@@ -20,16 +19,14 @@ import {
 import type { StorageLocation } from "../../storage/migration/location.ts"
 import { migrate } from "../../storage/migration/migrate.ts"
 import type { MigrationEvent } from "../../storage/migration/migrate.ts"
-import { databasePlaces } from "../../storage/migration/recordSide.ts"
+import { databaseSides } from "../../storage/migration/recordSide.ts"
+import { collectWithProgress, complainOfFailures, outcomeTable } from "../batchReport.ts"
+import type { OutcomeRow } from "../batchReport.ts"
 import type { OutputStream } from "../CommandOutput.ts"
 import { CommandOutput } from "../CommandOutput.ts"
 import { MigrateDocument } from "../documents.ts"
-import { endWith, exitStatusOf, worstOf } from "../ExitStatus.ts"
-import { complain, detailsOf, reportingFailures } from "../failureReport.ts"
-import * as ProgressBar from "../ProgressBar.ts"
+import { detailsOf, reportingFailures } from "../failureReport.ts"
 import { answer, rootCommand } from "../rootCommand.ts"
-import type { Column } from "../table.ts"
-import { paintStatus, table } from "../table.ts"
 
 type Side = "from" | "to"
 
@@ -38,18 +35,18 @@ const sideFlags = (side: Side) =>
     storage: Flag.Redacted(side).pipe(
       Flag.withMetavar("<storage>"),
       Flag.withDescription(
-        `Where credentials are copied ${side}: the path of a directory, redis://…, rediss://… or postgres://…; ` +
-          "redis: and postgres: alone are the servers of REDIS_URL and DATABASE_URL"
+        `The storage to copy ${side}: the path of a directory, redis://…, rediss://… or postgres://…; ` +
+          "a bare redis: or postgres: means the server of REDIS_URL or DATABASE_URL"
       )
     ),
     namespace: Flag.String(`${side}-namespace`).pipe(
       Flag.withMetavar("<name>"),
-      Flag.withDescription(`The namespace in the database that --${side} names, where it is not that of --namespace`),
+      Flag.withDescription(`The namespace in the database of --${side}, if it is not that of --namespace`),
       Flag.optional
     ),
     table: Flag.String(`${side}-table`).pipe(
       Flag.withMetavar("<name>"),
-      Flag.withDescription(`The table in the Postgres database that --${side} names, where it is not that of --table`),
+      Flag.withDescription(`The table in the Postgres database of --${side}, if it is not that of --table`),
       Flag.optional
     )
   }) as const
@@ -78,25 +75,20 @@ export const migrateCommand = Command.make(
     )
     const { stderr } = yield* CommandOutput
     if (outcome.total === 0) yield* stderr.write("Nothing is stored there.\n")
-    const worst = worstOf(outcome.failed.map(({ error }) => error))
-    if (worst === undefined) return
-    const { message, remedy } = detailsOf(worst)
-    const others = outcome.failed.length - 1
-    yield* complain(others === 0 ? message : `${message}; ${others} more failed`, remedy)
-    yield* endWith(exitStatusOf(worst))
+    yield* complainOfFailures(outcome.failed.map(({ error }) => error))
   }, reportingFailures)
 ).pipe(
   Command.withDescription(
-    "Copy all credentials from one storage to another, where they do not replace newer ones. Changes nothing at the source"
+    "Copy all credentials from one storage to another. Replaces no newer ones there, and changes nothing at the source"
   ),
   Command.withExamples([
     {
       command: "aden-creds migrate --from ~/.hive/credentials --to redis://cache.internal:6379",
-      description: "From files to Redis; run it again if it was stopped"
+      description: "From files to Redis; run it again if it was interrupted"
     },
     {
       command: "DATABASE_URL=… aden-creds migrate --from redis://cache.internal:6379 --to postgres:",
-      description: "From Redis to Postgres, whose password no list of processes shows"
+      description: "From Redis to Postgres, whose password does not appear in the list of processes"
     }
   ])
 )
@@ -109,12 +101,12 @@ const notElsewhere = Effect.gen(function*() {
   if (flag === undefined) return
   return yield* new AdenConfigError({
     setting: flag,
-    detail: "is not for migrate, which has two ends",
+    detail: "cannot be used with migrate, which has a source and a target",
     remedy: "Name them with --from and --to."
   })
 })
 
-/** The flags of a side go before those for both. */
+/** A side's own flags take precedence over those for both. */
 const locationOf = Effect.fnUntraced(function*(side: Side, given: {
   readonly storage: Redacted.Redacted<string>
   readonly namespace: Option.Option<string>
@@ -134,7 +126,7 @@ const locationOf = Effect.fnUntraced(function*(side: Side, given: {
   })
 })
 
-/** A directory as the file system knows it. */
+/** What tells two storages apart: the real path of a directory, or the identity of a database. */
 const identityOf = Effect.fnUntraced(function*(location: StorageLocation) {
   if (location._tag !== "Directory") return databaseIdentity(location)
   const fs = yield* FileSystem.FileSystem
@@ -147,7 +139,7 @@ const notTheSame = Effect.fnUntraced(function*(from: StorageLocation, to: Storag
   if (source === undefined || source !== target) return
   return yield* new AdenConfigError({
     setting: "--to",
-    detail: "is the same place as --from",
+    detail: "is the same storage as --from",
     remedy: "Name another storage, or another namespace with --to-namespace."
   })
 })
@@ -157,19 +149,15 @@ const migrateWithProgress = (from: StorageLocation, to: StorageLocation) =>
     const keys = yield* configuredKeys
     yield* requireDirectory(from)
     const placesOf = (location: StorageLocation, makesTables: boolean) =>
-      location._tag === "Directory" ? directoryPlaces(location, keys) : databasePlaces(location, keys, { makesTables })
+      location._tag === "Directory" ? directorySides(location, keys) : databaseSides(location, keys, { makesTables })
     const source = yield* placesOf(from, false)
     const target = yield* placesOf(to, true)
-    const progress = yield* ProgressBar.make("Migrating")
-    return yield* migrate(source, target).pipe(
-      Stream.tap((event) => event._tag === "Found" ? progress.expect(event.total) : progress.step),
-      Stream.runCollect
-    )
+    return yield* collectWithProgress("Migrating", migrate(source, target))
   }))
 
-// what is told --------------------------------------------------------------------------------------------------------
+// what is printed -----------------------------------------------------------------------------------------------------
 
-/** A storage as documents hold it: without user name and password. */
+/** A storage as it appears in documents: without user name and password. */
 const shown = Effect.fnUntraced(function*(location: StorageLocation) {
   if (location._tag === "Directory") {
     return {
@@ -198,39 +186,25 @@ const grouped = (events: ReadonlyArray<MigrationEvent>) => ({
   failed: events.filter((event) => event._tag === "Failed")
 })
 
-interface Row {
-  readonly credential: string
-  readonly outcome: "failed" | "kept"
-  readonly detail: string
-}
-
-const columns: ReadonlyArray<Column<Row>> = [
-  { title: "CREDENTIAL", cell: ({ credential }) => credential },
-  { title: "OUTCOME", cell: ({ outcome }) => outcome, paint: ({ outcome }, style) => paintStatus(outcome, style) },
-  { title: "DETAIL", cell: ({ detail }) => detail }
-]
-
 /** What was not copied and why, then the counts. */
 const textOf = ({ copied, failed, kept, unchanged }: Outcome, stdout: OutputStream): string => {
-  const rows: ReadonlyArray<Row> = [
-    ...failed.map(({ error, id, location }): Row => ({
-      credential: id ?? location,
+  const rows: ReadonlyArray<OutcomeRow> = [
+    ...failed.map(({ error, id, location }) => ({
+      subject: id ?? location,
       outcome: "failed",
       detail: error.message
     })),
-    ...kept.map(({ id, location, reason }): Row => ({
-      credential: id,
+    ...kept.map(({ id, location, reason }) => ({
+      subject: id,
       outcome: "kept",
       detail: reason === "newer" ? `${location} is newer` : `${location} was deleted`
     }))
   ]
   const counts = [
     `${copied.length} copied`,
-    `${unchanged.length} there already`,
-    ...(kept.length === 0 ? [] : [`${kept.length} newer there`]),
-    `${failed.length} failed; nothing is changed at the source`
+    `${unchanged.length} already there`,
+    ...(kept.length === 0 ? [] : [`${kept.length} kept as they are there`]),
+    `${failed.length} failed; the source is unchanged`
   ].join(", ")
-  return rows.length === 0
-    ? `${counts}\n`
-    : `${table(stdout, columns, rows)}${stdout.isTerminal ? "\n" : ""}${counts}\n`
+  return outcomeTable(stdout, "CREDENTIAL", rows, counts)
 }

@@ -1,26 +1,23 @@
 import * as Command from "effect/cli/Command"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import * as Stream from "effect/Stream"
 import type { SyncEvent, SyncSkipped } from "../../model/CredentialEvent.ts"
 import { CredentialStore } from "../../store/CredentialStore.ts"
 import { expirySentence } from "../../util/humanTime.ts"
+import { collectWithProgress, complainOfFailures, outcomeTable } from "../batchReport.ts"
+import type { OutcomeRow } from "../batchReport.ts"
 import type { OutputStream } from "../CommandOutput.ts"
 import { expiryOf, SyncDocument } from "../documents.ts"
-import { endWith, exitStatusOf, worstOf } from "../ExitStatus.ts"
-import { complain, detailsOf, reportingFailures } from "../failureReport.ts"
+import { detailsOf, reportingFailures } from "../failureReport.ts"
 import { storeWithAden } from "../layers.ts"
-import * as ProgressBar from "../ProgressBar.ts"
 import { answer } from "../rootCommand.ts"
-import type { Column } from "../table.ts"
-import { paintStatus, table } from "../table.ts"
 
 export const syncCommand = Command.make(
   "sync",
   {},
   Effect.fnUntraced(
     function*() {
-      const outcome = grouped(byId(yield* syncWithProgress))
+      const outcome = grouped(byId(yield* collectWithProgress("Syncing", (yield* CredentialStore).syncStream)))
       const now = yield* DateTime.now
       yield* answer(
         SyncDocument,
@@ -32,28 +29,14 @@ export const syncCommand = Command.make(
         },
         (stdout) => textOf(outcome, stdout, now)
       )
-      const worst = worstOf(outcome.failed.map(({ error }) => error))
-      if (worst === undefined) return
-      const { message, remedy } = detailsOf(worst)
-      const others = outcome.failed.length - 1
-      yield* complain(others === 0 ? message : `${message}; ${others} more failed`, remedy)
-      yield* endWith(exitStatusOf(worst))
+      yield* complainOfFailures(outcome.failed.map(({ error }) => error))
     },
     Effect.provide(storeWithAden("makes")),
     reportingFailures
   )
 ).pipe(Command.withDescription("Fetch every integration that Aden lists into the local cache"))
 
-const syncWithProgress = Effect.scoped(Effect.gen(function*() {
-  const store = yield* CredentialStore
-  const progress = yield* ProgressBar.make("Syncing")
-  return yield* store.syncStream.pipe(
-    Stream.tap((event) => event._tag === "Listed" ? progress.expect(event.total) : progress.step),
-    Stream.runCollect
-  )
-}))
-
-/** Integrations answer in any order, and a report is read and compared. */
+/** Sorted by id: integrations answer in any order, and reports are compared. */
 const byId = (events: ReadonlyArray<SyncEvent>): ReadonlyArray<SyncEvent> => {
   const keyOf = (event: SyncEvent) => "id" in event ? event.id ?? "" : ""
   return events.toSorted((a, b) => keyOf(a) < keyOf(b) ? -1 : keyOf(a) > keyOf(b) ? 1 : 0)
@@ -68,38 +51,26 @@ const grouped = (events: ReadonlyArray<SyncEvent>) => ({
   removed: events.filter((event) => event._tag === "Removed")
 })
 
-interface Row {
-  readonly integration: string
-  readonly outcome: "synced" | "skipped" | "failed" | "removed"
-  readonly detail: string
-}
-
-const columns: ReadonlyArray<Column<Row>> = [
-  { title: "INTEGRATION", cell: ({ integration }) => integration },
-  { title: "OUTCOME", cell: ({ outcome }) => outcome, paint: ({ outcome }, style) => paintStatus(outcome, style) },
-  { title: "DETAIL", cell: ({ detail }) => detail }
-]
-
 /** What became of each, then the counts. */
 const textOf = ({ failed, removed, skipped, synced }: Outcome, stdout: OutputStream, now: DateTime.Utc): string => {
   const called = namesOf([...synced, ...skipped, ...failed])
-  const rows: ReadonlyArray<Row> = [
-    ...synced.map((event): Row => ({
-      integration: called(event),
+  const rows: ReadonlyArray<OutcomeRow> = [
+    ...synced.map((event) => ({
+      subject: called(event),
       outcome: "synced",
       detail: expirySentence(event.expiresAt, now)
     })),
-    ...skipped.map((event): Row => ({ integration: called(event), outcome: "skipped", detail: reasonOf(event) })),
-    ...failed.map((event): Row => ({
-      integration: called(event),
+    ...skipped.map((event) => ({ subject: called(event), outcome: "skipped", detail: reasonOf(event) })),
+    ...failed.map((event) => ({
+      subject: called(event),
       outcome: "failed",
       detail: detailsOf(event.error).message
     })),
-    ...removed.map(({ id }): Row => ({ integration: id, outcome: "removed", detail: "Aden no longer has it" }))
+    ...removed.map(({ id }) => ({ subject: id, outcome: "removed", detail: "Aden no longer has it" }))
   ]
   const counts =
-    `${synced.length} synced, ${skipped.length} skipped, ${failed.length} failed, ${removed.length} removed\n`
-  return rows.length === 0 ? counts : table(stdout, columns, rows) + (stdout.isTerminal ? "\n" : "") + counts
+    `${synced.length} synced, ${skipped.length} skipped, ${failed.length} failed, ${removed.length} removed`
+  return outcomeTable(stdout, "INTEGRATION", rows, counts)
 }
 
 interface Named {
@@ -108,17 +79,17 @@ interface Named {
   readonly alias: string | undefined
 }
 
-/** Ids can be opaque: an integration goes by its provider and alias, where they are known. */
+/** Ids can be opaque, so an integration is named by its provider and alias if they are known. */
 const nameOf = ({ alias, id, provider }: Named): string =>
   provider === undefined ? id ?? "-" : alias === undefined ? provider : `${provider}:${alias}`
 
-/** The name of each; its id where the name is that of others too. */
+/** The name of each integration; its id if several have the same name. */
 const namesOf = (events: ReadonlyArray<Named>): (event: Named) => string => {
   const ids = new Map<string, Set<string | undefined>>()
   const note = (name: string, id: string | undefined) => ids.set(name, (ids.get(name) ?? new Set()).add(id))
   for (const event of events) {
     note(nameOf(event), event.id)
-    // a provider's name alone means none of several accounts
+    // a provider's name does not say which of several accounts is meant
     if (event.provider !== undefined && event.alias !== undefined) note(event.provider, event.id)
   }
   return (event) => (ids.get(nameOf(event))?.size ?? 0) > 1 ? event.id ?? "-" : nameOf(event)

@@ -1,12 +1,12 @@
 /**
- * What `doctor` finds. A failure is for somebody to mend; a warning breaks nothing yet: most pass, or are put right, by themselves.
+ * What `doctor` finds. A failure has to be fixed. A warning breaks nothing yet: most pass, or are repaired, by themselves.
  */
 import type { Fact } from "../../storage/inspect.ts"
 import type { CommandFailure } from "../CommandFailure.ts"
 import { ExitStatus, exitStatusOf } from "../ExitStatus.ts"
 import { detailsOf } from "../failureReport.ts"
 
-/** What is looked at. */
+/** What is checked. */
 export type Check =
   | "settings"
   | "encryption key"
@@ -23,9 +23,9 @@ export interface Finding {
   readonly check: Check
   readonly status: "ok" | "warning" | "failure" | "skipped"
   readonly message: string
-  /** How to mend it; `undefined` where there is nothing to mend. */
+  /** How to fix it; `undefined` when there is nothing to fix. */
   readonly remedy: string | undefined
-  /** What the command ends with if this weighs most. */
+  /** The exit status if this is the most severe finding. */
   readonly exitCode: ExitStatus
   /** The files, folders or places in a database that it is about. */
   readonly locations: ReadonlyArray<string>
@@ -35,7 +35,7 @@ const harmless = { remedy: undefined, exitCode: ExitStatus.done, locations: [] }
 
 export const ok = (check: Check, message: string): Finding => ({ check, status: "ok", message, ...harmless })
 
-/** What could not be looked at, because of something else that is found. */
+/** What could not be checked because of another finding. */
 export const skipped = (check: Check, message: string): Finding => ({ check, status: "skipped", message, ...harmless })
 
 interface Problem {
@@ -65,7 +65,7 @@ export const failed = (check: Check, error: CommandFailure, locations: ReadonlyA
   return failure(check, { message, remedy, exitCode: exitStatusOf(error), locations })
 }
 
-/** What was found by looking into a storage: whatever is wrong there ends the command as storage does. */
+/** A fact about a storage as a finding. Whatever is wrong there has the exit status of storage. */
 export const findingOf = (fact: Fact): Finding => {
   const { locations, status, subject } = fact
   switch (status) {

@@ -1,5 +1,5 @@
 /**
- * Whether Aden is there, takes the API key, and has the same idea of the time.
+ * Whether Aden can be reached, accepts the API key, and agrees with this machine's clock.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -10,10 +10,10 @@ import { ExitStatus } from "../ExitStatus.ts"
 import { failed, failure, ok, skipped, warning } from "./Finding.ts"
 import type { Finding } from "./Finding.ts"
 
-/** Aden's clock is believed to be at most as far off as this, in ms: see AdenClient. */
-const believed = 300_000
+/** The largest clock skew that AdenClient corrects for, in ms. */
+const maximumSkew = 300_000
 
-const setClock = "Set this machine's clock by NTP."
+const setClock = "Synchronize this machine's clock by NTP."
 
 export const adenChecks: Effect.Effect<ReadonlyArray<Finding>, never, AdenClient> = Effect.gen(function*() {
   const client = yield* AdenClient
@@ -23,23 +23,23 @@ export const adenChecks: Effect.Effect<ReadonlyArray<Finding>, never, AdenClient
   })
   const list = yield* Effect.match(client.listIntegrations, {
     onFailure: (error) => failed("Aden", error),
-    onSuccess: ({ accounts }) => ok("Aden", `Aden takes the API key, and lists ${accounts.length} integrations`)
+    onSuccess: ({ accounts }) => ok("Aden", `Aden accepts the API key and lists ${accounts.length} integrations`)
   })
   const isReached = [health, list].some(({ exitCode }) => exitCode !== ExitStatus.adenUnavailable)
   const clock = isReached
     ? clockFinding(yield* client.clockOffset)
-    : skipped("clock", "It is compared with Aden's, which cannot be reached")
-  // one failure is enough where nobody answers
+    : skipped("clock", "Not compared with that of Aden, which cannot be reached")
+  // one failure is enough when there is no answer
   return isReached ? [health, list, clock] : [health, clock]
 })
 
 const clockFinding = (offset: number): Finding => {
   if (offset === 0) return ok("clock", "This machine's clock agrees with Aden's")
   const side = offset > 0 ? "behind" : "ahead of"
-  if (Math.abs(offset) < believed) {
+  if (Math.abs(offset) < maximumSkew) {
     const by = durationText(Duration.millis(Math.abs(offset)))
     return warning("clock", {
-      message: `This machine's clock is ${by} ${side} Aden's, which is allowed for`,
+      message: `This machine's clock is ${by} ${side} Aden's, which is corrected for`,
       remedy: setClock,
       exitCode: ExitStatus.usage
     })
@@ -51,5 +51,5 @@ const clockFinding = (offset: number): Finding => {
   })
 }
 
-/** A client that asks once, and not for long: what comes and goes is to be seen. */
+/** A client without retries and with a short timeout, so that failures which come and go are seen. */
 export const impatientClient = AdenClient.layerConfigWith({ retry: Schedule.recurs(0), timeout: "10 seconds" })

@@ -1,12 +1,13 @@
 /**
- * What is in a database: whether it lets this program in, what opens, and whether what is derived fits. Nothing is written.
+ * Checks a database: whether this program gets in, which credentials can be opened, and whether derived data fits them. Writes
+ * nothing.
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import type { FernetKeys } from "../../encryption/Fernet.ts"
-import { CredentialStorageError } from "../../errors/CredentialError.ts"
-import type { StorageIoFailed } from "../../errors/CredentialError.ts"
+import { CredentialStorageError } from "../../errors/StorageError.ts"
+import type { StorageIoFailed } from "../../errors/StorageError.ts"
 import { openDatabase } from "../../storage/migration/databases.ts"
 import type { DatabaseLocation } from "../../storage/migration/location.ts"
 import { inspectRecords } from "../../storage/records/inspect.ts"
@@ -20,14 +21,14 @@ const unusable = (check: Check, reason: StorageIoFailed): Finding =>
     reason.location
   ])
 
-/** All that there is to find in a namespace, and in those of its tenants. Without keys its entries are not opened. */
+/** The findings in a namespace and in those of its tenants. Without keys, credentials are not opened. */
 export const databaseChecks = (
   location: DatabaseLocation,
   keys: FernetKeys | undefined
 ): Effect.Effect<ReadonlyArray<Finding>> =>
   Effect.gen(function*(): Effect.fn.Return<ReadonlyArray<Finding>, StorageIoFailed, Scope.Scope> {
     const opened = yield* Effect.result(openDatabase(location, { makesTables: false }))
-    if (Result.isFailure(opened)) return [failed("database", opened.failure), notLookedAt]
+    if (Result.isFailure(opened)) return [failed("database", opened.failure), notChecked]
     const { eviction, isWritable, recordsOf, shown, tenants } = opened.success
     const own = yield* inspectRecords(recordsOf(undefined), keys, { tenant: location.tenantId, isOther: false })
     const names = yield* tenants
@@ -44,16 +45,16 @@ export const databaseChecks = (
     ]
   }).pipe(
     // what fails for one namespace fails for all: the server, or the table
-    Effect.catch((reason) => Effect.succeed([unusable("database", reason), notLookedAt])),
+    Effect.catch((reason) => Effect.succeed([unusable("database", reason), notChecked])),
     Effect.scoped
   )
 
-const notLookedAt = skipped("credentials", "They cannot be looked at without the database")
+const notChecked = skipped("credentials", "They cannot be checked without the database")
 
 const readOnly = (shown: string) =>
   failure("database", {
-    message: `${shown} takes no writes: what is renewed stays in the memory of each process`,
-    remedy: "Name a server that takes writes: this one is a replica, or read-only.",
+    message: `${shown} is read-only: refreshed tokens stay in the memory of each process`,
+    remedy: "Name a server that accepts writes: this one is a replica, or set to read-only.",
     exitCode: ExitStatus.storage
   })
 

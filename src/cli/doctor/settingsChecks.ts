@@ -1,11 +1,11 @@
 /**
- * Whether the settings of the environment are there and make sense, each by itself.
+ * Whether each setting of the environment is present and valid.
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { keyFileRisk } from "../../encryption/keyFile.ts"
 import { configuredKeys } from "../../encryption/keys.ts"
-import type { AdenConfigError } from "../../errors/CredentialError.ts"
+import type { AdenConfigError } from "../../errors/ConfigError.ts"
 import { configuredApiKey, configuredTenantId, configuredUrl } from "../../providers/aden/inspect.ts"
 import { ExitStatus } from "../ExitStatus.ts"
 import { failed, ok, warning } from "./Finding.ts"
@@ -21,7 +21,7 @@ const found = <A, R>(
     onSuccess: (value) => ok(check, describe(value))
   })
 
-/** What asking Aden needs. */
+/** The settings for asking Aden. */
 export const adenSettings: Effect.Effect<ReadonlyArray<Finding>> = Effect.all([
   found(
     "settings",
@@ -40,7 +40,7 @@ export const adenSettings: Effect.Effect<ReadonlyArray<Finding>> = Effect.all([
   )
 ])
 
-/** What opening the files needs. */
+/** The setting for opening stored credentials. */
 export const encryptionKey = found(
   "encryption key",
   configuredKeys,

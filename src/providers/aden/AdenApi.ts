@@ -1,10 +1,9 @@
 /**
- * The contract with an Aden server, once: the client reads by it, the emulator answers by it, and the OpenAPI document is
- * derived from it.
+ * The contract with an Aden server, in one place: client, emulator and OpenAPI document are all derived from it.
  *
- * Reading is tolerant of two dialects of field names (`integration_type` and `provider`), of absent and null fields and of
- * unknown ones, and trusts nothing: an access token is visible ASCII, a timestamp is RFC 3339, text for people loses control
- * characters. See docs/contract.md.
+ * Decoding is tolerant: it accepts two dialects of field names (`integration_type` and `provider`), absent and null fields, and
+ * unknown ones. It trusts nothing: an access token has to be visible ASCII and a timestamp RFC 3339, and text for people loses
+ * control characters. See docs/contract.md.
  *
  * @since 0.1.0
  */
@@ -28,7 +27,7 @@ import { Timestamp } from "../../util/Timestamp.ts"
 
 const nullable = <S extends Schema.Constraint>(schema: S) => Schema.optional(Schema.NullOr(schema))
 
-/** Text from Aden that a person may read: without control characters, at most 500 code units. */
+/** Text from Aden, made safe to show: without control characters, at most 500 code units. */
 const ForeignText = Schema.String.pipe(
   Schema.decodeTo(Schema.String, {
     decode: SchemaGetter.transform(cleanText),
@@ -49,7 +48,7 @@ export const IntegrationId = Schema.String.check(
 )
 
 /**
- * An access token: visible ASCII (RFC 6750, section 2.1, allows less; providers send more), so that it fits a header.
+ * An access token: visible ASCII, so that it fits a header. (RFC 6750, section 2.1, allows less, but providers send more.)
  *
  * @since 0.1.0
  * @category fields
@@ -63,7 +62,7 @@ export const AccessToken = Schema.RedactedFromValue(
 // ---------------------------------------------------------------------------------------------------------------------
 
 /**
- * A credential as Aden answers it. Everything but the token may be absent or null.
+ * A credential in an answer of Aden's. Everything but the token may be absent or null.
  *
  * @since 0.1.0
  * @category answers
@@ -82,7 +81,7 @@ export const CredentialAnswer = Schema.Struct({
 }).annotate({ identifier: "Credential", description: "An access token and what it is for. Never a refresh token." })
 
 /**
- * One integration in Aden's list. `status` is `active`, `expired`, `requires_reauth`, or something a later server says.
+ * One integration in Aden's list. `status` is `active`, `expired`, `requires_reauth`, or what a later server adds.
  *
  * @since 0.1.0
  * @category answers
@@ -98,7 +97,8 @@ export const IntegrationItem = Schema.Struct({
 }).annotate({ identifier: "Integration" })
 
 /**
- * The list of integrations. The items are read one by one ({@link IntegrationItem}), so that a bad one spoils only itself.
+ * The list of integrations as the client decodes it. Items are decoded one by one ({@link IntegrationItem}), so that a bad item
+ * affects only itself.
  *
  * @since 0.1.0
  * @category answers
@@ -109,7 +109,7 @@ export const IntegrationListEnvelope = Schema.Struct({
 })
 
 /**
- * The list of integrations as a server answers it: every item as it should be.
+ * The list of integrations as a server sends it, every item valid.
  *
  * @since 0.1.0
  * @category answers
@@ -120,7 +120,7 @@ export const IntegrationListAnswer = Schema.Struct({
 }).annotate({ identifier: "IntegrationList" })
 
 /**
- * Whether a token is still good. `valid` alone is required.
+ * Whether a token is valid. Only `valid` is required.
  *
  * @since 0.1.0
  * @category answers
@@ -158,7 +158,7 @@ export const UsagePayload = Schema.Struct({
 export const UsageAnswer = Schema.Struct({ received: Schema.Boolean }).annotate({ identifier: "UsageReceipt" })
 
 /**
- * How the server is. Asked without an API key.
+ * The health of the server. Needs no API key.
  *
  * @since 0.1.0
  * @category answers
@@ -169,12 +169,12 @@ export const HealthAnswer = Schema.Struct({
   timestamp: nullable(Timestamp)
 }).annotate({ identifier: "Health" })
 
-/** A field that is of another type counts as absent. */
+/** A field of another type counts as absent. */
 const lenient = <S extends Schema.Constraint>(schema: S) =>
   Schema.optional(Schema.NullOr(schema).pipe(Schema.catchDecoding(() => Effect.succeedNone)))
 
 /**
- * The body of an error, whatever its status, as far as it can be read. A 401, 403 or 404 without a text `error` is not from Aden.
+ * The body of an error of any status, decoded as far as possible. A 401, 403 or 404 without a text `error` is not from Aden.
  *
  * @since 0.1.0
  * @category errors
@@ -218,7 +218,7 @@ export const RefreshFailedAnswer = errorAnswer("RefreshFailed", 400, "refresh_fa
 export const UnauthorizedAnswer = errorAnswer("Unauthorized", 401, "invalid_api_key", {})
 
 /**
- * 403: the API key is known and may not do this.
+ * 403: the API key is known, but not allowed to do this.
  *
  * @since 0.1.0
  * @category errors
@@ -226,7 +226,7 @@ export const UnauthorizedAnswer = errorAnswer("Unauthorized", 401, "invalid_api_
 export const ForbiddenAnswer = errorAnswer("Forbidden", 403, "forbidden", {})
 
 /**
- * 404: no integration of this id for the tenant.
+ * 404: the tenant has no integration with this id.
  *
  * @since 0.1.0
  * @category errors
@@ -248,7 +248,7 @@ export const RateLimitedAnswer = errorAnswer("RateLimited", 429, "rate_limited",
 // ---------------------------------------------------------------------------------------------------------------------
 
 /**
- * The tenant that the request's API key belongs to: what a server's handlers read, and no client needs.
+ * The tenant that the API key of a request belongs to. For handlers of a server; clients do not use it.
  *
  * @since 0.1.0
  * @category api
@@ -258,7 +258,7 @@ export class AgentTenant extends Context.Service<AgentTenant, { readonly id: str
 ) {}
 
 /**
- * The agent's API key, as a bearer token. A server provides it to check the key; the client sends its own.
+ * The agent's API key as a bearer token. A server implements this middleware to check the key; the client sends its own.
  *
  * @since 0.1.0
  * @category api
@@ -330,6 +330,14 @@ export class HealthGroup extends HttpApiGroup.make("health")
 
 /**
  * The whole contract. `OpenApi.fromApi(AdenApi)` is its OpenAPI document.
+ *
+ * @example
+ * ```ts
+ * import { AdenApi } from "aden-credentials"
+ * import { OpenApi } from "effect/http-api"
+ *
+ * const document = JSON.stringify(OpenApi.fromApi(AdenApi))
+ * ```
  *
  * @since 0.1.0
  * @category api

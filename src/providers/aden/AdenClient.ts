@@ -1,6 +1,6 @@
 /**
- * The six endpoints of an Aden server, with every answer told apart as a typed error, retries, a time limit per attempt and
- * a circuit breaker. The rules are those of docs/contract.md.
+ * The client for the six endpoints of an Aden server, with a typed error for each kind of failure, retries, a time limit per
+ * attempt and a circuit breaker. The rules are those of docs/contract.md.
  *
  * @since 0.1.0
  */
@@ -28,31 +28,26 @@ import {
   AdenUnavailable,
   IntegrationNotFound,
   RefreshFailed
-} from "../../errors/CredentialError.ts"
-import type {
-  AdenConfigError,
-  AdenConnectionFailed,
-  AdenFailure,
-  AdenRequestFailure,
-  FetchFailure
-} from "../../errors/CredentialError.ts"
+} from "../../errors/AdenError.ts"
+import type { AdenConnectionFailed, AdenFailure, AdenRequestFailure, FetchFailure } from "../../errors/AdenError.ts"
+import type { AdenConfigError } from "../../errors/ConfigError.ts"
 import type { CredentialValidation, ProviderAccount } from "../../model/Credential.ts"
 import { countSetting, durationSetting } from "../../model/settings.ts"
 import { requests } from "../../util/metrics.ts"
 import { CredentialAnswer, HealthAnswer, IntegrationListEnvelope, UsageAnswer, ValidationAnswer } from "./AdenApi.ts"
 import { credentialOf, fitsPath, healthOf, integrationsOf, validationOf } from "./bodies.ts"
 import type { ClockSample } from "./ClockSkew.ts"
-import { ClockOffset } from "./ClockSkew.ts"
-import { adenEndpoints, AdenTransport } from "./endpoints.ts"
+import { ClockSkew } from "./ClockSkew.ts"
+import { AdenTransport, endpoints } from "./endpoints.ts"
 import * as environment from "./environment.ts"
-import type { Answer, Question } from "./failures.ts"
+import type { Answer, RequestContext } from "./failures.ts"
 import { decodeAnswer, failureOf, isSuccessful, requestFailureOf, serverTime } from "./failures.ts"
-import { AdenCircuit, adenRetries } from "./resilience.ts"
+import { AdenCircuit, retryPolicy } from "./resilience.ts"
 import { apiKeySetting, serverUrlSetting, tenantIdSetting } from "./settings.ts"
 import { connectionFailed, readBody, withSameOriginRedirects } from "./transport.ts"
 
 /**
- * A credential as Aden answered it, with every default applied.
+ * A credential in an answer of Aden's, with the defaults applied.
  *
  * @since 0.1.0
  * @category models
@@ -66,9 +61,9 @@ export interface AdenCredential {
   readonly tokenType: string
   /** `undefined`: the token does not expire. */
   readonly expiresAt: DateTime.Utc | undefined
-  /** Empty when Aden named none. */
+  /** Empty when Aden gave none. */
   readonly scopes: ReadonlyArray<string>
-  /** The text values of Aden's metadata; the e-mail is among them. */
+  /** The text values of Aden's metadata, with the e-mail. */
   readonly metadata: ReadonlyMap<string, string>
 }
 
@@ -84,7 +79,7 @@ export interface AdenIntegrations {
 }
 
 /**
- * What Aden says of itself, and how long it took to say it.
+ * Aden's health, and how long the answer took.
  *
  * @since 0.1.0
  * @category models
@@ -97,8 +92,8 @@ export interface AdenHealth {
 }
 
 /**
- * A report of one use of a credential. `timestamp` is when it was used, now by default. Two reports with one
- * `idempotencyKey` count once; it travels as `Idempotency-Key`, in which what is not visible ASCII is percent-encoded.
+ * A report of one use of a credential. `timestamp` is when it was used, now by default. Reports with the same `idempotencyKey`
+ * count once; the key is sent as `Idempotency-Key`, with characters other than visible ASCII percent-encoded.
  *
  * @since 0.1.0
  * @category models
@@ -112,38 +107,50 @@ export interface AdenUsageReport {
 }
 
 /**
- * The client of an Aden server. One instance holds one API key, one tenant and one circuit.
+ * The client of an Aden server. Each instance has one API key, one tenant and one circuit breaker.
+ *
+ * @example
+ * ```ts
+ * import { AdenClient } from "aden-credentials"
+ * import { Console, Effect } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const aden = yield* AdenClient
+ *   const { accounts } = yield* aden.listIntegrations
+ *   for (const { id, status } of accounts) yield* Console.log(id, status)
+ * })
+ * ```
  *
  * @since 0.1.0
  * @category services
  */
 export class AdenClient extends Context.Service<AdenClient, {
-  /** `GET /v1/credentials/{id}`; none when Aden has no such integration. */
+  /** `GET /v1/credentials/{id}`. None when Aden has no such integration. */
   readonly getCredential: (id: string) => Effect.Effect<Option.Option<AdenCredential>, FetchFailure>
-  /** `POST /v1/credentials/{id}/refresh`. A token that has expired already is `RefreshFailed`. */
+  /** `POST /v1/credentials/{id}/refresh`. An answer whose token has already expired is `RefreshFailed`. */
   readonly requestRefresh: (id: string) => Effect.Effect<AdenCredential, FetchFailure | IntegrationNotFound>
   /** `GET /v1/credentials`. */
   readonly listIntegrations: Effect.Effect<AdenIntegrations, AdenRequestFailure>
   /** `GET /v1/credentials/{id}/validate`. An invalid token is an answer. */
   readonly validateToken: (id: string) => Effect.Effect<CredentialValidation, AdenFailure>
-  /** `POST /v1/credentials/{id}/usage`; answers whether Aden recorded it. Outside the circuit. */
+  /** `POST /v1/credentials/{id}/usage`. Answers whether Aden recorded it. Bypasses the circuit breaker. */
   readonly reportUsage: (id: string, report: AdenUsageReport) => Effect.Effect<boolean, AdenFailure>
-  /** `GET /health`, without the API key and outside the circuit. */
+  /** `GET /health`, without the API key. Bypasses the circuit breaker. */
   readonly healthCheck: Effect.Effect<AdenHealth, AdenRequestFailure>
-  /** How far Aden's clock is ahead of the local one, in ms: what `Date` headers showed, zero below 2 s, at most 5 min. */
+  /** Clock skew: how far Aden's clock is ahead of the local one, in ms, by its `Date` headers. Zero below 2 s, at most 5 min. */
   readonly clockOffset: Effect.Effect<number>
 }>()("aden-credentials/AdenClient") {
-  /** Exponential from 1 s, factor 2, jittered; three attempts in all. */
+  /** Exponential back-off from 1 s, factor 2, jittered; three attempts in all. */
   static readonly defaultRetry: Schedule.Schedule<unknown, AdenFailure> = Schedule.exponential("1 second").pipe(
     Schedule.jittered,
     Schedule.upTo({ times: 2 })
   )
 
   /**
-   * A client from settings. Fails with `AdenConfigError` before any request when one makes no sense.
+   * A client with these settings. Fails with `AdenConfigError` before any request when one is invalid.
    *
-   * Redirects are followed only within the origin, so the fetch client is told to hand them back: of its
-   * `FetchHttpClient.RequestInit`, the one where this layer is built applies.
+   * The client follows redirects itself, only within the origin, and makes fetch return them (`redirect: "manual"`). The
+   * `FetchHttpClient.RequestInit` in place where this layer is built applies to its requests.
    *
    * @example
    * ```ts
@@ -162,18 +169,28 @@ export class AdenClient extends Context.Service<AdenClient, {
   ): Layer.Layer<AdenClient, AdenConfigError, HttpClient.HttpClient> =>
     Layer.effect(AdenClient, make(options, optionNames))
 
-  /** A client from `ADEN_API_URL`, `ADEN_API_KEY` and, when set, `ADEN_TENANT_ID`. */
+  /** A client configured by `ADEN_API_URL`, `ADEN_API_KEY` and, when set, `ADEN_TENANT_ID`. */
   static readonly layerConfig: Layer.Layer<AdenClient, AdenConfigError, HttpClient.HttpClient> = Layer.suspend(() =>
     AdenClient.layerConfigWith({})
   )
 
-  /** Like `layerConfig`, with settings given here in place of those from the environment. */
+  /** Like `layerConfig`; the settings given here override those from the environment. */
   static readonly layerConfigWith = (
     overrides: Partial<AdenClientOptions>
   ): Layer.Layer<AdenClient, AdenConfigError, HttpClient.HttpClient> =>
     Layer.effect(AdenClient, Effect.flatMap(fromEnvironment(overrides), ({ names, options }) => make(options, names)))
 
-  /** A client of which only the members given work: the others die as unimplemented. Its clock is not off, unless given. */
+  /**
+   * A mock for tests: members that are not given die as unimplemented. `clockOffset` is 0 by default.
+   *
+   * @example
+   * ```ts
+   * import { AdenClient } from "aden-credentials"
+   * import { Effect, Option } from "effect"
+   *
+   * const Client = AdenClient.layerTest({ getCredential: () => Effect.succeed(Option.none()) })
+   * ```
+   */
   static readonly layerTest = (partial: Partial<AdenClient["Service"]>): Layer.Layer<AdenClient> =>
     Layer.mock(AdenClient, { clockOffset: Effect.succeed(0), ...partial })
 }
@@ -185,27 +202,27 @@ export class AdenClient extends Context.Service<AdenClient, {
  * @category models
  */
 export interface AdenClientOptions {
-  /** The server's URL, `https:` unless the host is loopback or `allowInsecure` is set. A path is kept as a prefix. */
+  /** The server's URL: `https:`, unless the host is loopback or `allowInsecure` is set. A path is kept as a prefix. */
   readonly baseUrl: string
-  /** The agent's API key. Given as an Effect, it is read again when Aden answers 401, so a rotated key is picked up. */
+  /** The agent's API key. An Effect is run again when Aden answers 401, so that a rotated key is picked up. */
   readonly apiKey: Redacted.Redacted<string> | Effect.Effect<Redacted.Redacted<string>, AdenConfigError>
-  /** Sent as `X-Tenant-ID`; a list for another tenant is refused. */
+  /** Sent as `X-Tenant-ID`. A list of another tenant is refused. */
   readonly tenantId?: string | undefined
-  /** The time allowed for one attempt, 30 seconds by default. */
+  /** The time limit for one attempt, 30 seconds by default. */
   readonly timeout?: Duration.Input | undefined
-  /** When to try again after a transient failure: {@link AdenClient.defaultRetry} by default. A hint of Aden's is a floor under its delays. */
+  /** Retries of transient failures, {@link AdenClient.defaultRetry} by default. A `Retry-After` is the minimum of the next delay. */
   readonly retry?: Schedule.Schedule<unknown, AdenFailure> | undefined
   /**
-   * When to stop asking: after 5 unavailable answers in a row, for 30 seconds, by default. While the probes go on failing it is
-   * longer, up to five times `openFor`.
+   * The circuit breaker opens after `failures` unavailable answers in a row (5 by default) and stays open for `openFor` (30 seconds
+   * by default), longer while its probes fail, up to five times as long.
    */
   readonly circuitBreaker?: {
     readonly failures?: number | undefined
     readonly openFor?: Duration.Input | undefined
   } | undefined
-  /** The longest `Retry-After` that the client waits out by itself, 10 seconds by default; 0: none. */
+  /** The longest `Retry-After` that the client waits out itself, 10 seconds by default; 0 waits for none. */
   readonly maxRetryAfter?: Duration.Input | undefined
-  /** Allows `http:` to a host that is not this machine. Tokens then travel in the clear. */
+  /** Allows `http:` to other hosts than this machine. Tokens are then sent unencrypted. */
   readonly allowInsecure?: boolean | undefined
 }
 
@@ -222,7 +239,7 @@ const fromEnvironment = Effect.fnUntraced(function*(overrides: Partial<AdenClien
     apiKey: overrides.apiKey ?? (yield* environment.apiKey),
     tenantId: overrides.tenantId ?? (yield* environment.tenantId)
   }
-  // each by the name under which it was set
+  // errors name each setting as it was given
   const names: SettingNames = {
     baseUrl: overrides.baseUrl === undefined ? "ADEN_API_URL" : optionNames.baseUrl,
     apiKey: overrides.apiKey === undefined ? "ADEN_API_KEY" : optionNames.apiKey,
@@ -253,7 +270,7 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
   const failures = yield* countSetting(
     "circuitBreaker.failures",
     options.circuitBreaker?.failures ?? 5,
-    "Give the number of unavailable answers after which Aden is left alone."
+    "Give the number of failures in a row after which the circuit opens."
   )
 
   const root = baseUrl.href.replace(/\/+$/, "")
@@ -261,22 +278,22 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
     HttpClient.mapRequest((request) => HttpClientRequest.acceptJson(HttpClientRequest.prependUrl(request, root)))
   )
   const authorized = HttpClient.mapRequest(client, (request) => HttpClientRequest.bearerToken(request, apiKey))
-  const { credentials, health } = yield* adenEndpoints
-  // fetch follows redirects by itself and takes the headers along, unless it is told to hand them back
+  const { credentials, health } = yield* endpoints
+  // fetch would follow redirects itself, with the headers, also to other origins
   const requestInit: RequestInit = {
     ...Option.getOrUndefined(yield* Effect.serviceOption(FetchHttpClient.RequestInit)),
     redirect: "manual"
   }
 
-  const clockOffset = new ClockOffset()
-  const noteServerTime = (sample: ClockSample) =>
+  const clockSkew = new ClockSkew()
+  const recordServerTime = (sample: ClockSample) =>
     Effect.suspend(() => {
-      const wasClamped = clockOffset.isClamped
-      clockOffset.record(sample)
-      return clockOffset.isClamped && !wasClamped ? Effect.logWarning(clockWarning(clockOffset.measured)) : Effect.void
+      const wasClamped = clockSkew.isClamped
+      clockSkew.record(sample)
+      return clockSkew.isClamped && !wasClamped ? Effect.logWarning(clockWarning(clockSkew.measured)) : Effect.void
     })
 
-  /** One attempt: a request, with the API key unless it is sent by another client, and its whole answer. */
+  /** One attempt: sends the request (with the API key, unless another client is given) and reads the complete answer. */
   const attempt = (
     endpoint: Endpoint,
     request: PendingRequest,
@@ -289,9 +306,9 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
       const response = yield* Effect.provideService(request, AdenTransport, by)
       const receivedAt = yield* Clock.currentTimeMillis
       const date = serverTime(response.headers)
-      // a report is nobody's question: the store, which sends it, does not look at the clock after it
+      // not for usage reports: they are sent in the background, and the store does not read the clock skew again after them
       if (Option.isSome(date) && endpoint !== "usage") {
-        yield* noteServerTime({ sentAt, receivedAt, serverTime: date.value })
+        yield* recordServerTime({ sentAt, receivedAt, serverTime: date.value })
       }
       return {
         status: response.status,
@@ -303,7 +320,7 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
       Effect.provideService(FetchHttpClient.RequestInit, requestInit),
       Effect.catch((error): Effect.Effect<never, AdenConnectionFailed | AdenProtocolError> => {
         if (HttpClientError.isHttpClientError(error)) return Effect.fail(connectionFailed(error))
-        // a request that does not encode is a usage report whose metadata is no JSON: a bug of the caller
+        // the request cannot be encoded: a usage report whose metadata is not JSON, which is a bug of the caller
         return error instanceof AdenProtocolError ? Effect.fail(error) : Effect.die(error)
       }),
       Effect.timeoutOrElse({ duration: timeout, orElse: () => Effect.fail(new AdenTimeout({ after: timeout })) }),
@@ -311,8 +328,8 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
       Effect.mapError((reason) => new AdenUnavailable({ id, reason }))
     )
 
-  /** Asks with the API key at hand; after a 401 once more with the key as it is now, if that is another. */
-  const ask = <A, E extends AdenFailure>(question: {
+  /** Sends a request with the current API key. After a 401, reads the key again and retries once if it has changed. */
+  const ask = <A, E extends AdenFailure>(call: {
     readonly endpoint: Endpoint
     readonly request: PendingRequest
     readonly id: string | undefined
@@ -321,8 +338,8 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
   }): Effect.Effect<A, E | AdenUnavailable> => {
     const askWith = (key: Redacted.Redacted<string>) =>
       Effect.flatMap(
-        attempt(question.endpoint, question.request, question.id, question.limit),
-        (answer) => Effect.fromResult(question.read(answer, [Redacted.value(key)]))
+        attempt(call.endpoint, call.request, call.id, call.limit),
+        (answer) => Effect.fromResult(call.read(answer, [Redacted.value(key)]))
       )
     return Effect.suspend(() => {
       const used = apiKey
@@ -341,12 +358,12 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
     })
   }
 
-  /** Asks about one integration; `read` gets the answers in 200–299. */
+  /** A request about one integration; `read` decodes answers in 200–299. */
   const askAbout = <A>(
     id: string,
     endpoint: Endpoint,
     request: PendingRequest,
-    read: (answer: Answer, question: Question) => Result.Result<A, AdenFailure>
+    read: (answer: Answer, context: RequestContext) => Result.Result<A, AdenFailure>
   ): Effect.Effect<A, AdenFailure> =>
     ask({
       endpoint,
@@ -354,18 +371,18 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
       id,
       limit: bodyLimit,
       read: (answer, secrets) => {
-        const question = { id, secrets }
-        return isSuccessful(answer) ? read(answer, question) : Result.fail(failureOf(answer, question))
+        const context = { id, secrets }
+        return isSuccessful(answer) ? read(answer, context) : Result.fail(failureOf(answer, context))
       }
     })
 
-  const retries = adenRetries(options.retry ?? AdenClient.defaultRetry, maxRetryAfter)
+  const retries = retryPolicy(options.retry ?? AdenClient.defaultRetry, maxRetryAfter)
   const retrying = <A, E extends AdenFailure>(self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
     Effect.retry(self, retries)
 
   const circuit = yield* AdenCircuit.make({ failures, openFor })
 
-  /** Retries through the circuit, so that each attempt counts and none is made once it has opened. */
+  /** Retries around the circuit breaker: each attempt counts, and none is made once it has opened. */
   const guarded = <A, E extends AdenFailure>(
     id: string | undefined,
     self: Effect.Effect<A, E>
@@ -374,8 +391,8 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
   const tenant = tenantId === undefined ? {} : { "x-tenant-id": tenantId }
   const about = (id: string) => ({ params: { integration_id: id }, headers: tenant, responseMode }) as const
 
-  const readCredential = (id: string) => (answer: Answer, question: Question) =>
-    Result.flatMap(decodeAnswer(CredentialAnswer, answer, question), (body) => credentialOf(id, body))
+  const readCredential = (id: string) => (answer: Answer, context: RequestContext) =>
+    Result.flatMap(decodeAnswer(CredentialAnswer, answer, context), (body) => credentialOf(id, body))
 
   const getCredential = Effect.fn("AdenClient.getCredential")(function*(id: string) {
     yield* Effect.annotateCurrentSpan({ "aden.integration": id })
@@ -390,9 +407,9 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
     yield* Effect.annotateCurrentSpan({ "aden.integration": id })
     if (!fitsPath(id)) return yield* new IntegrationNotFound({ id })
     const credential = yield* guarded(id, askAbout(id, "refresh", credentials.refresh(about(id)), readCredential(id)))
-    const now = (yield* Clock.currentTimeMillis) + clockOffset.current
+    const now = (yield* Clock.currentTimeMillis) + clockSkew.current
     if (credential.expiresAt !== undefined && DateTime.toEpochMillis(credential.expiresAt) <= now) {
-      return yield* new RefreshFailed({ id, detail: "it answered a token that has expired already" })
+      return yield* new RefreshFailed({ id, detail: "it answered with a token that has already expired" })
     }
     return credential
   })
@@ -405,10 +422,10 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
       id: undefined,
       limit: listBodyLimit,
       read: (answer, secrets): Result.Result<AdenIntegrations, AdenRequestFailure> => {
-        const question = { id: undefined, secrets }
-        if (!isSuccessful(answer)) return Result.fail(requestFailureOf(answer, question))
+        const context = { id: undefined, secrets }
+        if (!isSuccessful(answer)) return Result.fail(requestFailureOf(answer, context))
         return Result.flatMap(
-          decodeAnswer(IntegrationListEnvelope, answer, question),
+          decodeAnswer(IntegrationListEnvelope, answer, context),
           (body) => integrationsOf(body, tenantId)
         )
       }
@@ -424,8 +441,8 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
         id,
         "validate",
         credentials.validate(about(id)),
-        (answer, question) =>
-          Result.map(decodeAnswer(ValidationAnswer, answer, question), (body) => validationOf(body, answer, question))
+        (answer, context) =>
+          Result.map(decodeAnswer(ValidationAnswer, answer, context), (body) => validationOf(body, answer, context))
       )
     )
   })
@@ -447,7 +464,7 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
         id,
         "usage",
         request,
-        (answer, question) => Result.map(decodeAnswer(UsageAnswer, answer, question), (body) => body.received)
+        (answer, context) => Result.map(decodeAnswer(UsageAnswer, answer, context), (body) => body.received)
       )
     )
   })
@@ -456,9 +473,9 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
     const [latency, answer] = yield* Effect.timed(
       attempt("health", health.check({ responseMode }), undefined, bodyLimit, client)
     )
-    const question = { id: undefined, secrets: [Redacted.value(apiKey)] }
-    if (!isSuccessful(answer)) return yield* Effect.fail(requestFailureOf(answer, question))
-    const body = yield* Effect.fromResult(decodeAnswer(HealthAnswer, answer, question))
+    const context = { id: undefined, secrets: [Redacted.value(apiKey)] }
+    if (!isSuccessful(answer)) return yield* Effect.fail(requestFailureOf(answer, context))
+    const body = yield* Effect.fromResult(decodeAnswer(HealthAnswer, answer, context))
     return { ...healthOf(body), latency }
   })).pipe(Effect.withSpan("AdenClient.healthCheck"))
 
@@ -469,16 +486,16 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
     validateToken,
     reportUsage,
     healthCheck,
-    clockOffset: Effect.sync(() => clockOffset.current)
+    clockOffset: Effect.sync(() => clockSkew.current)
   })
 })
 
-/** Answers are read here and not by the derived client: which error one is, the status and the body tell together. */
+/** Answers are decoded here, not by the derived client, because the error depends on both status and body. */
 const responseMode = "response-only"
 
 type Endpoint = "list" | "get" | "refresh" | "validate" | "usage" | "health"
 
-/** Counts a request by what came of it: a status, or why there was no whole answer. */
+/** Counts a request by its status, or by why there was no complete answer. */
 const countRequest = (
   endpoint: Endpoint,
   exit: Exit.Exit<Answer, AdenConnectionFailed | AdenProtocolError | AdenTimeout>
@@ -492,7 +509,7 @@ type PendingRequest = Effect.Effect<HttpClientResponse.HttpClientResponse, unkno
 
 const clockWarning = (offset: number): string => {
   const apart = Duration.format(Duration.seconds(Math.round(Math.abs(offset) / 1000)))
-  return `Aden's clock and the local one are ${apart} apart, of which 5 minutes are made up for. Set this machine's clock.`
+  return `Aden's clock and the local one are ${apart} apart; at most 5 minutes are corrected. Set this machine's clock.`
 }
 
 const asHeaderText = (text: string): string => text.toWellFormed().replace(/[^\x21-\x7e]/gu, encodeURIComponent)

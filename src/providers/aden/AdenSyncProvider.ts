@@ -1,5 +1,5 @@
 /**
- * The provider that delegates to Aden: it fetches access tokens, has Aden renew them, and asks Aden whether they are good.
+ * The provider for Aden: fetches access tokens, has Aden refresh them, and asks Aden whether they are valid.
  *
  * @since 0.1.0
  */
@@ -12,11 +12,11 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
-import { AdenConfigError } from "../../errors/CredentialError.ts"
-import type { AdenRequestFailure, FetchFailure, ReauthRequired } from "../../errors/CredentialError.ts"
+import type { AdenRequestFailure, FetchFailure, ReauthRequired } from "../../errors/AdenError.ts"
+import { AdenConfigError } from "../../errors/ConfigError.ts"
 import { Credential, CredentialKey } from "../../model/Credential.ts"
 import type { ProviderAccount } from "../../model/Credential.ts"
-import { expiryOf, lifeOf, renewalLead } from "../../model/freshness.ts"
+import { lifetimeOf, localExpiry, refreshLead } from "../../model/freshness.ts"
 import { durationSetting } from "../../model/settings.ts"
 import type { CredentialProvider } from "../CredentialProvider.ts"
 import { CredentialProviders, syncConcurrency, syncOne } from "../CredentialProvider.ts"
@@ -24,7 +24,7 @@ import type { AdenCredential } from "./AdenClient.ts"
 import { AdenClient } from "./AdenClient.ts"
 
 /**
- * What Aden had when all of it was fetched: the credentials, and why the others are missing.
+ * A snapshot of everything that Aden has: the credentials, and why the others are missing.
  *
  * @since 0.1.0
  * @category models
@@ -38,7 +38,7 @@ export interface AdenSnapshot {
 }
 
 /**
- * The Aden provider. It answers what Aden has and writes nothing; `CredentialStore` decides what to keep.
+ * The Aden provider. It only answers what Aden has; `CredentialStore` decides what to keep.
  *
  * @since 0.1.0
  * @category services
@@ -46,16 +46,26 @@ export interface AdenSnapshot {
 export class AdenSyncProvider extends Context.Service<
   AdenSyncProvider,
   CredentialProvider & {
-    /** Fetches every integration at once. Fails only when the list itself cannot be had. */
+    /** Fetches all integrations. Fails only when the list cannot be read. */
     readonly syncAll: Effect.Effect<AdenSnapshot, AdenRequestFailure>
   }
 >()("aden-credentials/AdenSyncProvider") {
   /**
-   * The provider over an `AdenClient`; it registers itself in `CredentialProviders`.
+   * The provider over an `AdenClient`, registered in `CredentialProviders`.
    *
-   * - `providerId`: what stored credentials carry as their provider; `aden_sync`, as in Hive. Not empty.
-   * - `refreshBuffer`: how long before its expiry a token is renewed; 5 minutes.
-   * - `reportUsage`: whether each renewal is reported to Aden as usage; false. A report that fails is dropped.
+   * - `providerId`: the `providerId` of its credentials; `aden_sync` by default, as in Hive. Not empty.
+   * - `refreshBuffer`: how long before its expiry a token is refreshed; 5 minutes by default.
+   * - `reportUsage`: whether each refresh is reported to Aden as usage; `false` by default. A report that fails is dropped.
+   *
+   * @example
+   * ```ts
+   * import { AdenClient, AdenSyncProvider } from "aden-credentials"
+   * import { Layer } from "effect"
+   *
+   * const Provider = AdenSyncProvider.layer({ refreshBuffer: "10 minutes" }).pipe(
+   *   Layer.provide(AdenClient.layerConfig)
+   * )
+   * ```
    */
   static readonly layer = (options: {
     readonly providerId?: string | undefined
@@ -112,8 +122,12 @@ const make = Effect.fnUntraced(function*(options: {
 
   const shouldRefresh = Effect.fnUntraced(function*(credential: Credential) {
     const offset = yield* client.clockOffset
-    const lead = renewalLead({ buffer: Duration.toMillis(refreshBuffer), life: lifeOf(credential, offset), jitter: 1 })
-    return (yield* Clock.currentTimeMillis) >= expiryOf(credential, offset) - lead
+    const lead = refreshLead({
+      buffer: Duration.toMillis(refreshBuffer),
+      lifetime: lifetimeOf(credential, offset),
+      jitter: 1
+    })
+    return (yield* Clock.currentTimeMillis) >= localExpiry(credential, offset) - lead
   })
 
   const provider: CredentialProvider = {
@@ -173,7 +187,7 @@ const emptySnapshot = () => ({
   malformed: new Array<{ readonly id: string | undefined; readonly detail: string }>()
 })
 
-/** The credential as Hive writes what Aden answers. */
+/** Converts Aden's answer to a credential with the keys that Hive writes. */
 const toCredential = (answer: AdenCredential, providerId: string, receivedAt: DateTime.Utc): Credential => {
   const keys = new Map<string, CredentialKey>()
   const add = (name: string, value: Redacted.Redacted<string>, expiresAt?: DateTime.Utc) =>

@@ -1,10 +1,10 @@
-/** What is not told apart from no offset: `Date` has a resolution of one second. In ms. */
+/** Less skew than this counts as none, in ms: `Date` has a resolution of one second. */
 const resolution = 2_000
-/** The largest offset that is believed, in ms: 5 minutes. */
+/** The largest skew that is corrected, in ms: 5 minutes. */
 const maximum = 300_000
-const remembered = 5
+const sampleCount = 5
 
-/** One answer's times, all in ms: by the local clock, and by its own `Date`. */
+/** The times of one answer in ms since the epoch: two by the local clock, and its `Date` by the server's. */
 export interface ClockSample {
   readonly sentAt: number
   readonly receivedAt: number
@@ -12,29 +12,29 @@ export interface ClockSample {
 }
 
 /**
- * How far a server's clock is ahead of the local one, in ms: the median over the last five answers, each measured against
- * the middle of its request. Never stored.
+ * Clock skew: how far a server's clock is ahead of the local one, in ms. The median over the last five answers, each measured
+ * against the middle of its request. Never stored.
  */
-export class ClockOffset {
+export class ClockSkew {
   readonly #samples: Array<number> = []
 
   record({ receivedAt, sentAt, serverTime }: ClockSample): void {
     this.#samples.push(serverTime - (sentAt + receivedAt) / 2)
-    if (this.#samples.length > remembered) this.#samples.shift()
+    if (this.#samples.length > sampleCount) this.#samples.shift()
   }
 
-  /** The median as measured, before it is judged. */
+  /** The median as measured, before rounding and clamping. */
   get measured(): number {
     const sorted = this.#samples.toSorted((a, b) => a - b)
     return sorted[Math.floor(sorted.length / 2)] ?? 0
   }
 
-  /** Whether more was measured than is believed. */
+  /** Whether the measured skew exceeds what is corrected. */
   get isClamped(): boolean {
     return Math.abs(this.measured) > maximum
   }
 
-  /** The offset to correct local time by: zero under 2 s, at most 5 min either way. */
+  /** The correction for the local clock: zero under 2 s, at most 5 min either way. */
   get current(): number {
     const offset = this.measured
     return Math.abs(offset) < resolution ? 0 : Math.max(-maximum, Math.min(maximum, offset))

@@ -1,26 +1,26 @@
 /**
- * Decoded bodies of Aden's answers as values, with the defaults of docs/contract.md applied.
+ * Turns the decoded bodies of Aden's answers into values, with the defaults of docs/contract.md.
  */
 import * as DateTime from "effect/DateTime"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import type { AdenUnavailable } from "../../errors/CredentialError.ts"
+import type { AdenUnavailable } from "../../errors/AdenError.ts"
 import type { CredentialValidation, ProviderAccount } from "../../model/Credential.ts"
 import { pageUrl } from "../../util/httpSyntax.ts"
 import { cleanMessage, cleanText, isClean } from "../../util/sanitize.ts"
 import type { CredentialAnswer, HealthAnswer, IntegrationListEnvelope, ValidationAnswer } from "./AdenApi.ts"
 import { IntegrationId, IntegrationItem } from "./AdenApi.ts"
-import type { Answer, Question } from "./failures.ts"
+import type { Answer, RequestContext } from "./failures.ts"
 import { protocolError } from "./failures.ts"
 
 const isIntegrationId = Schema.is(IntegrationId)
 
-/** Dot segments survive percent-encoding: URLs resolve `%2e%2e` too. No integration can have such an id. */
+/** Whether an id can be a path segment. Dot segments cannot: URLs resolve them even percent-encoded (`%2e%2e`). */
 export const fitsPath = (id: string): boolean => isIntegrationId(id) && id !== "." && id !== ".."
 
-/** A credential; one for another integration than `id` is refused. */
+/** The credential in an answer. A credential of another integration than `id` is refused. */
 export const credentialOf = (id: string, body: typeof CredentialAnswer.Type) => {
   const answeredId = emptyAsAbsent(body.integration_id)
   if (answeredId !== undefined && answeredId !== id) {
@@ -47,7 +47,7 @@ export const credentialOf = (id: string, body: typeof CredentialAnswer.Type) => 
   })
 }
 
-/** Names that could be mistaken for parts of an object, and what must never be stored. */
+/** Metadata that is dropped: names that could pollute a prototype, and refresh tokens, which are never stored. */
 const isDroppedMetadata = (name: string): boolean =>
   name === "" || name === "__proto__" || name === "constructor" || name === "prototype" || !isClean(name) ||
   /refresh[-_]?token/i.test(name)
@@ -57,7 +57,7 @@ interface MalformedItem {
   readonly detail: string
 }
 
-/** The integrations listed, and the items that cannot be read; a list for another tenant than `tenantId` is refused. */
+/** The integrations of a list, and the items that cannot be read. A list of another tenant than `tenantId` is refused. */
 export const integrationsOf = (
   body: typeof IntegrationListEnvelope.Type,
   tenantId: string | undefined
@@ -84,7 +84,7 @@ export const integrationsOf = (
     }
     const integration = result.success
     const id = integration.integration_id
-    if (!fitsPath(id)) malformed.push({ id, detail: "an id that no path can hold" })
+    if (!fitsPath(id)) malformed.push({ id, detail: "an id that cannot be part of a URL path" })
     else if (accounts.has(id)) malformed.push({ id, detail: "listed twice" })
     else {
       accounts.set(id, {
@@ -106,7 +106,7 @@ const statusOf = (status: string | null | undefined): ProviderAccount["status"] 
 export const validationOf = (
   body: typeof ValidationAnswer.Type,
   answer: Answer,
-  question: Question
+  context: RequestContext
 ): CredentialValidation => {
   const reason = emptyAsAbsent(body.reason) ?? emptyAsAbsent(body.error) ??
     (body.valid ? undefined : emptyAsAbsent(body.status))
@@ -115,7 +115,7 @@ export const validationOf = (
     (body.requires_reauthorization === true || body.status === "requires_reauth")
   return {
     valid: body.valid,
-    reason: reason === undefined ? undefined : cleanMessage(reason, question.secrets),
+    reason: reason === undefined ? undefined : cleanMessage(reason, context.secrets),
     expiresAt: body.expires_at ?? (seconds === undefined
       ? undefined
       : Option.getOrUndefined(DateTime.make(answer.receivedAt + seconds * 1000))),

@@ -1,6 +1,6 @@
 /**
- * What an HTTP answer from Aden means: the table of docs/contract.md, as one function from status, headers and body to a value
- * or a typed error. Does no I/O.
+ * Maps an HTTP answer from Aden to a value or a typed error: the table of docs/contract.md as pure functions of status, headers
+ * and body.
  */
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
@@ -18,13 +18,13 @@ import {
   RateLimited,
   ReauthRequired,
   RefreshFailed
-} from "../../errors/CredentialError.ts"
-import type { AdenFailure, AdenRequestFailure } from "../../errors/CredentialError.ts"
+} from "../../errors/AdenError.ts"
+import type { AdenFailure, AdenRequestFailure } from "../../errors/AdenError.ts"
 import { pageUrl } from "../../util/httpSyntax.ts"
 import { cleanMessage } from "../../util/sanitize.ts"
 import { ErrorAnswer } from "./AdenApi.ts"
 
-/** One answer, read completely. `body` is text without a byte order mark. */
+/** A complete answer. `body` is text without a byte order mark. */
 export interface Answer {
   readonly status: number
   readonly headers: Headers.Headers
@@ -33,8 +33,8 @@ export interface Answer {
   readonly receivedAt: number
 }
 
-/** What an answer is read for: the integration asked about, if any, and the secrets that no message may repeat. */
-export interface Question {
+/** The request that an answer belongs to: its integration, if any, and the secrets that no message may repeat. */
+export interface RequestContext {
   readonly id: string | undefined
   readonly secrets: ReadonlyArray<string>
 }
@@ -42,7 +42,7 @@ export interface Question {
 const defaultRetryAfter = Duration.seconds(60)
 const maximumRetryAfter = Duration.hours(1)
 
-/** Aden answered, but not by the contract. */
+/** The answer violates the contract. */
 export const protocolError = (
   id: string | undefined,
   detail: string,
@@ -61,14 +61,14 @@ export const isSuccessful = (answer: Answer): boolean => answer.status >= 200 &&
 
 const parseJson = Option.liftThrowable((text: string): unknown => JSON.parse(text))
 
-/** Reads the body of a successful answer. */
+/** Decodes the body of a successful answer. */
 export const decodeAnswer = <A, I>(
   schema: Schema.Codec<A, I>,
   answer: Answer,
-  question: Question
+  context: RequestContext
 ): Result.Result<A, AdenUnavailable> => {
   const failed = (detail: string) =>
-    Result.fail(protocolError(question.id, detail, { status: answer.status, isTransient: true }))
+    Result.fail(protocolError(context.id, detail, { status: answer.status, isTransient: true }))
   const json = parseJson(answer.body)
   if (Option.isNone(json)) return failed(answer.body === "" ? "an empty body" : "a body that is not JSON")
   return Result.match(Schema.decodeUnknownResult(schema)(json.value), {
@@ -77,17 +77,17 @@ export const decodeAnswer = <A, I>(
   })
 }
 
-/** The error that an answer outside 200–299 stands for, to a request that may name no integration. */
-export const requestFailureOf = (answer: Answer, question: Question): AdenRequestFailure => {
-  const { id } = question
+/** The error for an answer outside 200–299 to a request that may name no integration. */
+export const requestFailureOf = (answer: Answer, context: RequestContext): AdenRequestFailure => {
+  const { id } = context
   const { status } = answer
   const error = errorAnswerOf(answer)
-  const detail = detailOf(error, question)
+  const detail = detailOf(error, context)
   const unexpected = (what: string, isTransient: boolean) => protocolError(id, what, { status, isTransient })
 
-  if (status === 408) return unexpected("the server waited too long for the request", true)
+  if (status === 408) return unexpected("the server timed out waiting for the request", true)
   if (status >= 500) return unexpected("the server failed", true)
-  if (status < 400) return unexpected("an answer that the contract does not know", false)
+  if (status < 400) return unexpected("an unexpected status", false)
   if (status === 429) return new RateLimited({ id, retryAfter: retryAfterOf(answer, error) })
   if (status === 401 || status === 403) {
     if (typeof error.error !== "string") {
@@ -96,27 +96,27 @@ export const requestFailureOf = (answer: Answer, question: Question): AdenReques
     return status === 401 ? new AdenUnauthorized({ id, detail }) : new AdenForbidden({ id, detail })
   }
   if (status === 404) {
-    return unexpected("no such path; something other than Aden answered, or ADEN_API_URL has a wrong path", false)
+    return unexpected("no such path: something other than Aden answered, or the path in ADEN_API_URL is wrong", false)
   }
   return new AdenRejected({ id, status, detail: detail ?? "" })
 }
 
-/** The error that an answer outside 200–299 stands for, to a request about one integration. */
-export const failureOf = (answer: Answer, question: Question & { readonly id: string }): AdenFailure => {
-  const { id } = question
+/** The error for an answer outside 200–299 to a request about one integration. */
+export const failureOf = (answer: Answer, context: RequestContext & { readonly id: string }): AdenFailure => {
+  const { id } = context
   const error = errorAnswerOf(answer)
   if (answer.status === 404 && error.error === "integration_not_found") return new IntegrationNotFound({ id })
   if (answer.status === 400 && error.requires_reauthorization === true) {
     return new ReauthRequired({
       id,
-      detail: detailOf(error, question),
+      detail: detailOf(error, context),
       reauthorizationUrl: pageUrl(error.reauthorization_url)
     })
   }
   if (answer.status === 400 && error.error === "refresh_failed") {
-    return new RefreshFailed({ id, detail: detailOf(error, question) ?? error.error })
+    return new RefreshFailed({ id, detail: detailOf(error, context) ?? error.error })
   }
-  return requestFailureOf(answer, question)
+  return requestFailureOf(answer, context)
 }
 
 type ErrorAnswer = typeof ErrorAnswer.Type
@@ -127,11 +127,11 @@ const errorAnswerOf = (answer: Answer): ErrorAnswer =>
     Option.getOrElse((): ErrorAnswer => ({}))
   )
 
-/** The server's own words: its message, or the name of the error where the message is absent or empty. */
-const detailOf = ({ error, message }: ErrorAnswer, question: Question): string | undefined =>
-  [message, error].map((text) => cleanMessage(text ?? "", question.secrets).trim()).find((text) => text !== "")
+/** The server's message, or its error name where the message is absent or empty. */
+const detailOf = ({ error, message }: ErrorAnswer, context: RequestContext): string | undefined =>
+  [message, error].map((text) => cleanMessage(text ?? "", context.secrets).trim()).find((text) => text !== "")
 
-/** The `Date` of an answer, in ms. */
+/** The `Date` header of an answer, in ms since the epoch. */
 export const serverTime = (headers: Headers.Headers): Option.Option<number> =>
   Option.flatMap(
     Headers.get(headers, "date"),
@@ -139,7 +139,7 @@ export const serverTime = (headers: Headers.Headers): Option.Option<number> =>
   )
 
 const retryAfterOf = (answer: Answer, error: ErrorAnswer): Duration.Duration => {
-  // RFC 9110, section 10.2.3: a date is read against the clock that sent it, the answer's own.
+  // RFC 9110, section 10.2.3: an HTTP date is relative to the sender's clock, the answer's own `Date`
   const now = Option.getOrElse(serverTime(answer.headers), () => answer.receivedAt)
   return Headers.get(answer.headers, "retry-after").pipe(
     Option.flatMap((text) => Result.getSuccess(Headers.parseRetryAfter(text))),

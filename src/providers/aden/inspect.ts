@@ -1,5 +1,5 @@
 /**
- * The settings of an Aden client in the environment, each checked by itself, for a person who looks for what is wrong.
+ * Checks each setting of an Aden client in the environment separately, for diagnosis.
  */
 import * as Effect from "effect/Effect"
 import * as environment from "./environment.ts"

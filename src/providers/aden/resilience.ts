@@ -8,15 +8,15 @@ import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import { AdenCircuitOpen, AdenUnavailable } from "../../errors/CredentialError.ts"
-import type { AdenFailure } from "../../errors/CredentialError.ts"
-import { PassesCircuit } from "../CredentialProvider.ts"
+import { AdenCircuitOpen, AdenUnavailable } from "../../errors/AdenError.ts"
+import type { AdenFailure } from "../../errors/AdenError.ts"
+import { BypassCircuit } from "../CredentialProvider.ts"
 
 /**
- * How long the circuit stays open, time after time: twice for `first`, then twice as long as before, at most five times `first`.
- * From the third time on jittered: those who lost Aden at the same moment do not all come back at the same moment.
+ * How long the circuit stays open each time: `first` twice, then doubling up to five times `first`. Jittered from the third time
+ * on, so that clients which lost Aden at the same moment do not all come back at the same moment.
  */
-const openings = (first: Duration.Duration): Schedule.Schedule<unknown> =>
+const openDurations = (first: Duration.Duration): Schedule.Schedule<unknown> =>
   Schedule.min([Schedule.exponential(Duration.times(first, 0.5)), Schedule.spaced(Duration.times(first, 5))]).pipe(
     Schedule.modifyDelay(({ attempt, duration }) =>
       attempt <= 2
@@ -25,7 +25,7 @@ const openings = (first: Duration.Duration): Schedule.Schedule<unknown> =>
     )
   )
 
-/** Leaves an Aden alone that does not answer: the circuit of docs/contract.md, one per key. */
+/** The circuit breaker of docs/contract.md, one circuit per key. */
 export class AdenCircuit {
   readonly #breaker: CircuitBreaker.CircuitBreaker
 
@@ -40,12 +40,12 @@ export class AdenCircuit {
     return new AdenCircuit(
       yield* CircuitBreaker.make({
         tripPolicy: CircuitBreaker.consecutive(options.failures),
-        openDuration: openings(options.openFor)
+        openDuration: openDurations(options.openFor)
       }).pipe(Effect.provideContext(yield* Layer.build(CircuitBreaker.layerStoreMemory())))
     )
   })
 
-  /** One attempt, unless the circuit is open. */
+  /** Runs one attempt, unless the circuit is open. */
   guard<A, E extends AdenFailure>(
     key: string,
     id: string | undefined,
@@ -59,14 +59,14 @@ export class AdenCircuit {
           const refused: Effect.Effect<A, E | AdenUnavailable> = Effect.fail(
             new AdenUnavailable({ id, reason: new AdenCircuitOpen({ retryAfter }) })
           )
-          return Effect.flatMap(PassesCircuit, (passes) => passes ? self : refused)
+          return Effect.flatMap(BypassCircuit, (passes) => passes ? self : refused)
         }
       )
     )
   }
 }
 
-/** Only what looks like an outage counts against the circuit; a proxy's refusal says nothing about Aden. */
+/** Only an apparent outage counts as a failure. A proxy's refusal tells nothing about Aden and is ignored. */
 const outcomeOf = (exit: Exit.Exit<unknown, AdenFailure>): CircuitBreaker.Outcome => {
   if (Exit.isSuccess(exit)) return CircuitBreaker.success
   const error = Option.getOrUndefined(Exit.findErrorOption(exit))
@@ -77,8 +77,8 @@ const outcomeOf = (exit: Exit.Exit<unknown, AdenFailure>): CircuitBreaker.Outcom
     : CircuitBreaker.failure()
 }
 
-/** How the client tries again by itself: a hint of Aden's is a floor under the schedule's delays. */
-export const adenRetries = (schedule: Schedule.Schedule<unknown, AdenFailure>, maxRetryAfter: Duration.Duration) => ({
+/** The client's retries: transient failures, by the schedule; a `Retry-After` is the minimum of the next delay. */
+export const retryPolicy = (schedule: Schedule.Schedule<unknown, AdenFailure>, maxRetryAfter: Duration.Duration) => ({
   schedule: Schedule.modifyDelay(
     schedule,
     ({ duration, input }) =>

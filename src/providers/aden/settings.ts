@@ -1,13 +1,13 @@
 /**
- * Settings of the Aden client, checked before any request: each that makes no sense is an `AdenConfigError` by its name.
+ * Checks of the Aden client's settings, made before any request. An invalid one is an `AdenConfigError` that names it.
  */
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
-import { AdenConfigError } from "../../errors/CredentialError.ts"
+import { AdenConfigError } from "../../errors/ConfigError.ts"
 import { missingSetting } from "../../model/settings.ts"
 import { isLoopback } from "../../util/httpSyntax.ts"
 
-/** The server's URL: `https:`, or `http:` to this machine or where that is allowed explicitly. */
+/** The server's URL: `https:`, or `http:` to this machine or with `allowInsecure`. */
 export const serverUrlSetting = (
   setting: string,
   text: string,
@@ -21,19 +21,19 @@ export const serverUrlSetting = (
     return refuse(`has the scheme ${JSON.stringify(url.protocol)}`, "Use https.")
   }
   if (url.username !== "" || url.password !== "") {
-    return refuse("holds a user name or password", "Leave them out; the API key is set apart.")
+    return refuse("holds a user name or password", "Leave them out; set the API key separately.")
   }
   if (url.search !== "" || url.hash !== "") return refuse("has a query or fragment", "Leave it out.")
   if (url.protocol === "http:" && !isLoopback(url) && !options.allowInsecure) {
     return refuse(
-      `is http to ${url.hostname}, which would show tokens to the network`,
+      `is http to ${url.hostname}, which would expose tokens on the network`,
       "Use https, or set allowInsecure."
     )
   }
   return Effect.succeed(url)
 }
 
-/** What fits an HTTP header as it is. */
+/** Text that fits an HTTP header as it is. */
 const headerText = /^[\x21-\x7e]+$/
 
 /** The API key: not empty, visible ASCII. */
@@ -52,7 +52,7 @@ export const apiKeySetting = (
   )
 }
 
-/** The tenant id: visible ASCII; an empty one is none. */
+/** The tenant id: visible ASCII; empty counts as not set. */
 export const tenantIdSetting = (
   setting: string,
   id: string | undefined

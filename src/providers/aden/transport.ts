@@ -1,36 +1,33 @@
 /**
- * What happens between a request to Aden and its whole answer: redirects, the body, and what a broken connection is called.
+ * The transport between a request to Aden and its complete answer: redirects, the body limit, and connection errors.
  */
 import * as Effect from "effect/Effect"
-import * as Headers from "effect/http/Headers"
 import * as HttpClient from "effect/http/HttpClient"
 import type * as HttpClientError from "effect/http/HttpClientError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
-import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
-import { AdenConnectionFailed, AdenProtocolError } from "../../errors/CredentialError.ts"
+import { AdenConnectionFailed, AdenProtocolError } from "../../errors/AdenError.ts"
+import { drain } from "../../util/drain.ts"
+import { locationUrl } from "../../util/httpSyntax.ts"
 import { cleanMessage, cleanText } from "../../util/sanitize.ts"
 
 const maximumRedirects = 5
 
-/** The longest body of a redirect that is read, to free the connection, before it is given up, in bytes. */
-const redirectBodyLimit = 64 * 1024
-
 /**
- * Follows a redirect that stays at the origin and keeps the method. Any other is refused before anything is sent there, so
- * that neither API key nor tenant id nor body leaves the origin.
+ * Follows redirects that stay within the origin and keep the method. Any other is refused before anything is sent, so that API
+ * key, tenant id and body never leave the origin.
  */
 export const withSameOriginRedirects = <E, R>(
   http: HttpClient.HttpClient.With<E, R>
-): HttpClient.HttpClient.With<E | HttpClientError.HttpClientError | AdenProtocolError, R> => {
+): HttpClient.HttpClient.With<E | AdenProtocolError, R> => {
   const follow = Effect.fnUntraced(function*(
     request: HttpClientRequest.HttpClientRequest,
     response: HttpClientResponse.HttpClientResponse
   ) {
     for (let hops = 0; response.status >= 300 && response.status < 400; hops++) {
-      yield* readBody(response, redirectBodyLimit)
+      yield* drain(response)
       const target = redirectTarget(request, response)
       if (typeof target === "string" || hops === maximumRedirects) {
         return yield* new AdenProtocolError({
@@ -50,24 +47,23 @@ export const withSameOriginRedirects = <E, R>(
   )
 }
 
-/** Where a redirect leads, or what is wrong with it. */
+/** The target of a redirect, or what is wrong with it. */
 const redirectTarget = (
   request: HttpClientRequest.HttpClientRequest,
   response: HttpClientResponse.HttpClientResponse
 ): URL | string => {
   const from = new URL(request.url)
-  const location = Option.getOrElse(Headers.get(response.headers, "location"), () => "")
-  if (location === "" || !URL.canParse(location, from.href)) return "a redirect without a usable location"
-  const to = new URL(location, from)
+  const to = locationUrl(response.headers["location"], from)
+  if (to === undefined) return "a redirect without a usable location"
   if (to.origin !== from.origin) return `a redirect to another origin, ${cleanMessage(to.origin)}`
   if (to.username !== "" || to.password !== "") return "a redirect with a user name or password"
   const keepingMethod = request.method === "GET" ? [301, 302, 303, 307, 308] : [307, 308]
-  return keepingMethod.includes(response.status) ? to : "a redirect that does not keep the method"
+  return keepingMethod.includes(response.status) ? to : "a redirect that would change the method"
 }
 
 /**
- * The body as text. One that is longer than `limit` bytes is given up at that point: in a successful answer it is an error,
- * in any other it counts as empty, because the status alone tells what that answer means.
+ * The body as text. Reading stops after `limit` bytes: then a successful answer is an error, and the body of any other answer
+ * counts as empty, because its status is enough.
  */
 export const readBody = (
   response: HttpClientResponse.HttpClientResponse,
@@ -89,15 +85,15 @@ export const readBody = (
       Effect.map(() => text + decoder.decode()),
       Effect.catchTag("AdenProtocolError", (error) =>
         status >= 200 && status < 300 ? Effect.fail(error) : Effect.succeed("")),
-      // fetch answers a 204 or 304 without any body
+      // with fetch, a 204 or 304 has no body at all
       Effect.catchReason("HttpClientError", "EmptyBodyError", () =>
         Effect.succeed(""))
     )
   })
 
-/** A connection that broke, by the system's code (ECONNREFUSED, ENOTFOUND, CERT_HAS_EXPIRED) where there is one. */
+/** The error for a broken connection, with the system's code (ECONNREFUSED, ENOTFOUND, CERT_HAS_EXPIRED) where there is one. */
 export const connectionFailed = (error: HttpClientError.HttpClientError): AdenConnectionFailed => {
-  // the code lies a few causes deep, and in each HTTP client elsewhere
+  // the code is nested some causes deep, at a different depth in each HTTP client
   let cause: unknown = error.reason.cause
   for (let depth = 0; depth < 5 && Predicate.isObject(cause); depth++) {
     if (Predicate.hasProperty(cause, "code") && typeof cause.code === "string") {
@@ -105,7 +101,7 @@ export const connectionFailed = (error: HttpClientError.HttpClientError): AdenCo
     }
     // https://fetch.spec.whatwg.org/#port-blocking: 6000 and 10080 are among them
     if (cause instanceof Error && cause.message === "bad port") {
-      return new AdenConnectionFailed({ detail: "fetch does not connect to this port" })
+      return new AdenConnectionFailed({ detail: "fetch refuses to connect to this port" })
     }
     cause = cause instanceof AggregateError
       ? cause.errors[0]

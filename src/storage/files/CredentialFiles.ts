@@ -1,5 +1,5 @@
 /**
- * The encrypted files of a folder: which of them is a credential's, and what it holds.
+ * The encrypted files of a folder: which file belongs to a credential, and what it contains.
  */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -9,11 +9,11 @@ import * as Result from "effect/Result"
 import { Buffer } from "node:buffer"
 import { Fernet } from "../../encryption/Fernet.ts"
 import type { FernetKeys } from "../../encryption/Fernet.ts"
-import { CredentialDecryptionFailed, StorageRefused } from "../../errors/CredentialError.ts"
-import type { StorageInsecure, StorageIoFailed } from "../../errors/CredentialError.ts"
+import { CredentialDecryptionFailed, StorageRefused } from "../../errors/StorageError.ts"
+import type { StorageInsecure, StorageIoFailed } from "../../errors/StorageError.ts"
 import { cleanText } from "../../util/sanitize.ts"
-import { checkTenant, decodeCredential } from "../format/HiveDocument.ts"
-import type { StoredCredential } from "../format/HiveDocument.ts"
+import { checkTenant, decodeDocument } from "../format/HiveDocument.ts"
+import type { HiveDocument } from "../format/HiveDocument.ts"
 import { belongsTo, canBeRead, escapedName, namesItsId, plainName } from "../format/names.ts"
 import type { PrivateFiles } from "./PrivateFiles.ts"
 
@@ -21,25 +21,25 @@ const suffix = ".enc"
 const maximumBytes = 16 * 1024 * 1024
 const tooLarge = "it is larger than 16 MiB"
 
-/** What a file holds, or what is wrong with it, without any of its content. */
-type Opened = Result.Result<StoredCredential, string>
+/** The document in a file, or what is wrong with it, without quoting its content. */
+type Opened = Result.Result<HiveDocument, string>
 
 /**
- * Where the credential of an id is. `Absent`: nowhere; another one may have the plain name. `Unreadable`: there is a file that
- * is, or may be, its own.
+ * The location of a credential. `Absent`: there is none; `plainIsTaken` when another id has the file with the plain name.
+ * `Unreadable`: there is a file that is, or may be, its own.
  */
 export type Located =
   | { readonly _tag: "Absent"; readonly plainIsTaken: boolean }
-  | { readonly _tag: "Found"; readonly name: string; readonly stored: StoredCredential }
+  | { readonly _tag: "Found"; readonly name: string; readonly stored: HiveDocument }
   | { readonly _tag: "Unreadable"; readonly name: string; readonly detail: string }
 
-/** Why no key opens a file. */
+/** A file that no key decrypts. */
 export interface Unreadable {
   readonly detail: string
 }
 
-/** Somebody else wrote a file that was about to be replaced. */
-export class WrittenMeanwhile extends Data.TaggedError("WrittenMeanwhile") {}
+/** Another writer changed a file that was about to be replaced. */
+export class ConcurrentWrite extends Data.TaggedError("ConcurrentWrite") {}
 
 const decodeUtf8 = (bytes: Uint8Array): Result.Result<string, string> =>
   Result.try({
@@ -59,9 +59,9 @@ export const makeCredentialFiles = (
     new CredentialDecryptionFailed({ id, location: cleanText(fileOf(name)), detail })
 
   const decode = (plaintext: Uint8Array): Opened =>
-    decodeUtf8(plaintext).pipe(Result.flatMap(decodeCredential), Result.flatMap(checkTenant(tenantId)))
+    decodeUtf8(plaintext).pipe(Result.flatMap(decodeDocument), Result.flatMap(checkTenant(tenantId)))
 
-  /** The text of a file as it was encrypted, under any of these keys. */
+  /** The decrypted content of a file, with any of these keys; none when there is no file. */
   const decryptOnce = (
     name: string,
     keys: FernetKeys
@@ -82,11 +82,11 @@ export const makeCredentialFiles = (
   const openOnce = (name: string): Effect.Effect<Option.Option<Opened>, StorageIoFailed | StorageInsecure> =>
     Effect.map(decryptOnce(name, keys), Option.map(Result.flatMap(decode)))
 
-  /** What a file holds, whoever's it is; none when there is no file. */
+  /** The document in a file, whatever its id; none when there is no file. */
   const open = (name: string) =>
     files.rereadTorn(fileOf(name))(openOnce(name), (opened) => Option.exists(opened, Result.isFailure))
 
-  /** Finds a credential. The id inside a file decides whose it is. */
+  /** Finds a credential. The id inside a file decides, not its name. */
   const locate = Effect.fnUntraced(
     function*(id: string): Effect.fn.Return<Located, StorageIoFailed | StorageInsecure> {
       const plain = plainName(id)
@@ -104,7 +104,7 @@ export const makeCredentialFiles = (
       }
       if (Option.isNone(first)) return { _tag: "Absent", plainIsTaken: false }
       if (Result.isFailure(first.value)) return { _tag: "Unreadable", name: plain, detail: first.value.failure }
-      // another id that shares the plain name rests there by right; any other was put there
+      // an id with the same plain name may have this file; any other was put there
       return belongsTo(first.value.success.credential.id, plain)
         ? { _tag: "Absent", plainIsTaken: true }
         : { _tag: "Unreadable", name: plain, detail: "it holds another credential" }
@@ -113,13 +113,13 @@ export const makeCredentialFiles = (
 
   const names = files.names(folder, suffix)
 
-  /** As that of the file. */
+  /** The fingerprint of a credential's file. */
   const fingerprint = (name: string) => files.fingerprint(fileOf(name))
 
   const identities = new Map<string, { readonly fingerprint: string; readonly id: string | undefined }>()
 
-  /** The credential in a file, when it can be opened and may rest there. */
-  const openOwned = (name: string): Effect.Effect<StoredCredential | undefined> =>
+  /** The document in a file, when it can be opened and belongs there. */
+  const openOwned = (name: string): Effect.Effect<HiveDocument | undefined> =>
     openOnce(name).pipe(
       Effect.map((opened) =>
         Option.isSome(opened) && Result.isSuccess(opened.value) &&
@@ -127,11 +127,11 @@ export const makeCredentialFiles = (
           ? opened.value.success
           : undefined
       ),
-      // what cannot even be read is somebody's nonetheless
+      // an unreadable file still exists: its id is not known
       Effect.orElseSucceed(() => undefined)
     )
 
-  /** Whose a file is; `undefined` when it cannot be opened, or holds what does not belong there, and its name does not tell. */
+  /** The id of a file; `undefined` when neither its name nor its content tells, or the content does not belong there. */
   const identify = Effect.fnUntraced(function*(name: string) {
     if (namesItsId(name)) return name
     const current = Option.getOrUndefined(yield* fingerprint(name))
@@ -151,23 +151,23 @@ export const makeCredentialFiles = (
     return yield* files.prepare(fileOf(name), token)
   })
 
-  /** The text of a file that is not under the first key; none when it is, or is not there. */
+  /** The decrypted content of a file that is not encrypted under the first key; none when it is, or does not exist. */
   const staleText = Effect.fnUntraced(function*(name: string) {
     if (Option.exists(yield* decryptOnce(name, [keys[0]]), Result.isSuccess)) return Option.none()
     return yield* files.rereadTorn(fileOf(name))(decryptOnce(name, keys), Option.exists(Result.isFailure))
   })
 
-  /** Whether a file can be put under the first key, and is not. */
+  /** Whether a file is under another key than the first, and can be re-encrypted. */
   const isStale = (name: string) => Effect.map(staleText(name), Option.exists(Result.isSuccess))
 
   /**
-   * Puts a file under the first key, its text as it is to the byte. Fails with `WrittenMeanwhile`, and does nothing, when somebody
-   * wrote it while this was under way: Hive takes no lock.
+   * Re-encrypts a file under the first key; its content stays the same to the byte. Fails with `ConcurrentWrite` and changes nothing
+   * when the file was written since it was read: Hive takes no lock.
    */
   const reencrypt = Effect.fnUntraced(function*<E>(
     name: string,
     check: Effect.Effect<void, E>
-  ): Effect.fn.Return<"Rotated" | "Unchanged" | Unreadable, StorageIoFailed | StorageInsecure | WrittenMeanwhile | E> {
+  ): Effect.fn.Return<"Rotated" | "Unchanged" | Unreadable, StorageIoFailed | StorageInsecure | ConcurrentWrite | E> {
     const seen = yield* fingerprint(name)
     const text = yield* staleText(name)
     if (Option.isNone(text)) return "Unchanged"
@@ -176,7 +176,7 @@ export const makeCredentialFiles = (
     const isSame = Effect.filterOrFail(
       fingerprint(name),
       (now) => Equal.equals(now, seen),
-      () => new WrittenMeanwhile()
+      () => new ConcurrentWrite()
     )
     yield* files.write(fileOf(name), token, Effect.andThen(check, isSame))
     return "Rotated"

@@ -1,38 +1,39 @@
 /**
- * The locks of a directory of credentials, which exclude the fibers of this process and all other processes.
+ * The locks of a directory of credentials. They exclude the other fibers of this process, and all other processes.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as RcRef from "effect/RcRef"
 import type * as Scope from "effect/Scope"
-import { LockTimeout } from "../../errors/CredentialError.ts"
+import { LockTimeout } from "../../errors/StorageError.ts"
 import { makeKeyedLock } from "../../util/KeyedLock.ts"
 import { isEscapedName } from "../format/names.ts"
+import { acquireLease } from "../lease.ts"
 import type { StorageFault } from "../operation.ts"
 import { LockLost, makeFileLocks } from "./FileLock.ts"
 import type { HeldLock } from "./FileLock.ts"
 import type { PrivateFiles } from "./PrivateFiles.ts"
 import { CurrentProcess } from "./ProcessIdentity.ts"
 
-/** After this long those who come later wait for a new lock, so that other processes get their turn. */
-const turn = Duration.millis(50)
+/** Fairness: effects that start later than this wait for a new lock, so that other processes get their turn. */
+const shareFor = Duration.millis(50)
 
-/** A process that was suspended while it wrote finds its lock taken over, and begins anew. */
-const timesAnew = 3
+/** How often an effect is run again whose lock was taken over, because the process was suspended. */
+const retries = 3
 
 const isLost = <E>(error: E): error is Extract<E, LockLost> => error instanceof LockLost
 
-/** What ends up under a lock that is lost again and again is told as a lock that could not be had. */
-const notLost = <A, E>(
+/** Reports a lock that was lost at every retry as a lock timeout. */
+const asLockTimeout = <A, E>(
   effect: Effect.Effect<A, E>
 ): Effect.Effect<A, Exclude<E, Extract<E, LockLost>> | LockTimeout> =>
-  Effect.catchIf(effect, isLost<E>, () => Effect.fail(new LockTimeout({ after: turn })), Effect.fail)
+  Effect.catchIf(effect, isLost<E>, () => Effect.fail(new LockTimeout({ after: shareFor })), Effect.fail)
 
-/** Runs effects while the lock is held, and again when it was lost meanwhile. They take turns among each other themselves. */
+/** Runs effects under one lock, again when it was lost. It does not exclude these effects from one another. */
 export interface SharedLock {
   <A, E>(
     use: (lock: HeldLock) => Effect.Effect<A, E>
-  ): ReturnType<typeof notLost<A, E | StorageFault>>
+  ): ReturnType<typeof asLockTimeout<A, E | StorageFault>>
 }
 
 export const makeSharedLock = Effect.fnUntraced(function*(
@@ -41,46 +42,43 @@ export const makeSharedLock = Effect.fnUntraced(function*(
   const current: RcRef.RcRef<HeldLock, StorageFault> = yield* RcRef.make({
     acquire: Effect.tap(
       acquire,
-      () => Effect.forkScoped(Effect.delay(Effect.suspend(() => RcRef.invalidate(current)), turn))
+      () => Effect.forkScoped(Effect.delay(Effect.suspend(() => RcRef.invalidate(current)), shareFor))
     )
   })
   return (use) =>
     Effect.scoped(Effect.flatMap(RcRef.get(current), use)).pipe(
       Effect.tapError((error) => isLost(error) ? RcRef.invalidate(current) : Effect.void),
-      Effect.retry({ times: timesAnew, while: isLost }),
-      notLost
+      Effect.retry({ times: retries, while: isLost }),
+      asLockTimeout
     )
 })
 
-/** The fibers of this process wait here for one another, and one of them for other processes: layers may share a directory. */
-const waiting = makeKeyedLock()
+/** Excludes the fibers of this process, so that only one contends with other processes. Global: layers may share a directory. */
+const processLock = makeKeyedLock()
 
-/** The lock under which files are replaced. Those of credentials have names that begin with "~". */
+/** The name of the lock for writing files. Locks of credentials have names that begin with "~". */
 const writingLock = "writing"
 
-/** Whether what has this name among the locks is one. */
+/** Whether this is the name of a lock. */
 export const isLockName = (name: string): boolean => name === writingLock || isEscapedName(name)
 
-/** How long a lock is waited for: a dead holder's lease ends meanwhile, and of a reader's deadline time is left to ask Aden. */
-const patience = Duration.seconds(20)
-
-/** A write takes some milliseconds: the lock is looked for again at the latest after this. */
-const writingPauseMillis = 20
+/** How often the write lock is retried, at least: a write takes some milliseconds. */
+const writeRetryMillis = 20
 
 export const makeDirectoryLocks = Effect.fnUntraced(function*(files: PrivateFiles, directory: string) {
   const processes = yield* yield* CurrentProcess
   const locks = makeFileLocks(files, files.fileIn(directory, "locks"), processes)
 
   /** A lock of the directory, held until the scope closes. */
-  const lock = (name: string, longestPause: number) =>
-    waiting.held(`${JSON.stringify(processes.self)}\0${directory}\0${name}`).pipe(
-      Effect.andThen(files.ensureFolder(directory)),
-      Effect.andThen(locks.acquire(name, longestPause)),
-      Effect.timeoutOrElse({ duration: patience, orElse: () => Effect.fail(new LockTimeout({ after: patience })) })
+  const lock = (name: string, maxRetryMillis: number) =>
+    acquireLease(
+      processLock,
+      `${JSON.stringify(processes.self)}\0${directory}\0${name}`,
+      Effect.andThen(files.ensureFolder(directory), locks.acquire(name, maxRetryMillis))
     )
 
-  /** Writes of this and of other processes take turns. Those of this one share a lock, and may go on side by side. */
-  const inTurn = yield* makeSharedLock(lock(writingLock, writingPauseMillis))
+  /** Excludes the writes of other processes. The writes of this one share the lock and run concurrently. */
+  const withWriteLock = yield* makeSharedLock(lock(writingLock, writeRetryMillis))
 
-  return { lock, inTurn } as const
+  return { lock, withWriteLock } as const
 })

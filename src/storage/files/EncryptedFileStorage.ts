@@ -1,6 +1,5 @@
 /**
- * Credentials in encrypted files, in the layout and format of Hive's Python agents, which can read and write the same
- * directory.
+ * Credentials in encrypted files, in the layout and format of Hive's Python agents, which can use the same directory.
  *
  * @since 0.1.0
  */
@@ -17,16 +16,17 @@ import * as Stream from "effect/Stream"
 import type { FernetKeys } from "../../encryption/Fernet.ts"
 import { makeKeyFileWarning } from "../../encryption/keyFile.ts"
 import { configuredKeys, defaultDirectory, parseKeys } from "../../encryption/keys.ts"
-import { LockTimeout, StorageIoFailed } from "../../errors/CredentialError.ts"
-import type { AdenConfigError, GenerationConflict, StorageFailure } from "../../errors/CredentialError.ts"
+import type { AdenConfigError } from "../../errors/ConfigError.ts"
+import { LockTimeout, StorageIoFailed } from "../../errors/StorageError.ts"
+import type { GenerationConflict, StorageFailure } from "../../errors/StorageError.ts"
 import type { CredentialType } from "../../model/Credential.ts"
-import { CredentialState, stateWithoutSave } from "../../model/CredentialState.ts"
+import { CredentialState, stateAfterUpdate } from "../../model/CredentialState.ts"
 import { CurrentTenant } from "../../model/currentTenant.ts"
 import { makeKeyedLock } from "../../util/KeyedLock.ts"
 import { CredentialStorage } from "../CredentialStorage.ts"
 import type { StorageChange } from "../CredentialStorage.ts"
 import { escapedName, foldName, plainName } from "../format/names.ts"
-import { checkCredentialId, inOperation } from "../operation.ts"
+import { asStorageError, checkCredentialId } from "../operation.ts"
 import type { StorageFault } from "../operation.ts"
 import { makeCredentialFiles } from "./CredentialFiles.ts"
 import type { Located } from "./CredentialFiles.ts"
@@ -36,28 +36,28 @@ import { makeIndexFile } from "./IndexFile.ts"
 import { makePrivateFiles } from "./PrivateFiles.ts"
 import { makeStateFiles, noState } from "./StateFiles.ts"
 import { tenantDirectory } from "./tenantFolders.ts"
-import { makeEntryFiles, toRemove, toSave } from "./transaction.ts"
-import type { Present, SaveFailure, Saving } from "./transaction.ts"
+import { makeEntryTransactions, pendingRemoval, pendingSave } from "./transaction.ts"
+import type { FoundEntry, PendingSave, SaveFailure } from "./transaction.ts"
 
 /**
- * A {@link CredentialStorage} in `{directory}/credentials/{name}.enc`, each file a Fernet token over the JSON of one credential,
- * with Hive's index beside it and what is remembered about each credential in `{directory}/state/{name}.json`.
+ * A {@link CredentialStorage} in encrypted files, `{directory}/credentials/{name}.enc`: a Fernet token over the JSON of one
+ * credential each. Beside them are Hive's index, and the state of each credential in `{directory}/state/{name}.json`.
  *
- * Writes are atomic and private: a crash at any moment leaves the old or the new file. Fields that this package does not know
- * are kept. Nothing is made before the first write.
+ * Writes are atomic and private: a crash at any moment leaves the old or the new file. Unknown fields are kept. No file or folder is
+ * created before the first write.
  *
- * `withLock` excludes all who use the directory: the fibers of this process, other processes, other hosts. A holder renews its
- * lock every 5 s; one that ended is replaced at once where it was on this host, and after 15 s elsewhere. Whoever waits longer
- * than 20 s fails with `LockTimeout`. Where the lock cannot be made, as in a read-only directory, it excludes this process
- * alone. Writers of several processes lose nothing of one another. `changes` are the writes made through this layer.
+ * `withLock` is a lease that excludes all users of the directory: other fibers, processes and hosts. A holder renews it every 5 s;
+ * after a holder has ended, its lock is taken over at once on the same host, and after 15 s from others. Waiting ends after 20 s
+ * with `LockTimeout`. Where the lock cannot be created, as in a read-only directory, it excludes only this process. Concurrent
+ * writers in several processes lose no updates. `changes` are the writes made through this layer.
  *
  * @since 0.1.0
  * @category storages
  */
 export class EncryptedFileStorage {
   /**
-   * A storage in `directory` (`~/.hive/credentials` by default, below `HIVE_HOME` where that is set) under these keys: the first
-   * encrypts, all decrypt. Fails with `AdenConfigError` when one of them is no Fernet key.
+   * A storage in `directory` (`~/.hive/credentials` by default, or below `HIVE_HOME` when that is set) with these keys: the first
+   * encrypts, all decrypt. Fails with `AdenConfigError` when one of them is not a Fernet key.
    *
    * @example
    * ```ts
@@ -88,10 +88,10 @@ export class EncryptedFileStorage {
   }
 
   /**
-   * A storage in `~/.hive/credentials` under the keys of the environment: `HIVE_CREDENTIAL_KEY` (one key, or several separated
-   * by commas), else the file `~/.hive/secrets/credential_key`; both below `HIVE_HOME` where that is set. Fails with
-   * `AdenConfigError` when there is no key, or the file is open to others; no key is ever made here. The first write of a process
-   * warns where the key is only in the environment: a Hive server that starts without it deletes what is there.
+   * A storage in `~/.hive/credentials` with the encryption keys of the environment: `HIVE_CREDENTIAL_KEY` (one key, or several
+   * separated by commas), else the file `~/.hive/secrets/credential_key`. Directory and file are below `HIVE_HOME` when that is set.
+   * Fails with `AdenConfigError` when there is no key, or others can access the file; never generates a key. The first write of a
+   * process warns when the key is only in the environment: a Hive server that starts without it deletes all credentials.
    */
   static readonly layerConfig: Layer.Layer<
     CredentialStorage,
@@ -108,18 +108,18 @@ export class EncryptedFileStorage {
 
 // internal
 
-/** So many are put in place at once: they share the flushing of the folders, and whoever else writes waits for them. */
+/** How many credentials are saved under one lock: they share the flushes, but other writers wait for them. */
 const batchSize = 64
 
-/** A renewal takes as long as a request: its lock is looked for again at the latest after this. */
-const renewalPauseMillis = 250
+/** How often the lock of a credential is retried, at least: a refresh takes as long as a request. */
+const refreshRetryMillis = 250
 
 const absent: Located = { _tag: "Absent", plainIsTaken: false }
 
 const make = Effect.fnUntraced(function*<E, R>(
   chosenDirectory: string | undefined,
   chosenKeys: Effect.Effect<FernetKeys, E, R>,
-  /** Makes what is run before the first write. */
+  /** Answers the effect that is run before the first write. */
   makeWarning: (directory: string) => Effect.Effect<Effect.Effect<void>, never, FileSystem.FileSystem | Path.Path>
 ) {
   const path = yield* Path.Path
@@ -134,31 +134,31 @@ const make = Effect.fnUntraced(function*<E, R>(
     metadata: path.join(directory, "metadata"),
     state: path.join(directory, "state")
   }
-  const { inTurn, lock } = yield* makeDirectoryLocks(files, directory)
+  const { withWriteLock, lock } = yield* makeDirectoryLocks(files, directory)
   const credentials = makeCredentialFiles(files, folders.credentials, keys, tenantId)
   const states = makeStateFiles(files, folders.state)
   const index = makeIndexFile(files, path.join(folders.metadata, "index.json"), credentials)
   const changes = yield* Effect.acquireRelease(PubSub.unbounded<StorageChange>(), PubSub.shutdown)
   const publish = (change: StorageChange) => PubSub.publish(changes, change)
 
-  /** Whether the program was told that the directory cannot be written: by a write that failed, or by a warning. */
-  let isTold = false
-  const telling = <A, E, R>(write: Effect.Effect<A, E, R>) =>
+  /** Whether the program knows that the directory is not writable, by a failed write or by a warning. */
+  let isReported = false
+  const recordFailure = <A, E, R>(write: Effect.Effect<A, E, R>) =>
     Effect.tapError(write, (error) =>
       Effect.sync(() => {
-        if (error instanceof StorageIoFailed) isTold = true
+        if (error instanceof StorageIoFailed) isReported = true
       }))
 
-  /** The lock of a credential. Where it cannot be made the fibers of this process exclude one another nonetheless. */
-  const renewalLock = (id: string) =>
-    lock(escapedName(id), renewalPauseMillis).pipe(
-      Effect.tap(() => Effect.sync(() => isTold = false)),
+  /** The lock of a credential. When it cannot be created, it still excludes the fibers of this process, with a warning. */
+  const credentialLock = (id: string) =>
+    lock(escapedName(id), refreshRetryMillis).pipe(
+      Effect.tap(() => Effect.sync(() => isReported = false)),
       Effect.catchTag("StorageIoFailed", (error) =>
         Effect.addFinalizer(() =>
           Effect.suspend(() => {
-            if (isTold) return Effect.void
-            isTold = true
-            return Effect.logWarning("Other processes are not locked out: the lock of a credential cannot be made")
+            if (isReported) return Effect.void
+            isReported = true
+            return Effect.logWarning("Other processes are not locked out: cannot create the lock of a credential")
               .pipe(
                 Effect.annotateLogs({ reason: error.message })
               )
@@ -169,8 +169,8 @@ const make = Effect.fnUntraced(function*<E, R>(
   const writing = makeKeyedLock()
 
   /**
-   * Ids that could come to share a file are written one after another: taken in order, no two writers wait for each other. Work
-   * that has begun is finished.
+   * Serializes writes of ids that could share a file. The locks are acquired in sorted order, so that writers cannot deadlock. A
+   * write that has begun is not interrupted.
    */
   const writingEntries = (ids: ReadonlyArray<string>) => <A, E2>(effect: Effect.Effect<A, E2>): Effect.Effect<A, E2> =>
     Effect.forEach(
@@ -179,7 +179,7 @@ const make = Effect.fnUntraced(function*<E, R>(
       { discard: true }
     ).pipe(Effect.andThen(Effect.uninterruptible(effect)), Effect.scoped)
 
-  // not interruptible: the interruption of one caller would be remembered for all
+  // uninterruptible, because the interruption of one caller would be cached for all
   const removeAbandoned = yield* Effect.cached(Effect.uninterruptible(
     Effect.forEach(Object.values(folders), (folder) => files.removeAbandoned(folder), { discard: true })
   ))
@@ -190,8 +190,8 @@ const make = Effect.fnUntraced(function*<E, R>(
     yield* warning
   })
 
-  /** Whether these folders, each in the one before, are there. A tenant's could be exchanged in a common one that others can write. */
-  const areThere = Effect.fnUntraced(function*(...inside: ReadonlyArray<string>) {
+  /** Whether these folders exist. Checks the outer ones first: if others could write the common folder, they could replace a tenant's. */
+  const foldersExist = Effect.fnUntraced(function*(...inside: ReadonlyArray<string>) {
     for (const folder of new Set([common, directory, ...inside])) {
       if (!(yield* files.checkFolder(folder))) return false
     }
@@ -200,14 +200,14 @@ const make = Effect.fnUntraced(function*<E, R>(
 
   const locate = Effect.fnUntraced(function*(id: string) {
     yield* checkCredentialId(id)
-    return (yield* areThere(folders.credentials)) ? yield* credentials.locate(id) : absent
+    return (yield* foldersExist(folders.credentials)) ? yield* credentials.locate(id) : absent
   })
 
   // the index -----------------------------------------------------------------------------------------------------------
 
   const indexed = new Map<string, CredentialType | undefined>()
 
-  /** Enters what was written since. Many writers at once wait for one update. */
+  /** Writes the changes since the last update to the index. Concurrent writers share one update. */
   const updateIndex = ({ check }: HeldLock) =>
     Effect.suspend(() => {
       if (indexed.size === 0) return Effect.void
@@ -228,11 +228,11 @@ const make = Effect.fnUntraced(function*<E, R>(
       )
     }).pipe(Effect.uninterruptible, writing("index"))
 
-  const enterSaved = Effect.suspend(() => indexed.size === 0 ? Effect.void : inTurn(updateIndex))
+  const updateIndexIfNeeded = Effect.suspend(() => indexed.size === 0 ? Effect.void : withWriteLock(updateIndex))
 
   // writing -------------------------------------------------------------------------------------------------------------
 
-  const { drop, putAll, writeState } = makeEntryFiles({
+  const { putAll, remove, writeState } = makeEntryTransactions({
     files,
     folders,
     credentials,
@@ -245,13 +245,13 @@ const make = Effect.fnUntraced(function*<E, R>(
     onRemoved: (id) => publish({ _tag: "Deleted", id })
   })
 
-  /** An entry that is to be removed. One that cannot be opened is that of whom the index knows. */
-  const lookAt = Effect.fnUntraced(function*(id: string): Effect.fn.Return<Present, StorageFault> {
+  /** Finds the entry to be removed. A file that cannot be decrypted is the entry's if the index lists the id. */
+  const findEntry = Effect.fnUntraced(function*(id: string): Effect.fn.Return<FoundEntry, StorageFault> {
     const located = yield* locate(id)
     const isOwn = located._tag === "Found" ||
       (located._tag === "Unreadable" && (yield* index.ids).includes(id))
     if (isOwn) yield* files.ensureFolder(folders.state)
-    return { located, isOwn, state: (yield* areThere(folders.state)) ? yield* states.locate(id) : noState }
+    return { located, isOwn, state: (yield* foldersExist(folders.state)) ? yield* states.locate(id) : noState }
   })
 
   // the storage ---------------------------------------------------------------------------------------------------------
@@ -269,15 +269,15 @@ const make = Effect.fnUntraced(function*<E, R>(
             return yield* credentials.cannotOpen(id, located)
         }
       },
-      (effect, id) => inOperation("load", id)(effect)
+      (effect, id) => asStorageError("load", id)(effect)
     ),
     save: Effect.fn("EncryptedFileStorage.save")(
       function*(credential, options) {
         const { id } = credential
         yield* checkCredentialId(id)
         yield* ensureFolders
-        const saving = toSave(credential, options ?? {})
-        yield* inTurn((lock) =>
+        const saving = pendingSave(credential, options ?? {})
+        yield* withWriteLock((lock) =>
           writingEntries([id])(Effect.gen(function*() {
             const failure = (yield* putAll([saving], lock)).get(id)
             if (failure !== undefined) return yield* Effect.fail(failure)
@@ -285,7 +285,7 @@ const make = Effect.fnUntraced(function*<E, R>(
           }))
         )
       },
-      (effect, { id }) => inOperation("save", id)(telling(effect))
+      (effect, { id }) => asStorageError("save", id)(recordFailure(effect))
     ),
     saveMany: Effect.fn("EncryptedFileStorage.saveMany")(
       function*(many, options) {
@@ -294,27 +294,27 @@ const make = Effect.fnUntraced(function*<E, R>(
         yield* ensureFolders
         const fail = (id: string, failure: SaveFailure) =>
           Effect.fail(failure).pipe(
-            telling,
-            inOperation("save", id),
+            recordFailure,
+            asStorageError("save", id),
             Effect.catch((failure) => Effect.sync(() => failures.set(id, failure)))
           )
         const latest = new Map(many.map((credential) => [credential.id, credential]))
-        const savings: Array<Saving> = []
+        const savings: Array<PendingSave> = []
         for (const [id, credential] of latest) {
           const expectedGeneration = options?.expectedGenerations?.get(id)
           yield* Effect.matchEffect(checkCredentialId(id), {
             onFailure: (failure) => fail(id, failure),
             onSuccess: () =>
-              Effect.sync(() => savings.push(toSave(credential, { expectedGeneration, state: options?.state })))
+              Effect.sync(() => savings.push(pendingSave(credential, { expectedGeneration, state: options?.state })))
           })
         }
-        // who waited in vain has waited for all
+        // after one lock timeout, the other batches fail without waiting again
         let timeout: LockTimeout | undefined
         yield* Effect.forEach(Arr.chunksOf(savings, batchSize), (batch) => {
           const ids = batch.map(({ credential }) => credential.id)
           const put = timeout !== undefined
             ? Effect.fail(timeout)
-            : inTurn((lock) => writingEntries(ids)(putAll(batch, lock)))
+            : withWriteLock((lock) => writingEntries(ids)(putAll(batch, lock)))
           return Effect.matchEffect(put, {
             onSuccess: Effect.forEach(([id, failure]) => fail(id, failure), { discard: true }),
             onFailure: (failure) => {
@@ -327,24 +327,24 @@ const make = Effect.fnUntraced(function*<E, R>(
             }
           })
         }, { discard: true }).pipe(
-          Effect.andThen(enterSaved),
-          // who is interrupted may have saved some, which Hive is to find
-          Effect.onInterrupt(() => Effect.ignore(enterSaved))
+          Effect.andThen(updateIndexIfNeeded),
+          // some may have been saved before the interruption: the index has to list them for Hive
+          Effect.onInterrupt(() => Effect.ignore(updateIndexIfNeeded))
         )
         return failures
       },
-      (effect) => inOperation("saveMany")(telling(effect))
+      (effect) => asStorageError("saveMany")(recordFailure(effect))
     ),
     delete: Effect.fn("EncryptedFileStorage.delete")(
       function*(id, options) {
         yield* checkCredentialId(id)
-        if (!(yield* areThere())) return false
-        const removal = toRemove()
-        return yield* inTurn((lock) =>
+        if (!(yield* foldersExist())) return false
+        const removal = pendingRemoval()
+        return yield* withWriteLock((lock) =>
           writingEntries([id])(Effect.gen(function*() {
-            yield* drop(id, yield* lookAt(id), options?.expectedGeneration, removal, lock)
+            yield* remove(id, yield* findEntry(id), options?.expectedGeneration, removal, lock)
             const { isRemoved } = removal
-            // one that was removed before the index could be written is in it still
+            // an earlier delete may have removed the file, and failed before it updated the index
             if (!isRemoved && !(yield* index.has(id))) return false
             indexed.set(id, undefined)
             yield* files.ensureFolder(folders.metadata)
@@ -353,38 +353,38 @@ const make = Effect.fnUntraced(function*<E, R>(
           }))
         )
       },
-      (effect, id) => inOperation("delete", id)(telling(effect))
+      (effect, id) => asStorageError("delete", id)(recordFailure(effect))
     ),
     list: Effect.gen(function*() {
-      return (yield* areThere(folders.credentials)) ? yield* index.ids : []
-    }).pipe(inOperation("list"), Effect.withSpan("EncryptedFileStorage.list")),
+      return (yield* foldersExist(folders.credentials)) ? yield* index.ids : []
+    }).pipe(asStorageError("list"), Effect.withSpan("EncryptedFileStorage.list")),
     exists: Effect.fn("EncryptedFileStorage.exists")(
       function*(id) {
         return (yield* locate(id))._tag !== "Absent"
       },
-      (effect, id) => inOperation("exists", id)(effect)
+      (effect, id) => asStorageError("exists", id)(effect)
     ),
     loadState: Effect.fn("EncryptedFileStorage.loadState")(
       function*(id) {
         yield* checkCredentialId(id)
-        // most ids have none, which needs no look at the folders; what a file says counts in folders that nobody else can write
-        const { name, state } = yield* Effect.tapError(states.locate(id), () => areThere(folders.state))
-        return name === undefined || (yield* areThere(folders.state)) ? state : CredentialState.initial
+        // most ids have no state, which needs no check of the folders; a state file only counts in folders that others cannot write
+        const { name, state } = yield* Effect.tapError(states.locate(id), () => foldersExist(folders.state))
+        return name === undefined || (yield* foldersExist(folders.state)) ? state : CredentialState.initial
       },
-      (effect, id) => inOperation("loadState", id)(effect)
+      (effect, id) => asStorageError("loadState", id)(effect)
     ),
     saveState: Effect.fn("EncryptedFileStorage.saveState")(
       function*(id, state) {
         yield* checkCredentialId(id)
         yield* ensureFolders
-        yield* inTurn((lock) =>
+        yield* withWriteLock((lock) =>
           writingEntries([id])(Effect.gen(function*() {
             const before = yield* states.locate(id)
-            yield* writeState(id, before, stateWithoutSave(state, before.state), lock)
+            yield* writeState(id, before, stateAfterUpdate(state, before.state), lock)
           }))
         )
       },
-      (effect, id) => inOperation("saveState", id)(telling(effect))
+      (effect, id) => asStorageError("saveState", id)(recordFailure(effect))
     ),
     changes: Stream.fromPubSub(changes),
     withLock: (id, effect) =>
@@ -392,8 +392,8 @@ const make = Effect.fnUntraced(function*<E, R>(
         Scope.make(),
         (scope) =>
           checkCredentialId(id).pipe(
-            Effect.andThen(renewalLock(id)),
-            inOperation("withLock", id),
+            Effect.andThen(credentialLock(id)),
+            asStorageError("withLock", id),
             Scope.provide(scope),
             Effect.andThen(effect)
           ),

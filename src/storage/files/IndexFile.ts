@@ -1,6 +1,6 @@
 /**
- * Keeps Hive's index in step with the encrypted files. The files decide: entries without a file go, files without an entry
- * are opened and entered, and an index that is lost or broken is made anew.
+ * Keeps Hive's index in step with the encrypted files. The files are the truth: index entries without a file are removed, files
+ * without an entry are decrypted and added, and a lost or broken index is rebuilt.
  */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
@@ -9,7 +9,7 @@ import { Buffer } from "node:buffer"
 import type { CredentialType } from "../../model/Credential.ts"
 import { formatTimestamp } from "../../util/Timestamp.ts"
 import { decodeIndex, emptyIndex, encodeIndex, indexEntry } from "../format/HiveIndex.ts"
-import type { StorageIndex } from "../format/HiveIndex.ts"
+import type { HiveIndex } from "../format/HiveIndex.ts"
 import { canBePlain, escapedName, plainName } from "../format/names.ts"
 import type { CredentialFiles } from "./CredentialFiles.ts"
 import type { PrivateFiles } from "./PrivateFiles.ts"
@@ -17,9 +17,9 @@ import type { PrivateFiles } from "./PrivateFiles.ts"
 const maximumBytes = 64 * 1024 * 1024
 
 export const makeIndexFile = (files: PrivateFiles, file: string, credentials: CredentialFiles) => {
-  const decode = (bytes: Uint8Array): StorageIndex | undefined => decodeIndex(Buffer.from(bytes).toString("utf8"))
+  const decode = (bytes: Uint8Array): HiveIndex | undefined => decodeIndex(Buffer.from(bytes).toString("utf8"))
 
-  /** The index as it is; an empty one when it is lost or broken. */
+  /** The current index; an empty one when it is lost or broken. */
   const read = files.rereadTorn(file)(
     files.read(file, maximumBytes).pipe(
       Effect.map(Option.match({ onNone: () => emptyIndex, onSome: decode })),
@@ -28,8 +28,8 @@ export const makeIndexFile = (files: PrivateFiles, file: string, credentials: Cr
     (index) => index === undefined
   ).pipe(Effect.map((index) => index ?? emptyIndex))
 
-  /** The ids that the index gives to each of these files, which do not tell it themselves. */
-  const claimants = (index: StorageIndex, names: ReadonlyArray<string>): Map<string, Array<string>> => {
+  /** The candidate ids in the index for each of these files, whose id is not known otherwise. */
+  const claimants = (index: HiveIndex, names: ReadonlyArray<string>): Map<string, Array<string>> => {
     const claims = new Map<string, Array<string>>(names.map((name) => [name, []]))
     if (claims.size === 0) return claims
     for (const id of index.entries.keys()) {
@@ -48,13 +48,13 @@ export const makeIndexFile = (files: PrivateFiles, file: string, credentials: Cr
 
   type Identified = Effect.Success<ReturnType<typeof identify>>
 
-  /** Whose the files are: one id where the file tells it, else those that the index gives it to. */
-  const owners = (identified: Identified, index: StorageIndex) => {
+  /** The ids of each file: the one that the file tells, else the candidates in the index. */
+  const owners = (identified: Identified, index: HiveIndex) => {
     const claims = claimants(index, identified.flatMap(({ id, name }) => id === undefined ? [name] : []))
     return identified.map(({ id, name }) => ({ name, ids: id === undefined ? claims.get(name) ?? [] : [id] }))
   }
 
-  /** Brings the index up to date; `saved` are the credentials whose entry is new. Not written when `check` fails. */
+  /** Updates the index; `saved` are the credentials that were saved since. Writes nothing when `check` fails. */
   const update = Effect.fnUntraced(function*<E>(
     saved: ReadonlyMap<string, CredentialType>,
     check: Effect.Effect<void, E>
@@ -79,10 +79,10 @@ export const makeIndexFile = (files: PrivateFiles, file: string, credentials: Cr
     yield* files.write(file, Buffer.from(encodeIndex({ members: index.members, entries }, now)), check)
   })
 
-  /** Whether there is an entry of this id, though there may be no file. */
+  /** Whether the index has an entry for this id, with or without a file. */
   const has = (id: string) => read.pipe(Effect.map(({ entries }) => entries.has(id)), Effect.orElseSucceed(() => false))
 
-  /** The ids of all files. One that neither it nor the index tells is listed by its name. */
+  /** The ids of all files. A file whose id neither it nor the index tells is listed by its name. */
   const ids = Effect.gen(function*() {
     const identified = yield* identify(yield* credentials.names)
     const index = identified.every(({ id }) => id !== undefined)

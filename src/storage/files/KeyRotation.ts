@@ -1,5 +1,5 @@
 /**
- * Puts encrypted files under another key.
+ * Key rotation: re-encrypts files under a new key.
  *
  * @since 0.1.0
  */
@@ -10,13 +10,14 @@ import type * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import type { FernetKeys } from "../../encryption/Fernet.ts"
 import { configuredKeys, defaultDirectory, parseKeys } from "../../encryption/keys.ts"
-import { CredentialDecryptionFailed, StorageInsecure, StorageIoFailed } from "../../errors/CredentialError.ts"
-import type { AdenConfigError, CredentialStorageError, StorageFailure } from "../../errors/CredentialError.ts"
+import type { AdenConfigError } from "../../errors/ConfigError.ts"
+import { CredentialDecryptionFailed, StorageInsecure, StorageIoFailed } from "../../errors/StorageError.ts"
+import type { CredentialStorageError, StorageFailure } from "../../errors/StorageError.ts"
 import { CurrentTenant } from "../../model/currentTenant.ts"
 import { cleanText } from "../../util/sanitize.ts"
 import { shellQuote } from "../../util/shellQuote.ts"
-import { inOperation } from "../operation.ts"
-import { makeCredentialFiles, WrittenMeanwhile } from "./CredentialFiles.ts"
+import { asStorageError } from "../operation.ts"
+import { ConcurrentWrite, makeCredentialFiles } from "./CredentialFiles.ts"
 import type { CredentialFiles } from "./CredentialFiles.ts"
 import { makeDirectoryLocks } from "./DirectoryLock.ts"
 import type { SharedLock } from "./DirectoryLock.ts"
@@ -25,12 +26,12 @@ import { tenantDirectory, tenantFolders } from "./tenantFolders.ts"
 import type { TenantFolder } from "./tenantFolders.ts"
 
 /**
- * What a rotation tells of its work: `Found` first, with the number of files, then one event for each of them.
+ * The progress of a rotation: `Found` first, with the number of files, then one event for each of them.
  *
- * - `Rotated`: the file is under the first key now.
- * - `Unchanged`: it was already, or somebody deleted it meanwhile.
- * - `LeftToTenant`: the file is a tenant's of whose files none opens, because the tenant has a key of its own.
- * - `Failed`: no key opens the file, or it cannot be read or written. It is left as it is. Where a whole folder of a tenant
+ * - `Rotated`: the file was re-encrypted under the first key.
+ * - `Unchanged`: it was under the first key already, or was deleted since the start.
+ * - `LeftToTenant`: the file belongs to a tenant none of whose files can be decrypted, because the tenant has a key of its own.
+ * - `Failed`: no key decrypts the file, or it cannot be read or written. It is left unchanged. When the whole folder of a tenant
  *   cannot be read, or is a symbolic link, `location` is that folder.
  *
  * @since 0.1.0
@@ -44,14 +45,14 @@ export type KeyRotationEvent =
   | { readonly _tag: "Failed"; readonly location: string; readonly error: StorageFailure }
 
 /**
- * Puts every encrypted file of a directory (`~/.hive/credentials` by default), and of the tenants' folders in it, under the first
- * of these keys; each is opened with the first that fits. Text, times and all that a file holds stay as they are, to the byte.
+ * Re-encrypts every file of a directory (`~/.hive/credentials` by default), and of the tenants' folders in it, under the first of
+ * these keys. Each file is decrypted with the first key that fits; its content stays the same to the byte, times included.
  *
- * Each file is replaced as a whole, and a file that somebody saves meanwhile is looked at anew. What is under the first key is left
- * alone: a rotation that was stopped is run again. One file that fails stops none of the others.
+ * Files are replaced atomically. A file that another writer saves at the same time is retried. Files that are under the first key
+ * already are skipped, so a rotation that was stopped can be run again. A failure of one file does not stop the others.
  *
- * Fails with `AdenConfigError` when one of the keys is no Fernet key, and with `CredentialStorageError` when the directory cannot
- * be read or is open to others.
+ * Fails with `AdenConfigError` when one of the keys is not a Fernet key, and with `CredentialStorageError` when the directory cannot
+ * be read or others can write it.
  *
  * @example
  * ```ts
@@ -79,8 +80,19 @@ export const rotateKeys = (options: {
 > => Stream.unwrap(rotation(options.directory, parseKeys(options.keys, "keys")))
 
 /**
- * Like {@link rotateKeys}, under the keys of the environment: `HIVE_CREDENTIAL_KEY` (the new key, a comma, the old one), else the
- * file `~/.hive/secrets/credential_key`.
+ * Like {@link rotateKeys}, with the encryption keys of the environment: `HIVE_CREDENTIAL_KEY` (the new key, a comma, the old one),
+ * else the file `~/.hive/secrets/credential_key`.
+ *
+ * @example
+ * ```ts
+ * import { rotateConfiguredKeys } from "aden-credentials"
+ * import { Console, Stream } from "effect"
+ *
+ * const rotated = rotateConfiguredKeys().pipe(
+ *   Stream.filter((event) => event._tag === "Failed"),
+ *   Stream.runForEach((event) => Console.error(event.location, event.error.message))
+ * )
+ * ```
  *
  * @since 0.1.0
  * @category keys
@@ -97,16 +109,16 @@ export const rotateConfiguredKeys = (options: {
 
 const operation = "re-encrypt"
 
-/** How many files are worked on at a time. */
+/** How many files are re-encrypted concurrently. */
 const concurrency = 8
 
-/** How often a file is looked at anew that somebody else wrote meanwhile. */
+/** How often a file is tried that other writers keep changing. */
 const attempts = 5
 
-/** A folder with encrypted files: the directory's own, or a tenant's. */
+/** A folder of encrypted files: the directory's own, or a tenant's. */
 interface Folder {
-  /** Excludes whoever else writes there. */
-  readonly inTurn: SharedLock
+  /** Excludes other writers. */
+  readonly withWriteLock: SharedLock
   readonly credentials: CredentialFiles
   readonly names: ReadonlyArray<string>
   readonly isTenant: boolean
@@ -126,18 +138,18 @@ const rotation = Effect.fnUntraced(function*<R>(
     const isThere = (yield* files.checkFolder(directory)) && (yield* files.checkFolder(folder))
     if (isThere) yield* files.removeAbandoned(folder)
     const credentials = makeCredentialFiles(files, folder, keys, undefined)
-    const { inTurn } = yield* makeDirectoryLocks(files, directory)
-    return { inTurn, credentials, names: isThere ? yield* credentials.names : [], isTenant }
-  }, inOperation(operation))
+    const { withWriteLock } = yield* makeDirectoryLocks(files, directory)
+    return { withWriteLock, credentials, names: isThere ? yield* credentials.names : [], isTenant }
+  }, asStorageError(operation))
 
   const tenantIn = ({ link, location }: TenantFolder) =>
     Effect.catch(
-      link === undefined ? folderIn(location, true) : inOperation(operation)(isElsewhere(location, link)),
+      link === undefined ? folderIn(location, true) : asStorageError(operation)(isElsewhere(location, link)),
       (error) => Effect.succeed<KeyRotationEvent>({ _tag: "Failed", location, error })
     )
 
   const own = yield* folderIn(root, false)
-  const tenants = yield* Effect.forEach(yield* inOperation(operation)(tenantFolders(files, root)), tenantIn)
+  const tenants = yield* Effect.forEach(yield* asStorageError(operation)(tenantFolders(files, root)), tenantIn)
   const folders: ReadonlyArray<Folder> = [own, ...tenants.filter((tenant) => "names" in tenant)]
   const total = folders.reduce((sum, { names }) => sum + names.length, 0)
   const failed = tenants.filter((tenant) => "_tag" in tenant)
@@ -147,7 +159,7 @@ const rotation = Effect.fnUntraced(function*<R>(
   )
 })
 
-/** Whoever put a link there need not be who may have files rewritten where it leads to. */
+/** The person who made the link may not have access to the files that it leads to. */
 const isElsewhere = (location: string, link: string) =>
   Effect.fail(
     new StorageInsecure({
@@ -157,18 +169,19 @@ const isElsewhere = (location: string, link: string) =>
     })
   )
 
-const rotateFolder = ({ credentials, inTurn, isTenant, names }: Folder): Stream.Stream<KeyRotationEvent> =>
+const rotateFolder = ({ credentials, withWriteLock, isTenant, names }: Folder): Stream.Stream<KeyRotationEvent> =>
   Stream.fromIterable(names).pipe(
-    Stream.mapEffect((name) => rotateFile(inTurn, credentials, name), { concurrency }),
-    (events) => leavingToTenant(events, { total: names.length, isTenant })
+    Stream.mapEffect((name) => rotateFile(withWriteLock, credentials, name), { concurrency }),
+    (events) => leaveToTenant(events, { total: names.length, isTenant })
   )
 
 /**
- * The events of a place with so many entries. Those of a tenant of which none opens are left to it.
+ * The events of a folder or namespace with `total` entries. If it is a tenant's and none can be decrypted, they are left to the
+ * tenant.
  *
  * @internal
  */
-export const leavingToTenant = <E, R>(
+export const leaveToTenant = <E, R>(
   events: Stream.Stream<KeyRotationEvent, E, R>,
   { isTenant, total }: { readonly total: number; readonly isTenant: boolean }
 ): Stream.Stream<KeyRotationEvent, E, R> =>
@@ -180,7 +193,7 @@ export const leavingToTenant = <E, R>(
         if (isUnreadable) unreadable.push(event)
         return !isUnreadable
       }),
-      // whether a tenant has a key of its own shows when all of its files were tried
+      // known only after all files were tried: the tenant has a key of its own when none could be decrypted
       Stream.concat(Stream.suspend(() =>
         Stream.fromIterable(
           isTenant && unreadable.length === total
@@ -192,33 +205,33 @@ export const leavingToTenant = <E, R>(
   })
 
 const rotateFile = (
-  inTurn: SharedLock,
+  withWriteLock: SharedLock,
   credentials: CredentialFiles,
   name: string
 ): Effect.Effect<Exclude<KeyRotationEvent, { readonly _tag: "Found" }>> => {
   const location = credentials.fileOf(name)
-  // only what is to be written is worth a lock, which others wait for
+  // takes the lock, which blocks other writers, only for a file that has to be written
   const reencrypt = Effect.flatMap(
     credentials.isStale(name),
     (isStale) =>
       isStale
-        ? inTurn(({ check }) => credentials.reencrypt(name, check))
-        : credentials.reencrypt(name, Effect.fail(new WrittenMeanwhile()))
+        ? withWriteLock(({ check }) => credentials.reencrypt(name, check))
+        : credentials.reencrypt(name, Effect.fail(new ConcurrentWrite()))
   )
   return Effect.gen(function*() {
     const outcome = yield* Effect.retry(reencrypt, {
       times: attempts - 1,
-      while: ({ _tag }) => _tag === "WrittenMeanwhile"
+      while: ({ _tag }) => _tag === "ConcurrentWrite"
     })
     return typeof outcome === "string"
       ? { _tag: outcome, location }
       : yield* new CredentialDecryptionFailed({ id: name, location, detail: outcome.detail })
   }).pipe(
     Effect.catchTag(
-      "WrittenMeanwhile",
-      () => Effect.fail(new StorageIoFailed({ location, detail: "another program writes it all the time" }))
+      "ConcurrentWrite",
+      () => Effect.fail(new StorageIoFailed({ location, detail: "another program keeps writing it" }))
     ),
-    inOperation(operation, name),
+    asStorageError(operation, name),
     Effect.catch((error) => Effect.succeed({ _tag: "Failed" as const, location, error }))
   )
 }

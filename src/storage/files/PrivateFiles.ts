@@ -1,5 +1,5 @@
 /**
- * Files that only their owner touches: read without following links, written whole or not at all.
+ * Access to private files: reads do not follow links, and writes are atomic.
  */
 import * as ByteSize from "effect/ByteSize"
 import * as Clock from "effect/Clock"
@@ -15,37 +15,37 @@ import * as Predicate from "effect/Predicate"
 import * as Scope from "effect/Scope"
 import { Buffer } from "node:buffer"
 import { randomUUID } from "node:crypto"
-import { StorageInsecure, StorageIoFailed } from "../../errors/CredentialError.ts"
+import { StorageInsecure, StorageIoFailed } from "../../errors/StorageError.ts"
 import { cleanText } from "../../util/sanitize.ts"
 import { shellQuote } from "../../util/shellQuote.ts"
 
-/** A file that is larger than it may be: not read. */
+/** The file is larger than the limit, and was not read. */
 export class FileTooLarge extends Data.TaggedError("FileTooLarge") {}
 
-/** A file that was made here and is still open. */
+/** A file that was created by this process and is still open. */
 export interface OwnFile {
-  /** Writes over its beginning in place, wherever it is by now. */
+  /** Overwrites its beginning in place, also after it was renamed or removed. */
   readonly overwrite: (bytes: Uint8Array) => Effect.Effect<void, StorageIoFailed>
-  /** Whether its name is known to lead to it still. */
+  /** Whether its path is known to lead to it still. */
   readonly isInPlace: Effect.Effect<boolean, StorageIoFailed>
 }
 
-/** The new content of a file, on the disk already. */
+/** The new content of a file, already flushed to disk. */
 export interface Replacement {
-  /** Makes it the file's content, for whoever opens the file from now on. */
-  readonly takePlace: Effect.Effect<void, StorageIoFailed>
+  /** Replaces the file, atomically. */
+  readonly commit: Effect.Effect<void, StorageIoFailed>
 }
 
 const groupAndOthersMayWrite = 0o022
 const groupAndOthers = 0o077
-/** Long enough for a slow reader, and for a file server whose clock is some seconds off. */
+/** A file counts as just written for this long: enough for a slow reader, and a file server whose clock is off by seconds. */
 const recentMillis = 60_000
 const rereadAfter = "20 millis"
 const rereads = 3
 const abandonedMillis = 60 * 60 * 1_000
 const temporaryName = /^\.aden-[0-9a-f]{32}\.tmp$/
 
-/** `EACCES: permission denied` out of `EACCES: permission denied, open '/x'`. */
+/** The message without the system call: `EACCES: permission denied` of `EACCES: permission denied, open '/x'`. */
 const detailOf = (error: PlatformError.PlatformError): string => {
   const { reason } = error
   if (Predicate.hasProperty(reason.cause, "message") && Predicate.isString(reason.cause.message)) {
@@ -59,7 +59,7 @@ const isNotFound = (error: PlatformError.PlatformError): boolean => error.reason
 export const makePrivateFiles = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
-  /** Windows has no such modes, and reports them as open to all. */
+  /** Windows has no POSIX modes, and reports files as open to all. */
   const hasModes = path.sep === "/"
 
   const failed = (location: string) => (error: PlatformError.PlatformError) =>
@@ -74,14 +74,14 @@ export const makePrivateFiles = Effect.gen(function*() {
 
   const open = (file: string, flag: FileSystem.OpenFlag, mode?: number) =>
     fs.open(file, { flag, mode, noFollow: true }).pipe(
-      // where links cannot be told apart on opening, lstat before has to do
+      // where the system cannot refuse links on opening, the `lstat` before has to do
       Effect.catchIf((error) => error.reason._tag === "BadArgument", () => fs.open(file, { flag, mode }))
     )
 
   const optional = <A>(effect: Effect.Effect<A, PlatformError.PlatformError>) =>
     effect.pipe(Effect.map(Option.some), Effect.catchIf(isNotFound, () => Effect.succeedNone))
 
-  /** Reads a file of at most `limit` bytes; none when there is no file. A link, a directory or a device is an error. */
+  /** Reads a file of at most `limit` bytes; none when there is none. A link, a directory or a device is an error. */
   const read = Effect.fnUntraced(function*(
     file: string,
     limit: number
@@ -103,8 +103,8 @@ export const makePrivateFiles = Effect.gen(function*() {
   })
 
   /**
-   * As many bytes as the file has when it is opened: another may have taken its place since it was looked at, and a writer in
-   * place is noticed by its token, which then is not whole.
+   * Reads the size that the file has after opening, because it may have been replaced since the `lstat`. A write in place that is
+   * under way shows later: its token is incomplete.
    */
   const readBytes = Effect.fnUntraced(
     function*(file: string, limit: number) {
@@ -132,8 +132,8 @@ export const makePrivateFiles = Effect.gen(function*() {
   })
 
   /**
-   * Reads again, shortly, what looks torn in a file that was written a moment ago: Hive writes in place. What looks torn
-   * still is answered as it is.
+   * Retries a read with torn content for a moment if the file was just written, because Hive writes in place. Content that is still
+   * torn then is returned as it is.
    */
   const rereadTorn =
     (file: string) => <A, E>(read: Effect.Effect<A, E>, isTorn: (content: A) => boolean): Effect.Effect<A, E> =>
@@ -147,8 +147,7 @@ export const makePrivateFiles = Effect.gen(function*() {
       })
 
   /**
-   * Flushes the names in a folder. That a file system cannot do it only loses the guarantee against a power cut: what was renamed
-   * is in its place.
+   * Flushes a folder to disk. Failures are ignored: they only lose the guarantee after a power cut.
    */
   const flush = (folder: string): Effect.Effect<void> =>
     fs.open(folder, { flag: "r" }).pipe(Effect.flatMap((handle) => handle.sync), Effect.scoped, Effect.ignore)
@@ -156,16 +155,16 @@ export const makePrivateFiles = Effect.gen(function*() {
   const temporaryIn = (folder: string) => path.join(folder, `.aden-${randomUUID().replaceAll("-", "")}.tmp`)
 
   /**
-   * Writes the new content of a file beside it; gone when the scope closes, unless it has taken its place. Not interruptible:
-   * closing a file while the system still writes to it could write into another.
+   * Writes the new content to a temporary file beside the target, which is removed when the scope closes unless it was committed.
+   * Not interruptible: closing a file while the system still writes to it could write into another one.
    */
   const prepare = Effect.fnUntraced(function*(
     file: string,
     bytes: Uint8Array
   ): Effect.fn.Return<Replacement, StorageIoFailed, Scope.Scope> {
     const temporary = temporaryIn(path.dirname(file))
-    let isInPlace = false
-    const discard = Effect.suspend(() => isInPlace ? Effect.void : Effect.ignore(fs.remove(temporary)))
+    let isCommitted = false
+    const discard = Effect.suspend(() => isCommitted ? Effect.void : Effect.ignore(fs.remove(temporary)))
     yield* Effect.acquireRelease(
       open(temporary, "wx", 0o600).pipe(
         Effect.flatMap((handle) => Effect.andThen(handle.writeAll(bytes), handle.sync)),
@@ -176,8 +175,8 @@ export const makePrivateFiles = Effect.gen(function*() {
       () => discard
     )
     return {
-      takePlace: fs.rename(temporary, file).pipe(
-        Effect.tap(() => Effect.sync(() => isInPlace = true)),
+      commit: fs.rename(temporary, file).pipe(
+        Effect.tap(() => Effect.sync(() => isCommitted = true)),
         Effect.uninterruptible,
         Effect.mapError(failed(file))
       )
@@ -185,8 +184,8 @@ export const makePrivateFiles = Effect.gen(function*() {
   })
 
   /**
-   * Replaces a file: whoever reads it, or finds it after a crash at any moment, sees the old or the new content. When `check`
-   * fails, made just before the new content takes its place, the old stays.
+   * Replaces a file atomically: readers, also after a crash at any moment, see the old or the new content. `check` runs just before
+   * the commit; when it fails, the old content stays.
    */
   const write = <E>(
     file: string,
@@ -194,16 +193,16 @@ export const makePrivateFiles = Effect.gen(function*() {
     check: Effect.Effect<void, E>
   ): Effect.Effect<void, E | StorageIoFailed> =>
     prepare(file, bytes).pipe(
-      Effect.flatMap(({ takePlace }) => Effect.andThen(check, takePlace)),
+      Effect.flatMap(({ commit }) => Effect.andThen(check, commit)),
       Effect.scoped,
       Effect.andThen(flush(path.dirname(file))),
       Effect.uninterruptible
     )
 
   /**
-   * Makes a file that is not there yet, with its content from the first moment on; none when there is one, or anything else in
-   * its place. Where the system has no hard links the content follows a moment later. It stays open until the scope closes. A
-   * lasting file is on the disk before it is in its place.
+   * Creates a file exclusively, with its content from the first moment on; none when anything exists at its path. Without hard
+   * links, the content follows a moment later. The file stays open until the scope closes. With `isLasting`, it is flushed to
+   * disk before it appears.
    */
   const create = Effect.fnUntraced(
     function*(
@@ -213,8 +212,8 @@ export const makePrivateFiles = Effect.gen(function*() {
     ): Effect.fn.Return<Option.Option<OwnFile>, StorageIoFailed, Scope.Scope> {
       const temporary = temporaryIn(path.dirname(file))
       const opened = yield* Scope.fork(yield* Effect.scope)
-      const writeTo = (place: string) =>
-        open(place, "wx", 0o600).pipe(
+      const writeTo = (target: string) =>
+        open(target, "wx", 0o600).pipe(
           Effect.tap((handle) => handle.writeAll(bytes)),
           Effect.tap((handle) => options?.isLasting === true ? handle.sync : Effect.void),
           Scope.provide(opened)
@@ -243,7 +242,7 @@ export const makePrivateFiles = Effect.gen(function*() {
     Effect.uninterruptible
   )
 
-  /** While it is open, the system gives its number to no other file: that of the same number is this one. */
+  /** While a file is open, its inode is not reused, so the same inode means the same file. */
   const ownFile = Effect.fnUntraced(function*(
     file: string,
     handle: FileSystem.File
@@ -262,7 +261,7 @@ export const makePrivateFiles = Effect.gen(function*() {
     }
   })
 
-  /** Removes a file, or a link itself; `false` when there was none. */
+  /** Removes a file, or a link without following it; `false` when there was none. */
   const remove = (file: string): Effect.Effect<boolean, StorageIoFailed> =>
     fs.remove(file).pipe(
       Effect.as(true),
@@ -271,7 +270,7 @@ export const makePrivateFiles = Effect.gen(function*() {
       Effect.mapError(failed(file))
     )
 
-  /** The names, without the suffix, of what has this suffix in a folder; none of them when there is no folder. */
+  /** The names with this suffix in a folder, without the suffix; empty when there is no folder. */
   const names = (folder: string, suffix: string): Effect.Effect<ReadonlyArray<string>, StorageIoFailed> =>
     fs.readDirectory(folder).pipe(
       Effect.map((all) =>
@@ -281,7 +280,7 @@ export const makePrivateFiles = Effect.gen(function*() {
       Effect.mapError(failed(folder))
     )
 
-  /** Whether the folder is there. One that others can write is refused: they could exchange its files. */
+  /** Whether the folder exists. One that others can write is refused: they could replace its files. */
   const checkFolder = Effect.fnUntraced(
     function*(folder: string) {
       const info = yield* optional(fs.stat(folder)).pipe(Effect.mapError(failed(folder)))
@@ -300,7 +299,7 @@ export const makePrivateFiles = Effect.gen(function*() {
     }
   )
 
-  /** Fails where nothing can be written in the folder, or it is missing and cannot be made. That the disk is full does not show. */
+  /** Fails when the folder is not writable, or is missing and cannot be created. Does not detect a full disk. */
   const checkWritable = (folder: string): Effect.Effect<void, StorageIoFailed> =>
     Effect.flatMap(
       Effect.mapError(optional(fs.access(folder, { writable: true })), failed(folder)),
@@ -308,7 +307,7 @@ export const makePrivateFiles = Effect.gen(function*() {
         Option.isSome(isThere) || path.dirname(folder) === folder ? Effect.void : checkWritable(path.dirname(folder))
     )
 
-  /** Parents first, one by one: Node's own recursion does not end where a system refuses with ENOENT, as /proc does. */
+  /** Creates the parents one by one: Node's recursive option loops forever where the system refuses with ENOENT, as in /proc. */
   const makeFolder = (folder: string): Effect.Effect<void, PlatformError.PlatformError> => {
     const make = fs.makeDirectory(folder, { mode: 0o700 })
     return make.pipe(
@@ -320,7 +319,7 @@ export const makePrivateFiles = Effect.gen(function*() {
     )
   }
 
-  /** Makes the folder where it is missing, open to its owner alone. */
+  /** Creates the folder if it is missing, accessible only to its owner. */
   const ensureFolder = Effect.fnUntraced(function*(folder: string) {
     if (yield* checkFolder(folder)) return
     yield* makeFolder(folder).pipe(Effect.mapError(failed(folder)))
@@ -328,14 +327,14 @@ export const makePrivateFiles = Effect.gen(function*() {
     return yield* new StorageIoFailed({ location: cleanText(folder), detail: "is a link to nothing" })
   })
 
-  /** The same for a folder that may be no link either. */
+  /** Like `ensureFolder`, and refuses a link. */
   const ensureOwnFolder = Effect.fnUntraced(function*(folder: string) {
     const info = yield* optional(fs.lstat(folder)).pipe(Effect.mapError(failed(folder)))
     if (Option.exists(info, ({ type }) => type === "SymbolicLink")) return yield* isLink(folder)
     yield* ensureFolder(folder)
   })
 
-  /** The same for a folder that nobody else may look into. */
+  /** Like `ensureOwnFolder`, and refuses a folder that others can access. */
   const ensureClosedFolder = Effect.fnUntraced(function*(folder: string) {
     const info = yield* optional(fs.lstat(folder)).pipe(Effect.mapError(failed(folder)))
     if (hasModes && Option.exists(info, ({ mode, type }) => type === "Directory" && (mode & groupAndOthers) !== 0)) {
@@ -355,7 +354,7 @@ export const makePrivateFiles = Effect.gen(function*() {
     yield* fs.remove(file)
   })
 
-  /** Removes what writers left that died an hour ago or earlier. That some cannot be removed is nobody's failure. */
+  /** Removes temporary files of writers that died, after an hour. Failures are ignored. */
   const removeAbandoned = (folder: string): Effect.Effect<void> =>
     fs.readDirectory(folder).pipe(
       Effect.map((names) => names.filter((name) => temporaryName.test(name))),
@@ -365,7 +364,7 @@ export const makePrivateFiles = Effect.gen(function*() {
       Effect.ignore
     )
 
-  /** A file's identity on disk: changes with every replacement, and with every write in place that takes a moment. */
+  /** A fingerprint of a file's content: changes when the file is replaced, and when it is written in place (by its time). */
   const fingerprint = (file: string): Effect.Effect<Option.Option<string>> =>
     fs.lstat(file).pipe(
       Effect.map(({ ino, mtime, size }) =>

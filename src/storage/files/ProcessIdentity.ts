@@ -1,5 +1,5 @@
 /**
- * Which process this is, and whether another one of this host is still there.
+ * Identifies this process, and tells whether another process of this host is still alive.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -9,30 +9,30 @@ import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 
 /**
- * A process, told apart from all others, before and after: a process id alone is used again. Where a system does not tell all
- * of it the host is absent, and a process without a host is never taken to be gone.
+ * The identity of a process. A process id alone is reused, so host and start time belong to it. Where the system does not tell all
+ * of it, the host is absent, and a process without a host never counts as gone.
  */
 export const ProcessIdentity = Schema.Struct({
-  /** The host as it runs since it was started, and the space its process ids are from: containers have their own. */
+  /** The host since its last boot, and the namespace of the process id: containers have their own. */
   host: Schema.optionalKey(Schema.String),
   pid: Schema.optionalKey(Schema.Int),
-  /** When the process started, in the system's own measure. */
+  /** When the process started, in units of the system. */
   started: Schema.optionalKey(Schema.String)
 })
 
 export type ProcessIdentity = typeof ProcessIdentity.Type
 
-/** What tells the processes of this host apart. */
+/** This process, and what it can tell about others. */
 export interface Processes {
   readonly self: ProcessIdentity
-  /** Whether a process was on this host and has certainly ended. */
+  /** Whether a process was on this host and has ended for certain. */
   readonly isGone: (other: ProcessIdentity) => Effect.Effect<boolean>
 }
 
-// oxlint-disable-next-line eslint/no-restricted-globals -- which process this is nobody else tells; where there is none it is absent
+// oxlint-disable-next-line eslint/no-restricted-globals -- nothing else tells the process id; absent where there is no process
 const nodeProcess: Partial<typeof globalThis.process> | undefined = globalThis.process
 
-/** Whether the system says that no process has this id. One that may not be signalled is there. */
+/** Whether no process has this id. A process that may not be signalled exists. */
 const hasNoProcess = (pid: number): boolean => {
   if (nodeProcess?.kill === undefined) return false
   try {
@@ -43,7 +43,7 @@ const hasNoProcess = (pid: number): boolean => {
   }
 }
 
-/** Of the text of `/proc/{pid}/stat`: the name in parentheses may hold anything. */
+/** Parses `/proc/{pid}/stat`, in which the name in parentheses can contain anything. */
 const parseStat = (text: string): { readonly pid: number; readonly state: string; readonly started: string } => {
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ")
   return { pid: Number.parseInt(text, 10), state: fields[0] ?? "", started: fields[19] ?? "" }
@@ -51,23 +51,23 @@ const parseStat = (text: string): { readonly pid: number; readonly state: string
 
 const hasEnded = (state: string): boolean => state === "Z" || state === "X"
 
-/** What cannot be told from a process of another host or container, of whatever name, is not gone: its lease has to end. */
-const untold: Processes = {
+/** Without a reliable identity no process counts as gone, as it may be on another host or in a container: its lease has to expire. */
+const unidentified: Processes = {
   self: nodeProcess?.pid === undefined ? {} : { pid: nodeProcess.pid },
   isGone: () => Effect.succeed(false)
 }
 
-/** Linux tells all of it in `/proc`, where that is this process's own and all of it can be read. */
+/** On Linux, from `/proc`, if that is of this process's namespace and readable. */
 const onLinux = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem
   const statOf = (pid: number | "self") => Effect.map(fs.readFileString(`/proc/${pid}/stat`), parseStat)
   const { pid, started } = yield* statOf("self")
-  if (pid !== nodeProcess?.pid) return untold
+  if (pid !== nodeProcess?.pid) return unidentified
   const host = [
     yield* fs.readFileString("/proc/sys/kernel/hostname"),
     yield* fs.readFileString("/proc/sys/kernel/random/boot_id"),
     yield* fs.readLink("/proc/self/ns/pid"),
-    // in which a start is another time; Linux before 5.6 has none
+    // start times are relative to it; Linux before 5.6 has none
     yield* Effect.orElseSucceed(fs.readLink("/proc/self/ns/time"), () => "")
   ].map((text) => text.trim()).join(" ")
   return {
@@ -77,14 +77,14 @@ const onLinux = Effect.gen(function*() {
       const there = yield* Effect.option(statOf(other.pid))
       return Option.isSome(there)
         ? hasEnded(there.value.state) || (other.started !== undefined && other.started !== there.value.started)
-        // it may be hidden from this user
+        // its entry may be hidden from this user
         : hasNoProcess(other.pid)
     })
   } satisfies Processes
 })
 
-/** The processes as this one sees them. Read when a storage is built. */
+/** Identifies processes. Read when a storage is built; tests replace it. */
 export const CurrentProcess = Context.Reference<Effect.Effect<Processes, never, FileSystem.FileSystem>>(
   "aden-credentials/internal/CurrentProcess",
-  { defaultValue: () => Effect.orElseSucceed(onLinux, () => untold) }
+  { defaultValue: () => Effect.orElseSucceed(onLinux, () => unidentified) }
 )

@@ -1,11 +1,11 @@
 /**
- * The state of each credential, in a file of its own. No secrets, not encrypted.
+ * The state of each credential in a file of its own. Not encrypted; it holds no secrets.
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { Buffer } from "node:buffer"
-import { StorageRefused } from "../../errors/CredentialError.ts"
-import type { StorageInsecure, StorageIoFailed } from "../../errors/CredentialError.ts"
+import { StorageRefused } from "../../errors/StorageError.ts"
+import type { StorageInsecure, StorageIoFailed } from "../../errors/StorageError.ts"
 import { CredentialState } from "../../model/CredentialState.ts"
 import { canBeRead, escapedName, plainName } from "../format/names.ts"
 import { decodeState, encodeState } from "../format/StateRecord.ts"
@@ -14,7 +14,7 @@ import type { PrivateFiles } from "./PrivateFiles.ts"
 const suffix = ".json"
 const maximumBytes = 64 * 1024
 
-/** A state with the name of its file, if there is one; else another id may have the plain name. */
+/** A state with the name of its file, if there is one. `plainIsTaken`: another id has the file with the plain name. */
 export interface LocatedState {
   readonly name: string | undefined
   readonly state: CredentialState
@@ -32,7 +32,7 @@ export const makeStateFiles = (files: PrivateFiles, folder: string) => {
       Effect.catchTag("FileTooLarge", () => Effect.succeedSome(""))
     )
 
-  /** The state of an id. A file that is no state says nothing, and may be replaced. */
+  /** The state of an id. A file that is not a state is ignored, and may be replaced. */
   const locate = Effect.fnUntraced(function*(
     id: string
   ): Effect.fn.Return<LocatedState, StorageIoFailed | StorageInsecure> {
@@ -50,7 +50,7 @@ export const makeStateFiles = (files: PrivateFiles, folder: string) => {
     return { name: damaged, state: CredentialState.initial, plainIsTaken }
   })
 
-  /** One that could not be read again would let writers pass for the first. */
+  /** Refuses a state that is too large to be read again: without its generation, any writer would pass for the first. */
   const encode = (id: string, state: CredentialState) => {
     const bytes = Buffer.from(encodeState(id, state))
     return bytes.length <= maximumBytes

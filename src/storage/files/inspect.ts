@@ -1,5 +1,6 @@
 /**
- * What is in the directory: whose eyes it is open to, what opens, and whether what is derived fits. Nothing is written.
+ * Facts about a directory: who can access it, which files can be decrypted, and whether index, states and locks are intact. Writes
+ * nothing.
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -12,22 +13,23 @@ import { Buffer } from "node:buffer"
 import { statfs } from "node:fs/promises"
 import process from "node:process"
 import type { FernetKeys } from "../../encryption/Fernet.ts"
-import { CredentialStorageError, StorageIoFailed } from "../../errors/CredentialError.ts"
-import type { StorageInsecure } from "../../errors/CredentialError.ts"
+import { CredentialStorageError, StorageIoFailed } from "../../errors/StorageError.ts"
+import type { StorageInsecure } from "../../errors/StorageError.ts"
 import { cleanText } from "../../util/sanitize.ts"
 import { shellQuote } from "../../util/shellQuote.ts"
 import { ofAnotherTenant, tenantOf } from "../format/HiveDocument.ts"
-import type { StoredCredential } from "../format/HiveDocument.ts"
+import type { HiveDocument } from "../format/HiveDocument.ts"
 import { decodeIndex } from "../format/HiveIndex.ts"
 import { belongsTo, escapedName, plainName } from "../format/names.ts"
 import { decodeState } from "../format/StateRecord.ts"
-import { failed, failure, ok, skipped, warning } from "../inspect.ts"
+import { failed, failure, ok, rebuiltOnWrite, skipped, warning } from "../inspect.ts"
 import type { Fact, Subject } from "../inspect.ts"
+import { leaseMillis } from "../lease.ts"
 import { cannotOpen, count, openingFacts, some } from "../openingFacts.ts"
 import type { Unopened } from "../openingFacts.ts"
 import { makeCredentialFiles } from "./CredentialFiles.ts"
 import { isLockName } from "./DirectoryLock.ts"
-import { leaseMillis, makeFileLocks } from "./FileLock.ts"
+import { makeFileLocks } from "./FileLock.ts"
 import { makePrivateFiles } from "./PrivateFiles.ts"
 import type { PrivateFiles } from "./PrivateFiles.ts"
 import { CurrentProcess } from "./ProcessIdentity.ts"
@@ -38,16 +40,18 @@ const maximumIndexBytes = 64 * 1024 * 1024
 const maximumStateBytes = 64 * 1024
 
 const unusable = (subject: Subject, location: string, reason: StorageInsecure | StorageIoFailed): Fact =>
-  failed(subject, new CredentialStorageError({ id: undefined, operation: "look at what is there", reason }), [location])
+  failed(subject, new CredentialStorageError({ id: undefined, operation: "inspect what is stored", reason }), [
+    location
+  ])
 
-/** All that there is to find in a directory, and in the tenants' folders there. Without keys its files are not opened. */
+/** All facts about a directory and the tenants' folders in it. Without keys, files are not decrypted. */
 export const inspectFiles = Effect.fnUntraced(function*(
   directory: string,
   keys: FernetKeys | undefined
 ): Effect.fn.Return<ReadonlyArray<Fact>, never, FileSystem.FileSystem | Path.Path> {
   const files = yield* makePrivateFiles
   const own = yield* folderFacts(files, directory, keys, false)
-  // a directory that cannot be looked into is named by now
+  // a directory that cannot be read was reported above
   const tenants = yield* Effect.orElseSucceed(tenantFolders(files, directory), () => [])
   const ofTenants = yield* Effect.forEach(tenants, ({ location }) => folderFacts(files, location, keys, true))
   return [...own, ...ofTenants.flat().filter(({ status }) => status !== "ok")]
@@ -65,7 +69,7 @@ const folderFacts = Effect.fnUntraced(function*(
     const unwritable = yield* unwritableFacts(files, [directory])
     return unwritable.length > 0
       ? unwritable
-      : [ok("directory", `${directory} is not there yet; the first write makes it`)]
+      : [ok("directory", `${directory} does not exist yet; the first write creates it`)]
   }
   const folders = {
     credentials: path.join(directory, "credentials"),
@@ -73,7 +77,7 @@ const folderFacts = Effect.fnUntraced(function*(
     state: path.join(directory, "state"),
     locks: path.join(directory, "locks")
   }
-  // what cannot be looked into tells nothing more
+  // nothing more can be found out about a directory that cannot be read
   const cannotEnter = yield* Effect.match(fs.readDirectory(directory), {
     onFailure: ({ reason }) => reason._tag,
     onSuccess: () => undefined
@@ -86,9 +90,9 @@ const folderFacts = Effect.fnUntraced(function*(
     ...(yield* Effect.forEach([folders.credentials, folders.metadata, folders.state], fileModes)).flat()
   ]
   return [
-    ...(modes.length === 0 ? [ok("directory", `${directory} is open to its owner alone`)] : modes),
+    ...(modes.length === 0 ? [ok("directory", `${directory} is accessible only to its owner`)] : modes),
     ...(keys === undefined
-      // said once
+      // reported once, not for each tenant
       ? isTenant ? [] : [skipped("credentials", "There is no key to open them with")]
       : yield* credentialFacts(files, folders, keys, isTenant)),
     ...(yield* stateFacts(files, folders.state)),
@@ -96,7 +100,7 @@ const folderFacts = Effect.fnUntraced(function*(
   ]
 })
 
-/** Fails with what the next save would fail with, as far as that shows without one. */
+/** Fails as the next save would, as far as that can be found out without writing. */
 export const checkSaving = Effect.fnUntraced(function*(directory: string) {
   const path = yield* Path.Path
   const files = yield* makePrivateFiles
@@ -109,10 +113,10 @@ export const checkSaving = Effect.fnUntraced(function*(directory: string) {
 
 // modes ---------------------------------------------------------------------------------------------------------------
 
-/** Windows has no such modes. */
+/** Windows has no POSIX modes. */
 const hasModes = (path: Path.Path): boolean => path.sep === "/"
 
-/** Fails with the name of what went wrong. */
+/** Fails with the tag of the platform error. */
 const modeOf = Effect.fnUntraced(function*(location: string) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
@@ -124,7 +128,7 @@ const refuse = (folder: string, message: string, remedy: string): Fact =>
   failure("directory", { message: `${folder} ${message}`, remedy, locations: [folder] })
 
 const cannotLookAt = (folder: string, why: string): Fact =>
-  refuse(folder, `cannot be looked into (${why})`, "Check that it is a directory, and that this user may read it.")
+  refuse(folder, `cannot be read (${why})`, "Check that it is a directory, and that this user may read it.")
 
 const folderMode = Effect.fnUntraced(function*(folder: string) {
   const info = yield* Effect.result(modeOf(folder))
@@ -134,11 +138,11 @@ const folderMode = Effect.fnUntraced(function*(folder: string) {
   if ((mode & 0o077) === 0) return []
   const message = (mode & 0o022) === 0
     ? "can be read by others: they see ids and types"
-    : "can be written by others, and is not used"
+    : "can be written by others, so it is not used"
   return [refuse(folder, message, `Run: chmod go-rwx ${shellQuote(folder)}`)]
 })
 
-/** Where nothing can be written, one finding for all folders: it is mostly the disk. */
+/** One finding for all folders that are not writable, because mostly it is the disk. */
 const unwritableFacts = Effect.fnUntraced(function*(files: PrivateFiles, folders: ReadonlyArray<string>) {
   const [, reasons] = yield* Effect.partition(folders, (folder) => checkWritable(files, folder))
   const [first] = reasons
@@ -147,7 +151,7 @@ const unwritableFacts = Effect.fnUntraced(function*(files: PrivateFiles, folders
   return [failed("directory", error, Array.from(new Set(reasons.map(({ location }) => location))))]
 })
 
-/** Only root, or who reads what others let it, gets to see a folder of another user. One finding for what is within another. */
+/** Folders that belong to another user, seen by root or with shared access. A subfolder of such a folder is not reported again. */
 const ownerFacts = Effect.fnUntraced(function*(folders: ReadonlyArray<string>) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
@@ -158,11 +162,11 @@ const ownerFacts = Effect.fnUntraced(function*(folders: ReadonlyArray<string>) {
     const uid = Option.flatMap(yield* Effect.option(fs.stat(folder)), ({ uid }) => uid)
     if (Option.isNone(uid) || uid.value === self) continue
     facts.push(warning("directory", {
-      message: `${folder} belongs to user ${uid.value}, who can exchange its files`,
+      message: `${folder} belongs to user ${uid.value}, who can replace its files`,
       remedy: `Run: chown -Rh ${self} ${shellQuote(`${folder}${path.sep}`)}`,
       locations: [folder]
     }))
-    // the command takes what is within along
+    // the command of the remedy includes the subfolders
     if (folder === folders[0]) break
   }
   return facts
@@ -172,7 +176,7 @@ const fileModes = Effect.fnUntraced(function*(folder: string) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
   const names = yield* Effect.orElseSucceed(fs.readDirectory(folder), () => [])
-  // what a link leads to is nobody's here
+  // not the targets of links, which are not part of the directory
   const open = yield* Effect.filter(names, (name) =>
     Effect.match(fs.lstat(path.join(folder, name)), {
       onFailure: () => false,
@@ -182,7 +186,7 @@ const fileModes = Effect.fnUntraced(function*(folder: string) {
   return [
     failure("directory", {
       message: `${count(open.length, "file")} in ${folder} open to others: ${some(open)}`,
-      // chmod by itself goes through links
+      // `find -type f`, because chmod follows links
       remedy: `Run: find ${shellQuote(`${folder}${path.sep}`)} -maxdepth 1 -type f -exec chmod go-rwx {} +`,
       locations: open.map((name) => path.join(folder, name))
     })
@@ -212,7 +216,7 @@ const credentialFacts = Effect.fnUntraced(function*(
   const facts: Array<Fact> = []
   const directory = path.dirname(folders.credentials)
   /** Whether the file was copied from another tenant's folder. */
-  const isForeign = (stored: StoredCredential) => {
+  const isForeign = (stored: HiveDocument) => {
     const owner = tenantOf(stored)
     return isTenant && owner !== undefined &&
       !(Predicate.isString(owner) && tenantDirectory(path, path.dirname(directory), owner) === directory)
@@ -240,16 +244,14 @@ const credentialFacts = Effect.fnUntraced(function*(
     unopened,
     others: facts,
     isTenant,
-    place: folders.credentials,
+    location: folders.credentials,
     noun: "file",
     flag: "--directory"
   })
   return [...opening, yield* indexFact(files, folders.metadata, ids, names.success)]
 })
 
-// what is derived, and what is remembered -----------------------------------------------------------------------------
-
-const mendsItself = "Nothing to do: the next write makes it anew."
+// index and states ----------------------------------------------------------------------------------------------------
 
 const indexFact = Effect.fnUntraced(function*(
   files: PrivateFiles,
@@ -258,29 +260,29 @@ const indexFact = Effect.fnUntraced(function*(
   names: ReadonlyArray<string>
 ) {
   const location = files.fileIn(folder, "index.json")
-  const notWell = (message: string) => warning("index", { message, remedy: mendsItself, locations: [location] })
+  const indexWarning = (message: string) => warning("index", { message, remedy: rebuiltOnWrite, locations: [location] })
   const read = yield* Effect.result(files.read(location, maximumIndexBytes))
   if (Result.isFailure(read)) {
     return read.failure._tag === "FileTooLarge"
-      ? notWell(`${location} is too large to be an index`)
+      ? indexWarning(`${location} is too large to be an index`)
       : unusable("index", location, read.failure)
   }
   if (Option.isNone(read.success)) {
     return names.length === 0
-      ? ok("index", "There is none, and nothing to list")
-      : notWell(`${location} is missing: Hive lists nothing`)
+      ? ok("index", "No index, and nothing to list")
+      : indexWarning(`${location} is missing, so Hive lists no credentials`)
   }
   const index = decodeIndex(Buffer.from(read.success.value).toString("utf8"))
-  if (index === undefined) return notWell(`${location} cannot be read as an index`)
+  if (index === undefined) return indexWarning(`${location} cannot be read as an index`)
   const missing = Array.from(ids.keys()).filter((id) => !index.entries.has(id))
   const there = new Set(names)
   const left = Array.from(index.entries.keys()).filter((id) => !there.has(plainName(id)) && !there.has(escapedName(id)))
-  if (missing.length === 0 && left.length === 0) return ok("index", "It lists what is there")
+  if (missing.length === 0 && left.length === 0) return ok("index", "It lists the stored credentials")
   const differences = [
     ...(missing.length === 0 ? [] : [`it lacks ${some(missing)}`]),
-    ...(left.length === 0 ? [] : [`it lists ${some(left)}, which is not there`])
+    ...(left.length === 0 ? [] : [`it lists ${some(left)}, which is not stored`])
   ]
-  return notWell(`${location} is out of step: ${differences.join("; ")}`)
+  return indexWarning(`${location} is out of step: ${differences.join("; ")}`)
 })
 
 const stateFacts = Effect.fnUntraced(function*(files: PrivateFiles, folder: string) {
@@ -300,15 +302,15 @@ const stateFacts = Effect.fnUntraced(function*(files: PrivateFiles, folder: stri
   }
   if (broken.length > 0) {
     facts.push(warning("state", {
-      message: `${count(broken.length, "state record")} cannot be read, and count as none: ${some(broken)}`,
-      remedy: mendsItself,
+      message: `${count(broken.length, "state record")} cannot be read and will be ignored: ${some(broken)}`,
+      remedy: rebuiltOnWrite,
       locations: broken
     }))
   }
   return facts
 })
 
-/** Locks that are held are nothing to tell of; those whose holder ended, or does not renew them, are. */
+/** Held locks are normal. A lock is reported when its holder has ended or does not renew it. */
 const lockFacts = Effect.fnUntraced(function*(files: PrivateFiles, folder: string) {
   const fs = yield* FileSystem.FileSystem
   const names = yield* Effect.result(files.names(folder, ""))
@@ -325,16 +327,16 @@ const lockFacts = Effect.fnUntraced(function*(files: PrivateFiles, folder: strin
   const facts = yield* Effect.forEach(
     names.success.filter(isLockName),
     Effect.fnUntraced(function*(name): Effect.fn.Return<ReadonlyArray<Fact>> {
-      const place = files.fileIn(folder, name)
-      if (yield* isLink(fs, place)) {
+      const lockFolder = files.fileIn(folder, name)
+      if (yield* isLink(fs, lockFolder)) {
         return [failure("locks", {
-          message: `${place} is a symbolic link, which is not followed`,
-          remedy: `Run: rm ${shellQuote(place)}`,
-          locations: [place]
+          message: `${lockFolder} is a symbolic link, which is not followed`,
+          remedy: `Run: rm ${shellQuote(lockFolder)}`,
+          locations: [lockFolder]
         })]
       }
-      const isThere = yield* Effect.result(files.checkFolder(place))
-      if (Result.isFailure(isThere)) return [unusable("locks", place, isThere.failure)]
+      const isThere = yield* Effect.result(files.checkFolder(lockFolder))
+      if (Result.isFailure(isThere)) return [unusable("locks", lockFolder, isThere.failure)]
       const held = yield* Effect.result(locks.heldBy(name))
       if (Result.isFailure(held)) return [unusable("locks", held.failure.location, held.failure)]
       if (held.success === undefined) return []
@@ -343,7 +345,7 @@ const lockFacts = Effect.fnUntraced(function*(files: PrivateFiles, folder: strin
       const holder = pid === undefined ? "a process" : `process ${pid}`
       return [warning("locks", {
         message: `${location} is held by ${holder}, which ${isGone ? "has ended" : "does not renew it"}`,
-        remedy: "Nothing to do: whoever next wants it takes it over.",
+        remedy: "Nothing to do: the next process that needs it takes it over.",
         locations: [location]
       })]
     })
@@ -356,32 +358,32 @@ const isLink = (fs: FileSystem.FileSystem, location: string) =>
 
 // whether a write would succeed ---------------------------------------------------------------------------------------
 
-/** Fails where nothing can be written in the folder, it is missing and cannot be made, or the disk is full. */
+/** Fails when the folder is not writable, is missing and cannot be created, or the disk is full. */
 const checkWritable = Effect.fnUntraced(function*(files: PrivateFiles, folder: string) {
   const path = yield* Path.Path
   yield* files.checkWritable(folder)
 
-  const checkSpace = (place: string): Effect.Effect<void, StorageIoFailed> =>
-    Effect.matchEffect(spaceAt(place), {
-      // not every file system tells
+  const checkSpace = (location: string): Effect.Effect<void, StorageIoFailed> =>
+    Effect.matchEffect(spaceAt(location), {
+      // not every file system tells its free space
       onFailure: (isMissing) =>
-        isMissing && path.dirname(place) !== place ? checkSpace(path.dirname(place)) : Effect.void,
+        isMissing && path.dirname(location) !== location ? checkSpace(path.dirname(location)) : Effect.void,
       onSuccess: (hasSpace) =>
         hasSpace
           ? Effect.void
           : Effect.fail(
-            new StorageIoFailed({ location: cleanText(place), detail: "ENOSPC: no space left on device" })
+            new StorageIoFailed({ location: cleanText(location), detail: "ENOSPC: no space left on device" })
           )
     })
   yield* checkSpace(folder)
 })
 
-/** Whether there are blocks, and numbers for files, where a file system counts them. Fails with whether nothing is there. */
-const spaceAt = (place: string): Effect.Effect<boolean, boolean> =>
+/** Whether blocks and inodes are left, where the file system counts them. Fails with whether the location is missing. */
+const spaceAt = (location: string): Effect.Effect<boolean, boolean> =>
   Effect.tryPromise({
     try: async () => {
-      const { bavail, bfree, blocks, ffree, files } = await statfs(place)
-      // some are kept for root
+      const { bavail, bfree, blocks, ffree, files } = await statfs(location)
+      // some blocks are reserved for root
       const blocksLeft = process.getuid?.() === 0 ? bfree : bavail
       return (blocks === 0 || blocksLeft > 0) && (files === 0 || ffree > 0)
     },

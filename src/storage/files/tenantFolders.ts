@@ -1,5 +1,5 @@
 /**
- * The tenants' folders of the directory that they have in common, for who looks at all of them.
+ * The folders of tenants in their common directory.
  */
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -8,21 +8,21 @@ import { canBeWritten, escapedName, isEscapedName } from "../format/names.ts"
 import { plainId } from "../format/tenantNames.ts"
 import type { PrivateFiles } from "./PrivateFiles.ts"
 
-/** The folders of a directory that is no tenant's: tenants may have it as theirs in common with a program of its own. */
+/** The folders of a directory's own credentials: the common directory can be one, too. */
 const reserved = new Set(["credentials", "metadata", "state", "locks"])
 
-/** The directory of a tenant in the one that all have in common: a folder that only this id has. */
+/** The directory of a tenant within the common one; no two ids share it. */
 export const tenantDirectory = (path: Path.Path, directory: string, tenantId: string | undefined): string => {
   if (tenantId === undefined) return directory
   const isPlain = plainId.test(tenantId) && !reserved.has(tenantId) && canBeWritten(tenantId, path.sep === "\\")
   return path.join(directory, isPlain ? tenantId : escapedName(tenantId))
 }
 
-/** The name in a database of the tenant that has this folder. */
+/** The name in a database of the tenant with this folder. */
 export const nameOfTenantFolder = (folder: string): string =>
   Array.from(reserved).find((id) => escapedName(id) === folder) ?? folder
 
-/** The folder of the tenant that has this name in a database. */
+/** The folder of the tenant with this name in a database. */
 export const folderOfTenantName = (path: Path.Path, directory: string, name: string): string =>
   isEscapedName(name) ? path.join(directory, name) : tenantDirectory(path, directory, name)
 
@@ -33,11 +33,11 @@ export const isTenantFolder = (name: string): boolean =>
 /** A folder that is, or may be, a tenant's. */
 export interface TenantFolder {
   readonly location: string
-  /** Which part of its path below the common directory is a symbolic link. */
+  /** The part of its path below the common directory that is a symbolic link, if any. */
   readonly link: string | undefined
 }
 
-/** What else is in the directory concerns nobody here. A folder that cannot be looked into may be a tenant's. */
+/** The folders of tenants in a directory; other folders are ignored. One that cannot be read may be a tenant's, and is included. */
 export const tenantFolders = Effect.fnUntraced(function*(files: PrivateFiles, root: string) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
@@ -53,8 +53,8 @@ export const tenantFolders = Effect.fnUntraced(function*(files: PrivateFiles, ro
       })
     )
 
-  const isLink = (place: string) =>
-    Effect.match(fs.lstat(place), { onFailure: () => false, onSuccess: ({ type }) => type === "SymbolicLink" })
+  const isLink = (location: string) =>
+    Effect.match(fs.lstat(location), { onFailure: () => false, onSuccess: ({ type }) => type === "SymbolicLink" })
 
   const locations = (yield* files.names(root, "")).filter(isTenantFolder).map((name) => path.join(root, name))
   return yield* Effect.forEach(

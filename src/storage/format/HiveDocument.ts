@@ -1,6 +1,6 @@
 /**
- * The document inside an encrypted file: the JSON of Hive. Fields that `Credential` models are written
- * from it; all others are kept as the text they were, and so is a modelled field whose value did not change.
+ * The JSON document of a credential, in Hive's format. A save rewrites only the fields that `Credential` models and whose value
+ * changed; all others keep their JSON text.
  */
 import * as DateTime from "effect/DateTime"
 import * as Option from "effect/Option"
@@ -11,8 +11,8 @@ import { Credential, CredentialKey, CredentialType } from "../../model/Credentia
 import { parseJson, parseMembers, renderMembers, rewriteMembers } from "../../util/rawJson.ts"
 import { formatTimestamp, parseTimestamp, Timestamp } from "../../util/Timestamp.ts"
 
-/** A credential with the text that it was read from: of each field, and of each key. */
-export interface StoredCredential {
+/** A credential with the JSON text that it was decoded from: of each field, and of each key. */
+export interface HiveDocument {
   readonly credential: Credential
   readonly members: ReadonlyMap<string, string>
   readonly keyTexts: ReadonlyMap<string, string>
@@ -34,7 +34,7 @@ const modelled = new Set([
 ])
 const modelledInKey = new Set(["name", "value", "expires_at"])
 
-/** Times that `Credential` does not model. */
+/** Times that `Credential` does not model, but whose zone is completed. */
 const keptTimes = ["created_at", "last_used"]
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -47,7 +47,7 @@ const flag = Schema.decodeUnknownOption(Schema.Boolean)
 const texts = Schema.decodeUnknownOption(Schema.Array(Schema.String))
 const timestamp = Schema.decodeUnknownOption(Timestamp)
 
-/** A field that may be absent or null, and otherwise has to be what it should. Fails with the name of the field. */
+/** A field that may be absent or null, and otherwise has to decode. Fails with the name of the field. */
 const optionalField = <A, B>(
   members: Members,
   name: string,
@@ -56,7 +56,7 @@ const optionalField = <A, B>(
 ): Result.Result<A | B, string> => {
   const raw = members.get(name)
   if (raw === undefined || raw === "null") return Result.succeed(absent)
-  return Result.fromOption(decode(parseJson(raw)), () => `its field ${name} is not as it should be`)
+  return Result.fromOption(decode(parseJson(raw)), () => `its field ${name} has an unexpected value`)
 }
 
 const extraOf = (members: Members, known: ReadonlySet<string>): Extra | undefined => {
@@ -75,8 +75,8 @@ const decodeKey = (name: string, members: Members): Result.Result<CredentialKey,
     return new CredentialKey({ name, value: Redacted.make(value), expiresAt, extra: extraOf(members, modelledInKey) })
   })
 
-/** Reads a document. Fails with what is wrong with it, in words that show nothing of its content. */
-export const decodeCredential = (document: string): Result.Result<StoredCredential, string> =>
+/** Decodes a document. Fails with what is wrong, without quoting any of its content. */
+export const decodeDocument = (document: string): Result.Result<HiveDocument, string> =>
   Result.gen(function*() {
     const members = parseMembers(document)
     if (members === undefined) return yield* Result.fail("its content is not a JSON object")
@@ -95,7 +95,7 @@ export const decodeCredential = (document: string): Result.Result<StoredCredenti
       type: yield* optionalField(members, "credential_type", credentialType, "api_key" as const),
       keys,
       providerId: yield* optionalField(members, "provider_id", text, undefined),
-      // when a token was received only spreads its renewal: not worth refusing a credential for
+      // only affects when the token is refreshed: not worth refusing the credential for
       lastRefreshed: Result.getOrUndefined(optionalField(members, "last_refreshed", timestamp, undefined)),
       autoRefresh: yield* optionalField(members, "auto_refresh", flag, false),
       description: yield* optionalField(members, "description", text, ""),
@@ -105,24 +105,24 @@ export const decodeCredential = (document: string): Result.Result<StoredCredenti
     return { credential, members, keyTexts }
   })
 
-/** The document, as it was read. */
-export const documentOf = ({ members }: StoredCredential): string => renderMembers(members)
+/** The JSON text of the document. */
+export const documentText = ({ members }: HiveDocument): string => renderMembers(members)
 
-/** When a document was last written; `undefined` where it does not tell. */
-export const writtenAt = ({ members }: StoredCredential): DateTime.Utc | undefined =>
+/** When the document was last written; `undefined` when it does not tell. */
+export const writtenAt = ({ members }: HiveDocument): DateTime.Utc | undefined =>
   Option.getOrUndefined(timestamp(parseJson(members.get("updated_at") ?? "null")))
 
-/** Whose a document is by its mark, which should be a tenant's id; `undefined` where it names no tenant, as Hive's. */
-export const tenantOf = ({ members }: StoredCredential): unknown => {
+/** The tenant that the document names, which should be an id; `undefined` when it names none, as Hive's documents. */
+export const tenantOf = ({ members }: HiveDocument): unknown => {
   const owner = members.get("_tenant_id")
   return owner === undefined ? undefined : parseJson(owner) ?? null
 }
 
 export const ofAnotherTenant = "it belongs to another tenant"
 
-/** Refuses what another tenant wrote. A document that names no tenant is anyone's. */
+/** Refuses the document of another tenant. One that names no tenant belongs to any. */
 export const checkTenant =
-  (tenantId: string | undefined) => (stored: StoredCredential): Result.Result<StoredCredential, string> => {
+  (tenantId: string | undefined) => (stored: HiveDocument): Result.Result<HiveDocument, string> => {
     const owner = tenantOf(stored)
     return tenantId === undefined || owner === undefined || owner === tenantId
       ? Result.succeed(stored)
@@ -135,13 +135,13 @@ export const checkTenant =
 
 const withoutZone = /^"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?"$/
 
-/** Hive can no longer read a credential that has a time without a zone, which it itself writes now and then. */
+/** Adds the zone to a time without one. Hive sometimes writes such times, and then cannot read the credential any more. */
 const addZone = (members: Map<string, string>, name: string): void => {
   const raw = members.get(name)
   if (raw !== undefined && withoutZone.test(raw)) members.set(name, `${raw.slice(0, -1)}Z"`)
 }
 
-/** A time that RFC 3339 cannot write, beyond the year 9999, would make the file unreadable. */
+/** The JSON text of a time. RFC 3339 ends with the year 9999: a later time would make the document unreadable. */
 const timeText = (time: DateTime.Utc | undefined): Result.Result<string, string> => {
   if (time === undefined) return Result.succeed("null")
   const text = formatTimestamp(time)
@@ -156,7 +156,7 @@ const sameTime = (a: DateTime.Utc | undefined, b: DateTime.Utc | undefined): boo
 const sameTexts = (a: ReadonlyArray<string>, b: ReadonlyArray<string>): boolean =>
   a.length === b.length && a.every((item, index) => item === b[index])
 
-/** Lays the fields of `extra` over the members. Fails when one is not JSON: it would break the document, or forge a field. */
+/** Overlays the fields of `extra`. Fails when one is not JSON: it could break the document, or inject a field. */
 const overlayExtra = (
   members: Map<string, string>,
   extra: Extra | undefined,
@@ -194,13 +194,13 @@ const encodeKey = (
   })
 
 /**
- * Writes a document over the one that is stored, if any. Fields of the stored one that the credential does not name are kept;
- * keys that it does not have are not. With a tenant, says whose it is.
+ * Encodes a credential over the stored document, if any. Unknown fields of the stored document are kept; keys that the credential
+ * does not have are dropped. With `tenantId`, the document names its tenant.
  */
-export const encodeCredential = (
+export const encodeDocument = (
   credential: Credential,
   now: DateTime.Utc,
-  stored: StoredCredential | undefined,
+  stored: HiveDocument | undefined,
   tenantId?: string | undefined
 ): Result.Result<string, string> =>
   Result.gen(function*() {

@@ -1,18 +1,18 @@
 /**
- * The file beside a credential: what is remembered about it, and whose it is.
+ * The state of a credential as JSON, with the id it belongs to.
  */
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { CredentialState } from "../../model/CredentialState.ts"
 
-const StoredState = Schema.fromJsonString(
+const StateRecord = Schema.fromJsonString(
   Schema.Struct({ id: Schema.optional(Schema.String), ...CredentialState.fields })
 )
 
-const decode = Schema.decodeUnknownOption(StoredState)
-const encode = Schema.encodeSync(StoredState)
+const decode = Schema.decodeUnknownOption(StateRecord)
+const encode = Schema.encodeSync(StateRecord)
 
-/** None when the text is no state. Without an id in it, it is that of whom the file is named after. */
+/** None when the text is not a state. Without an `id`, it belongs to the id that its file is named after. */
 export const decodeState = (
   text: string
 ): Option.Option<{ readonly id: string | undefined; readonly state: CredentialState }> =>

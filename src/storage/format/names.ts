@@ -1,11 +1,11 @@
 /**
- * Which file name an id has. The plain name is Hive's; where it would be unsafe or ambiguous, the escaped name stands in.
+ * The file names of ids. The plain name is Hive's; where it would be unsafe or ambiguous, the escaped name is used.
  */
 import { Buffer } from "node:buffer"
 import { createHash } from "node:crypto"
 import { isClean } from "../../util/sanitize.ts"
 
-/** In UTF-8, so that the suffix fits into the 255 bytes of a file name too. */
+/** In UTF-8, so that name and suffix fit into the 255 bytes of a file name. */
 const maximumBytes = 200
 const maximumPlainBytes = 250
 
@@ -14,13 +14,13 @@ const reservedOnWindows = /[<>:"|?*]|[. ]$|^(?:con|prn|aux|nul|com\d|lpt\d)(?:\.
 /** Hive's name for an id: several ids can share one. */
 export const plainName = (id: string): string => id.replaceAll("/", "_").replaceAll("\\", "_").replaceAll("..", "_")
 
-/** The name that only this id has. */
+/** The unique name of an id. */
 export const escapedName = (id: string): string => `~${createHash("sha256").update(id).digest("hex")}`
 
-/** Whether a name is the escaped one of some id. */
+/** Whether a name is an escaped one. */
 export const isEscapedName = (name: string): boolean => /^~[0-9a-f]{64}$/.test(name)
 
-/** Two names are one file on some file system when they fold to the same text. */
+/** Case and Unicode folding: names that fold to the same text can be the same file on some file system. */
 export const foldName = (name: string): string => name.normalize("NFC").toUpperCase().toLowerCase()
 
 /** Whether a file of this plain name can exist at all, such as one that Hive wrote. */
@@ -35,19 +35,19 @@ export const canBeWritten = (plain: string, windows: boolean): boolean =>
   isClean(plain) &&
   !(windows && reservedOnWindows.test(plain))
 
-/** Whether a credential of this id may rest in the file of this name. */
+/** Whether the file of this name may hold the credential of this id. */
 export const belongsTo = (id: string, name: string): boolean =>
   name === escapedName(id) || foldName(plainName(id)) === foldName(name)
 
-/** Whether an id can have this name as its plain one. */
+/** Whether this can be the plain name of an id. */
 export const canBePlain = (name: string): boolean => name !== "" && name.isWellFormed() && plainName(name) === name
 
-/** Whether the plain name tells the id: no replaced character can hide in it. */
+/** Whether this plain name is the id itself: it has no character that could be a replacement. */
 export const namesItsId = (name: string): boolean => canBePlain(name) && !name.startsWith("~") && !name.includes("_")
 
 /**
- * The name under which an id gets its first file: the plain one, unless it is unsafe, taken, or could be mistaken for one
- * that is. `inUse` are the folded names that were in use a while ago; the one chosen is added.
+ * The name for the first file of an id: the plain one, unless it is unsafe, taken, or folds to a name in use. `inUse` are the
+ * folded names of a recent listing; the chosen name is added.
  */
 export const chooseName = (id: string, plainIsTaken: boolean, inUse: Set<string>, windows: boolean): string => {
   const plain = plainName(id)

@@ -1,5 +1,6 @@
 /**
- * A credential as a database keeps it: the encrypted document of the files, as text. Who reads the database sees no secret.
+ * Encryption at rest for databases: a credential is stored as the same encrypted document as in a file, so reading the database
+ * shows no secret.
  */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
@@ -7,12 +8,12 @@ import * as Result from "effect/Result"
 import { Buffer } from "node:buffer"
 import type { FernetKeys } from "../../encryption/Fernet.ts"
 import { Fernet } from "../../encryption/Fernet.ts"
-import { CredentialDecryptionFailed, StorageRefused } from "../../errors/CredentialError.ts"
+import { CredentialDecryptionFailed, StorageRefused } from "../../errors/StorageError.ts"
 import type { Credential } from "../../model/Credential.ts"
-import { checkTenant, decodeCredential, encodeCredential } from "./HiveDocument.ts"
-import type { StoredCredential } from "./HiveDocument.ts"
+import { checkTenant, decodeDocument, encodeDocument } from "./HiveDocument.ts"
+import type { HiveDocument } from "./HiveDocument.ts"
 
-/** As of a file. */
+/** The same limit as for files. */
 const maximumLength = 16 * 1024 * 1024
 
 const decodeUtf8 = (bytes: Uint8Array): Result.Result<string, string> =>
@@ -21,24 +22,24 @@ const decodeUtf8 = (bytes: Uint8Array): Result.Result<string, string> =>
     catch: () => "its content is not UTF-8 text"
   })
 
-/** Encrypts and decrypts for one tenant: the first key encrypts, all decrypt. */
-export const makeSealing = (keys: FernetKeys, tenantId: string | undefined) => {
-  const decode = (id: string, plaintext: Uint8Array): Result.Result<StoredCredential, string> =>
+/** Encodes and encrypts documents of one tenant, and back: the first key encrypts, all decrypt. */
+export const makeSealedCodec = (keys: FernetKeys, tenantId: string | undefined) => {
+  const decode = (id: string, plaintext: Uint8Array): Result.Result<HiveDocument, string> =>
     decodeUtf8(plaintext).pipe(
-      Result.flatMap(decodeCredential),
+      Result.flatMap(decodeDocument),
       Result.flatMap(checkTenant(tenantId)),
-      // whoever can write the database could put a credential in the place of another
+      // with write access to the database, one credential could be copied into the place of another
       Result.flatMap((stored) =>
         stored.credential.id === id ? Result.succeed(stored) : Result.fail("it holds another credential")
       )
     )
 
-  /** What rests at this place under this id. */
+  /** Decrypts and decodes the document stored under this id. */
   const open = (
     id: string,
     location: string,
     sealed: string
-  ): Effect.Effect<StoredCredential, CredentialDecryptionFailed> => {
+  ): Effect.Effect<HiveDocument, CredentialDecryptionFailed> => {
     const fail = (detail: string) => Effect.fail(new CredentialDecryptionFailed({ id, location, detail }))
     if (sealed.length > maximumLength) return fail("it is larger than 16 MiB")
     return Fernet.decrypt(keys, sealed).pipe(
@@ -49,7 +50,7 @@ export const makeSealing = (keys: FernetKeys, tenantId: string | undefined) => {
     )
   }
 
-  /** A document as it is to rest. */
+  /** Encrypts a document. */
   const encrypt = Effect.fnUntraced(function*(document: string) {
     const sealed = yield* Fernet.encrypt(keys, Buffer.from(document))
     return sealed.length <= maximumLength
@@ -57,9 +58,9 @@ export const makeSealing = (keys: FernetKeys, tenantId: string | undefined) => {
       : yield* new StorageRefused({ detail: "the credential is too large: encrypted, it may have 16 MiB" })
   })
 
-  /** The text to keep, over what is stored. */
-  const seal = Effect.fnUntraced(function*(credential: Credential, stored: StoredCredential | undefined) {
-    const document = encodeCredential(credential, yield* DateTime.now, stored, tenantId)
+  /** Encodes a credential over the stored document and encrypts it. */
+  const seal = Effect.fnUntraced(function*(credential: Credential, stored: HiveDocument | undefined) {
+    const document = encodeDocument(credential, yield* DateTime.now, stored, tenantId)
     if (Result.isFailure(document)) return yield* new StorageRefused({ detail: document.failure })
     return yield* encrypt(document.success)
   })

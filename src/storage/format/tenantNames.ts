@@ -1,23 +1,23 @@
 /**
- * What a tenant is called in a database, a name that only its id has, and whose a document is.
+ * The names of tenants in a database, unique to their ids, and the check of whose a document is.
  */
 import * as Predicate from "effect/Predicate"
 import { ofAnotherTenant, tenantOf } from "./HiveDocument.ts"
-import type { StoredCredential } from "./HiveDocument.ts"
+import type { HiveDocument } from "./HiveDocument.ts"
 import { escapedName } from "./names.ts"
 
-/** An id that is a name as it is, on every system. */
+/** An id that is safe as a name on every system. */
 export const plainId = /^[a-z0-9][a-z0-9_-]{0,63}$/
 
-/** What a tenant is called in a database: what stands behind the slash of its namespace. */
+/** The name of a tenant in a database: the part after the slash of its namespace. */
 export const tenantName = (tenantId: string): string => plainId.test(tenantId) ? tenantId : escapedName(tenantId)
 
-/** The namespace of a tenant in the one that all have in common, which holds no "/": only this id has it. */
+/** The namespace of a tenant below the common one, which has no "/", so that no two tenants share it. */
 export const tenantNamespace = (namespace: string, tenantId: string | undefined): string =>
   tenantId === undefined ? namespace : `${namespace}/${tenantName(tenantId)}`
 
-/** What is wrong with an entry in the place of this tenant, by its id or by what it is called in a database: it was copied there from another's. */
-export const wrongTenant = (tenant: string | undefined, stored: StoredCredential): string | undefined => {
+/** Why an entry does not belong to this tenant (by id or by name in a database): it was copied from another tenant. */
+export const wrongTenant = (tenant: string | undefined, stored: HiveDocument): string | undefined => {
   const owner = tenantOf(stored)
   if (tenant === undefined || owner === undefined) return undefined
   return Predicate.isString(owner) && (owner === tenant || tenantName(owner) === tenant) ? undefined : ofAnotherTenant

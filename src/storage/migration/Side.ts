@@ -1,54 +1,54 @@
 /**
- * Where entries rest, for a command that copies them: a directory, a namespace, or a tenant's part of one.
+ * One side of a migration, source or target: a directory, a namespace, or a tenant's part of one.
  */
 import type * as Effect from "effect/Effect"
 import type * as Result from "effect/Result"
-import type { CredentialStorageError, GenerationConflict, StorageFailure } from "../../errors/CredentialError.ts"
+import type { CredentialStorageError, GenerationConflict, StorageFailure } from "../../errors/StorageError.ts"
 import type { CredentialState } from "../../model/CredentialState.ts"
-import type { StoredCredential } from "../format/HiveDocument.ts"
+import type { HiveDocument } from "../format/HiveDocument.ts"
 
-/** An entry as it rests. */
+/** An entry as it is stored. */
 export interface Entry {
   readonly id: string
   /** The file, or the place in a database. */
   readonly location: string
-  /** What it holds; `undefined` where there is none. It fails where it cannot be opened. */
-  readonly content: Result.Result<StoredCredential | undefined, StorageFailure>
+  /** Its document; `undefined` when there is none, a failure when it cannot be decrypted. */
+  readonly content: Result.Result<HiveDocument | undefined, StorageFailure>
   readonly state: CredentialState
 }
 
-/** What an entry is to be, made only while its generation is the one expected. */
+/** A write as compare-and-swap: made only while the entry has the generation `expected`. */
 export interface Copy {
-  readonly stored: StoredCredential
+  readonly stored: HiveDocument
   readonly state: CredentialState
   readonly expected: number
 }
 
 /** Entries of one tenant, or of none. */
-export interface Place {
-  /** The ids of all entries, those that cannot be opened included. */
+export interface Side {
+  /** The ids of all entries, also of those that cannot be decrypted. */
   readonly ids: Effect.Effect<ReadonlyArray<string>, CredentialStorageError>
-  /** The entries of these ids, in their order. */
+  /** The entries of these ids, in the same order. */
   readonly read: (ids: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<Entry>, CredentialStorageError>
-  /** Writes each document as it is, with its state. Answers by id why some could not be. */
+  /** Writes each document unchanged, with its state. Answers the failures by id. */
   readonly write: (
     copies: ReadonlyArray<Copy>
   ) => Effect.Effect<ReadonlyMap<string, StorageFailure | GenerationConflict>, CredentialStorageError>
-  /** Brings up to date what is derived from the entries, after the last was written. */
+  /** Updates what is derived from the entries, after the last was written. */
   readonly finish: Effect.Effect<void, CredentialStorageError>
 }
 
-/** A tenant by what it is called in a database, with its place or why that cannot be looked into. */
-export interface TenantPlace {
+/** A tenant, by its name in a database, with its side or why that cannot be read. */
+export interface TenantSide {
   readonly name: string
   readonly location: string
-  readonly place: Result.Result<Place, CredentialStorageError>
+  readonly side: Result.Result<Side, CredentialStorageError>
 }
 
-/** All that a directory or a namespace holds. */
-export interface Places {
-  readonly own: Place
-  readonly tenants: Effect.Effect<ReadonlyArray<TenantPlace>, CredentialStorageError>
-  /** The place of a tenant that may not have anything yet; `undefined` where this is itself a tenant's. */
-  readonly ofTenant: ((name: string) => Effect.Effect<Place>) | undefined
+/** Everything in a directory or a namespace. */
+export interface Sides {
+  readonly own: Side
+  readonly tenants: Effect.Effect<ReadonlyArray<TenantSide>, CredentialStorageError>
+  /** The side of a tenant, which may be empty; `undefined` where this is a tenant's itself. */
+  readonly ofTenant: ((name: string) => Effect.Effect<Side>) | undefined
 }

@@ -1,5 +1,5 @@
 /**
- * Puts the entries of a database under another key, each by itself and only while nobody else writes it.
+ * Re-encrypts the entries of a database under another key, each as a compare-and-swap of its document.
  */
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
@@ -7,44 +7,44 @@ import * as Stream from "effect/Stream"
 import { Fernet } from "../../encryption/Fernet.ts"
 import type { FernetKeys } from "../../encryption/Fernet.ts"
 import { configuredKeys } from "../../encryption/keys.ts"
-import { CredentialDecryptionFailed, StorageIoFailed } from "../../errors/CredentialError.ts"
-import type { CredentialStorageError } from "../../errors/CredentialError.ts"
-import { leavingToTenant } from "../files/KeyRotation.ts"
+import { CredentialDecryptionFailed, StorageIoFailed } from "../../errors/StorageError.ts"
+import type { CredentialStorageError } from "../../errors/StorageError.ts"
+import { leaveToTenant } from "../files/KeyRotation.ts"
 import type { KeyRotationEvent } from "../files/KeyRotation.ts"
-import { inOperation } from "../operation.ts"
+import { asStorageError } from "../operation.ts"
 import type { ForeignRecord, RecordDatabase, StoredRecord } from "../records/RecordDatabase.ts"
-import { isForeign, nothing } from "../records/RecordStorage.ts"
+import { emptyRecord, isForeign } from "../records/RecordStorage.ts"
 import { openDatabase } from "./databases.ts"
 import type { DatabaseLocation } from "./location.ts"
 
 const operation = "re-encrypt"
 
-/** So many entries are read in one round trip. */
+/** How many entries are read in one round trip. */
 const batchSize = 100
 
 /** How many of them are written at a time. */
 const concurrency = 8
 
-/** How often an entry is looked at anew that somebody else wrote meanwhile. */
+/** How often an entry is tried that other writers keep changing. */
 const attempts = 5
 
 /**
- * Like `rotateConfiguredKeys`, in a database: the entries of a namespace and of its tenants. Only the encryption changes; the
- * generation stays, so that a renewal which is under way is saved all the same.
+ * Like `rotateConfiguredKeys`, for the entries of a namespace in a database and of its tenants. The generation stays, so that a
+ * refresh under way can still save its answer.
  */
 export const rotateDatabase = (location: DatabaseLocation) =>
   Stream.unwrap(Effect.gen(function*() {
     const keys = yield* configuredKeys
     const { recordsOf, tenants } = yield* openDatabase(location, { makesTables: false })
-    const names = [undefined, ...(yield* inOperation("list")(tenants))]
-    const places = yield* inOperation("list")(Effect.forEach(names, (name) => {
+    const names = [undefined, ...(yield* asStorageError("list")(tenants))]
+    const namespaces = yield* asStorageError("list")(Effect.forEach(names, (name) => {
       const database = recordsOf(name)
       return Effect.map(database.ids, (ids) => ({ database, ids, isTenant: name !== undefined }))
     }))
-    const total = places.reduce((sum, { ids }) => sum + ids.length, 0)
+    const total = namespaces.reduce((sum, { ids }) => sum + ids.length, 0)
     return Stream.make<[KeyRotationEvent]>({ _tag: "Found", total }).pipe(
-      Stream.concat(Stream.flatMap(Stream.fromIterable(places), ({ database, ids, isTenant }) =>
-        leavingToTenant(rotateRecords(database, keys, ids), { total: ids.length, isTenant })))
+      Stream.concat(Stream.flatMap(Stream.fromIterable(namespaces), ({ database, ids, isTenant }) =>
+        leaveToTenant(rotateRecords(database, keys, ids), { total: ids.length, isTenant })))
     )
   }))
 
@@ -55,10 +55,10 @@ const rotateRecords = (
 ): Stream.Stream<KeyRotationEvent, CredentialStorageError> =>
   Stream.fromIterable(Arr.chunksOf(ids, batchSize)).pipe(
     Stream.mapEffect(Effect.fnUntraced(function*(batch) {
-      const records = yield* inOperation(operation)(database.read(batch))
+      const records = yield* asStorageError(operation)(database.read(batch))
       return yield* Effect.forEach(
         batch,
-        (id, index) => rotateRecord(database, keys, id, records[index] ?? nothing),
+        (id, index) => rotateRecord(database, keys, id, records[index] ?? emptyRecord),
         { concurrency }
       )
     })),
@@ -80,11 +80,11 @@ const rotateRecord = (database: RecordDatabase, keys: FernetKeys, id: string, se
       if (yield* database.replaceDocument(id, document, yield* Fernet.encrypt(keys, text))) {
         return { _tag: "Rotated" as const, location }
       }
-      record = (yield* database.read([id]))[0] ?? nothing
+      record = (yield* database.read([id]))[0] ?? emptyRecord
     }
-    return yield* new StorageIoFailed({ location, detail: "another program writes it all the time" })
+    return yield* new StorageIoFailed({ location, detail: "another program keeps writing it" })
   }).pipe(
-    inOperation(operation, id),
+    asStorageError(operation, id),
     Effect.catch((error) => Effect.succeed({ _tag: "Failed" as const, location, error }))
   )
 }

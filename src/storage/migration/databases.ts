@@ -1,6 +1,5 @@
 /**
- * Connections to the databases that credentials can rest in. Each needs a package that who works on files need not have, and
- * is loaded when it is asked for.
+ * Connections to databases, for commands. Each needs an optional package, so its module is loaded only when it is used.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -12,8 +11,8 @@ import * as References from "effect/References"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { SqlClient } from "effect/sql/SqlClient"
-import { AdenConfigError } from "../../errors/CredentialError.ts"
-import type { CredentialStorageError, StorageIoFailed } from "../../errors/CredentialError.ts"
+import { AdenConfigError } from "../../errors/ConfigError.ts"
+import type { CredentialStorageError, StorageIoFailed } from "../../errors/StorageError.ts"
 import { tenantNamespace } from "../format/tenantNames.ts"
 import { makeSqlDatabase, sqlTenants } from "../postgres/SqlDatabase.ts"
 import { migratedOnce } from "../postgres/tables.ts"
@@ -23,7 +22,7 @@ import type { DatabaseLocation } from "./location.ts"
 
 type Connection<I> = Layer.Layer<I, AdenConfigError | CredentialStorageError>
 
-/** A connection whose module is loaded with it. Without the package it says how to install it. */
+/** A connection whose module is loaded lazily. When the package is missing, the error tells how to install it. */
 const loaded = <M, I>(
   { setting }: DatabaseLocation,
   name: string,
@@ -54,7 +53,7 @@ export const redisConnection = (location: DatabaseLocation): Connection<Redis> =
     "redis",
     () => import("../redis/RedisConnection.ts"),
     ({ connectRedis }) => connectRedis(location.setting, location.url)
-    // what the client says of a lost connection, the command that needs it says too
+    // the command itself reports a lost connection: the warnings of the client would repeat it
   ).pipe(Layer.provide(Layer.succeed(References.MinimumLogLevel, "Error")))
 
 export const postgresConnection = (location: DatabaseLocation): Connection<SqlClient> =>
@@ -65,27 +64,27 @@ export const postgresConnection = (location: DatabaseLocation): Connection<SqlCl
     ({ connectPostgres }) => connectPostgres(location.setting, location.url)
   )
 
-/** A server without user name, password and settings. Once it let this program in, what names it is a URL. */
+/** The server's URL without user name, password and settings. Call it after connecting: then the URL is valid. */
 export const shownServer = ({ url }: DatabaseLocation): string => {
   const { host, pathname, protocol } = new URL(Redacted.value(url))
   return `${protocol}//${host}${pathname}`
 }
 
-/** What a namespace holds, for commands that look at all of it. */
+/** An open namespace of a database, for commands that go through all of it. */
 export interface OpenDatabase {
   /** The server, for a person. */
   readonly shown: string
-  /** Whether it takes writes; `true` where it does not tell. */
+  /** Whether it accepts writes; `true` when that is not known. */
   readonly isWritable: Effect.Effect<boolean>
-  /** By which rule it drops what it was given when its memory is full, if it does. */
+  /** The policy by which it evicts keys when its memory is full; `undefined` when it evicts none. */
   readonly eviction: Effect.Effect<string | undefined>
-  /** The records of the namespace, or of the tenant that is called so in it. */
+  /** The records of the namespace, or of the tenant with this name in it. */
   readonly recordsOf: (tenant: string | undefined) => RecordDatabase
-  /** What the tenants are called; none where the namespace is a tenant's own. */
+  /** The names of the tenants; none where the namespace is a tenant's itself. */
   readonly tenants: Effect.Effect<ReadonlyArray<string>, StorageIoFailed>
 }
 
-/** Connects until the scope closes. `makesTables`: whether a database without tables gets them before they are used. */
+/** Connects until the scope closes. With `makesTables`, tables are created when they are missing. */
 export const openDatabase = Effect.fnUntraced(function*(
   location: DatabaseLocation,
   options: { readonly makesTables: boolean }
@@ -97,15 +96,15 @@ export const openDatabase = Effect.fnUntraced(function*(
   switch (location._tag) {
     case "Redis": {
       const redis = Context.get(yield* Layer.build(redisConnection(location)), Redis)
-      const told = (section: string) =>
+      const sectionOf = (section: string) =>
         Effect.orElseSucceed(
           Effect.flatMap(redis.send("INFO", section), Schema.decodeUnknownEffect(Schema.String)),
           () => ""
         )
       return {
         shown: `The ${location._tag} server at ${shownServer(location)}`,
-        isWritable: Effect.map(told("replication"), (info) => !/^role:slave\r?$/m.test(info)),
-        eviction: Effect.map(told("memory"), (info) => {
+        isWritable: Effect.map(sectionOf("replication"), (info) => !/^role:slave\r?$/m.test(info)),
+        eviction: Effect.map(sectionOf("memory"), (info) => {
           const policy = /^maxmemory_policy:(\S+)/m.exec(info)?.[1]
           return policy === "noeviction" || /^maxmemory:0\r?$/m.test(info) ? undefined : policy
         }),

@@ -8,13 +8,9 @@ import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import type { FernetKeys } from "../../encryption/Fernet.ts"
 import { makeKeyFileWarning } from "../../encryption/keyFile.ts"
-import { CredentialDecryptionFailed, StorageInsecure } from "../../errors/CredentialError.ts"
-import type {
-  AdenConfigError,
-  CredentialStorageError,
-  GenerationConflict,
-  StorageFailure
-} from "../../errors/CredentialError.ts"
+import type { AdenConfigError } from "../../errors/ConfigError.ts"
+import { CredentialDecryptionFailed, StorageInsecure } from "../../errors/StorageError.ts"
+import type { CredentialStorageError, GenerationConflict, StorageFailure } from "../../errors/StorageError.ts"
 import type { CredentialType } from "../../model/Credential.ts"
 import { CredentialState } from "../../model/CredentialState.ts"
 import { cleanText } from "../../util/sanitize.ts"
@@ -25,51 +21,51 @@ import { makeIndexFile } from "../files/IndexFile.ts"
 import { makePrivateFiles } from "../files/PrivateFiles.ts"
 import { makeStateFiles } from "../files/StateFiles.ts"
 import { folderOfTenantName, nameOfTenantFolder, tenantFolders } from "../files/tenantFolders.ts"
-import { makeEntryFiles, toSave } from "../files/transaction.ts"
-import { documentOf } from "../format/HiveDocument.ts"
+import { makeEntryTransactions, pendingSave } from "../files/transaction.ts"
+import { documentText } from "../format/HiveDocument.ts"
 import { wrongTenant } from "../format/tenantNames.ts"
-import { inOperation } from "../operation.ts"
+import { asStorageError } from "../operation.ts"
 import { directoryOf } from "./location.ts"
 import type { DirectoryLocation } from "./location.ts"
-import type { Entry, Place, Places, TenantPlace } from "./Side.ts"
+import type { Entry, Side, Sides, TenantSide } from "./Side.ts"
 
 /** How many files are read at a time. */
 const concurrency = 8
 
 type Files = FileSystem.FileSystem | Path.Path
 
-export const directoryPlaces = Effect.fnUntraced(function*(
+export const directorySides = Effect.fnUntraced(function*(
   location: DirectoryLocation,
   keys: FernetKeys
-): Effect.fn.Return<Places, AdenConfigError | CredentialStorageError, Files | Scope.Scope> {
+): Effect.fn.Return<Sides, AdenConfigError | CredentialStorageError, Files | Scope.Scope> {
   const path = yield* Path.Path
   const files = yield* makePrivateFiles
   const root = yield* directoryOf(location)
   const context = yield* Effect.context<Files | Scope.Scope>()
   const warning = yield* makeKeyFileWarning(root)
-  const placeIn = (directory: string, tenant: string | undefined) =>
-    Effect.provideContext(makePlace({ root, directory, keys, tenant, warning }), context)
+  const sideIn = (directory: string, tenant: string | undefined) =>
+    Effect.provideContext(makeSide({ root, directory, keys, tenant, warning }), context)
 
   return {
-    own: yield* placeIn(root, undefined),
+    own: yield* sideIn(root, undefined),
     tenants: Effect.flatMap(
       tenantFolders(files, root),
-      Effect.forEach(Effect.fnUntraced(function*({ link, location }): Effect.fn.Return<TenantPlace> {
+      Effect.forEach(Effect.fnUntraced(function*({ link, location }): Effect.fn.Return<TenantSide> {
         const name = nameOfTenantFolder(path.basename(location))
         return {
           name,
           location,
-          place: yield* Effect.result(
-            link === undefined ? placeIn(location, name) : inOperation("list")(notFollowed(link))
+          side: yield* Effect.result(
+            link === undefined ? sideIn(location, name) : asStorageError("list")(notFollowed(link))
           )
         }
       }))
-    ).pipe(inOperation("list"), Effect.provideContext(context)),
-    ofTenant: (name) => placeIn(folderOfTenantName(path, root, name), name)
+    ).pipe(asStorageError("list"), Effect.provideContext(context)),
+    ofTenant: (name) => sideIn(folderOfTenantName(path, root, name), name)
   }
 })
 
-/** Whoever put a link there need not be who may have credentials copied from where it leads to. */
+/** The person who made the link may not have access to the credentials that it leads to. */
 const notFollowed = (link: string) =>
   Effect.fail(
     new StorageInsecure({
@@ -79,15 +75,15 @@ const notFollowed = (link: string) =>
     })
   )
 
-const makePlace = Effect.fnUntraced(function*(options: {
-  /** What all tenants have in common. */
+const makeSide = Effect.fnUntraced(function*(options: {
+  /** The directory that all tenants share. */
   readonly root: string
   readonly directory: string
   readonly keys: FernetKeys
   readonly tenant: string | undefined
-  /** Is run before a write. */
+  /** Run before a write. */
   readonly warning: Effect.Effect<void>
-}): Effect.fn.Return<Place, never, Files | Scope.Scope> {
+}): Effect.fn.Return<Side, never, Files | Scope.Scope> {
   const { directory, keys, root, tenant, warning } = options
   const path = yield* Path.Path
   const files = yield* makePrivateFiles
@@ -96,12 +92,12 @@ const makePlace = Effect.fnUntraced(function*(options: {
     metadata: path.join(directory, "metadata"),
     state: path.join(directory, "state")
   }
-  const { inTurn } = yield* makeDirectoryLocks(files, directory)
+  const { withWriteLock } = yield* makeDirectoryLocks(files, directory)
   const credentials = makeCredentialFiles(files, folders.credentials, keys, undefined)
   const states = makeStateFiles(files, folders.state)
   const index = makeIndexFile(files, path.join(folders.metadata, "index.json"), credentials)
   const saved = new Map<string, CredentialType>()
-  const { putAll } = makeEntryFiles({
+  const { putAll } = makeEntryTransactions({
     files,
     folders,
     credentials,
@@ -111,18 +107,18 @@ const makePlace = Effect.fnUntraced(function*(options: {
     onRemoved: () => Effect.void
   })
 
-  const isThere = (...inside: ReadonlyArray<string>) =>
+  const foldersExist = (...inside: ReadonlyArray<string>) =>
     Effect.map(
       Effect.forEach(new Set([root, directory, ...inside]), files.checkFolder),
       (folders) => folders.every((isThere) => isThere)
     )
 
   const stateOf = Effect.fnUntraced(function*(id: string) {
-    return (yield* isThere(folders.state)) ? (yield* states.locate(id)).state : CredentialState.initial
+    return (yield* foldersExist(folders.state)) ? (yield* states.locate(id)).state : CredentialState.initial
   })
 
   const contentOf = Effect.fnUntraced(function*(id: string) {
-    if (!(yield* isThere(folders.credentials))) {
+    if (!(yield* foldersExist(folders.credentials))) {
       return { location: folders.credentials, content: Result.succeed(undefined) }
     }
     const located = yield* credentials.locate(id)
@@ -137,7 +133,7 @@ const makePlace = Effect.fnUntraced(function*(options: {
     }
   })
 
-  /** A credential under the count of another is not the newest: both are of one moment. */
+  /** Reads document and state of the same generation: under another one, an old document would pass for the newest. */
   const read = Effect.fnUntraced(function*(id: string) {
     for (let before = yield* stateOf(id);;) {
       const { content, location } = yield* contentOf(id)
@@ -149,11 +145,11 @@ const makePlace = Effect.fnUntraced(function*(options: {
 
   return {
     ids: Effect.gen(function*() {
-      return (yield* isThere(folders.credentials)) ? yield* index.ids : []
-    }).pipe(inOperation("list")),
+      return (yield* foldersExist(folders.credentials)) ? yield* index.ids : []
+    }).pipe(asStorageError("list")),
     read: Effect.forEach((id) =>
-      inOperation("load", id)(read(id)).pipe(
-        // a file that cannot be read spoils none of the others
+      asStorageError("load", id)(read(id)).pipe(
+        // an unreadable file does not affect the others
         Effect.catch((error) =>
           Effect.succeed<Entry>({
             id,
@@ -169,20 +165,19 @@ const makePlace = Effect.fnUntraced(function*(options: {
       for (const folder of new Set([root, directory, ...Object.values(folders)])) yield* files.ensureFolder(folder)
       yield* warning
       const savings = copies.map(({ expected, state, stored }) =>
-        toSave(stored.credential, { expectedGeneration: expected, state }, documentOf(stored))
+        pendingSave(stored.credential, { expectedGeneration: expected, state }, documentText(stored))
       )
-      const failed = yield* inTurn((lock) => Effect.uninterruptible(putAll(savings, lock)))
+      const failed = yield* withWriteLock((lock) => Effect.uninterruptible(putAll(savings, lock)))
       for (const [id, failure] of failed) {
-        const told = yield* Effect.flip(inOperation("save", id)(Effect.fail(failure)))
-        failures.set(id, told)
+        failures.set(id, yield* Effect.flip(asStorageError("save", id)(Effect.fail(failure))))
       }
       return failures
-    }, inOperation("saveMany")),
-    // also where nothing was copied: a copy that was stopped may have left it behind
+    }, asStorageError("saveMany")),
+    // also when nothing was copied: an earlier run that was stopped may have left the index behind
     finish: Effect.gen(function*() {
-      if (!(yield* isThere(folders.credentials))) return
+      if (!(yield* foldersExist(folders.credentials))) return
       yield* files.ensureFolder(folders.metadata)
-      yield* inTurn(({ check }) => index.update(saved, check))
-    }).pipe(inOperation("save"))
+      yield* withWriteLock(({ check }) => index.update(saved, check))
+    }).pipe(asStorageError("save"))
   }
 })

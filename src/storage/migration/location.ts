@@ -1,5 +1,5 @@
 /**
- * Which storage a command works on, as a person names it: the path of a directory, or the URL of a database.
+ * The storage that a command works on, as given on the command line: the path of a directory, or the URL of a database.
  */
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -7,7 +7,7 @@ import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import * as Redacted from "effect/Redacted"
 import { defaultDirectory } from "../../encryption/keys.ts"
-import { AdenConfigError } from "../../errors/CredentialError.ts"
+import { AdenConfigError } from "../../errors/ConfigError.ts"
 import { cleanText } from "../../util/sanitize.ts"
 import { tenantNamespace } from "../format/tenantNames.ts"
 import { defaultTable, tableSetting } from "../postgres/tables.ts"
@@ -21,9 +21,9 @@ import {
 
 export interface DirectoryLocation {
   readonly _tag: "Directory"
-  /** The flag that its path comes from, or could come from. */
+  /** The flag that its path comes from, or could be given by. */
   readonly setting: string
-  /** `~/.hive/credentials` where none is given. */
+  /** `undefined` for the default, `~/.hive/credentials`. */
   readonly directory: string | undefined
 }
 
@@ -33,9 +33,9 @@ export interface DatabaseLocation {
   readonly setting: string
   readonly url: Redacted.Redacted<string>
   readonly namespace: string
-  /** Whose part of the namespace it is; `undefined` for the part that is no tenant's. */
+  /** The tenant whose part of the namespace it is; `undefined` for the part that belongs to none. */
   readonly tenantId: string | undefined
-  /** Of Postgres alone. */
+  /** For Postgres only. */
   readonly table: string
 }
 
@@ -56,13 +56,13 @@ const kinds: Readonly<Record<string, DatabaseLocation["_tag"]>> = {
 
 const variables = { Redis: redisVariable, Postgres: postgresVariable } as const
 
-/** Two characters at least: `C:\\` is a path. */
+/** At least two characters, because `C:\\` is a path. */
 const schemePattern = /^[a-z][a-z0-9+.-]+:/i
 
 const underFlag = (flag: string) => <A, R>(setting: Effect.Effect<A, AdenConfigError, R>) =>
   Effect.mapError(setting, ({ detail, remedy }) => new AdenConfigError({ setting: flag, detail, remedy }))
 
-/** What a text names, as far as its beginning tells; `undefined` for a storage that there is not. */
+/** The kind of storage that a text names, by its scheme; `undefined` for an unknown scheme. */
 export const kindOf = (text: Redacted.Redacted<string>): StorageLocation["_tag"] | undefined => {
   const value = Redacted.value(text)
   const scheme = schemePattern.exec(value)?.[0].toLowerCase()
@@ -70,7 +70,7 @@ export const kindOf = (text: Redacted.Redacted<string>): StorageLocation["_tag"]
   return kind ?? (value.includes("://") ? undefined : "Directory")
 }
 
-/** `agents`, or `agents/acme` for the part of a tenant. */
+/** Parses `agents`, or `agents/acme` for a tenant's part. */
 const namespaceSettings = Effect.fnUntraced(function*({ flag, value }: Given<string>) {
   const text = Option.getOrElse(value, () => defaultNamespace)
   const at = text.indexOf("/")
@@ -92,7 +92,7 @@ const misplaced = (setting: string, kind: string, flag: string) =>
     remedy: `Leave it out, or name a server with ${flag}.`
   })
 
-/** A directory has neither namespace nor table. `flag` is the one that could name a database. */
+/** A directory, which takes neither namespace nor table. `flag` is the one that could name a database instead. */
 export const directoryLocation = Effect.fnUntraced(function*(options: {
   readonly flag: string
   readonly setting: string
@@ -106,15 +106,15 @@ export const directoryLocation = Effect.fnUntraced(function*(options: {
   return { _tag: "Directory", setting, directory }
 })
 
-/** The directory, whole: as it is compared, and named to a person. */
+/** The absolute path of the directory. */
 export const directoryOf = Effect.fnUntraced(function*({ directory }: DirectoryLocation) {
   const path = yield* Path.Path
   return path.resolve(directory ?? (yield* defaultDirectory))
 })
 
 /**
- * Reads what was given, which no error repeats: it may hold a password. `redis:` and `postgres:` alone are the servers of
- * `REDIS_URL` and `DATABASE_URL`, whose passwords no list of processes shows.
+ * Parses a location. Errors do not repeat it, because it may hold a password. Just `redis:` or `postgres:` stands for the URL in
+ * `REDIS_URL` or `DATABASE_URL`, which keeps the password out of the list of processes.
  */
 export const storageLocation = Effect.fnUntraced(function*(options: {
   readonly flag: string
@@ -128,7 +128,7 @@ export const storageLocation = Effect.fnUntraced(function*(options: {
   const known = "Give redis://host:6379, postgres://host:5432/database, or the path of a directory."
   if (text === "") return yield* refuse(flag, "is empty", known)
   const kind = kindOf(options.text)
-  if (kind === undefined) return yield* refuse(flag, "names a kind of storage that there is not", known)
+  if (kind === undefined) return yield* refuse(flag, "names an unknown kind of storage", known)
   if (kind === "Directory") return yield* directoryLocation({ flag, setting: flag, directory: text, namespace, table })
   if (kind !== "Postgres" && Option.isSome(table.value)) return yield* misplaced(table.flag, "Postgres", flag)
   const isOfEnvironment = /^[a-z]+:$/i.test(text)
@@ -141,7 +141,7 @@ export const storageLocation = Effect.fnUntraced(function*(options: {
   }
 })
 
-/** Fails where a directory is not there. Its path is mistyped, mostly, and to have done nothing in it would pass for success. */
+/** Fails when the directory does not exist. Mostly its path is mistyped, and doing nothing would pass for success. */
 export const requireDirectory = Effect.fnUntraced(function*(
   location: StorageLocation
 ): Effect.fn.Return<void, AdenConfigError, FileSystem.FileSystem | Path.Path> {
@@ -153,10 +153,10 @@ export const requireDirectory = Effect.fnUntraced(function*(
     Effect.catch(({ reason }) =>
       reason._tag === "NotFound" || reason._tag === "BadResource"
         ? Effect.match(fs.readLink(directory), {
-          onFailure: () => "a directory that is not there",
-          onSuccess: () => "a link to a directory that is not there"
+          onFailure: () => "a directory that does not exist",
+          onSuccess: () => "a link to a directory that does not exist"
         })
-        // one that cannot be looked into tells that by itself
+        // a directory that cannot be read fails later, with its own error
         : Effect.undefined
     )
   )
@@ -166,7 +166,7 @@ export const requireDirectory = Effect.fnUntraced(function*(
       ? {
         setting: location.setting,
         detail: `is not given, and there is no cache at ${cleanText(directory)}`,
-        remedy: `Name the directory with ${location.setting}, or have it made: aden-creds sync`
+        remedy: `Name the directory with ${location.setting}, or create it: aden-creds sync`
       }
       : {
         setting: location.setting,
@@ -176,12 +176,12 @@ export const requireDirectory = Effect.fnUntraced(function*(
   )
 })
 
-/** The namespace that a location names, which may be a tenant's. */
+/** The namespace of a location, which may be a tenant's. */
 export const namespaceOf = ({ namespace, tenantId }: DatabaseLocation): string => tenantNamespace(namespace, tenantId)
 
 const defaultPorts = { Redis: "6379", Postgres: "5432" } as const
 
-/** What two texts have in common that name one place; URLs that make no sense have nothing in common. */
+/** Equal for locations that name the same entries; `undefined` for an invalid URL. */
 export const databaseIdentity = (location: DatabaseLocation): string | undefined => {
   const { _tag, namespace, table, tenantId, url } = location
   const text = Redacted.value(url)
@@ -189,6 +189,6 @@ export const databaseIdentity = (location: DatabaseLocation): string | undefined
   const { hostname, pathname, port } = new URL(text)
   const host = hostname === "localhost" || hostname === "[::1]" ? "127.0.0.1" : hostname
   const database = pathname === "" || pathname === "/" ? "/0" : pathname
-  const place = [_tag, host, port || defaultPorts[_tag], database, namespace, tenantId ?? ""]
-  return JSON.stringify(_tag === "Postgres" ? [...place, table] : place)
+  const identity = [_tag, host, port || defaultPorts[_tag], database, namespace, tenantId ?? ""]
+  return JSON.stringify(_tag === "Postgres" ? [...identity, table] : identity)
 }

@@ -9,10 +9,10 @@ import { Buffer } from "node:buffer"
 import { Fernet } from "../../encryption/Fernet.ts"
 import { textOfKeys } from "../../encryption/keyFile.ts"
 import { keyFile, keySetting, keysOfFile, keysOfVariable, parseKeys } from "../../encryption/keys.ts"
-import { AdenConfigError } from "../../errors/CredentialError.ts"
+import { AdenConfigError } from "../../errors/ConfigError.ts"
 import { cleanText } from "../../util/sanitize.ts"
 import { makePrivateFiles } from "../files/PrivateFiles.ts"
-import { inOperation } from "../operation.ts"
+import { asStorageError } from "../operation.ts"
 
 type KeyTexts = ReadonlyArray<Redacted.Redacted<string>>
 
@@ -36,7 +36,7 @@ const makeKeyFile = Effect.fnUntraced(
   },
   Effect.scoped,
   Effect.uninterruptible,
-  inOperation("save the encryption key")
+  asStorageError("save the encryption key")
 )
 
 /** Fails when the key file does not hold these keys. */

@@ -1,27 +1,28 @@
 /**
- * Copies the entries of one storage to another. An entry is written only over one that was written before it, and only while
- * nobody else writes there, so that a copy can be stopped and run again, or run while programs use both.
+ * Copies the entries of one storage to another. An entry replaces only an older one, by compare-and-swap, so that a migration can
+ * be stopped and run again, or run while programs use both storages.
  */
 import * as Arr from "effect/Array"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
-import { AdenConfigError, GenerationConflict, StorageIoFailed } from "../../errors/CredentialError.ts"
-import type { CredentialStorageError, StorageFailure } from "../../errors/CredentialError.ts"
+import { AdenConfigError } from "../../errors/ConfigError.ts"
+import { GenerationConflict, StorageIoFailed } from "../../errors/StorageError.ts"
+import type { CredentialStorageError, StorageFailure } from "../../errors/StorageError.ts"
 import type { CredentialState } from "../../model/CredentialState.ts"
-import { documentOf, writtenAt } from "../format/HiveDocument.ts"
-import type { StoredCredential } from "../format/HiveDocument.ts"
-import { checkCredentialId, inOperation } from "../operation.ts"
-import type { Copy, Entry, Place, Places } from "./Side.ts"
+import { documentText, writtenAt } from "../format/HiveDocument.ts"
+import type { HiveDocument } from "../format/HiveDocument.ts"
+import { asStorageError, checkCredentialId } from "../operation.ts"
+import type { Copy, Entry, Side, Sides } from "./Side.ts"
 
 /**
- * What a migration tells of its work: `Found` first, with the number of entries, then one event for each of them.
+ * The progress of a migration: `Found` first, with the number of entries, then one event for each of them.
  *
- * - `Copied`: the target has it now.
- * - `Unchanged`: the target had it already, or somebody deleted it at the source meanwhile.
+ * - `Copied`: the entry was copied to the target.
+ * - `Unchanged`: the target had it already, or it was deleted at the source since the start.
  * - `Kept`: the target has a newer one, or deleted it.
- * - `Failed`: it cannot be opened at the source or at the target, or cannot be written. It is left as it is at both.
+ * - `Failed`: it cannot be decrypted at the source or at the target, or cannot be written. Both are left unchanged.
  */
 export type MigrationEvent =
   | { readonly _tag: "Found"; readonly total: number }
@@ -30,27 +31,27 @@ export type MigrationEvent =
   | {
     readonly _tag: "Kept"
     readonly id: string
-    /** Where it is at the target. */
+    /** The location at the target. */
     readonly location: string
     readonly reason: "newer" | "deleted"
   }
   | {
     readonly _tag: "Failed"
-    /** `undefined` where all of a tenant cannot be looked into. */
+    /** `undefined` when a whole tenant cannot be read. */
     readonly id: string | undefined
     readonly location: string
     readonly error: StorageFailure
   }
 
-/** So many are read and written together. */
+/** How many entries are read and written together. */
 const batchSize = 64
 
-/** How often the target is looked at anew that somebody else wrote meanwhile. */
+/** How often an entry is retried after another writer changed it at the target. */
 const attempts = 5
 
 export const migrate = (
-  source: Places,
-  target: Places
+  source: Sides,
+  target: Sides
 ): Stream.Stream<MigrationEvent, AdenConfigError | CredentialStorageError> =>
   Stream.unwrap(Effect.gen(function*() {
     const tenants = yield* source.tenants
@@ -58,9 +59,9 @@ export const migrate = (
     if (tenants.length > 0 && ofTenant === undefined) return yield* noTenantsWithin
     const failed: Array<MigrationEvent> = []
     const pairs = [{ from: source.own, to: Effect.succeed(target.own) }]
-    for (const { location, name, place } of tenants) {
-      if (Result.isFailure(place)) failed.push({ _tag: "Failed", id: undefined, location, error: place.failure })
-      else if (ofTenant !== undefined) pairs.push({ from: place.success, to: ofTenant(name) })
+    for (const { location, name, side } of tenants) {
+      if (Result.isFailure(side)) failed.push({ _tag: "Failed", id: undefined, location, error: side.failure })
+      else if (ofTenant !== undefined) pairs.push({ from: side.success, to: ofTenant(name) })
     }
     const counted = yield* Effect.forEach(pairs, (pair) => Effect.map(pair.from.ids, (ids) => ({ ...pair, ids })))
     const total = counted.reduce((sum, { ids }) => sum + ids.length, failed.length)
@@ -68,18 +69,18 @@ export const migrate = (
       Stream.concat(Stream.fromIterable(failed)),
       Stream.concat(Stream.flatMap(
         Stream.fromIterable(counted.filter(({ ids }) => ids.length > 0)),
-        ({ from, ids, to }) => Stream.unwrap(Effect.map(to, (to) => migratePlace(from, to, ids)))
+        ({ from, ids, to }) => Stream.unwrap(Effect.map(to, (to) => migrateSide(from, to, ids)))
       ))
     )
   }))
 
 const noTenantsWithin = new AdenConfigError({
   setting: "--to-namespace",
-  detail: "is a tenant's, and the source has tenants of its own, which cannot be within another",
+  detail: "is a tenant's, but the source has tenants of its own, and tenants cannot be nested",
   remedy: "Name a namespace without a slash, or one tenant's directory or namespace as the source."
 })
 
-const migratePlace = (from: Place, to: Place, ids: ReadonlyArray<string>) =>
+const migrateSide = (from: Side, to: Side, ids: ReadonlyArray<string>) =>
   Stream.fromIterable(Arr.chunksOf(ids, batchSize)).pipe(
     Stream.mapEffect((batch) => migrateBatch(from, to, batch)),
     Stream.flattenIterable,
@@ -88,18 +89,18 @@ const migratePlace = (from: Place, to: Place, ids: ReadonlyArray<string>) =>
 
 interface Pending {
   readonly id: string
-  readonly stored: StoredCredential
+  readonly stored: HiveDocument
   readonly state: CredentialState
 }
 
-const migrateBatch = Effect.fnUntraced(function*(from: Place, to: Place, ids: ReadonlyArray<string>) {
+const migrateBatch = Effect.fnUntraced(function*(from: Side, to: Side, ids: ReadonlyArray<string>) {
   const events: Array<MigrationEvent> = []
   const fail = (id: string, location: string, error: StorageFailure) =>
     events.push({ _tag: "Failed", id, location, error })
 
   let pending: Array<Pending> = []
   for (const { content, id, location, state } of yield* from.read(ids)) {
-    const checked = yield* Effect.result(inOperation("load", id)(checkCredentialId(id)))
+    const checked = yield* Effect.result(asStorageError("load", id)(checkCredentialId(id)))
     if (Result.isFailure(content)) fail(id, location, content.failure)
     else if (Result.isFailure(checked)) fail(id, location, checked.failure)
     else if (content.success === undefined) events.push({ _tag: "Unchanged", id, location })
@@ -129,8 +130,8 @@ const migrateBatch = Effect.fnUntraced(function*(from: Place, to: Place, ids: Re
       else if (!(failure instanceof GenerationConflict)) fail(id, location, failure)
       else if (attempt < attempts) pending.push({ id, stored, state })
       else {
-        const detail = "another program writes it all the time"
-        const tooBusy = inOperation("save", id)(Effect.fail(new StorageIoFailed({ location, detail })))
+        const detail = "another program keeps writing it"
+        const tooBusy = asStorageError("save", id)(Effect.fail(new StorageIoFailed({ location, detail })))
         fail(id, location, yield* Effect.flip(tooBusy))
       }
     }
@@ -138,17 +139,17 @@ const migrateBatch = Effect.fnUntraced(function*(from: Place, to: Place, ids: Re
   return events
 })
 
-/** Times are in the documents, encrypted with them: nobody without the key makes an older one pass for newer. */
+/** By the times in the encrypted documents: without the key, no one can make an older document pass for a newer one. */
 const decide = (
-  stored: StoredCredential,
-  there: StoredCredential | undefined,
+  stored: HiveDocument,
+  there: HiveDocument | undefined,
   { state }: Entry
 ): "copy" | "same" | "newer" | "deleted" => {
   if (there === undefined) return isDeleted(state) ? "deleted" : "copy"
-  if (documentOf(there) === documentOf(stored)) return "same"
+  if (documentText(there) === documentText(stored)) return "same"
   const [mine, theirs] = [writtenAt(stored), writtenAt(there)]
   return mine !== undefined && theirs !== undefined && DateTime.isLessThan(theirs, mine) ? "copy" : "newer"
 }
 
-/** Of a deleted entry the count alone is left. One that was counted and not yet written says whose account it is to be. */
+/** Whether a state is a tombstone: a generation without an account. A state whose credential is not written yet has an account. */
 const isDeleted = ({ account, generation }: CredentialState): boolean => generation > 0 && account === undefined

@@ -5,40 +5,36 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import type { FernetKeys } from "../../encryption/Fernet.ts"
-import { CredentialDecryptionFailed, GenerationConflict } from "../../errors/CredentialError.ts"
-import type {
-  AdenConfigError,
-  CredentialStorageError,
-  StorageFailure,
-  StorageRefused
-} from "../../errors/CredentialError.ts"
-import { CredentialState, stateOfSave } from "../../model/CredentialState.ts"
-import { documentOf } from "../format/HiveDocument.ts"
-import { makeSealing } from "../format/sealed.ts"
+import type { AdenConfigError } from "../../errors/ConfigError.ts"
+import { CredentialDecryptionFailed, GenerationConflict } from "../../errors/StorageError.ts"
+import type { CredentialStorageError, StorageFailure, StorageRefused } from "../../errors/StorageError.ts"
+import { CredentialState, stateAfterSave } from "../../model/CredentialState.ts"
+import { documentText } from "../format/HiveDocument.ts"
+import { makeSealedCodec } from "../format/sealed.ts"
 import { encodeState } from "../format/StateRecord.ts"
 import { wrongTenant } from "../format/tenantNames.ts"
-import { inOperation } from "../operation.ts"
+import { asStorageError } from "../operation.ts"
 import type { ForeignRecord, RecordDatabase, RecordWrite, StoredRecord } from "../records/RecordDatabase.ts"
-import { isForeign, nothing, stateOf } from "../records/RecordStorage.ts"
+import { emptyRecord, isForeign, stateOf } from "../records/RecordStorage.ts"
 import { openDatabase } from "./databases.ts"
 import type { DatabaseLocation } from "./location.ts"
-import type { Copy, Entry, Place, Places } from "./Side.ts"
+import type { Copy, Entry, Side, Sides } from "./Side.ts"
 
-export const databasePlaces = Effect.fnUntraced(function*(
+export const databaseSides = Effect.fnUntraced(function*(
   location: DatabaseLocation,
   keys: FernetKeys,
   options: { readonly makesTables: boolean }
-): Effect.fn.Return<Places, AdenConfigError | CredentialStorageError, Scope.Scope> {
+): Effect.fn.Return<Sides, AdenConfigError | CredentialStorageError, Scope.Scope> {
   const { recordsOf, tenants } = yield* openDatabase(location, options)
-  const ofTenant = (name: string) => makePlace(recordsOf(name), keys, name)
+  const ofTenant = (name: string) => makeSide(recordsOf(name), keys, name)
   return {
-    own: makePlace(recordsOf(undefined), keys, location.tenantId),
-    tenants: inOperation("list")(tenants).pipe(
+    own: makeSide(recordsOf(undefined), keys, location.tenantId),
+    tenants: asStorageError("list")(tenants).pipe(
       Effect.map((names) =>
         names.map((name) => ({
           name,
-          location: recordsOf(name).place,
-          place: Result.succeed(ofTenant(name))
+          location: recordsOf(name).location,
+          side: Result.succeed(ofTenant(name))
         }))
       )
     ),
@@ -46,8 +42,8 @@ export const databasePlaces = Effect.fnUntraced(function*(
   }
 })
 
-const makePlace = (database: RecordDatabase, keys: FernetKeys, tenant: string | undefined): Place => {
-  const { encrypt, open } = makeSealing(keys, undefined)
+const makeSide = (database: RecordDatabase, keys: FernetKeys, tenant: string | undefined): Side => {
+  const { encrypt, open } = makeSealedCodec(keys, undefined)
 
   const opened = Effect.fnUntraced(function*(id: string, record: StoredRecord | ForeignRecord) {
     const location = database.locationOf(id)
@@ -66,23 +62,23 @@ const makePlace = (database: RecordDatabase, keys: FernetKeys, tenant: string | 
     return {
       id: credential.id,
       expected,
-      document: yield* encrypt(documentOf(stored)),
-      // what is remembered goes along; whose it is, and how often it was written, is said anew
+      document: yield* encrypt(documentText(stored)),
+      // the state is copied, but account and generation are the target's
       state: encodeState(
         credential.id,
-        stateOfSave(credential, new CredentialState({ generation: expected }), state)
+        stateAfterSave(credential, new CredentialState({ generation: expected }), state)
       )
     }
   })
 
   return {
-    ids: inOperation("list")(database.ids),
+    ids: asStorageError("list")(database.ids),
     read: Effect.fnUntraced(function*(ids) {
       const records = yield* database.read(ids)
       return yield* Effect.forEach(
         ids,
         Effect.fnUntraced(function*(id, index): Effect.fn.Return<Entry> {
-          const record = records[index] ?? nothing
+          const record = records[index] ?? emptyRecord
           return {
             id,
             location: database.locationOf(id),
@@ -91,14 +87,14 @@ const makePlace = (database: RecordDatabase, keys: FernetKeys, tenant: string | 
           }
         })
       )
-    }, inOperation("read entries")),
+    }, asStorageError("read entries")),
     write: Effect.fnUntraced(function*(copies) {
       const failures = new Map<string, StorageFailure | GenerationConflict>()
       const writes: Array<RecordWrite> = []
       for (const copy of copies) {
         const { id } = copy.stored.credential
         yield* prepared(copy).pipe(
-          inOperation("save", id),
+          asStorageError("save", id),
           Effect.match({
             onFailure: (failure) => void failures.set(id, failure),
             onSuccess: (write) => void writes.push(write)
@@ -112,7 +108,7 @@ const makePlace = (database: RecordDatabase, keys: FernetKeys, tenant: string | 
         if (actual !== expected) failures.set(id, new GenerationConflict({ id, expected, actual }))
       }
       return failures
-    }, inOperation("saveMany")),
+    }, asStorageError("saveMany")),
     finish: Effect.void
   }
 }

@@ -11,15 +11,16 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
-import { AdenConfigError, CredentialStorageError } from "../../errors/CredentialError.ts"
+import { AdenConfigError } from "../../errors/ConfigError.ts"
+import { CredentialStorageError } from "../../errors/StorageError.ts"
 import { missingSetting } from "../../model/settings.ts"
 import { configuredUrl, postgresVariable } from "../records/settings.ts"
 import { isRefusal, sqlFault } from "./fault.ts"
 import { boundedScope } from "./statement.ts"
 
 /**
- * The client of `@effect/sql-pg`, as `SqlStorage` is best used: asked when the program starts whether it lets the program in, and
- * made again by itself after it was lost. Whoever has a `PgClient` already can use that.
+ * The client of `@effect/sql-pg`, set up for `SqlStorage`: checked when the program starts, and restored automatically after the
+ * connection was lost. A program that has a `PgClient` already can use that instead.
  *
  * @example
  * ```ts
@@ -36,10 +37,10 @@ import { boundedScope } from "./statement.ts"
  */
 export class PostgresConnection {
   /**
-   * Connections to `postgres://[user[:password]@]host[:port][/database]`, at most `maxConnections` (10) at once, of which one
-   * listens. `?sslmode=require` is for TLS. Fails with `AdenConfigError` when the URL makes no sense, or the server refuses user
-   * name or password or has no such database, and with `CredentialStorageError` when it cannot be reached. No error holds the
-   * password.
+   * A pool of at most `maxConnections` (10 by default) connections to `postgres://[user[:password]@]host[:port][/database]`, one of
+   * them for notifications. `?sslmode=require` is for TLS. Fails with `AdenConfigError` when the URL is invalid, or the server
+   * refuses user name or password or has no such database, and with `CredentialStorageError` when it cannot be reached. No error
+   * contains the password.
    */
   static readonly layer = (options: {
     readonly url: Redacted.Redacted<string>
@@ -54,13 +55,13 @@ export class PostgresConnection {
 
 // internal
 
-/** One listens, and the others are not to wait for it. */
+/** One listens all the time, so there has to be another for statements. */
 const leastConnections = 2
 
-/** A connection that was cut off without a word is noticed in about twice this time. */
+/** A connection that is lost without an error is noticed after about twice this time. */
 const keepAlive = Duration.seconds(10)
 
-/** The largest credential with what is remembered about it, escaped. */
+/** Room for the largest credential with its state, escaped. */
 const maxMessageSize = 64 * 1024 * 1024
 
 interface Address {
@@ -94,7 +95,7 @@ const parseUrl = (
   if (url.protocol !== "postgres:" && url.protocol !== "postgresql:") {
     return refuse("is not the URL of a Postgres server: it does not begin with postgres:// or postgresql://")
   }
-  // a password with such a character ends up in what is shown otherwise
+  // a password with one of these characters, unescaped, would end up in the parts that are shown
   if (url.hash !== "" || url.search.includes("@") || /[@:]|^\/.*\//.test(url.pathname)) {
     return refuse("has more than a database after the host: / # ? @ in a password are written %2F %23 %3F %40")
   }
@@ -106,7 +107,7 @@ const parseUrl = (
 }
 
 /**
- * Connections to the server of this URL; errors name the setting it came from.
+ * Connections to the server of this URL. Errors name `setting`, where the URL came from.
  *
  * @internal
  */
@@ -133,7 +134,7 @@ export const connectPostgres = (
         pgClient({ url, maxConnections, keepAlive, maxMessageSize, applicationName: "aden-credentials" }),
         scope
       )))
-    // a pool connects when it is first used
+    // checks the connection now: a pool connects only when it is first used
     const checked = Layer.effectDiscard(Effect.flatMap(SqlClient, (sql) => sql`select`))
     return Layer.catch(
       Layer.provideMerge(checked, client),
@@ -146,6 +147,6 @@ const connectionsSetting = (count: number): Effect.Effect<number, AdenConfigErro
     new AdenConfigError({
       setting: "maxConnections",
       detail: `is not a whole number of ${leastConnections} or more`,
-      remedy: "Leave it out for 10, or give how many the server has left for this process."
+      remedy: "Leave it out for 10, or give a number of connections that the server can spare."
     })
   )

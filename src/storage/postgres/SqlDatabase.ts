@@ -9,36 +9,44 @@ import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Statement } from "effect/sql/Statement"
 import { createHash, randomBytes } from "node:crypto"
-import { StorageIoFailed } from "../../errors/CredentialError.ts"
+import { StorageIoFailed } from "../../errors/StorageError.ts"
 import { cleanText } from "../../util/sanitize.ts"
-import { releaseNotice, unnumberedNotice } from "../records/notification.ts"
-import type { ForeignRecord, Notice, RecordChange, RecordDatabase, StoredRecord } from "../records/RecordDatabase.ts"
-import { sqlFault } from "./fault.ts"
+import { releaseNotification, unnumberedNotification } from "../records/notification.ts"
+import type {
+  ForeignRecord,
+  Notification,
+  RecordChange,
+  RecordDatabase,
+  StoredRecord
+} from "../records/RecordDatabase.ts"
+import { foreignTableRemedy, sqlFault } from "./fault.ts"
 import { canListen, listenTo } from "./notifications.ts"
 import { answeredWithin, answerTime, outsideTransactions } from "./statement.ts"
 
-/** For each so many records that one statement reads or writes. */
+/** Statements get `answerTime` for each so many records. */
 const recordsAtATime = 1_000
 
-/** All ids of a namespace may be many. */
+/** For listing, because a namespace can have many ids. */
 const listTime = Duration.seconds(30)
 
 const timeFor = (records: number): Duration.Duration => Duration.times(answerTime, Math.ceil(records / recordsAtATime))
 
-/** No entry is saved so often: another program wrote it. */
-const strangeCount: ForeignRecord = { foreign: "another program wrote a count of its changes that is none" }
+/** For a generation that no number of saves can reach. */
+const foreignGeneration: ForeignRecord = {
+  foreign: "another program wrote its generation, which is not a valid number"
+}
 
-/** A longer notification is refused. What is not told is found by looking. */
-const longestNotice = 7_999
+/** Postgres refuses longer notifications, in bytes. They are not sent, and listeners find the change by polling. */
+const maxNotificationBytes = 7_999
 
-/** Text of Postgres holds no NUL. */
+/** Escapes NUL, which Postgres does not allow in text. */
 const encodeId = (id: string): string => id.replaceAll("\\", "\\\\").replaceAll("\0", "\\0")
 const decodeId = (text: string): string =>
   text.replace(/\\([\\0])/g, (_, escaped: string) => escaped === "0" ? "\0" : "\\")
 
 const keyOf = (id: string): string => createHash("sha256").update(id).digest("hex")
 
-// Numbers are read as text: how a client reads a bigint is the program's choice.
+// Numbers are read as text, because the program decides how its client decodes a bigint.
 const Count = Schema.NumberFromString
 const Text = Schema.NullOr(Schema.String)
 const Records = Schema.Array(Schema.Struct({ key: Schema.String, generation: Count, document: Text, state: Text }))
@@ -57,7 +65,7 @@ const Flag = Schema.Tuple([Schema.Struct({ flag: Schema.Boolean })])
 const Lease = Schema.Tuple([Schema.Struct({ is_taken: Schema.Boolean, millis_left: Count })])
 const Channel = Schema.Tuple([Schema.Struct({ channel: Schema.String })])
 
-/** What a statement answers, as it has to be. */
+/** Runs a statement and decodes its rows. */
 const answering =
   (client: SqlClient, prepared: Effect.Effect<void, StorageIoFailed>) =>
   <S extends Schema.Top & { readonly DecodingServices: never }>(
@@ -73,7 +81,7 @@ const answering =
           new StorageIoFailed({
             location,
             detail: "holds something that this package did not write",
-            remedy: "See what other programs keep in tables of this name, or choose another table."
+            remedy: foreignTableRemedy
           }))
       ),
       outsideTransactions(client),
@@ -83,7 +91,7 @@ const answering =
 export const makeSqlDatabase = (client: SqlClient, options: {
   readonly table: string
   readonly namespace: string
-  /** Done before anything else. */
+  /** Run before every statement. */
   readonly prepared: Effect.Effect<void, StorageIoFailed>
 }): RecordDatabase => {
   const { namespace, prepared, table } = options
@@ -91,10 +99,10 @@ export const makeSqlDatabase = (client: SqlClient, options: {
   const records = sql.literal(table)
   const namespaces = sql.literal(`${table}_namespaces`)
   const leases = sql.literal(`${table}_leases`)
-  /** Channels are those of the whole database: tables of one name in several schemas have one each. */
+  /** Unique in the database: tables with the same name in several schemas get different channels. */
   const channel = sql.literal(`'aden_credentials_' || '${table}'::regclass::oid`)
-  const place = `the Postgres table ${table}, namespace ${namespace}`
-  const shown = (id: string): string => `${place}, id ${cleanText(id)}`
+  const location = `the Postgres table ${table}, namespace ${namespace}`
+  const shown = (id: string): string => `${location}, id ${cleanText(id)}`
   const writer = randomBytes(8).toString("hex")
 
   const answer = answering(client, prepared)
@@ -103,8 +111,8 @@ export const makeSqlDatabase = (client: SqlClient, options: {
     Effect.map(answer(location, Flag, statement), ([{ flag }]) => flag)
 
   /**
-   * Counts so many changes. Until the statement is done nobody else who writes in this namespace goes on: the changes are seen in
-   * their order, and two that write many do not wait for one another.
+   * Numbers this many changes. Locks the row of the namespace until the statement ends, so that changes become visible in the order
+   * of their numbers, and concurrent statements of several writes cannot deadlock.
    */
   const counted = (changes: number) =>
     sql`
@@ -112,7 +120,7 @@ export const makeSqlDatabase = (client: SqlClient, options: {
       on conflict (namespace) do update set latest = place.latest + excluded.latest
       returning latest`
 
-  /** A column of a row that is written only over the generation expected. */
+  /** An assignment that takes effect only when the row has the expected generation. */
   const overExpected = (column: string) =>
     sql.literal(
       `${column} = case when record.generation = excluded.generation - 1 then excluded.${column} else record.${column} end`
@@ -120,7 +128,7 @@ export const makeSqlDatabase = (client: SqlClient, options: {
 
   const sinceOnce = (sequence: number) =>
     answer(
-      place,
+      location,
       Changes,
       sql`
         select place.latest::text, record.id, record.sequence::text, record.writer, record.document is not null as is_there
@@ -137,7 +145,7 @@ export const makeSqlDatabase = (client: SqlClient, options: {
 
   return {
     writer,
-    place,
+    location,
     locationOf: shown,
     read: Effect.fnUntraced(function*(ids) {
       const keys = ids.map(keyOf)
@@ -152,7 +160,7 @@ export const makeSqlDatabase = (client: SqlClient, options: {
       const found = new Map(rows.map((row) => [row.key, row]))
       return keys.map((key): StoredRecord | ForeignRecord => {
         const { document, generation, state } = found.get(key) ?? { generation: 0, document: null, state: null }
-        if (!Number.isSafeInteger(generation)) return strangeCount
+        if (!Number.isSafeInteger(generation)) return foreignGeneration
         return { generation, document: document ?? undefined, state: state ?? undefined }
       })
     }),
@@ -171,7 +179,7 @@ export const makeSqlDatabase = (client: SqlClient, options: {
               ${writes.map(({ expected }) => expected)}::bigint[],
               ${writes.map(({ document }) => document)}::text[],
               ${writes.map(({ state }) => state)}::text[],
-              ${writes.map(({ id }) => unnumberedNotice({ _tag: "Saved", id, by: writer }))}::text[]
+              ${writes.map(({ id }) => unnumberedNotification({ _tag: "Saved", id, by: writer }))}::text[]
             ) with ordinality as given (key, id, expected, document, state, notice, position)
           ),
           written as (
@@ -188,7 +196,7 @@ export const makeSqlDatabase = (client: SqlClient, options: {
               select ${namespace}::text || ' {"sequence":' || sequence || ',' || notice as payload
               from given join written using (key, sequence)
               order by sequence
-            ) as notice where octet_length(payload) <= ${longestNotice}
+            ) as notice where octet_length(payload) <= ${maxNotificationBytes}
           )
           select
             (case when written.sequence = given.sequence then given.expected else coalesce(written.generation, 0) end)::text
@@ -250,15 +258,15 @@ export const makeSqlDatabase = (client: SqlClient, options: {
           told as materialized (
             select pg_notify(${channel}, payload) from (
               select ${namespace}::text || ' {"sequence":' || sequence || ','
-                || ${unnumberedNotice({ _tag: "Deleted", id, by: writer })}::text as payload
+                || ${unnumberedNotification({ _tag: "Deleted", id, by: writer })}::text as payload
               from removed where was_there
-            ) as notice where octet_length(payload) <= ${longestNotice}
+            ) as notice where octet_length(payload) <= ${maxNotificationBytes}
           )
           select exists (select from removed where was_there) as flag, (select count(*) from told)::text as told`
       ),
     ids: Effect.map(
       answer(
-        place,
+        location,
         Ids,
         sql`select id from ${records} where namespace = ${namespace} and document is not null`,
         listTime
@@ -268,7 +276,7 @@ export const makeSqlDatabase = (client: SqlClient, options: {
     changes: {
       latest: Effect.map(
         answer(
-          place,
+          location,
           Latest,
           sql`
             select coalesce((select latest from ${namespaces} where namespace = ${namespace}), 0)::text as latest`
@@ -276,19 +284,19 @@ export const makeSqlDatabase = (client: SqlClient, options: {
         ([{ latest }]) => latest
       ),
       listen: Effect.gen(function*() {
-        if (!canListen(client)) return yield* Queue.unbounded<Notice, StorageIoFailed>()
-        const [{ channel: name }] = yield* answer(place, Channel, sql`select ${channel} as channel`)
-        const fault = (error: SqlError) => sqlFault(place, error)
-        const told = yield* Effect.mapError(listenTo(client, name, namespace), fault)
-        const notices = yield* Queue.unbounded<Notice, StorageIoFailed>()
-        yield* Queue.take(told).pipe(
+        if (!canListen(client)) return yield* Queue.unbounded<Notification, StorageIoFailed>()
+        const [{ channel: name }] = yield* answer(location, Channel, sql`select ${channel} as channel`)
+        const fault = (error: SqlError) => sqlFault(location, error)
+        const received = yield* Effect.mapError(listenTo(client, name, namespace), fault)
+        const notifications = yield* Queue.unbounded<Notification, StorageIoFailed>()
+        yield* Queue.take(received).pipe(
           Effect.mapError(fault),
-          Effect.flatMap((notice) => Queue.offer(notices, notice)),
+          Effect.flatMap((notification) => Queue.offer(notifications, notification)),
           Effect.forever,
-          Effect.onError((cause) => Queue.failCause(notices, cause)),
+          Effect.onError((cause) => Queue.failCause(notifications, cause)),
           Effect.forkScoped
         )
-        return notices
+        return notifications
       }),
       since: Effect.fnUntraced(function*(sequence) {
         const changes: Array<RecordChange> = []
@@ -348,10 +356,10 @@ export const makeSqlDatabase = (client: SqlClient, options: {
           sql`
             with released as (
               delete from ${leases} where namespace = ${namespace} and key = ${keyOf(id)} and token = ${token}
-              returning ${namespace}::text || ' ' || ${releaseNotice(id)}::text as payload
+              returning ${namespace}::text || ' ' || ${releaseNotification(id)}::text as payload
             ),
             told as materialized (
-              select pg_notify(${channel}, payload) from released where octet_length(payload) <= ${longestNotice}
+              select pg_notify(${channel}, payload) from released where octet_length(payload) <= ${maxNotificationBytes}
             )
             select (select count(*) from told) > 0 as flag`
         ))
@@ -359,7 +367,7 @@ export const makeSqlDatabase = (client: SqlClient, options: {
   }
 }
 
-/** What stands behind the slash in the namespaces of tenants that have credentials. */
+/** The names of the tenants that have credentials: the parts after the slash of their namespaces. */
 export const sqlTenants = (client: SqlClient, options: { readonly table: string; readonly namespace: string }) => {
   const sql = client.withoutTransforms()
   const before = `${options.namespace}/`

@@ -11,8 +11,8 @@ import type * as Redacted from "effect/Redacted"
 import { SqlClient } from "effect/sql/SqlClient"
 import type { FernetKeys } from "../../encryption/Fernet.ts"
 import { configuredKeys, parseKeys } from "../../encryption/keys.ts"
-import { CredentialStorageError } from "../../errors/CredentialError.ts"
-import type { AdenConfigError } from "../../errors/CredentialError.ts"
+import type { AdenConfigError } from "../../errors/ConfigError.ts"
+import { CredentialStorageError } from "../../errors/StorageError.ts"
 import { CurrentTenant } from "../../model/currentTenant.ts"
 import { CredentialStorage } from "../CredentialStorage.ts"
 import { tenantNamespace } from "../format/tenantNames.ts"
@@ -22,35 +22,36 @@ import { makeSqlDatabase } from "./SqlDatabase.ts"
 import { defaultTable, migratedOnce, migrateTables, postgresSetting, tableSetting } from "./tables.ts"
 
 /**
- * Where in the database credentials are kept.
+ * Where in the database credentials are stored.
  *
  * @since 0.1.0
  * @category models
  */
 export interface SqlStorageOptions {
-  /** What the credentials of one program, or of several that share them, are kept under: `aden-credentials` by default. */
+  /** The namespace of the credentials: `aden-credentials` by default. Programs with the same namespace share them. */
   readonly namespace?: string | undefined
-  /** The table, after that of a schema and a dot or not, and the beginning of the others' names: `aden_credentials` by default. */
+  /** The table, with or without a schema (`schema.table`), and the prefix of the other tables: `aden_credentials` by default. */
   readonly table?: string | undefined
-  /** Whether the storage makes its tables itself, before it first uses them: `true` by default. */
+  /** Whether the storage creates its tables before it first uses them: `true` by default. */
   readonly migrate?: boolean | undefined
 }
 
 /**
- * A {@link CredentialStorage} in Postgres, over the `SqlClient` of `effect/sql`. Each credential is the same encrypted document as
- * in a file, so the server sees no secret; what is remembered beside it is not encrypted, and holds none.
+ * A {@link CredentialStorage} in Postgres, over the `SqlClient` of `effect/sql`. Each credential is stored as the same encrypted
+ * document as in a file, so the server sees no secret. The state beside it is not encrypted; it holds no secrets.
  *
- * A write is made only onto the generation it was worked out from: an older one never replaces a newer one, however late it
- * arrives. `saveMany` is one statement that reads and one that writes. `changes` are those of everybody: told by `NOTIFY`, and
- * looked up where the connection was lost meanwhile.
+ * Every write is a compare-and-swap on the generation that it was computed from, so an older credential never replaces a newer one,
+ * however late it arrives. `saveMany` is one statement that reads and one that writes. `changes` are those of all writers, through
+ * `NOTIFY`; missed ones are read after the connection was lost.
  *
- * `withLock` is a lease of 15 s by the server's clock, which its holder renews every 5 s: one that died or was suspended is
- * taken over when it ends. Who waits is notified, and looks again after 0.5 s at the latest; after 20 s it fails with
- * `LockTimeout`. While the server cannot be reached, the lock excludes the fibers of this process alone, with a warning.
+ * `withLock` is a lease of 15 s by the server's clock, which its holder renews every 5 s, so the lock of a holder that died or was
+ * suspended is taken over when it expires. Waiters are notified of a release, and retry after 0.5 s at the latest; after 20 s
+ * they fail with `LockTimeout`. While the server cannot be reached, the lock excludes only the fibers of this process, with a
+ * warning.
  *
- * A statement that is not answered within 2 s fails (2 s for each thousand credentials). None is part of a transaction that the
- * program has open. The storages of one client listen through one connection of its pool, so a pool needs at least two. Within
- * `TenantCredentials`, each tenant has a namespace of its own.
+ * A statement that is not answered within 2 s fails (2 s for each thousand credentials). Statements run outside of a transaction
+ * that the program has open. The storages of a client listen through one connection of its pool, so a pool needs at least two.
+ * Within `TenantCredentials`, each tenant has a namespace of its own.
  *
  * @since 0.1.0
  * @category storages
@@ -58,11 +59,11 @@ export interface SqlStorageOptions {
 export class SqlStorage {
   /**
    * A storage in a table of a Postgres database, encrypted under these keys: the first encrypts, all decrypt. Fails with
-   * `AdenConfigError` when one of them is no Fernet key, a name is not one, or the server is not Postgres.
+   * `AdenConfigError` when one of them is not a Fernet key, namespace or table is not a valid name, or the server is not Postgres.
    *
-   * The server is that of the `SqlClient` service: `PostgresConnection` of `aden-credentials/postgres`, which says at once when
-   * it cannot be reached, or the client of `@effect/sql-pg` that the program has. Another one cannot listen: what others change
-   * is then looked up every 10 s.
+   * The server is the one of the `SqlClient` service: `PostgresConnection` of `aden-credentials/postgres`, which fails at once when
+   * it cannot be reached, or the program's own client of `@effect/sql-pg`. Other clients cannot listen: changes by other writers
+   * are then polled every 10 s.
    *
    * @example
    * ```ts
@@ -87,8 +88,8 @@ export class SqlStorage {
   }
 
   /**
-   * A storage under the keys of the environment: `HIVE_CREDENTIAL_KEY` (one key, or several separated by commas), else the file
-   * `~/.hive/secrets/credential_key`. Fails with `AdenConfigError` when there is none, or the file is open to others.
+   * A storage with the encryption keys of the environment: `HIVE_CREDENTIAL_KEY` (one key, or several separated by commas), else
+   * the file `~/.hive/secrets/credential_key`. Fails with `AdenConfigError` when there is none, or others can access the file.
    */
   static readonly layerConfig: Layer.Layer<
     CredentialStorage,
@@ -103,9 +104,9 @@ export class SqlStorage {
     Layer.effect(CredentialStorage, make(options, configuredKeys))
 
   /**
-   * Makes the tables, or brings them up to date; what is there already is left alone. For programs whose own user may not make
-   * tables: run it as one who may, and give the program `migrate: false`. It can be run by several at once. Fails with
-   * `CredentialStorageError` when the server cannot be reached or does not allow it.
+   * Creates the tables or brings them up to date. For programs whose own user may not create tables: run it as a user who may, and
+   * give the program `migrate: false`. Several programs may run it at once. Fails with `CredentialStorageError` when the server
+   * cannot be reached or does not allow it.
    *
    * @example
    * ```ts

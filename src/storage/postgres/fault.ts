@@ -1,36 +1,41 @@
 /**
- * What a Postgres server says when it cannot do something, for a person.
+ * Turns errors of Postgres into messages and remedies for a person.
  */
 import * as Predicate from "effect/Predicate"
 import type { SqlError } from "effect/sql/SqlError"
-import { StorageIoFailed } from "../../errors/CredentialError.ts"
+import { StorageIoFailed } from "../../errors/StorageError.ts"
 import { cleanMessage } from "../../util/sanitize.ts"
 
 export const unreachableRemedy =
   "Check that the Postgres server runs and can be reached from here; the library tries again by itself."
 
-/** By the beginning of an SQLSTATE or another code, the longer ones first. */
+export const foreignTableRemedy = "See what other programs keep in tables of this name, or choose another table."
+
+/** Remedies by prefix of an SQLSTATE or other code, longer prefixes first. */
 const remedies: ReadonlyArray<readonly [string, string]> = [
   ["URL", "Give the URL as postgres://user:password@host:5432/database."],
-  ["28", "Check user name and password of the Postgres server, and whom its pg_hba.conf lets in."],
-  ["3D000", "Make the database, or name another one in the URL."],
-  ["3F000", "Make the schema, or choose another table."],
-  ["42501", "Grant the user the tables; somebody who may make tables runs SqlStorage.migrate."],
-  ["42P01", "Make the tables: run SqlStorage.migrate, or aden-creds sync."],
-  ["42", "See what other programs keep in tables of this name, or choose another table."],
-  ["25006", "Name a server that takes writes: this one is a replica, or read-only."],
-  ["53", "Look after the Postgres server: it has no space, memory or connections left."],
+  ["28", "Check user name and password of the Postgres server, and that its pg_hba.conf admits this user."],
+  ["3D000", "Create the database, or name another one in the URL."],
+  ["3F000", "Create the schema, or choose another table."],
+  [
+    "42501",
+    "Grant the user access to the tables; if they do not exist, run SqlStorage.migrate as a user who may create tables."
+  ],
+  ["42P01", "Create the tables: run SqlStorage.migrate, or aden-creds sync."],
+  ["42", foreignTableRemedy],
+  ["25006", "Name a server that accepts writes: this one is a replica, or read-only."],
+  ["53", "Check the Postgres server: it has no space, memory or connections left."],
   ["08", unreachableRemedy],
   ["57", unreachableRemedy]
 ]
 
-/** An SQLSTATE, not the code of an error of the system. */
+/** Whether a code is an SQLSTATE rather than a system error code. */
 const isState = (code: string): boolean => /^(?=.*\d)[\dA-Z]{5}$/.test(code)
 
-/** What the client finds wrong with a URL before it connects. */
+/** Errors of the client about the URL, before it connects. */
 const aboutUrl = /\bURL\b|^No username configured$/
 
-/** The client's own word, by itself, is no help: the server's is the cause. */
+/** Text and code of the cause, the server's error: the client's own message does not help. */
 const sourceOf = ({ reason }: SqlError): { readonly text: string; readonly code: string } => {
   const { cause } = reason
   const text = cause instanceof Error && cause.message !== "" ? cause.message : reason.message ?? reason._tag
@@ -38,12 +43,12 @@ const sourceOf = ({ reason }: SqlError): { readonly text: string; readonly code:
   return { text, code: (code === "" || code === "ERR_INVALID_URL") && aboutUrl.test(text) ? "URL" : code }
 }
 
-/** Whether it will not be otherwise by itself: the URL is wrong, or the server does not let this user in or has no such database. */
+/** Whether retrying cannot help: the URL is wrong, the server refuses this user, or the database does not exist. */
 export const isRefusal = (error: SqlError): boolean => /^(?:28|3D000$|URL$)/.test(sourceOf(error).code)
 
 export const isTableMissing = (error: SqlError): boolean => sourceOf(error).code === "42P01"
 
-/** No secrets are in it: `secrets` are those that the server might repeat. */
+/** The error for a person. `secrets` are masked, in case the server repeats them. */
 export const sqlFault = (
   location: string,
   error: SqlError,

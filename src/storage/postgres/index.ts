@@ -1,6 +1,7 @@
 /**
- * The connection to a Postgres server: an entry point of its own, because it needs the package `@effect/sql-pg`.
+ * The connection to a Postgres server. A separate entry point, because it needs the package `@effect/sql-pg`.
  *
  * @since 0.1.0
+ * @module
  */
 export { PostgresConnection } from "./PostgresConnection.ts"

@@ -1,5 +1,5 @@
 /**
- * How a statement is made: by itself, and not for longer than somebody would wait.
+ * Runs statements outside of the program's transactions and with a time limit.
  */
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -11,20 +11,20 @@ import * as Scope from "effect/Scope"
 import type { SqlClient } from "effect/sql/SqlClient"
 import { isSqlError } from "effect/sql/SqlError"
 import type { SqlError } from "effect/sql/SqlError"
-import { StorageIoFailed } from "../../errors/CredentialError.ts"
+import { StorageIoFailed } from "../../errors/StorageError.ts"
 import { sqlFault, unreachableRemedy } from "./fault.ts"
 
-/** A server that does not answer in this time is as good as gone. */
+/** A server that does not answer within this time counts as away. */
 export const answerTime = Duration.seconds(2)
 
 /**
- * What a storage does to its tables is no part of a transaction that the program has open: others would have to wait for its
- * end, and what Aden answered would be lost with it.
+ * Runs outside of a transaction that the program has open. As part of it, other writers would wait for its end, and a rollback would
+ * lose what Aden answered.
  */
 export const outsideTransactions = (sql: SqlClient) => <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
   Effect.updateContext(effect, (context: Context.Context<never>) => Context.omit(sql.transactionService)(context))
 
-/** Undone because somebody else came between, where the database has transactions stricter than it is by default. */
+/** A serialization failure or deadlock, where the isolation level of the database is stricter than the default. */
 const hasCollided = (error: SqlError | StorageIoFailed): boolean =>
   isSqlError(error) && (error.reason._tag === "SerializationError" || error.reason._tag === "DeadlockError")
 
@@ -32,13 +32,13 @@ const afterCollision = Schedule.min([Schedule.exponential("2 millis"), Schedule.
   Schedule.jittered
 )
 
-/** Some writer always comes through: only a server that undoes everything is given up. */
+/** One writer always succeeds, so this only ends with a server that rolls back everything. */
 const collisions = 200
 
 /**
- * Who waits goes on when the time is over, though a client that gives a statement up waits for a server which hangs. Who is
- * interrupted waits for that: what was done to the database is then certain. A collision is an answer: the statement is made
- * anew, and has its time again.
+ * Fails after `duration` without waiting for the statement to be cancelled, which a hanging server would delay. An interruption does
+ * wait for that, so that the outcome in the database is certain. After a collision the statement is retried with a new time
+ * limit.
  */
 export const answeredWithin =
   (duration: Duration.Duration, location: string) =>
@@ -67,8 +67,8 @@ export const answeredWithin =
     )
 
 /**
- * A scope whose end is not waited for longer than for an answer: who gives a connection back says so to the server, which may
- * hang, and a program is to end nonetheless.
+ * A scope that closes within `answerTime`: releasing a connection talks to the server, which may hang, and a program has to be able
+ * to end.
  */
 export const boundedScope: Effect.Effect<Scope.Closeable, never, Scope.Scope> = Effect.acquireRelease(
   Scope.make(),

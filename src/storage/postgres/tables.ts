@@ -1,12 +1,12 @@
 /**
- * The tables of credentials in Postgres:
+ * The tables in Postgres:
  *
- * - `{table}`: an entry of a namespace in each row. Of a deleted entry a row without document and state is left, which keeps
- *   the generation. The key is a hash of the id: an index takes no long text.
- * - `{table}_namespaces`: the number of the latest change in each namespace. Who writes holds its row until the write is done,
- *   so changes are seen in the order of their numbers.
- * - `{table}_leases`: who holds a lock, and until when by the clock of the server.
- * - `{table}_migrations`: what was done to make these.
+ * - `{table}`: a row for each entry of a namespace. A deleted entry leaves a tombstone: a row without document and state that keeps
+ *   the generation. The key is a hash of the id, because an index takes no long text.
+ * - `{table}_namespaces`: the number of the latest change in each namespace. A writer locks its row until the write is committed,
+ *   so changes become visible in the order of their numbers.
+ * - `{table}_leases`: the holder of each lock, and when its lease expires by the server's clock.
+ * - `{table}_migrations`: the migrations that were run.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -14,36 +14,37 @@ import * as Semaphore from "effect/Semaphore"
 import * as Migrator from "effect/sql/Migrator"
 import { SqlClient } from "effect/sql/SqlClient"
 import { isSqlError } from "effect/sql/SqlError"
-import { AdenConfigError } from "../../errors/CredentialError.ts"
-import type { StorageIoFailed } from "../../errors/CredentialError.ts"
+import { AdenConfigError } from "../../errors/ConfigError.ts"
+import type { StorageIoFailed } from "../../errors/StorageError.ts"
 import { isTableMissing } from "./fault.ts"
 import { answeredWithin, answerTime, outsideTransactions } from "./statement.ts"
 
 export const defaultTable = "aden_credentials"
 
-/** Names that need no quotes, and leave room for the ends of the other tables' names in the 63 bytes that a name may have. */
+/** Names that need no quotes and leave room for the suffixes of the other tables within the 63 bytes of a name. */
 const allowed = /^(?:[a-z_][a-z0-9_]{0,62}\.)?[a-z_][a-z0-9_]{0,39}$/
 
 export const tableSetting = (table: string): Effect.Effect<string, AdenConfigError> =>
   allowed.test(table) ? Effect.succeed(table) : Effect.fail(
     new AdenConfigError({
       setting: "table",
-      detail: "is not a name of at most 40 lower-case letters, digits and underscores, after that of a schema or not",
+      detail:
+        "is not a name of at most 40 lower-case letters, digits and underscores, with or without a schema before it",
       remedy: `Leave it out for ${defaultTable}, or give one such as "agents.credentials".`
     })
   )
 
-/** The client, when its server is Postgres. */
+/** The client, checked to be for Postgres. */
 export const postgresSetting = (sql: SqlClient): Effect.Effect<SqlClient, AdenConfigError> =>
   sql.onDialectOrElse({ pg: () => true, orElse: () => false }) ? Effect.succeed(sql) : Effect.fail(
     new AdenConfigError({
       setting: "SqlClient",
-      detail: "is not that of a Postgres server",
+      detail: "is not for a Postgres server",
       remedy: "Provide PostgresConnection of aden-credentials/postgres, or the client of @effect/sql-pg."
     })
   )
 
-/** Programs that start at once wait for one another. */
+/** Programs that start at the same time wait for one another. */
 const migrationTime = Duration.seconds(30)
 
 const migrations = (table: string): Record<string, Effect.Effect<void, unknown, SqlClient>> => ({
@@ -82,7 +83,7 @@ const migrations = (table: string): Record<string, Effect.Effect<void, unknown, 
 
 const latestMigration = Object.keys(migrations("")).length
 
-/** Makes the tables, or brings them up to date; several programs may do so at once. */
+/** Creates the tables or brings them up to date. Several programs may do so at once. */
 export const migrateTables = (sql: SqlClient, table: string): Effect.Effect<void, StorageIoFailed> => {
   const location = `the Postgres tables ${table}`
   const isUpToDate = sql.withoutTransforms()`
@@ -105,7 +106,7 @@ export const migrateTables = (sql: SqlClient, table: string): Effect.Effect<void
   )
 }
 
-/** The same, done when it is first needed, and not again once it was. */
+/** Like `migrateTables`, but lazily, and only once after it succeeded. */
 export const migratedOnce = (sql: SqlClient, table: string): Effect.Effect<void, StorageIoFailed> => {
   const one = Semaphore.makeUnsafe(1)
   let isDone = false

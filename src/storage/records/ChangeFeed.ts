@@ -1,6 +1,6 @@
 /**
- * Follows the changes that others make in a database. Notifications say at once what changed; since a connection that was lost
- * and made again says nothing of what was missed, each change has a number, and what is behind a gap is looked up.
+ * Follows the changes that other writers make in a database. Notifications tell of a change at once. Each change has a sequence
+ * number, so that after a gap, for example a lost connection, the missed changes are read from the database.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -10,69 +10,70 @@ import * as Queue from "effect/Queue"
 import * as Random from "effect/Random"
 import * as Stream from "effect/Stream"
 import type { StorageChange } from "../CredentialStorage.ts"
-import type { ChangeSource, Notice, RecordChange } from "./RecordDatabase.ts"
+import type { ChangeSource, Notification, RecordChange } from "./RecordDatabase.ts"
 
-/** Without a notification it is looked up this often whether one was missed: a connection may hide that it was lost. */
-const lookEvery = Duration.seconds(10)
+/** Without notifications, missed changes are polled for this often: a connection can be lost without an error. */
+const pollInterval = Duration.seconds(10)
 
-/** A listener that lost its connection tries again after this. */
-const pauseMillis = { least: 500, most: 1_500 }
+/** A listener that lost its connection tries again after this, jittered. */
+const retryMillis = { least: 500, most: 1_500 }
 
-export const makeRecordChanges = Effect.fnUntraced(function*(source: ChangeSource, writer: string) {
+export const makeChangeFeed = Effect.fnUntraced(function*(source: ChangeSource, writer: string) {
   const changes = yield* Effect.acquireRelease(PubSub.unbounded<StorageChange>(), PubSub.shutdown)
   const releases = yield* Effect.acquireRelease(PubSub.sliding<string>(1_000), PubSub.shutdown)
 
-  /** Tells the listeners of this process. */
+  /** Publishes a change to the listeners in this process. */
   const publish = (change: StorageChange) => PubSub.publish(changes, change)
 
-  // what is read before the first notification can arrive is not to be missed either
+  // the start is read before listening begins, so that no change in between is missed
   let seen = yield* Effect.orElseSucceed(source.latest, () => 0)
-  /** The number of the latest notification. */
-  let heard = -1
+  /** The sequence number of the latest notification. */
+  let notified = -1
 
-  const tell = ({ _tag, by, id }: RecordChange) => by === writer ? Effect.void : publish({ _tag, id })
+  /** Drops the echo of an own write, which was published when it was made. */
+  const forward = ({ _tag, by, id }: RecordChange) => by === writer ? Effect.void : publish({ _tag, id })
 
-  /** Answers whether there was anything to tell. */
-  const lookUp = Effect.gen(function*() {
+  /** Reads the changes since the last one seen. Answers whether there were any. */
+  const catchUp = Effect.gen(function*() {
     const { changes, latest } = yield* source.since(seen)
-    const isNews = latest !== seen
+    const hasChanged = latest !== seen
     if (latest >= seen) {
-      for (const change of changes) yield* tell(change)
+      for (const change of changes) yield* forward(change)
     } else {
-      // the database forgot: whatever is there now may be new
-      for (const change of (yield* source.since(0)).changes) yield* tell(change)
+      // the database lost its data: everything that is there may be new
+      for (const change of (yield* source.since(0)).changes) yield* forward(change)
     }
     seen = latest
-    return isNews
+    return hasChanged
   })
 
-  const take = Effect.fnUntraced(function*(notice: Notice) {
-    if (notice._tag === "Released") return void (yield* PubSub.publish(releases, notice.id))
-    const isNext = notice.sequence === heard + 1
-    heard = notice.sequence
-    // looked up already: while one looks, many may be told
-    if (isNext && notice.sequence <= seen) return
-    // one was missed, or the database forgot
-    if (notice.sequence !== seen + 1) return void (yield* lookUp)
-    seen = notice.sequence
-    yield* tell(notice)
+  const take = Effect.fnUntraced(function*(notification: Notification) {
+    if (notification._tag === "Released") return void (yield* PubSub.publish(releases, notification.id))
+    const isNext = notification.sequence === notified + 1
+    notified = notification.sequence
+    // `catchUp` has read it already: notifications queue up while it runs
+    if (isNext && notification.sequence <= seen) return
+    // a gap: a notification was missed, or the database lost its data
+    if (notification.sequence !== seen + 1) return void (yield* catchUp)
+    seen = notification.sequence
+    yield* forward(notification)
   })
 
   const listen = Effect.gen(function*() {
-    const notices = yield* source.listen
-    yield* lookUp
+    const notifications = yield* source.listen
+    yield* catchUp
     while (true) {
-      const notice = yield* Effect.timeoutOption(Queue.take(notices), lookEvery)
-      if (Option.isSome(notice)) yield* take(notice.value)
-      // a connection through which nothing comes any more is given up
-      else if (yield* lookUp) return
+      const notification = yield* Effect.timeoutOption(Queue.take(notifications), pollInterval)
+      if (Option.isSome(notification)) yield* take(notification.value)
+      // there were changes without a notification: the connection is dead, and is made again
+      else if (yield* catchUp) return
     }
   })
 
   yield* Effect.forkScoped(
     Effect.scoped(listen).pipe(
       Effect.ignore,
-      Effect.andThen(Random.nextBetween(pauseMillis.least, pauseMillis.most)),
+      Effect.andThen(Random.nextBetween(retryMillis.least, retryMillis.most)),
       Effect.flatMap((millis) => Effect.sleep(millis)),
       Effect.forever
     )
@@ -81,4 +82,4 @@ export const makeRecordChanges = Effect.fnUntraced(function*(source: ChangeSourc
   return { changes: Stream.fromPubSub(changes), publish, releases: PubSub.subscribe(releases) } as const
 })
 
-export type RecordChanges = Effect.Success<ReturnType<typeof makeRecordChanges>>
+export type ChangeFeed = Effect.Success<ReturnType<typeof makeChangeFeed>>

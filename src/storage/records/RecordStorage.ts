@@ -1,38 +1,38 @@
 /**
- * A storage over a database. It keeps what the encrypted files keep: encrypted documents, and beside each what is remembered
- * about it. A write is made only onto the generation that it was worked out from, so whatever comes late changes nothing.
+ * A storage over a database. It stores the same as the encrypted files: encrypted documents, and the state beside each. Every write
+ * is a compare-and-swap on the generation that it was computed from, so a late write changes nothing.
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import type { FernetKeys } from "../../encryption/Fernet.ts"
-import { CredentialDecryptionFailed, GenerationConflict, StorageIoFailed } from "../../errors/CredentialError.ts"
-import type { InvalidCredentialId, StorageFailure, StorageRefused } from "../../errors/CredentialError.ts"
+import { CredentialDecryptionFailed, GenerationConflict, StorageIoFailed } from "../../errors/StorageError.ts"
+import type { InvalidCredentialId, StorageFailure, StorageRefused } from "../../errors/StorageError.ts"
 import type { Credential } from "../../model/Credential.ts"
-import { CredentialState, stateOfSave, stateWithoutSave } from "../../model/CredentialState.ts"
+import { CredentialState, stateAfterSave, stateAfterUpdate } from "../../model/CredentialState.ts"
 import { makeKeyedLock } from "../../util/KeyedLock.ts"
 import { CredentialStorage } from "../CredentialStorage.ts"
-import { makeSealing } from "../format/sealed.ts"
+import { makeSealedCodec } from "../format/sealed.ts"
 import { decodeState, encodeState } from "../format/StateRecord.ts"
-import { checkCredentialId, inOperation } from "../operation.ts"
-import { makeRecordChanges } from "./ChangeFeed.ts"
+import { asStorageError, checkCredentialId } from "../operation.ts"
+import { makeChangeFeed } from "./ChangeFeed.ts"
 import { makeLeases } from "./Lease.ts"
 import type { ForeignRecord, RecordDatabase, RecordWrite, StoredRecord } from "./RecordDatabase.ts"
 
-/** As of `CredentialStorage.save`. */
+/** The options of `CredentialStorage.save`. */
 interface SaveOptions {
   readonly expectedGeneration?: number | undefined
   readonly state?: CredentialState | undefined
 }
 
-/** Each time that a write is too late, somebody else's was made. */
+/** Each failed attempt means that another writer succeeded. */
 const attempts = 32
 
 export const isForeign = (record: StoredRecord | ForeignRecord): record is ForeignRecord => "foreign" in record
 
-export const nothing: StoredRecord = { generation: 0, document: undefined, state: undefined }
+export const emptyRecord: StoredRecord = { generation: 0, document: undefined, state: undefined }
 
-/** What is remembered, under the generation of the record. A text that is no state says nothing. */
+/** The state of a record, with the record's generation. Text that is not a state is ignored. */
 export const stateOf = (record: StoredRecord | ForeignRecord): CredentialState => {
   if (isForeign(record)) return CredentialState.initial
   const { generation, state } = record
@@ -43,28 +43,28 @@ export const stateOf = (record: StoredRecord | ForeignRecord): CredentialState =
   })
 }
 
-/** `name` is that of the storage, for spans and warnings. */
+/** `name` is the name of the storage in spans and warnings. */
 export const makeRecordStorage = Effect.fnUntraced(function*(name: string, options: {
   readonly database: RecordDatabase
   readonly keys: FernetKeys
   readonly tenantId: string | undefined
 }) {
   const { database, keys, tenantId } = options
-  const { open, seal } = makeSealing(keys, tenantId)
-  const { changes, publish, releases } = yield* makeRecordChanges(database.changes, database.writer)
+  const { open, seal } = makeSealedCodec(keys, tenantId)
+  const { changes, publish, releases } = yield* makeChangeFeed(database.changes, database.writer)
   const lease = makeLeases(database.leases, releases)
   const writing = makeKeyedLock()
 
   const read = Effect.fnUntraced(function*(id: string) {
     yield* checkCredentialId(id)
-    const [record = nothing] = yield* database.read([id])
+    const [record = emptyRecord] = yield* database.read([id])
     return record
   })
 
   const notOurs = (id: string, { foreign }: ForeignRecord) =>
     new CredentialDecryptionFailed({ id, location: database.locationOf(id), detail: foreign })
 
-  /** What is in a record; undefined when nothing is. */
+  /** The document of a record, decrypted; `undefined` when it has none. */
   const opened = Effect.fnUntraced(function*(id: string, record: StoredRecord | ForeignRecord) {
     if (isForeign(record)) return yield* notOurs(id, record)
     return record.document === undefined ? undefined : yield* open(id, database.locationOf(id), record.document)
@@ -85,16 +85,16 @@ export const makeRecordStorage = Effect.fnUntraced(function*(name: string, optio
       id,
       expected,
       document: yield* seal(credential, stored),
-      state: encodeState(id, stateOfSave(credential, before, options.state))
+      state: encodeState(id, stateAfterSave(credential, before, options.state))
     }
   })
 
   const tooBusy = (id: string) =>
-    new StorageIoFailed({ location: database.locationOf(id), detail: "other programs write it all the time" })
+    new StorageIoFailed({ location: database.locationOf(id), detail: "another program keeps writing it" })
 
-  /** Makes these writes; answers the generations that others had counted up meanwhile. */
+  /** Makes these writes. For each that lost the race, answers the generation that another writer has reached. */
   const write = (writes: ReadonlyArray<RecordWrite>) =>
-    // what was written is told, and an interruption does not come between
+    // uninterruptible, so that every change that was written is also published
     Effect.uninterruptible(Effect.gen(function*() {
       const late = new Map<string, number>()
       const found = yield* database.write(writes)
@@ -128,26 +128,26 @@ export const makeRecordStorage = Effect.fnUntraced(function*(name: string, optio
       pending.delete(id)
       failures.set(id, failure)
     }
-    /** What comes of a step for one credential; undefined when it failed, which does not spoil the others. */
-    const noting = <A>(
+    /** Runs a step for one credential. A failure is recorded, and does not affect the others. */
+    const recordFailure = <A>(
       id: string,
       step: Effect.Effect<
         A,
         StorageFailure | GenerationConflict | InvalidCredentialId | StorageIoFailed | StorageRefused
       >
     ) =>
-      inOperation("save", id)(step).pipe(
+      asStorageError("save", id)(step).pipe(
         Effect.catch((failure) => Effect.as(Effect.sync(() => giveUp(id, failure)), undefined))
       )
 
-    for (const id of pending.keys()) yield* noting(id, checkCredentialId(id))
+    for (const id of pending.keys()) yield* recordFailure(id, checkCredentialId(id))
     for (let attempt = 0; pending.size > 0 && attempt < attempts; attempt++) {
       const records = yield* database.read(Array.from(pending.keys()))
       const writes: Array<RecordWrite> = []
       for (const [index, [id, credential]] of Array.from(pending).entries()) {
         const expectedGeneration = expectedGenerations.get(id)
-        const step = prepare(credential, records[index] ?? nothing, { expectedGeneration, state })
-        const prepared = yield* noting(id, step)
+        const step = prepare(credential, records[index] ?? emptyRecord, { expectedGeneration, state })
+        const prepared = yield* recordFailure(id, step)
         if (prepared !== undefined) writes.push(prepared)
       }
       const late = yield* write(writes)
@@ -158,18 +158,18 @@ export const makeRecordStorage = Effect.fnUntraced(function*(name: string, optio
         else if (expected !== undefined) giveUp(id, new GenerationConflict({ id, expected, actual }))
       }
     }
-    for (const id of pending.keys()) yield* noting(id, Effect.fail(tooBusy(id)))
+    for (const id of pending.keys()) yield* recordFailure(id, Effect.fail(tooBusy(id)))
     return failures
   })
 
-  // a program that cannot reach the database is told once, until it could again
-  let isTold = false
+  // warn once each time that the database becomes unreachable
+  let hasWarned = false
   const lock = Effect.fnUntraced(function*(id: string) {
     const unreachable = yield* lease(id)
-    const isNew = unreachable !== undefined && !isTold
-    isTold = unreachable !== undefined
+    const isNew = unreachable !== undefined && !hasWarned
+    hasWarned = unreachable !== undefined
     if (!isNew) return
-    yield* Effect.logWarning("Other processes are not locked out: the lock of a credential cannot be had").pipe(
+    yield* Effect.logWarning("Other processes are not locked out: cannot acquire the lock of a credential").pipe(
       Effect.annotateLogs({ storage: name, reason: unreachable.message })
     )
   })
@@ -180,15 +180,15 @@ export const makeRecordStorage = Effect.fnUntraced(function*(name: string, optio
         const stored = yield* opened(id, yield* read(id))
         return Option.map(Option.fromUndefinedOr(stored), ({ credential }) => credential)
       },
-      (effect, id) => inOperation("load", id)(effect)
+      (effect, id) => asStorageError("load", id)(effect)
     ),
     save: Effect.fn(`${name}.save`)(
       (credential, options) => writing(credential.id)(put(credential, options ?? {})),
-      (effect, { id }) => inOperation("save", id)(effect)
+      (effect, { id }) => asStorageError("save", id)(effect)
     ),
     saveMany: Effect.fn(`${name}.saveMany`)(
       (many, options) => putMany(many, options?.expectedGenerations ?? new Map(), options?.state),
-      inOperation("saveMany")
+      asStorageError("saveMany")
     ),
     delete: Effect.fn(`${name}.delete`)(
       function*(id, options) {
@@ -200,19 +200,19 @@ export const makeRecordStorage = Effect.fnUntraced(function*(name: string, optio
           )
         )
       },
-      (effect, id) => inOperation("delete", id)(effect)
+      (effect, id) => asStorageError("delete", id)(effect)
     ),
-    list: database.ids.pipe(inOperation("list"), Effect.withSpan(`${name}.list`)),
+    list: database.ids.pipe(asStorageError("list"), Effect.withSpan(`${name}.list`)),
     exists: Effect.fn(`${name}.exists`)(
       function*(id) {
         const record = yield* read(id)
         return isForeign(record) || record.document !== undefined
       },
-      (effect, id) => inOperation("exists", id)(effect)
+      (effect, id) => asStorageError("exists", id)(effect)
     ),
     loadState: Effect.fn(`${name}.loadState`)(
       (id) => Effect.map(read(id), stateOf),
-      (effect, id) => inOperation("loadState", id)(effect)
+      (effect, id) => asStorageError("loadState", id)(effect)
     ),
     saveState: Effect.fn(`${name}.saveState`)(
       function*(id, state) {
@@ -222,13 +222,13 @@ export const makeRecordStorage = Effect.fnUntraced(function*(name: string, optio
             return yield* new StorageIoFailed({ location: database.locationOf(id), detail: record.foreign })
           }
           const before = stateOf(record)
-          if (yield* database.writeState(id, before.generation, encodeState(id, stateWithoutSave(state, before)))) {
+          if (yield* database.writeState(id, before.generation, encodeState(id, stateAfterUpdate(state, before)))) {
             return
           }
         }
         return yield* tooBusy(id)
       },
-      (effect, id) => inOperation("saveState", id)(effect)
+      (effect, id) => asStorageError("saveState", id)(effect)
     ),
     changes,
     withLock: (id, effect) =>
@@ -237,7 +237,7 @@ export const makeRecordStorage = Effect.fnUntraced(function*(name: string, optio
         (scope) =>
           checkCredentialId(id).pipe(
             Effect.andThen(lock(id)),
-            inOperation("withLock", id),
+            asStorageError("withLock", id),
             Scope.provide(scope),
             Effect.andThen(effect)
           ),

@@ -1,49 +1,47 @@
 /**
- * What is in a namespace of a database: what opens, and whether what is derived fits. Nothing is written.
+ * Facts about a namespace of a database: which entries can be decrypted, and whether ids and states are intact. Writes nothing.
  */
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type { FernetKeys } from "../../encryption/Fernet.ts"
-import type { StorageIoFailed } from "../../errors/CredentialError.ts"
-import { makeSealing } from "../format/sealed.ts"
+import type { StorageIoFailed } from "../../errors/StorageError.ts"
+import { makeSealedCodec } from "../format/sealed.ts"
 import { decodeState } from "../format/StateRecord.ts"
 import { wrongTenant } from "../format/tenantNames.ts"
-import { skipped, warning } from "../inspect.ts"
+import { rebuiltOnWrite, skipped, warning } from "../inspect.ts"
 import type { Fact } from "../inspect.ts"
 import { cannotOpen, count, openingFacts, some } from "../openingFacts.ts"
 import type { Unopened } from "../openingFacts.ts"
 import type { RecordDatabase } from "./RecordDatabase.ts"
-import { isForeign, nothing } from "./RecordStorage.ts"
+import { emptyRecord, isForeign } from "./RecordStorage.ts"
 
-/** So many entries are read in one round trip. */
+/** How many entries are read in one round trip. */
 const batchSize = 100
 
-const mendsItself = "Nothing to do: the next write makes it anew."
-
-/** All that there is to find in a namespace. Without keys its entries are not opened. */
+/** All facts about a namespace. Without keys, its entries are not decrypted. */
 export const inspectRecords = Effect.fnUntraced(function*(
   database: RecordDatabase,
   keys: FernetKeys | undefined,
   { isOther, tenant }: { readonly tenant: string | undefined; readonly isOther: boolean }
 ): Effect.fn.Return<ReadonlyArray<Fact>, StorageIoFailed> {
   const ids = yield* database.ids
-  // said once
+  // reported once, not for each tenant
   if (keys === undefined) return isOther ? [] : [skipped("credentials", "There is no key to open them with")]
-  const { open } = makeSealing(keys, undefined)
+  const { open } = makeSealedCodec(keys, undefined)
   const unopened: Array<Unopened> = []
-  const strange: Array<Unopened> = []
+  const foreign: Array<Unopened> = []
   const missing: Array<string> = []
   const broken: Array<string> = []
   let opened = 0
   for (const batch of Arr.chunksOf(ids, batchSize)) {
     const records = yield* database.read(batch)
     for (const [index, id] of batch.entries()) {
-      const record = records[index] ?? nothing
+      const record = records[index] ?? emptyRecord
       const location = database.locationOf(id)
       if (isForeign(record)) {
-        strange.push({ id, location, detail: record.foreign })
+        foreign.push({ id, location, detail: record.foreign })
         continue
       }
       if (record.state !== undefined && Option.isNone(decodeState(record.state))) broken.push(location)
@@ -58,34 +56,34 @@ export const inspectRecords = Effect.fnUntraced(function*(
       }
       const wrong = wrongTenant(tenant, content.success)
       if (wrong === undefined) opened++
-      else strange.push({ id, location, detail: wrong })
+      else foreign.push({ id, location, detail: wrong })
     }
   }
   return [
     ...openingFacts({
       opened,
       unopened,
-      others: strange.map(cannotOpen),
+      others: foreign.map(cannotOpen),
       isTenant: isOther,
-      place: database.place,
+      location: database.location,
       noun: "entry",
       flag: "--namespace"
     }),
     ...(missing.length === 0 ? [] : [
       warning("index", {
         message: `${count(missing.length, "id")} listed without an entry: ${some(missing)}`,
-        remedy: goesOnWrite,
+        remedy: rewrittenOnSync,
         locations: missing
       })
     ]),
     ...(broken.length === 0 ? [] : [
       warning("state", {
-        message: `${count(broken.length, "state record")} cannot be read, and count as none: ${some(broken)}`,
-        remedy: mendsItself,
+        message: `${count(broken.length, "state record")} cannot be read and will be ignored: ${some(broken)}`,
+        remedy: rebuiltOnWrite,
         locations: broken
       })
     ])
   ]
 })
 
-const goesOnWrite = "Nothing to do: a read finds nothing there, and a sync writes it anew."
+const rewrittenOnSync = "Nothing to do: a read finds no credential there, and a sync writes it again."

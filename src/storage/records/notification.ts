@@ -1,10 +1,10 @@
 /**
- * What a database tells of, as the text that goes through its channel.
+ * Notifications as the text that is sent through a channel of the database.
  */
 import * as Schema from "effect/Schema"
 import type { RecordChange } from "./RecordDatabase.ts"
 
-const NoticeText = Schema.fromJsonString(Schema.Union([
+const NotificationText = Schema.fromJsonString(Schema.Union([
   Schema.Struct({
     _tag: Schema.Literals(["Saved", "Deleted"]),
     sequence: Schema.Int,
@@ -14,11 +14,12 @@ const NoticeText = Schema.fromJsonString(Schema.Union([
   Schema.Struct({ _tag: Schema.Literal("Released"), id: Schema.String })
 ]))
 
-/** None when others published it there, who say nothing. */
-export const decodeNotice = Schema.decodeUnknownOption(NoticeText)
+/** None when another program published the text. */
+export const decodeNotification = Schema.decodeUnknownOption(NotificationText)
 
-/** A notice of a change but for its number: the database, which counts them, puts `{"sequence":`, number and comma in front. */
-export const unnumberedNotice = (change: Omit<RecordChange, "sequence">): string => JSON.stringify(change).slice(1)
+/** The notification of a change, without its number: the database, which counts, puts `{"sequence":`, number and comma in front. */
+export const unnumberedNotification = (change: Omit<RecordChange, "sequence">): string =>
+  JSON.stringify(change).slice(1)
 
-/** A notice of a lease that was given back. */
-export const releaseNotice = (id: string): string => JSON.stringify({ _tag: "Released", id })
+/** The notification that a lease was released. */
+export const releaseNotification = (id: string): string => JSON.stringify({ _tag: "Released", id })

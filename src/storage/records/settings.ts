@@ -1,12 +1,13 @@
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
-import { AdenConfigError } from "../../errors/CredentialError.ts"
+import { AdenConfigError } from "../../errors/ConfigError.ts"
+import { unreadableSetting } from "../../model/settings.ts"
 
-/** What the credentials of one program, or of several that share them, are kept under in a database. */
+/** The default namespace in a database. Programs with the same namespace share their credentials. */
 export const defaultNamespace = "aden-credentials"
 
-/** Neither "/", behind which a tenant's name stands, nor braces, which Redis Cluster reads. */
+/** Not "/", which separates a tenant's name, nor braces, which Redis Cluster takes for a hash tag. */
 const allowed = /^[A-Za-z0-9._:-]{1,100}$/
 
 export const namespaceSetting = (namespace: string): Effect.Effect<string, AdenConfigError> =>
@@ -21,14 +22,9 @@ export const namespaceSetting = (namespace: string): Effect.Effect<string, AdenC
 export const redisVariable = "REDIS_URL"
 export const postgresVariable = "DATABASE_URL"
 
-/** The URL in a variable of the environment; empty where it is not set. */
+/** The URL in an environment variable; empty when it is not set. */
 export const configuredUrl = (variable: string): Effect.Effect<Redacted.Redacted<string>, AdenConfigError> =>
   Effect.mapError(
     Effect.suspend(() => Config.withDefault(Config.Redacted(variable), Redacted.make(""))),
-    () =>
-      new AdenConfigError({
-        setting: variable,
-        detail: "cannot be read",
-        remedy: "Check where settings are read from."
-      })
+    () => unreadableSetting(variable)
   )

@@ -13,16 +13,17 @@ import * as Queue from "effect/Queue"
 import * as RcRef from "effect/RcRef"
 import * as Redacted from "effect/Redacted"
 import { randomInt } from "node:crypto"
-import { AdenConfigError, CredentialStorageError, StorageIoFailed } from "../../errors/CredentialError.ts"
+import { AdenConfigError } from "../../errors/ConfigError.ts"
+import { CredentialStorageError, StorageIoFailed } from "../../errors/StorageError.ts"
 import { missingSetting } from "../../model/settings.ts"
 import { cleanMessage } from "../../util/sanitize.ts"
 import { configuredUrl, redisVariable } from "../records/settings.ts"
 
 /**
- * Effect's `Redis` service over the package `redis`, as `RedisStorage` is best used: while the server is away a command fails
- * at once, where it would otherwise wait, and the connection is made again by itself, also where it was cut off without a word
- * and a command that was given up is followed by a PING without an answer. It takes two connections, one for
- * commands and one for all that is listened to, however many storages use it.
+ * Effect's `Redis` service over the package `redis`, set up for `RedisStorage`. While the server is away, a command fails at once
+ * instead of waiting. The connection is restored automatically, also after it was lost without an error: when a command was
+ * given up, a PING checks whether the server still answers. Uses two connections, one for commands and one for all subscriptions,
+ * however many storages share it.
  *
  * @example
  * ```ts
@@ -40,8 +41,8 @@ import { configuredUrl, redisVariable } from "../records/settings.ts"
 export class RedisConnection {
   /**
    * A connection to `redis://[user[:password]@]host[:port][/database]`; `rediss:` for TLS. Fails with `AdenConfigError` when the
-   * URL makes no sense or the server refuses user name or password, and with `CredentialStorageError` when it cannot be reached.
-   * No error holds the password.
+   * URL is invalid or the server refuses user name or password, and with `CredentialStorageError` when it cannot be reached. No
+   * error contains the password.
    */
   static readonly layer = (options: {
     readonly url: Redacted.Redacted<string>
@@ -55,7 +56,7 @@ export class RedisConnection {
 // internal
 
 /**
- * The connection to the server of this URL; errors name the setting it came from.
+ * The connection to the server of this URL. Errors name `setting`, where the URL came from.
  *
  * @internal
  */
@@ -68,16 +69,16 @@ export const connectRedis = (
 const connectTimeoutMillis = 5_000
 const closeTime = Duration.seconds(2)
 
-/** A server that does not answer a question as small as a PING in this time does not answer. */
+/** The server counts as dead when it does not answer a PING within this time. */
 const answerTime = Duration.seconds(2)
 
-/** How often it is looked whether the connection does, once a command was given up. */
-const lookEvery = Duration.seconds(1)
+/** How often the connection is checked; it is only pinged after a command was given up. */
+const checkInterval = Duration.seconds(1)
 
-/** A connection that neither comes about nor fails for so many looks stays so. */
-const longestSilence = 6
+/** A connection attempt that neither succeeds nor fails during so many checks is stuck. */
+const maxSilentChecks = 6
 
-/** How long it takes at most, in ms, until the client tries again to connect. */
+/** The longest delay until the client tries to reconnect, and its jitter, in ms. */
 const reconnect = { most: 1_000, jitter: 200 }
 
 interface Address {
@@ -119,7 +120,7 @@ const parseUrl = Effect.fnUntraced(function*(
   const username = decodePart(url.username)
   const password = decodePart(url.password)
   if (username === undefined || password === undefined) {
-    return yield* refuse("has a user name or password with a % that encodes nothing")
+    return yield* refuse("has a user name or password with a % that is not percent-encoding")
   }
   const port = url.port === "" ? 6379 : Number(url.port)
   return {
@@ -181,15 +182,15 @@ const connect = (
     const { client } = yield* NodeRedis
     yield* Effect.addFinalizer(() => close(client))
     const redis = yield* Redis.Redis
-    // a server that wants a password takes the connection, and then refuses every command
+    // a server with a password accepts the connection, and then refuses every command
     yield* redis.send("PING")
     hasConnected = true
     const { lose, subscribe } = yield* makeSubscriptions(client, socket)
-    const watching = yield* watch(client, lose)
+    const monitored = yield* makeMonitor(client, lose)
     return Redis.Redis.of({
       ...redis,
-      send: (command, ...args) => watching(redis.send(command, ...args)),
-      eval: (script) => (...params) => watching(redis.eval(script)(...params)),
+      send: (command, ...args) => monitored(redis.send(command, ...args)),
+      eval: (script) => (...params) => monitored(redis.eval(script)(...params)),
       subscribe
     })
   })
@@ -199,7 +200,7 @@ const connect = (
   )
 }
 
-/** A program ends although the server owes it an answer, which a client that is asked to close waits for. */
+/** Closes within `closeTime`: the client would wait for outstanding answers, and a program has to be able to end. */
 const close = (client: NodeRedis["Service"]["client"]): Effect.Effect<void> =>
   Effect.promise(() => client.close()).pipe(
     Effect.timeout(closeTime),
@@ -217,10 +218,10 @@ const attempt = <A>(run: () => Promise<A>, duration = answerTime): Effect.Effect
   )
 
 /**
- * Makes the connection anew where it was cut off without a word, as when a host or what is between vanishes: the system would
- * go on sending for many minutes. It is asked only after a command was given up. Answers what lets it know of that.
+ * Detects a connection that was lost without an error, as when the host or the network vanishes, and reconnects; the system would
+ * retransmit for many minutes. Pings only after a command was given up: answers a wrapper for commands that notices this.
  */
-const watch = Effect.fnUntraced(function*(
+const makeMonitor = Effect.fnUntraced(function*(
   client: NodeRedis["Service"]["client"],
   lose: (error: Redis.RedisError) => void
 ) {
@@ -228,82 +229,82 @@ const watch = Effect.fnUntraced(function*(
   let silence = 0
   client.on("error", () => silence = 0)
 
-  const renew = Effect.fnUntraced(function*(pause: Duration.Duration) {
+  const reconnectAfter = Effect.fnUntraced(function*(delay: Duration.Duration) {
     client.destroy()
     lose(unanswered)
-    // whoever was still connecting is to see that it is over
-    yield* Effect.sleep(pause)
-    // it tries until it succeeds; what fails is logged by the client
+    // gives an attempt that was still connecting time to notice that it was destroyed
+    yield* Effect.sleep(delay)
+    // the client retries until it succeeds, and logs failures
     void client.connect().catch(() => {})
   })
 
-  const look = Effect.gen(function*() {
+  const check = Effect.gen(function*() {
     if (!client.isReady) {
-      if (++silence < longestSilence) return
+      if (++silence < maxSilentChecks) return
       silence = 0
-      return yield* renew(Duration.millis(reconnect.most + reconnect.jitter))
+      return yield* reconnectAfter(Duration.millis(reconnect.most + reconnect.jitter))
     }
     silence = 0
     if (!isSuspect) return
     isSuspect = false
-    yield* Effect.catch(attempt(() => client.ping()), () => renew(Duration.zero))
+    yield* Effect.catch(attempt(() => client.ping()), () => reconnectAfter(Duration.zero))
   })
-  yield* Effect.forkScoped(Effect.forever(Effect.delay(look, lookEvery)))
+  yield* Effect.forkScoped(Effect.forever(Effect.delay(check, checkInterval)))
 
   return <A, E>(command: Effect.Effect<A, E>): Effect.Effect<A, E> =>
     Effect.onInterrupt(command, () => Effect.sync(() => isSuspect = true))
 })
 
 /**
- * All channels over one connection, however many tenants of a process listen. When it is lost every listener is told, so that
- * it looks up what it missed: a connection that came back by itself would hide that.
+ * All subscriptions over one connection, however many tenants of a process subscribe. It does not reconnect silently: when it is
+ * lost, every subscription fails, so that the subscriber reads what it missed.
  */
 const makeSubscriptions = Effect.fnUntraced(function*(
   client: NodeRedis["Service"]["client"],
   socket: { readonly host: string; readonly port: number; readonly tls?: true }
 ) {
-  type Losses = Set<(error: Redis.RedisError) => void>
-  const all = new Set<Losses>()
-  const tell = (losses: Losses, error: Redis.RedisError) => {
-    for (const lose of losses) lose(error)
+  type Subscribers = Set<(error: Redis.RedisError) => void>
+  const connections = new Set<Subscribers>()
+  const failAll = (subscribers: Subscribers, error: Redis.RedisError) => {
+    for (const fail of subscribers) fail(error)
   }
 
   const subscriber = yield* RcRef.make({
     acquire: Effect.gen(function*() {
-      const losses: Losses = new Set()
+      const subscribers: Subscribers = new Set()
       const connection = client.duplicate({ socket: { ...socket, reconnectStrategy: false } })
-      connection.on("error", (cause) => tell(losses, new Redis.RedisError({ cause })))
+      connection.on("error", (cause) => failAll(subscribers, new Redis.RedisError({ cause })))
       const end = () => {
         if (connection.isOpen) connection.destroy()
       }
-      let isMade = false
-      connection.once("connect", () => isMade = true)
-      yield* Effect.acquireRelease(Effect.sync(() => all.add(losses)), () =>
+      let isConnected = false
+      connection.once("connect", () => isConnected = true)
+      yield* Effect.acquireRelease(Effect.sync(() => connections.add(subscribers)), () =>
         Effect.sync(() => {
-          all.delete(losses)
-          // one that is still being made would come about although it was destroyed before, and never end
-          if (isMade) end()
+          connections.delete(subscribers)
+          // a connection that is destroyed while it connects is established all the same, and would stay open
+          if (isConnected) end()
           else connection.once("connect", end)
         }))
       yield* attempt(() => connection.connect(), Duration.millis(connectTimeoutMillis))
-      return { connection, losses }
+      return { connection, subscribers }
     })
   })
 
   const listen = Effect.fnUntraced(
     function*(channel: string, queue: Queue.Queue<Redis.RedisMessage, Redis.RedisError>) {
-      const { connection, losses } = yield* RcRef.get(subscriber)
-      const lose = (error: Redis.RedisError) => Queue.failCauseUnsafe(queue, Cause.fail(error))
-      losses.add(lose)
-      yield* Effect.addFinalizer(() => Effect.sync(() => losses.delete(lose)))
+      const { connection, subscribers } = yield* RcRef.get(subscriber)
+      const fail = (error: Redis.RedisError) => Queue.failCauseUnsafe(queue, Cause.fail(error))
+      subscribers.add(fail)
+      yield* Effect.addFinalizer(() => Effect.sync(() => subscribers.delete(fail)))
       const take = (message: string, channel: string) => Queue.offerUnsafe(queue, { channel, message })
-      // what is not answered is of no use to the others either
+      // a connection that does not answer is of no use to the other subscribers either
       const answered = (run: () => Promise<void>) =>
         Effect.tapError(attempt(run), (error) =>
           Effect.sync(() => {
             if (error !== unanswered) return
             connection.destroy()
-            tell(losses, error)
+            failAll(subscribers, error)
           }))
       yield* Effect.acquireRelease(
         answered(() => connection.subscribe(channel, take)),
@@ -325,7 +326,7 @@ const makeSubscriptions = Effect.fnUntraced(function*(
   return {
     subscribe,
     lose: (error: Redis.RedisError) => {
-      for (const losses of all) tell(losses, error)
+      for (const subscribers of connections) failAll(subscribers, error)
     }
   } as const
 })

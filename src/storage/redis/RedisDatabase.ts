@@ -1,14 +1,15 @@
 /**
- * Records in Redis. All keys of a namespace have one hash tag, so that they are in one slot of a cluster:
+ * Records in Redis. All keys of a namespace share a hash tag, so that they are in one slot of a cluster:
  *
- * - `{namespace}:entry:{id}`, a hash: `generation`, `document`, `state`, and `writer`, who wrote it last. Of a deleted entry
- *   the generation is left.
+ * - `{namespace}:entry:{id}`, a hash: `generation`, `document`, `state`, and `writer`, who wrote it last. A deleted entry leaves a
+ *   tombstone with its generation.
  * - `{namespace}:ids`, a set: the ids of the entries that have a document.
- * - `{namespace}:changes`, a sorted set: each id by the number of its latest change; `{namespace}:sequence` is the latest.
- * - `{namespace}:lock:{id}`: the token of the holder of a lease, with the time it has left.
- * - `{namespace}:notices`, a channel.
+ * - `{namespace}:changes`, a sorted set: each id with the number of its latest change as score; `{namespace}:sequence` is the latest
+ *   number.
+ * - `{namespace}:lock:{id}`: the token of the holder of a lease, with its time to live.
+ * - `{namespace}:notices`, a channel: notifications.
  *
- * Whatever is more than one command is a script, which nothing comes between.
+ * Every operation of several commands is a script, and so atomic.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -17,50 +18,50 @@ import * as Redis from "effect/persistence/Redis"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import { randomBytes } from "node:crypto"
-import { StorageIoFailed } from "../../errors/CredentialError.ts"
+import { StorageIoFailed } from "../../errors/StorageError.ts"
 import { cleanMessage, cleanText } from "../../util/sanitize.ts"
-import { decodeNotice, releaseNotice, unnumberedNotice } from "../records/notification.ts"
+import { decodeNotification, releaseNotification, unnumberedNotification } from "../records/notification.ts"
 import type {
   ForeignRecord,
-  Notice,
+  Notification,
   RecordChange,
   RecordDatabase,
   RecordWrite,
   StoredRecord
 } from "../records/RecordDatabase.ts"
 
-/** A server that does not answer is as good as gone. */
+/** A server that does not answer within this time counts as away. */
 const answerTime = Duration.seconds(2)
 
-/** So many records are read or written by one command: the server does nothing else meanwhile. */
+/** How many records one script reads or writes: it blocks the server. */
 const batchSize = 500
 
-/** So many keys of a server are looked at by one command. */
+/** How many keys of the server one SCAN visits. */
 const keysAtATime = 1_000
 
-/** So many records are read or written in that time. */
+/** How many records are expected to be read or written within `answerTime`. */
 const recordsInTime = 1_000
 
-/** So many ids are listed by one command, or a few more. */
+/** About how many ids one SSCAN lists. */
 const idsAtATime = 10_000
 
-/** So many missed changes are looked up at a time. */
+/** How many missed changes are read at a time. */
 const changesAtATime = 1_000
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Scripts
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** Numbers of a script are doubles: written like this they stay whole. */
+/** Shared functions of the scripts. Lua numbers are doubles: `whole` writes them without exponent or fraction. */
 const numbered = `
 local function whole(number) return string.format('%.0f', number) end
--- whatever else is there says nothing
+-- any other value counts as no generation
 local function generationOf(key)
   local text = redis.call('HGET', key, 'generation')
   if text and #text < 16 and string.find(text, '^%d+$') then return tonumber(text) end
   return 0
 end
--- the type of what this package did not write
+-- the Redis type of a value that this package did not write, else nil
 local function foreignKind(key)
   local kind = redis.call('TYPE', key)['ok']
   if kind == 'none' then return nil end
@@ -71,8 +72,8 @@ local function foreignKind(key)
   end
   return kind
 end
--- Counts a change, which fails when another program wrote there: so it comes first. A server that lost all goes on above the
--- numbers that it gave before.
+-- Numbers a change. Called first, because it fails when another program wrote to these keys. After a loss of all data, numbering
+-- goes on above the numbers given before.
 local function count(changes, sequence, id)
   local number = redis.call('INCR', sequence)
   if number == 1 then
@@ -85,14 +86,14 @@ local function count(changes, sequence, id)
 end
 `
 
-interface Place {
+interface SharedKeys {
   readonly ids: string
   readonly changes: string
   readonly sequence: string
   readonly channel: string
 }
 
-/** The records, each as generation, document and state; of a foreign one its type alone. */
+/** The records, each as generation, document and state; of a foreign value only its type. */
 const readScript = Redis.script((...keys: ReadonlyArray<string>) => keys, {
   numberOfKeys: (...keys) => keys.length,
   lua: `${numbered}
@@ -110,20 +111,20 @@ return found`
 
 const writeScript = Redis.script(
   (
-    place: Place,
+    shared: SharedKeys,
     writer: string,
     writes: ReadonlyArray<RecordWrite & { readonly key: string; readonly notice: string }>
   ) => [
-    place.ids,
-    place.changes,
-    place.sequence,
+    shared.ids,
+    shared.changes,
+    shared.sequence,
     ...writes.map(({ key }) => key),
-    place.channel,
+    shared.channel,
     writer,
     ...writes.flatMap(({ document, expected, id, notice, state }) => [id, expected, document, state, notice])
   ],
   {
-    numberOfKeys: (_place, _writer, writes) => 3 + writes.length,
+    numberOfKeys: (_shared, _writer, writes) => 3 + writes.length,
     lua: `${numbered}
 local found = {}
 for index = 1, #KEYS - 3 do
@@ -164,12 +165,12 @@ return 1`
 ).withReturnType<unknown>()
 
 const removeScript = Redis.script(
-  (place: Place, writer: string, key: string, id: string, expected: number | undefined, notice: string) => [
-    place.ids,
-    place.changes,
-    place.sequence,
+  (shared: SharedKeys, writer: string, key: string, id: string, expected: number | undefined, notice: string) => [
+    shared.ids,
+    shared.changes,
+    shared.sequence,
     key,
-    place.channel,
+    shared.channel,
     writer,
     id,
     expected ?? "",
@@ -195,11 +196,11 @@ return 1`
   }
 ).withReturnType<unknown>()
 
-/** The latest number, and the changes after one as number, id, writer and whether the entry is there. */
+/** The latest number, and the changes after a number: number, id, writer and whether the entry exists. */
 const sinceScript = Redis.script(
-  (place: Place, entries: string, sequence: number) => [
-    place.changes,
-    place.sequence,
+  (shared: SharedKeys, entries: string, sequence: number) => [
+    shared.changes,
+    shared.sequence,
     entries,
     sequence,
     changesAtATime
@@ -265,36 +266,37 @@ const Since = Schema.Tuple([
 const Lease = Schema.Tuple([Schema.Literals([0, 1]), Schema.Number])
 const Flag = Schema.Literals([0, 1])
 
+const foreignKeyRemedy = "See what other programs keep under this key, or choose another namespace."
 const remedies: ReadonlyArray<readonly [RegExp, string]> = [
   [
     /^(?:NOAUTH|WRONGPASS|NOPERM)|ERR AUTH/,
     "Check user name and password of the Redis server, and what the user may do."
   ],
-  [/^(?:WRONGTYPE|ERR)/, "See what other programs keep under this key, or choose another namespace."],
-  [/^(?:OOM|MISCONF|READONLY)/, "Look after the Redis server: it takes no writes."]
+  [/^(?:WRONGTYPE|ERR)/, foreignKeyRemedy],
+  [/^(?:OOM|MISCONF|READONLY)/, "Check the Redis server: it does not accept writes."]
 ]
 const unreachableRemedy =
   "Check that the Redis server runs and can be reached from here; the library tries again by itself."
 
-/** What is under the key of an entry is looked at before anything is done to it: this is about the keys of all. */
-const isOfCommonKeys = /WRONGTYPE|not an integer/
+/** Errors about the shared keys: the scripts check the key of an entry themselves. */
+const isAboutSharedKeys = /WRONGTYPE|not an integer/
 
-const faultOf = (key: string, common: string, { cause }: Redis.RedisError): StorageIoFailed => {
+const faultOf = (key: string, sharedLocation: string, { cause }: Redis.RedisError): StorageIoFailed => {
   const text = cause instanceof Error ? cause.message : String(cause)
   const code = cause instanceof Error && "code" in cause && typeof cause.code === "string" ? `${cause.code}: ` : ""
   const [, remedy = unreachableRemedy] = remedies.find(([pattern]) => pattern.test(text)) ?? []
   return new StorageIoFailed({
-    location: isOfCommonKeys.test(text) ? common : key,
+    location: isAboutSharedKeys.test(text) ? sharedLocation : key,
     detail: cleanMessage(text.includes(code) ? text : `${code}${text}`),
     remedy
   })
 }
 
-const strange = (location: string) =>
+const foreignValue = (location: string) =>
   new StorageIoFailed({
     location,
     detail: "holds something that this package did not write",
-    remedy: "See what other programs keep under this key, or choose another namespace."
+    remedy: foreignKeyRemedy
   })
 
 const foreignDetail = (kind: string) =>
@@ -306,13 +308,13 @@ const foreignDetail = (kind: string) =>
 
 const shown = (key: string): string => `the Redis key ${cleanText(key)}`
 
-/** What a command answers, as it has to be. `common` are the keys that it uses besides the one that it is about. */
+/** Runs a command and decodes its reply. `sharedLocation` names the shared keys, for errors about them. */
 const answeredBy =
-  (common: string) =>
+  (sharedLocation: string) =>
   <S extends Schema.Top & { readonly DecodingServices: never }>(key: string, schema: S, duration = answerTime) =>
   (command: Effect.Effect<unknown, Redis.RedisError>): Effect.Effect<S["Type"], StorageIoFailed> =>
     command.pipe(
-      Effect.mapError((error) => faultOf(shown(key), common, error)),
+      Effect.mapError((error) => faultOf(shown(key), sharedLocation, error)),
       Effect.timeoutOrElse({
         duration,
         orElse: () =>
@@ -324,7 +326,9 @@ const answeredBy =
             })
           )
       }),
-      Effect.flatMap((reply) => Effect.mapError(Schema.decodeUnknownEffect(schema)(reply), () => strange(shown(key))))
+      Effect.flatMap((reply) =>
+        Effect.mapError(Schema.decodeUnknownEffect(schema)(reply), () => foreignValue(shown(key)))
+      )
     )
 
 const batchesOf = <A>(items: ReadonlyArray<A>): ReadonlyArray<ReadonlyArray<A>> =>
@@ -335,7 +339,7 @@ const batchesOf = <A>(items: ReadonlyArray<A>): ReadonlyArray<ReadonlyArray<A>> 
 
 export const makeRedisDatabase = (redis: Redis.Redis["Service"], namespace: string): RecordDatabase => {
   const tag = `{${namespace}}`
-  const place: Place = {
+  const shared: SharedKeys = {
     ids: `${tag}:ids`,
     changes: `${tag}:changes`,
     sequence: `${tag}:sequence`,
@@ -344,8 +348,8 @@ export const makeRedisDatabase = (redis: Redis.Redis["Service"], namespace: stri
   const entries = `${tag}:entry:`
   const keyOf = (id: string): string => `${entries}${id}`
   const lockOf = (id: string): string => `${tag}:lock:${id}`
-  const common = `one of the Redis keys ${place.ids}, ${place.changes} and ${place.sequence}`
-  const answer = answeredBy(common)
+  const sharedLocation = `one of the Redis keys ${shared.ids}, ${shared.changes} and ${shared.sequence}`
+  const answer = answeredBy(sharedLocation)
   const writer = randomBytes(8).toString("hex")
 
   const readBatch = Effect.fnUntraced(function*(ids: ReadonlyArray<string>, duration: Duration.Duration) {
@@ -360,17 +364,17 @@ export const makeRedisDatabase = (redis: Redis.Redis["Service"], namespace: stri
   const writeBatch = (writes: ReadonlyArray<RecordWrite>, duration: Duration.Duration) =>
     answer(keyOf(writes[0]?.id ?? ""), Generations, duration)(
       redis.eval(writeScript)(
-        place,
+        shared,
         writer,
         writes.map((write) => ({
           ...write,
           key: keyOf(write.id),
-          notice: unnumberedNotice({ _tag: "Saved", id: write.id, by: writer })
+          notice: unnumberedNotification({ _tag: "Saved", id: write.id, by: writer })
         }))
       )
     )
 
-  /** Commands that are sent one after another without waiting are one round trip; the last waits for all before it. */
+  /** Pipelines the batches in one round trip. The last one waits for all before it, so the time limit grows with their number. */
   const inBatches = Effect.fnUntraced(function*<A, B>(
     items: ReadonlyArray<A>,
     run: (batch: ReadonlyArray<A>, duration: Duration.Duration) => Effect.Effect<ReadonlyArray<B>, StorageIoFailed>
@@ -382,11 +386,11 @@ export const makeRedisDatabase = (redis: Redis.Redis["Service"], namespace: stri
   })
 
   const sinceOnce = (sequence: number) =>
-    answer(place.changes, Since)(redis.eval(sinceScript)(place, entries, sequence))
+    answer(shared.changes, Since)(redis.eval(sinceScript)(shared, entries, sequence))
 
   return {
     writer,
-    place: `the Redis namespace ${namespace}`,
+    location: `the Redis namespace ${namespace}`,
     locationOf: (id) => shown(keyOf(id)),
     read: (ids) => inBatches(ids, readBatch),
     write: (writes) => inBatches(writes, writeBatch),
@@ -404,12 +408,12 @@ export const makeRedisDatabase = (redis: Redis.Redis["Service"], namespace: stri
       Effect.map(
         answer(keyOf(id), Flag)(
           redis.eval(removeScript)(
-            place,
+            shared,
             writer,
             keyOf(id),
             id,
             expected,
-            unnumberedNotice({ _tag: "Deleted", id, by: writer })
+            unnumberedNotification({ _tag: "Deleted", id, by: writer })
           )
         ),
         (isDeleted) => isDeleted === 1
@@ -418,8 +422,8 @@ export const makeRedisDatabase = (redis: Redis.Redis["Service"], namespace: stri
       const found = new Set<string>()
       let cursor = "0"
       do {
-        const scanned = redis.send("SSCAN", place.ids, cursor, "COUNT", String(idsAtATime))
-        const [next, ids] = yield* answer(place.ids, Scan)(scanned)
+        const scanned = redis.send("SSCAN", shared.ids, cursor, "COUNT", String(idsAtATime))
+        const [next, ids] = yield* answer(shared.ids, Scan)(scanned)
         for (const id of ids) found.add(id)
         cursor = next
       } while (cursor !== "0")
@@ -427,27 +431,27 @@ export const makeRedisDatabase = (redis: Redis.Redis["Service"], namespace: stri
     }),
     changes: {
       latest: Effect.map(
-        answer(place.sequence, Schema.NullOr(Count))(redis.send("GET", place.sequence)),
+        answer(shared.sequence, Schema.NullOr(Count))(redis.send("GET", shared.sequence)),
         (latest) => latest ?? 0
       ),
       listen: Effect.gen(function*() {
-        const messages = yield* redis.subscribe(place.channel)
-        const notices = yield* Queue.unbounded<Notice, StorageIoFailed>()
+        const messages = yield* redis.subscribe(shared.channel)
+        const notifications = yield* Queue.unbounded<Notification, StorageIoFailed>()
         yield* Effect.forkScoped(
           Queue.take(messages).pipe(
-            Effect.mapError((error) => faultOf(place.channel, common, error)),
-            // what others publish there says nothing
+            Effect.mapError((error) => faultOf(shared.channel, sharedLocation, error)),
+            // ignores what other programs publish
             Effect.flatMap(({ message }) =>
-              Option.match(decodeNotice(message), {
+              Option.match(decodeNotification(message), {
                 onNone: () => Effect.void,
-                onSome: (notice) => Queue.offer(notices, notice)
+                onSome: (notification) => Queue.offer(notifications, notification)
               })
             ),
             Effect.forever,
-            Effect.onError((cause) => Queue.failCause(notices, cause))
+            Effect.onError((cause) => Queue.failCause(notifications, cause))
           )
         )
-        return notices
+        return notifications
       }),
       since: Effect.fnUntraced(function*(sequence) {
         const changes: Array<RecordChange> = []
@@ -467,7 +471,7 @@ export const makeRedisDatabase = (redis: Redis.Redis["Service"], namespace: stri
         const [isTaken, left] = yield* answer(lockOf(id), Lease)(redis.eval(takeScript)(lockOf(id), token, millis))
         if (left === -1) {
           const detail =
-            "another program keeps something there that does not end; choose another namespace, or delete it"
+            "another program keeps a key there that does not expire; choose another namespace, or delete it"
           return yield* new StorageIoFailed({ location: shown(lockOf(id)), detail })
         }
         return { isTaken: isTaken === 1, millisLeft: Math.max(0, left) }
@@ -483,8 +487,8 @@ export const makeRedisDatabase = (redis: Redis.Redis["Service"], namespace: stri
             redis.eval(releaseScript)(
               lockOf(id),
               token,
-              place.channel,
-              releaseNotice(id)
+              shared.channel,
+              releaseNotification(id)
             )
           )
         )
@@ -492,12 +496,12 @@ export const makeRedisDatabase = (redis: Redis.Redis["Service"], namespace: stri
   }
 }
 
-/** What stands behind the slash in the namespaces of tenants that have credentials. Looks through all keys of the server. */
+/** The names of the tenants that have credentials: the parts after the slash of their namespaces. Scans all keys of the server. */
 export const redisTenants = Effect.fnUntraced(function*(redis: Redis.Redis["Service"], namespace: string) {
   const [before, after] = [`{${namespace}/`, "}:ids"]
   const pattern = `${before}*${after}`
   const answer = answeredBy(shown(pattern))
-  // a key may be told twice
+  // SCAN can return a key twice
   const found = new Set<string>()
   let cursor = "0"
   do {

@@ -11,7 +11,7 @@ import * as Redis from "effect/persistence/Redis"
 import type * as Redacted from "effect/Redacted"
 import type { FernetKeys } from "../../encryption/Fernet.ts"
 import { configuredKeys, parseKeys } from "../../encryption/keys.ts"
-import type { AdenConfigError } from "../../errors/CredentialError.ts"
+import type { AdenConfigError } from "../../errors/ConfigError.ts"
 import { CurrentTenant } from "../../model/currentTenant.ts"
 import { CredentialStorage } from "../CredentialStorage.ts"
 import { tenantNamespace } from "../format/tenantNames.ts"
@@ -20,16 +20,16 @@ import { defaultNamespace, namespaceSetting } from "../records/settings.ts"
 import { makeRedisDatabase } from "./RedisDatabase.ts"
 
 /**
- * A {@link CredentialStorage} in Redis, over Effect's `Redis` service. Each credential is the same encrypted document as in a
- * file, so the server sees no secret; what is remembered beside it is not encrypted, and holds none.
+ * A {@link CredentialStorage} in Redis, over Effect's `Redis` service. Each credential is stored as the same encrypted document as
+ * in a file, so the server sees no secret. The state beside it is not encrypted; it holds no secrets.
  *
- * A write is made only onto the generation it was worked out from: an older one never replaces a newer one, however late it
- * arrives. `saveMany` reads and writes in one round trip each. `changes` are those of everybody: told by pub/sub, and looked
- * up after a connection was lost, or every 10 s where the `Redis` service does not tell that it was.
+ * Every write is a compare-and-swap on the generation that it was computed from, so an older credential never replaces a newer one,
+ * however late it arrives. `saveMany` takes one round trip to read and one to write. `changes` are those of all writers, through
+ * pub/sub; missed ones are read after the connection was lost, or every 10 s where the `Redis` service does not report the loss.
  *
- * `withLock` is a lease of 15 s, which its holder renews every 5 s: one that died or was suspended is taken over when it ends.
- * Who waits is notified, and looks again after 0.5 s at the latest; after 20 s it fails with `LockTimeout`. While the server
- * cannot be reached, the lock excludes the fibers of this process alone, with a warning.
+ * `withLock` is a lease of 15 s, which its holder renews every 5 s, so the lock of a holder that died or was suspended is taken over
+ * when it expires. Waiters are notified of a release, and retry after 0.5 s at the latest; after 20 s they fail with
+ * `LockTimeout`. While the server cannot be reached, the lock excludes only the fibers of this process, with a warning.
  *
  * A command that is not answered within 2 s fails (2 s for each thousand credentials). Within `TenantCredentials`, each tenant
  * has a namespace of its own.
@@ -40,10 +40,10 @@ import { makeRedisDatabase } from "./RedisDatabase.ts"
 export class RedisStorage {
   /**
    * A storage under the keys `{namespace}:…` (`aden-credentials` by default) of a Redis server, encrypted under these keys: the
-   * first encrypts, all decrypt. Fails with `AdenConfigError` when one of them is no Fernet key, or the namespace holds anything
-   * but letters, digits, and `.`, `:`, `-`, `_`.
+   * first encrypts, all decrypt. Fails with `AdenConfigError` when one of them is not a Fernet key, or the namespace has other
+   * characters than letters, digits, and `.`, `:`, `-`, `_`.
    *
-   * The server is that of the `Redis` service: `RedisConnection` of `aden-credentials/redis`, which fails at once while the
+   * The server is the one of the `Redis` service: `RedisConnection` of `aden-credentials/redis`, which fails at once while the
    * server is away, or any other.
    *
    * @example
@@ -71,8 +71,8 @@ export class RedisStorage {
   }
 
   /**
-   * A storage under the keys of the environment: `HIVE_CREDENTIAL_KEY` (one key, or several separated by commas), else the file
-   * `~/.hive/secrets/credential_key`. Fails with `AdenConfigError` when there is none, or the file is open to others.
+   * A storage with the encryption keys of the environment: `HIVE_CREDENTIAL_KEY` (one key, or several separated by commas), else
+   * the file `~/.hive/secrets/credential_key`. Fails with `AdenConfigError` when there is none, or others can access the file.
    */
   static readonly layerConfig: Layer.Layer<
     CredentialStorage,

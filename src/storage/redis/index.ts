@@ -1,6 +1,7 @@
 /**
- * The connection to a Redis server, for Node: an entry point of its own, because it needs the package `redis`.
+ * The connection to a Redis server, for Node. A separate entry point, because it needs the package `redis`.
  *
  * @since 0.1.0
+ * @module
  */
 export { RedisConnection } from "./RedisConnection.ts"

@@ -1,14 +1,14 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import { CredentialStorageError } from "../errors/CredentialError.ts"
+import { CredentialStorageError } from "../errors/StorageError.ts"
 import type { CredentialStorage } from "../storage/CredentialStorage.ts"
 import { decorate } from "../storage/decorate.ts"
 
 type Storage = CredentialStorage["Service"]
 
 /** Who is told how storage fares with an entry: what it failed with, or that it worked. */
-export interface StorageWitness {
+export interface StorageObserver {
   readonly read: (id: string, error: CredentialStorageError | undefined) => void
   readonly written: (id: string, error: CredentialStorageError | undefined) => void
 }
@@ -28,8 +28,8 @@ const isOfStorage = (error: unknown): error is CredentialStorageError => {
 }
 
 /** A storage that does what another does, and tells how it fares. */
-export const watched = (storage: Storage, witness: StorageWitness): Storage => {
-  const watching = <A, E>(
+export const observed = (storage: Storage, observer: StorageObserver): Storage => {
+  const observing = <A, E>(
     operation: Effect.Effect<A, E>,
     tell: (error: CredentialStorageError | undefined) => void,
     proves: (answer: A) => boolean = () => true
@@ -44,23 +44,23 @@ export const watched = (storage: Storage, witness: StorageWitness): Storage => {
         }
       }))
   const reading = <A, E>(id: string, operation: Effect.Effect<A, E>) =>
-    watching(operation, (error) => witness.read(id, error))
+    observing(operation, (error) => observer.read(id, error))
   return decorate(storage, {
     load: (id) => reading(id, storage.load(id)),
     loadState: (id) => reading(id, storage.loadState(id)),
     save: (credential, options) =>
-      watching(storage.save(credential, options), (error) => witness.written(credential.id, error)),
+      observing(storage.save(credential, options), (error) => observer.written(credential.id, error)),
     saveMany: (credentials, options) =>
-      watching(storage.saveMany(credentials, options), (error) => {
-        for (const { id } of credentials) witness.written(id, error)
+      observing(storage.saveMany(credentials, options), (error) => {
+        for (const { id } of credentials) observer.written(id, error)
       }).pipe(Effect.tap((failures) =>
         Effect.sync(() => {
-          for (const [id, error] of failures) if (isOfStorage(error)) witness.written(id, error)
+          for (const [id, error] of failures) if (isOfStorage(error)) observer.written(id, error)
         })
       )),
-    saveState: (id, state) => watching(storage.saveState(id, state), (error) => witness.written(id, error)),
+    saveState: (id, state) => observing(storage.saveState(id, state), (error) => observer.written(id, error)),
     // what was not there was not written either
     delete: (id, options) =>
-      watching(storage.delete(id, options), (error) => witness.written(id, error), (isDeleted) => isDeleted)
+      observing(storage.delete(id, options), (error) => observer.written(id, error), (isDeleted) => isDeleted)
   })
 }

@@ -1,12 +1,12 @@
 /**
- * The last of many, so that an emulator that runs for days does not grow.
+ * A bounded log, so that the memory of an emulator that runs for days does not grow.
  */
 
-/** How many of each kind the emulator remembers. */
+/** How many items of each kind the emulator keeps. */
 export const remembered = 10_000
 
-/** Remembers the last 10,000 of what is added. */
-export class Recent<A> {
+/** Keeps the last 10,000 items. */
+export class RingBuffer<A> {
   #items: Array<A> = []
 
   add(item: A): void {

@@ -7,16 +7,16 @@ import type { Credential } from "../model/Credential.ts"
 import { CredentialState } from "../model/CredentialState.ts"
 import { makeKeyedLock } from "../util/KeyedLock.ts"
 import type { CredentialEntry } from "./CredentialEntry.ts"
-import type { CredentialTable } from "./Entries.ts"
+import type { Entries } from "./Entries.ts"
 import { isEarlier, loadRecord } from "./storedRecord.ts"
 
 /** How often a storage that failed is tried again. */
-const pause = Duration.seconds(1)
+const retryInterval = Duration.seconds(1)
 
 /** Saves what a failing storage did not take, once it works again: until then others do not know of it. */
-export class LateSaves {
-  readonly #table: CredentialTable
-  readonly #entries = new Set<CredentialEntry>()
+export class WriteBehind {
+  readonly #entries: Entries
+  readonly #dirty = new Set<CredentialEntry>()
   readonly #pending = Latch.makeUnsafe(false)
 
   /**
@@ -25,46 +25,46 @@ export class LateSaves {
    */
   readonly alone = makeKeyedLock()
 
-  constructor(table: CredentialTable) {
-    this.#table = table
+  constructor(entries: Entries) {
+    this.#entries = entries
   }
 
   /** The entry could not be saved. */
   add(entry: CredentialEntry): void {
-    this.#entries.add(entry)
+    this.#dirty.add(entry)
     this.#pending.openUnsafe()
   }
 
   /** Never ends. */
-  readonly run = Effect.fnUntraced(function*(this: LateSaves): Effect.fn.Return<never> {
+  readonly run = Effect.fnUntraced(function*(this: WriteBehind): Effect.fn.Return<never> {
     while (true) {
       yield* this.#pending.await
-      yield* Effect.sleep(pause)
-      for (const entry of this.#entries) {
-        this.#entries.delete(entry)
+      yield* Effect.sleep(retryInterval)
+      for (const entry of this.#dirty) {
+        this.#dirty.delete(entry)
         if (yield* this.alone(entry.id)(this.#save(entry))) continue
         // one that fails most often tells of all; next time the others come first
-        this.#entries.add(entry)
+        this.#dirty.add(entry)
         break
       }
-      if (this.#entries.size === 0) this.#pending.closeUnsafe()
+      if (this.#dirty.size === 0) this.#pending.closeUnsafe()
     }
   })
 
   /** Whether there is nothing left to do for the entry. */
-  readonly #save = Effect.fnUntraced(function*(this: LateSaves, entry: CredentialEntry) {
+  readonly #save = Effect.fnUntraced(function*(this: WriteBehind, entry: CredentialEntry) {
     const { credential, epoch } = entry
-    if (!entry.isUnsaved || credential === undefined) return true
+    if (!entry.isDirty || credential === undefined) return true
     const fetched = entry.state.lastConfirmed ?? credential.lastRefreshed
     const at = fetched === undefined ? -Infinity : DateTime.toEpochMillis(fetched)
     const { generation, state: stored } = yield* this.behind(credential, {
       generation: entry.state.generation,
       at
     })
-    const state = new CredentialState({ ...withLaterNews(entry.state, stored), generation: (generation ?? 0) + 1 })
+    const state = new CredentialState({ ...withLaterChanges(entry.state, stored), generation: (generation ?? 0) + 1 })
     let isWorthTrying = true
-    const outcome = generation === undefined ? "outdated" as const : yield* this.#table.tolerantWrite(
-      this.#table.storage.save(credential, { expectedGeneration: generation, state }).pipe(
+    const outcome = generation === undefined ? "outdated" as const : yield* this.#entries.orElseWhenWriteFails(
+      this.#entries.storage.save(credential, { expectedGeneration: generation, state }).pipe(
         Effect.as("saved" as const),
         Effect.catchTag("GenerationConflict", () => Effect.succeed("outdated" as const)),
         Effect.catchTag("CredentialDecryptionFailed", () => Effect.succeed("refused" as const)),
@@ -73,17 +73,17 @@ export class LateSaves {
       "failed" as const
     )
     // the program, or a renewal, changed it meanwhile, and saved that itself
-    if (entry.epoch !== epoch || entry.credential !== credential) return !entry.isUnsaved
+    if (entry.epoch !== epoch || entry.credential !== credential) return !entry.isDirty
     if (outcome === "saved") {
-      entry.isUnsaved = false
-      entry.isStateUnsaved = false
+      entry.isDirty = false
+      entry.isStateDirty = false
       entry.state = state
       entry.freshUntil = state.blockedSince === undefined ? entry.freshUntil : -Infinity
       // whatever is being asked now is newer
       entry.saved = { generation: state.generation, order: -1 }
     } else if (outcome === "outdated") {
-      entry.isUnsaved = false
-      yield* this.#table.follow(entry.id)
+      entry.isDirty = false
+      yield* this.#entries.follow(entry.id)
     }
     return outcome !== "failed" || !isWorthTrying
   })
@@ -94,14 +94,14 @@ export class LateSaves {
    * provider's, but was not counted.
    */
   readonly behind = Effect.fnUntraced(function*(
-    this: LateSaves,
+    this: WriteBehind,
     credential: Credential,
     known: { readonly generation: number; readonly at: number }
   ): Effect.fn.Return<{ readonly generation: number | undefined; readonly state: CredentialState }> {
     const unread = { stored: Option.none<Credential>(), state: CredentialState.initial }
-    const record = yield* Effect.orElseSucceed(loadRecord(this.#table.storage, credential.id), () => unread)
+    const record = yield* Effect.orElseSucceed(loadRecord(this.#entries.storage, credential.id), () => unread)
     const { state, stored } = record
-    if (Option.exists(stored, (own) => this.#table.providerOf(own) !== this.#table.providerOf(credential))) {
+    if (Option.exists(stored, (own) => this.#entries.providerOf(own) !== this.#entries.providerOf(credential))) {
       return { generation: undefined, state }
     }
     return { generation: isEarlier(record, credential, known.at) ? state.generation : known.generation, state }
@@ -109,13 +109,13 @@ export class LateSaves {
 }
 
 /** What others learnt of the credential after it was fetched here, and before it could be saved, holds still. */
-const withLaterNews = (own: CredentialState, stored: CredentialState): CredentialState => {
+const withLaterChanges = (own: CredentialState, stored: CredentialState): CredentialState => {
   const { lastConfirmed } = own
-  const isNews = (at: DateTime.Utc | undefined) =>
+  const isLater = (at: DateTime.Utc | undefined) =>
     at !== undefined && (lastConfirmed === undefined || DateTime.isGreaterThan(at, lastConfirmed))
   return new CredentialState({
     ...own,
-    ...(own.blockedSince === undefined && isNews(stored.blockedSince)
+    ...(own.blockedSince === undefined && isLater(stored.blockedSince)
       ? {
         blockedSince: stored.blockedSince,
         reauthorizationUrl: stored.reauthorizationUrl,

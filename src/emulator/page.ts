@@ -1,5 +1,5 @@
 /**
- * What the emulator's pages have in common: how they look, who may use them, and what a browser may do with them.
+ * What the emulator's pages share: their style, the check of who may use them, and what a browser may do with them.
  */
 import * as ByteSize from "effect/ByteSize"
 import * as Effect from "effect/Effect"
@@ -82,7 +82,7 @@ const policyFor = (script: string | undefined): string =>
     "base-uri 'none'"
   ].join("; ")
 
-/** The answer that is a page. */
+/** Answers with a page. */
 export const respond = ({ body, script, status = 200, title }: PageOptions): HttpServerResponse.HttpServerResponse =>
   HttpServerResponse.text(
     html`<!doctype html>
@@ -111,10 +111,10 @@ ${body}
     }
   )
 
-/** A name that a program chose: what would hide or reorder the text around it is taken out, and what is too long is cut. */
+/** A name that a program chose, made safe to show: characters that hide or reorder text are removed, and a long name is cut. */
 export const name = (text: string) => html`<bdi>${cleanText(text)}</bdi>`
 
-/** A page of a few words. */
+/** A page with a short message. */
 export const message = (status: number, title: string, text: Html) =>
   respond({
     status,
@@ -122,12 +122,12 @@ export const message = (status: number, title: string, text: Html) =>
     body: html`<body class="narrow"><main><h1>${title}</h1>${text}${consoleLink}</main></body>`
   })
 
-/** Where the console is. */
+/** The path of the console. */
 export const consolePath = "/"
 
 export const consoleLink = html`<p><a href="${consolePath}">The emulator's console</a></p>`
 
-/** What answers with a page. */
+/** An effect that answers with a page. */
 export type PageAnswer = Effect.Effect<
   HttpServerResponse.HttpServerResponse,
   never,
@@ -139,7 +139,7 @@ type Method = "GET" | "POST"
 /** The longest form that is read. */
 const maximumForm = ByteSize.kibibytes(64)
 
-/** Adds a page to the router: what it answers to `GET`, and to `POST`; all else is answered with 405. */
+/** Adds a page to the router, with its answers to `GET` and `POST`; other methods are answered with 405. */
 export const add = Effect.fnUntraced(function*(
   router: HttpRouter.HttpRouter,
   path: HttpRouter.PathInput,
@@ -147,7 +147,7 @@ export const add = Effect.fnUntraced(function*(
 ) {
   const allow = [...answers.GET === undefined ? [] : ["GET", "HEAD"], ...answers.POST === undefined ? [] : ["POST"]]
   const refusal = HttpServerResponse.setHeader(
-    message(405, "Not like this", html`<p>This address answers to ${allow.join(", ")}.</p>`),
+    message(405, "Method not allowed", html`<p>This address accepts ${allow.join(", ")}.</p>`),
     "allow",
     allow.join(", ")
   )
@@ -158,15 +158,16 @@ export const add = Effect.fnUntraced(function*(
 })
 
 /**
- * Keeps other sites out. A page elsewhere can send a form here, but a browser says where it came from (`Origin`); and it can
- * have a name of its own lead to this machine, but then that name is the `Host`. Programs send no `Origin`.
+ * Keeps other sites out: cross-site requests and DNS rebinding. A page elsewhere can send a form here, but then the browser
+ * names that site in `Origin`. A site can make its own name resolve to this machine, but then `Host` holds that name. Programs
+ * send no `Origin`.
  */
 const fromHere = (answer: PageAnswer): PageAnswer =>
   Effect.gen(function*() {
     const { headers, method } = yield* HttpServerRequest
     const here = Result.getOrUndefined(Url.fromString(`http://${headers["host"] ?? ""}`))
     if (here === undefined || !isLoopback(here)) {
-      return message(403, "Not at this name", html`<p>This page is for this machine alone: open it at 127.0.0.1.</p>`)
+      return message(403, "Wrong host name", html`<p>This page is only for this machine: open it at 127.0.0.1.</p>`)
     }
     const { origin } = headers
     if (method === "POST" && origin !== undefined && origin !== here.origin) {

@@ -1,0 +1,66 @@
+/**
+ * Why a tenant has no store.
+ *
+ * @since 0.1.0
+ */
+import * as Schema from "effect/Schema"
+import { printable } from "../util/sanitize.ts"
+import { ActionableError, line, quoted } from "./Actionable.ts"
+import { AdenConfigError } from "./ConfigError.ts"
+
+/**
+ * The id cannot name a tenant: it is empty, too long, not well-formed text, or holds characters that nobody sees.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
+export class InvalidTenantId extends Schema.TaggedError<InvalidTenantId>()("InvalidTenantId", {
+  detail: Schema.String
+}) {
+  override get message(): string {
+    return printable(this.detail)
+  }
+}
+
+/**
+ * The settings of a tenant could not be looked up: what a `lookup` of `TenantCredentials` fails with when a database or a
+ * vault does not answer, or does not know the tenant. `detail` is for a person, and holds no secret.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
+export class TenantLookupFailed extends Schema.TaggedError<TenantLookupFailed>()("TenantLookupFailed", {
+  detail: Schema.String,
+  /** Whether the same lookup can succeed later by itself. */
+  isTransient: Schema.Boolean
+}) {
+  override get message(): string {
+    return printable(this.detail)
+  }
+}
+
+/**
+ * There is no store for a tenant. `reason` says why.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class TenantError extends ActionableError<TenantError>()("TenantError", {
+  tenantId: Schema.String,
+  reason: Schema.Union([AdenConfigError, InvalidTenantId, TenantLookupFailed])
+}, {
+  message: ({ reason, tenantId }) => line`Tenant ${quoted(tenantId)} has no credentials: ${reason.message}`,
+  isRetryable: ({ reason }) => reason._tag === "TenantLookupFailed" && reason.isTransient,
+  remedy: ({ reason }) => {
+    switch (reason._tag) {
+      case "AdenConfigError":
+        return reason.remedy
+      case "InvalidTenantId":
+        return "Use a tenant id of 1 to 200 visible characters."
+      case "TenantLookupFailed":
+        return reason.isTransient
+          ? "Try again; if it goes on, check where the lookup reads the settings of tenants."
+          : "Check the tenant id, and that the lookup knows the tenant."
+    }
+  }
+}) {}

@@ -49,7 +49,11 @@ describe("each example", () => {
       /^the API knows globex as globex$/m
     ]],
     ["promise.ts", [/^two tokens, of \d+ and \d+ characters$/m, /^Open http:\S+ in a browser/m]],
-    ["test-layers.ts", [/renewed: 42 contacts$/m, /asked 1 time$/m, /ReauthRequired: .*https:\/\/aden\.example\.com/m]],
+    ["test-layers.ts", [
+      /refreshed: 42 contacts$/m,
+      /asked 1 time$/m,
+      /ReauthRequired: .*https:\/\/aden\.example\.com/m
+    ]],
     ["agent/main.ts", [
       /Yes, Ada Lovelace is\.$/m,
       /\(to a person: .* has to be authorized again: http:\S+\/integrations\/hubspot\/connect\)$/m,

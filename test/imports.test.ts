@@ -32,7 +32,7 @@ describe("imports between rooms", () => {
       /one floor/
     ],
     ["of the command reach no private module", "src/cli/layers.ts", "../storage/files/PrivateFiles.ts", /is private/],
-    ["do not lead to the command", "src/emulator/Page.ts", "../cli/table.ts", /emulator does not import cli/],
+    ["do not lead to the command", "src/emulator/page.ts", "../cli/table.ts", /emulator does not import cli/],
     ["do not lead to the emulator", "src/server/LoopbackServer.ts", "../emulator/Fault.ts", /server does not import/],
     ["do not lead to what is for tests", "src/http/redirects.ts", "../testing/TestCredentials.ts", /only index\.ts/],
     [

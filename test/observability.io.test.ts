@@ -1,5 +1,5 @@
 /**
- * What docs/observability.md says is counted, timed and logged.
+ * The metrics, spans and logs that docs/observability.md lists.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { AdenClient, AdenSyncProvider, CredentialStore, MemoryStorage } from "aden-credentials"

@@ -21,6 +21,7 @@ import { writeFileSync } from "node:fs"
 import { inspect } from "node:util"
 import { run } from "./cli/harness.ts"
 import { credentialOf } from "./fixtures/credentialClients.ts"
+import { sampled } from "./fixtures/repeats.ts"
 import { reply, scriptedServer } from "./fixtures/scriptedServer.ts"
 import type { Reply } from "./fixtures/scriptedServer.ts"
 import { witness } from "./fixtures/witness.ts"
@@ -66,8 +67,13 @@ const issueKnownTokens = Effect.gen(function*() {
   }
 })
 
+/** Which of many cases are tried. */
+type Pick = <A>(cases: ReadonlyArray<A>) => ReadonlyArray<A>
+
+const all: Pick = (cases) => cases
+
 /** Each question that a program can ask, whatever comes of it. */
-const askEverything = Effect.gen(function*() {
+const ask = Effect.fnUntraced(function*(pick: Pick) {
   const store = yield* CredentialStore
   const client = yield* AdenClient
   const usage = yield* UsageReporter
@@ -94,11 +100,15 @@ const askEverything = Effect.gen(function*() {
       })
     ])
   ]
-  return yield* Effect.forEach(questions, Effect.exit, { concurrency: 8 })
+  return yield* Effect.forEach(pick(questions), Effect.exit, { concurrency: 8 })
 })
 
 /** Each way to put a credential to use within a program, whatever comes of it. `api` and `elsewhere` repeat what they are sent. */
-const useEverything = Effect.fnUntraced(function*(api: { readonly url: string }, elsewhere: { readonly url: string }) {
+const use = Effect.fnUntraced(function*(
+  api: { readonly url: string },
+  elsewhere: { readonly url: string },
+  pick: Pick
+) {
   const store = yield* CredentialStore
   const { host } = new URL(api.url)
   const clients = yield* Effect.forEach(
@@ -144,7 +154,7 @@ const useEverything = Effect.fnUntraced(function*(api: { readonly url: string },
       Effect.provide(CredentialHttpClient.layer({ ref: "hubspot", allowedHosts: [host] }))
     )
   ]
-  return yield* Effect.forEach(uses, Effect.exit, { concurrency: 4 })
+  return yield* Effect.forEach(pick(uses), Effect.exit, { concurrency: 4 })
 }, Effect.scoped)
 
 /** The commands that hand a token on: to another program's environment, to git. What they print besides. */
@@ -254,7 +264,7 @@ const scenario = Effect.gen(function*() {
     // the scenario shows something only if the tokens that are searched for are those in use
     assert.strictEqual(Redacted.value(yield* store.token("hubspot")), tokens.hubspot)
     shown.push(yield* store.get("hubspot"))
-    shown.push(yield* askEverything, yield* useEverything(server, elsewhere))
+    shown.push(yield* ask(all), yield* use(server, elsewhere, all))
     // each client carried it
     assert.isTrue(server.requests.some(({ headers }) => headers["authorization"] === `Bearer ${tokens.hubspot}`))
     assert.isTrue(server.requests.some(({ headers }) => headers["x-token"] === `Token ${tokens.github}`))
@@ -264,21 +274,22 @@ const scenario = Effect.gen(function*() {
     assert.strictEqual(handed[0]?.status, 0, handed[0]?.stderr)
     assert.include(handed[3]?.stdout, `password=${tokens.github}\n`)
     shown.push(handed.map(({ status, stderr }) => [status, stderr]))
-    for (const failure of failures) {
+    for (const [index, failure] of failures.entries()) {
+      const pick: Pick = (cases) => sampled(cases, 4, index)
       yield* aden.clearFaults
       yield* aden.setFault(failure)
       yield* issueKnownTokens
       yield* aden.expire("hubspot")
-      shown.push(yield* askEverything, yield* useEverything(server, elsewhere), yield* emulatorShows)
+      shown.push(yield* ask(pick), yield* use(server, elsewhere, pick), yield* emulatorShows)
     }
     yield* aden.clearFaults
     yield* aden.revoke("github")
-    shown.push(yield* askEverything)
+    shown.push(yield* ask(all))
     shown.push(
       yield* Effect.exit(Effect.provide(CredentialStore.use((tenant) => tenant.sync), TenantCredentials.get("acme")))
     )
     yield* aden.stop
-    shown.push(yield* askEverything)
+    shown.push(yield* ask(all))
     yield* Fiber.interrupt(events)
     // the hostile server was reached by a redirect, without anything
     assert.isNotEmpty(elsewhere.requests)

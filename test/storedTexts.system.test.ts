@@ -457,7 +457,7 @@ describe("What is stored under an id that no person should see as it is", () => 
         )
         yield* Context.get(cached, CredentialStorage).load(id)
       }).pipe(Effect.provide(Logger.layer([logger])))
-      for (const message of ["did not confirm\"", "did not confirm in time", "Answering a stored"]) {
+      for (const message of ["did not confirm\"", "did not confirm in time", "Serving a stored"]) {
         assert.isTrue(logged.some((line) => line.includes(message)), `${message}: ${logged.join("\n")}`)
       }
       for (const line of logged) assertDocumentShowable(line, "log")

@@ -13,7 +13,7 @@ import { AdenEmulator, type AdenEmulatorOptions, Fault } from "aden-credentials/
 import { Context, DateTime, Duration, Effect, Fiber, FileSystem, Layer, Option, Path, Redacted, Schedule } from "effect"
 import { FetchHttpClient } from "effect/http"
 import { TestClock } from "effect/testing"
-import { atRest } from "../../src/storage/decorate.ts"
+import { localOnly } from "../../src/storage/decorate.ts"
 import { suite } from "../storage/StorageContract.ts"
 import { key, NodeFiles, temporaryDirectory } from "../storage/temporaryStorage.ts"
 
@@ -182,7 +182,7 @@ describe("AdenCachedStorage: when Aden is asked", () => {
       assert.deepStrictEqual(yield* cached.list, [])
       assert.isFalse(yield* cached.exists("github"))
       yield* cached.loadState("github")
-      assert.isTrue(Option.isNone(yield* atRest(cached).load("github")))
+      assert.isTrue(Option.isNone(yield* localOnly(cached).load("github")))
       assert.strictEqual(yield* requests, 0)
     }).pipe(Effect.provide(AdenEmulator.layer(forever))))
 

@@ -33,7 +33,7 @@ const Client = Layer.unwrap(Effect.map(AdenEmulator, (aden) =>
     circuitBreaker: { failures: 10_000 }
   }))).pipe(Layer.provide(FetchHttpClient.layer))
 
-/** The layers of one process, as in the README, over a directory. */
+/** The layers of one process over a directory, as in docs/storages.md. */
 const process = (directory: string, cache?: Parameters<typeof AdenCachedStorage.layer>[0]) =>
   Layer.fresh(
     CredentialStore.layer().pipe(

@@ -10,7 +10,7 @@ import {
   ValidateDocument
 } from "aden-credentials/cli"
 import { Effect } from "effect"
-import { document, run, runProcess, seedServer, temporaryDirectory } from "./harness.ts"
+import { document, run, seedServer, temporaryDirectory } from "./harness.ts"
 
 // The command against a server that knows nothing of this package, in either dialect of field names.
 
@@ -50,7 +50,7 @@ for (const dialect of ["seed", "hive"] as const) {
         const server = yield* seedServer(dialect)
         const directory = yield* temporaryDirectory
         const aden_creds = (...args: ReadonlyArray<string>) =>
-          runProcess([...args, "--json", "--directory", directory], server.environment)
+          run([...args, "--json", "--directory", directory], server.environment)
 
         const synced = yield* aden_creds("sync")
         assert.strictEqual(synced.status, ExitStatus.done, synced.stderr)

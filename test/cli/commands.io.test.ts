@@ -326,7 +326,7 @@ describe("aden-creds list", () => {
 })
 
 describe("aden-creds token", () => {
-  it.live("the token alone on stdout", () =>
+  it.live("the token and nothing else on stdout", () =>
     Effect.gen(function*() {
       const { aden, aden_creds } = yield* setup
       const ran = yield* aden_creds("token", "hubspot")
@@ -588,7 +588,7 @@ describe("aden-creds explain", () => {
       assert.strictEqual(ran.status, ExitStatus.done)
       assert.match(ran.stdout, /^status: +fresh$/m)
       assert.match(ran.stdout, /^expires: +in \d+ min$/m)
-      assert.match(ran.stdout, /^renewed from: +in \d+ min$/m)
+      assert.match(ran.stdout, /^refreshed from: +in \d+ min$/m)
       const explanation = document(ExplainDocument, yield* aden_creds("explain", "slack", "--json"))
       assert.strictEqual(explanation.status, "requires_reauth")
       assert.strictEqual(explanation.lastError, "ReauthRequired")
@@ -658,7 +658,7 @@ describe("aden-creds health", () => {
 })
 
 describe("aden-creds keys generate", () => {
-  it.live("a new key alone on stdout, needing no setting", () =>
+  it.live("a new key and nothing else on stdout, without any setting", () =>
     Effect.gen(function*() {
       const ran = yield* run(["keys", "generate"])
       assert.strictEqual(ran.status, ExitStatus.done)

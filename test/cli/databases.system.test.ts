@@ -173,7 +173,7 @@ for (const { name, place, server } of databases) {
   })
 
   describeWith(server, `aden-creds keys rotate on ${name}`, () => {
-    it.live("puts all under the first key, tenants' too, leaves the generation, and does nothing the second time", () =>
+    it.live("re-encrypts all with the first key, those of tenants too, leaves the generation, and does nothing the second time", () =>
       Effect.gen(function*() {
         const database = yield* place
         const ids = Array.from({ length: 120 }, (_, index) => `c${index}`)
@@ -184,7 +184,7 @@ for (const { name, place, server } of databases) {
         const ran = yield* run(["keys", "rotate", ...database.flags], bothKeys)
         assert.deepStrictEqual(ran, {
           status: ExitStatus.done,
-          stdout: "121 re-encrypted, 0 under the first key already, 0 failed\n",
+          stdout: "121 re-encrypted, 0 already under the first key, 0 failed\n",
           stderr: ""
         })
         for (const id of ids) {
@@ -384,7 +384,7 @@ describeWith(postgres, "aden-creds on Postgres without tables", () => {
       for (const args of [["list"], ["delete", "x"], ["keys", "rotate"], ["doctor"]]) {
         const ran = yield* run([...args, "--storage", url], environment)
         assert.strictEqual(ran.status, ExitStatus.storage, ran.stdout + ran.stderr)
-        assert.match(ran.stderr, /relation "aden_credentials" does not exist\n {2}Make the tables: .*aden-creds sync/)
+        assert.match(ran.stderr, /relation "aden_credentials" does not exist\n {2}Create the tables: .*aden-creds sync/)
       }
       assert.strictEqual((yield* run(["sync", "--storage", url], environment)).status, ExitStatus.done)
       assert.match((yield* run(["list", "--storage", url], environment)).stdout, /^github\t/m)

@@ -61,7 +61,7 @@ const setup = Effect.gen(function*() {
     assert.strictEqual(json.status, exitCode)
     const wrong = findings.filter(({ status }) => status === "failure" || status === "warning")
     for (const { message, remedy, status } of wrong) {
-      assert.isString(remedy, "each says how to mend it")
+      assert.isString(remedy, "each says how to fix it")
       assert.include(text.stdout, `\t${status}\t${message}`)
     }
     const failures = findings.filter(({ status }) => status === "failure")
@@ -109,10 +109,10 @@ describe("aden-creds doctor", () => {
         { ...environment, NO_COLOR: "1" },
         { terminal: ["stdout"] }
       )
-      assert.match(table.stdout, /CHECK .*RESULT .*DETAIL .*HOW TO MEND IT/)
+      assert.match(table.stdout, /CHECK .*RESULT .*DETAIL .*HOW TO FIX IT/)
     }).pipe(withAden()))
 
-  it.live("only reads: Aden is asked with GET alone", () =>
+  it.live("only reads: Aden only gets GET requests", () =>
     Effect.gen(function*() {
       const { aden, examine } = yield* setup
       yield* examine()
@@ -120,7 +120,7 @@ describe("aden-creds doctor", () => {
     }).pipe(withAden()))
 
   describe("settings", () => {
-    it.live("each that is missing is named, and what does not need it is looked at all the same", () =>
+    it.live("each that is missing is named, and what does not need it is checked all the same", () =>
       Effect.gen(function*() {
         const { environment, examine } = yield* setup
         const { of, status } = yield* examine({ ADEN_API_URL: undefined, ADEN_API_KEY: "" })
@@ -143,7 +143,7 @@ describe("aden-creds doctor", () => {
         for (const name of ["ADEN_API_URL", "ADEN_API_KEY", "HOME"]) {
           assert.isTrue(failures.some(({ message }) => message.startsWith(name)), name)
         }
-        assert.match(ran.stderr, /^error: ADEN_API_URL is not set; and 3 more to mend\n/)
+        assert.match(ran.stderr, /^error: ADEN_API_URL is not set; and 3 more to fix\n/)
       }))
 
     it.live.each([
@@ -331,8 +331,8 @@ describe("aden-creds doctor", () => {
           [enc(directory, "a"), enc(directory, "d")]
         ])
         assert.include(failures[0]?.message, "can be read by others")
-        assert.include(failures[1]?.message, "can be written by others, and is not used")
-        // what is said to mend it does
+        assert.include(failures[1]?.message, "can be written by others, so it is not used")
+        // the remedy that is given works
         for (const { remedy } of failures) {
           const command = remedy?.replace(/^Run: /, "") ?? ""
           execFileSync("sh", ["-c", command])
@@ -446,7 +446,7 @@ describe("aden-creds doctor", () => {
           ...(yield* emulatorEnvironment)
         })
         assert.strictEqual(inFile.status, ExitStatus.storage)
-        assert.match(inFile.stderr, /cannot be looked into/)
+        assert.match(inFile.stderr, /cannot be read/)
       }).pipe(withAden()))
 
     it.live("an index that is missing, broken or out of step is a warning of 8: the next write mends it", () =>
@@ -458,7 +458,7 @@ describe("aden-creds doctor", () => {
           [/is missing/, undefined],
           [/cannot be read as an index/, "{\"credentials\": "],
           [/it lacks a$/, whole.replace(/"a": \{[^}]*\}, /, "")],
-          [/it lists ghost, which is not there/, whole.replace("\"a\": {", "\"ghost\": {}, \"a\": {")]
+          [/it lists ghost, which is not stored/, whole.replace("\"a\": {", "\"ghost\": {}, \"a\": {")]
         ]
         for (const [says, text] of cases) {
           if (text === undefined) fs.rmSync(index)
@@ -493,7 +493,7 @@ describe("aden-creds doctor", () => {
         ])
       }).pipe(withAden()))
 
-    it.live("the tenants' folders are looked at too; what a tenant's own key opens is skipped", () =>
+    it.live("the folders of tenants are checked too; what a tenant's own key opens is skipped", () =>
       Effect.gen(function*() {
         const { directory, examine } = yield* setup
         const acme = path.join(directory, "acme")
@@ -504,7 +504,7 @@ describe("aden-creds doctor", () => {
         assert.strictEqual(well.status, ExitStatus.done)
         assert.deepStrictEqual(
           well.findings.filter(({ status }) => status !== "ok").map(({ message, status }) => [status, message]),
-          [["skipped", `The key opens none of 1 file in ${globex}/credentials: the tenant has another`]]
+          [["skipped", `The key opens none of 1 file in ${globex}/credentials: the tenant has a key of its own`]]
         )
         fs.chmodSync(acme, 0o777)
         fs.writeFileSync(enc(acme, "t"), "broken", { mode: 0o600 })
@@ -714,6 +714,6 @@ describe("aden-creds doctor", () => {
       fs.truncateSync(enc(directory, "a"), 30)
       const { status, stderr } = yield* examine()
       assert.strictEqual(status, ExitStatus.storage)
-      assert.match(stderr, /^error: .*cannot be opened.*; and 1 more to mend\n/)
+      assert.match(stderr, /^error: .*cannot be opened.*; and 1 more to fix\n/)
     }).pipe(withAden()))
 })

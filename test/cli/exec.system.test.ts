@@ -274,7 +274,7 @@ describe("aden-creds exec", () => {
       assert.strictEqual(ran.status, ExitStatus.usage)
       assert.match(
         ran.stderr,
-        new RegExp(`^error: --env names ${name}, by which programs are steered or unlocked\\n {2}\\S.*\\n$`)
+        new RegExp(`^error: --env names ${name}, which changes how programs run\\n {2}\\S.*\\n$`)
       )
       assert.strictEqual(yield* aden.countRequests(), 0)
     }).pipe(Effect.provide(AdenEmulator.layer())))

@@ -26,17 +26,17 @@ const mode = (place: string) => (fs.lstatSync(place).mode & 0o777).toString(8)
 const isKey = (text: string) => Fernet.parseKey(Redacted.make(text))
 
 /** A failure of this status, which shows no key. */
-const expectFailure = (ran: Ran, status: number, says: RegExp, mend: RegExp) => {
+const expectFailure = (ran: Ran, status: number, says: RegExp, remedy: RegExp) => {
   assert.strictEqual(ran.status, status, ran.stderr)
   assert.isTrue(isPlain(ran))
   const [what = "", how = ""] = ran.stderr.split("\n")
   assert.match(what, says)
-  assert.match(how, mend)
+  assert.match(how, remedy)
   for (const key of [encryptionKey, otherKey]) assert.notInclude(ran.stdout + ran.stderr, key.slice(0, 8))
 }
 
 describe("aden-creds keys generate --save", () => {
-  it.live("makes the key file, open to its owner alone, and says where it is and not what", () =>
+  it.live("makes the key file, open only to its owner, and prints where it is but not the key", () =>
     Effect.gen(function*() {
       const { environment, file, root, secrets } = yield* setup
       const ran = yield* run(generate, environment)
@@ -220,10 +220,10 @@ describe("aden-creds keys save", () => {
         [undefined, /HIVE_CREDENTIAL_KEY is not set$/, /keys generate --save/],
         ["", /HIVE_CREDENTIAL_KEY is not set$/, /keys generate --save/],
         ["nonsense", /HIVE_CREDENTIAL_KEY is not a Fernet key/, /./],
-        [`${encryptionKey},`, /HIVE_CREDENTIAL_KEY has an empty place/, /./]
+        [`${encryptionKey},`, /HIVE_CREDENTIAL_KEY has an empty entry/, /./]
       ] as const
-      for (const [HIVE_CREDENTIAL_KEY, says, mend] of cases) {
-        expectFailure(yield* run(save, { ...environment, HIVE_CREDENTIAL_KEY }), ExitStatus.usage, says, mend)
+      for (const [HIVE_CREDENTIAL_KEY, says, remedy] of cases) {
+        expectFailure(yield* run(save, { ...environment, HIVE_CREDENTIAL_KEY }), ExitStatus.usage, says, remedy)
       }
       assert.deepStrictEqual(fs.readdirSync(home), [])
     }))

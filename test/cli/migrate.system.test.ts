@@ -7,7 +7,7 @@ import { spawn } from "node:child_process"
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { Fernet } from "../../src/encryption/Fernet.ts"
-import { decodeCredential, documentOf } from "../../src/storage/format/HiveDocument.ts"
+import { decodeDocument, documentText } from "../../src/storage/format/HiveDocument.ts"
 import { describeWith, postgres, redis } from "../fixtures/realServers.ts"
 import { type DatabasePlace, databases } from "./databases.ts"
 import { commandLine, document, encryptionKey, isPlain, run, runProcess, temporaryDirectory } from "./harness.ts"
@@ -115,7 +115,7 @@ for (const { name, place, server } of databases) {
         const there = yield* migrate("--from", directory, ...to(database))
         assert.deepStrictEqual(there, {
           status: ExitStatus.done,
-          stdout: "5 copied, 0 there already, 0 failed; nothing is changed at the source\n",
+          stdout: "5 copied, 0 already there, 0 failed; the source is unchanged\n",
           stderr: ""
         })
         assert.deepStrictEqual(snapshot(directory), before)
@@ -130,7 +130,7 @@ for (const { name, place, server } of databases) {
 
         const returned = yield* migrate(...from(database), "--to", back)
         assert.strictEqual(returned.status, ExitStatus.done, returned.stderr)
-        assert.strictEqual(yield* openFile(enc(back, "hive")), documentOf(parsed(hive)))
+        assert.strictEqual(yield* openFile(enc(back, "hive")), documentText(parsed(hive)))
         assert.strictEqual(yield* openFile(enc(back, "plain")), yield* openFile(enc(directory, "plain")))
         yield* inDirectory(back)(Effect.fnUntraced(function*(storage) {
           assert.deepStrictEqual((yield* storage.loadState("plain")).blockedSince, blockedSince)
@@ -322,7 +322,7 @@ for (const { name, place, server } of databases) {
         assert.isTrue(ran.stderr.endsWith("\r\u001b[2K\u001b[?25h"))
         assert.strictEqual(
           ran.stdout,
-          "30 copied, 0 there already, 0 failed; nothing is changed at the source\n"
+          "30 copied, 0 already there, 0 failed; the source is unchanged\n"
         )
       }))
 
@@ -350,7 +350,7 @@ for (const { name, place, server } of databases) {
 }
 
 const parsed = (text: string) => {
-  const decoded = decodeCredential(text)
+  const decoded = decodeDocument(text)
   if (decoded._tag === "Failure") throw new Error(decoded.failure)
   return decoded.success
 }
@@ -358,7 +358,7 @@ const parsed = (text: string) => {
 const both = { ...redis, isThere: redis.isThere && postgres.isThere, why: `${redis.why}${postgres.why}` }
 
 describeWith(both, "aden-creds migrate between Redis and Postgres", () => {
-  it.live("copies either way, under the first key, whatever key it was written with", () =>
+  it.live("copies in both directions, encrypted with the first key, whatever key was used before", () =>
     Effect.gen(function*() {
       const [inRedis, inPostgres] = databases
       const source = yield* inRedis.place

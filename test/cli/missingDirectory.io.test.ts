@@ -28,11 +28,11 @@ describe.each(changing)("aden-creds %s", (_, args, flags) => {
       fs.writeFileSync(file, "kept")
       fs.symlinkSync(path.join(parent, "gone"), link)
       const places: ReadonlyArray<readonly [string, RegExp]> = [
-        [path.join(parent, "absent"), /names a directory that is not there: .*absent$/],
-        [path.join(parent, "absent", "below"), /names a directory that is not there: .*below$/],
+        [path.join(parent, "absent"), /names a directory that does not exist: .*absent$/],
+        [path.join(parent, "absent", "below"), /names a directory that does not exist: .*below$/],
         [file, /names something that is not a directory: .*file$/],
-        [path.join(file, "below"), /names a directory that is not there: .*below$/],
-        [link, /names a link to a directory that is not there: .*link$/]
+        [path.join(file, "below"), /names a directory that does not exist: .*below$/],
+        [link, /names a link to a directory that does not exist: .*link$/]
       ]
       const absolute = args.map((arg) => arg === "target" ? path.join(parent, "target") : arg)
       for (const [place, says] of places) {
@@ -112,7 +112,7 @@ describe("aden-creds keys rotate", () => {
       const directory = yield* temporaryDirectory
       const ran = yield* run(["keys", "rotate", "--directory", directory], settings)
       assert.strictEqual(ran.status, ExitStatus.done)
-      assert.strictEqual(ran.stdout, "0 re-encrypted, 0 under the first key already, 0 failed\n")
+      assert.strictEqual(ran.stdout, "0 re-encrypted, 0 already under the first key, 0 failed\n")
       assert.strictEqual(ran.stderr, "Nothing is stored there.\n")
     }))
 })

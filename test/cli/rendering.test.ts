@@ -104,7 +104,7 @@ describe("exit statuses", () => {
     )
   })
 
-  it("the worst failure is the one that somebody has to mend; of equals the first", () => {
+  it("the worst failure is the one that a person has to fix; the first of equals", () => {
     const other = new RateLimited({ retryAfter: Duration.seconds(2) })
     assert.strictEqual(worstOf([rateLimited, other]), rateLimited)
     assert.strictEqual(worstOf([rateLimited, unavailable, other]), unavailable)

@@ -84,7 +84,7 @@ describe.skipIf(chromiumPath === undefined)("in Chromium (where it is installed,
       assert.deepStrictEqual(complaints, [])
     }).pipe(emulated()))
 
-  it.live("the same by keyboard alone, from the console", () =>
+  it.live("the same from the console, with only the keyboard", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const { program } = yield* waitingProgram
@@ -107,7 +107,7 @@ describe.skipIf(chromiumPath === undefined)("in Chromium (where it is installed,
       yield* user(() => page.getByRole("button", { name: "Connect hubspot" }).waitFor())
       assert.match(page.url(), /#integration-tenant-123\/hubspot$/)
       yield* user(async () => {
-        await page.getByLabel("What happens").selectOption("503: the server is down")
+        await page.getByLabel("What happens").selectOption("503: server down")
         await page.getByLabel("To requests").selectOption("health")
         await page.getByLabel("How many times").fill("2")
         await page.getByRole("button", { name: "Set fault" }).click()
@@ -163,14 +163,14 @@ describe.skipIf(chromiumPath === undefined)("in Chromium (where it is installed,
       yield* aden.stop
       yield* user(() => page.getByText("The emulator does not answer").waitFor())
       yield* aden.start
-      yield* user(() => page.getByText("This page is up to date").waitFor())
+      yield* user(() => page.getByText("This page updates every second").waitFor())
     }).pipe(emulated()))
 
   it.live("hostile names stay text", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const { complaints, page } = yield* opened(aden.consoleUrl)
-      yield* user(() => page.getByText("This page is up to date").waitFor())
+      yield* user(() => page.getByText("This page updates every second").waitFor())
       const [script, image] = [
         "<script>document.title='owned'</script>",
         "<img src=x onerror=\"document.title='owned'\">"

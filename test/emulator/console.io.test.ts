@@ -89,7 +89,7 @@ describe("the console shows", () => {
       assert.match(row("slack"), /needs a person to connect it no token Connect slack/)
       assert.match(
         row("acme-gl"),
-        /gitlab, work, ada@example.com expired; Aden renews it 20 min ago Disconnect acme-gl/
+        /gitlab, work, ada@example.com expired; Aden refreshes it 20 min ago Disconnect acme-gl/
       )
       assert.include(text, "Tenant <bdi>acme</bdi>")
       assert.include(text, "3 of 4 integrations are connected.")
@@ -125,7 +125,7 @@ describe("the console shows", () => {
       assert.strictEqual(yield* aden.countRequests(), 61)
     }).pipe(provideAden()))
 
-  it.effect("faults by name, and those of a program by their kind alone", () =>
+  it.effect("faults by name, and those of a program only by their kind", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       yield* aden.setFault(Fault.Patch({ fields: { access_token: "a-token-that-is-secret" } }), {
@@ -189,7 +189,7 @@ describe("the console's forms", () => {
       assert.strictEqual((yield* list).status, 500)
       const [first = ""] = yield* faults
       yield* submit(`${aden.url}/console/faults/end`, { fault: first })
-      assert.strictEqual((yield* list).status, 200, "the other fault is for hubspot alone")
+      assert.strictEqual((yield* list).status, 200, "the other fault is only for hubspot")
       assert.strictEqual((yield* faults).length, 1)
       const ended = yield* submit(`${aden.url}/console/faults/end-all`, {})
       assert.strictEqual(ended.headers.get("location"), "/#faults")
@@ -271,7 +271,7 @@ describe("hostile names", () => {
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const { text } = yield* ask(aden.consoleUrl)
-      // the page's own tags alone
+      // only the tags of the page itself
       assert.deepStrictEqual([...new Set([...text.matchAll(/<script[^>]*>/g)].map(([tag]) => tag))], [
         `<script type="module">`
       ])

@@ -4,7 +4,7 @@ import { TestClock } from "effect/testing"
 import { readFileSync } from "node:fs"
 import { inspect } from "node:util"
 import { encryptWith, Fernet } from "../../src/encryption/Fernet.ts"
-import type { FernetTokenInvalid } from "../../src/errors/CredentialError.ts"
+import type { FernetTokenInvalid } from "../../src/errors/EncryptionError.ts"
 
 const vectors = <S extends Schema.Decoder<unknown>>(name: string, schema: S) =>
   Schema.decodeUnknownSync(Schema.fromJsonString(Schema.Array(schema)))(

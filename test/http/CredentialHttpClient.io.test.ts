@@ -290,7 +290,7 @@ describe(`CredentialHttpClient (${transportsTested})`, () => {
         const response = yield* exit
         assert.strictEqual(response.status, 401)
         assert.deepStrictEqual(yield* response.json, { error: "try later" })
-        assert.include(shown, "the credential could not be renewed")
+        assert.include(shown, "the credential could not be refreshed")
         assert.notInclude(shown, token)
         assert.strictEqual((yield* client.get(api.url)).status, 200)
       }).pipe(Effect.provide(testStore)))

@@ -9,6 +9,7 @@ import type { Credential } from "../../src/model/Credential.ts"
 import { TestCredentials } from "../../src/testing/TestCredentials.ts"
 import { transports, transportsTested } from "../fixtures/adenClients.ts"
 import { clientOf, credentialOf, testStore, token } from "../fixtures/credentialClients.ts"
+import { repeats } from "../fixtures/repeats.ts"
 import { redirect, reply, scriptedServer } from "../fixtures/scriptedServer.ts"
 
 /** Base64 of random bytes, as many keys are: each of its signs is written in another way somewhere. */
@@ -24,6 +25,10 @@ const byCharacter = (text: string, written: (code: number) => string) =>
 const hex = (code: number) => code.toString(16).padStart(2, "0")
 
 const base64 = (text: string) => Buffer.from(text).toString("base64")
+
+/** As some encoders of base64 write it. */
+const inLines = (length: number, text: string, end: string) =>
+  (text.match(new RegExp(`.{1,${length}}`, "g")) ?? []).join(end)
 
 const original = `https://api.good.test/v1/search?q=1&key=${encodeURIComponent(key)}`
 
@@ -100,7 +105,28 @@ describe("a redirect elsewhere whose URL holds the credential is denied", () => 
     ["as JSON for HTML", `/?state=${encodeURIComponent(byCharacter(key, (code) => `\\u00${hex(code)}`))}`],
     ["as base64", `/?state=${encodeURIComponent(base64(`{"next":"${original}"}`))}`],
     ["as base64 for URLs", `/login/${Buffer.from(original).toString("base64url")}/x`],
-    ["as base64, twice", `/?state=${base64(`x=${base64(original)}`)}`]
+    ["as base64, twice", `/?state=${base64(`x=${base64(original)}`)}`],
+    [
+      "as base64 in lines of 60",
+      `/?state=${encodeURIComponent(inLines(60, base64(`{"nonce":"c7b3a19e0d5f2846b1e0","key":"${key}"}`), "\n"))}`
+    ],
+    [
+      "as base64 in lines of 76",
+      `/?state=${encodeURIComponent(inLines(76, base64(`{"next":"${original}"}`), "\r\n"))}`
+    ],
+    ["as base64 in words", `/?state=${inLines(10, base64(`{"next":"${original}"}`), "+")}`],
+    [
+      "as base64 in lines that JSON holds",
+      `/?state=${encodeURIComponent(JSON.stringify(inLines(60, base64(original), "\n")))}`
+    ],
+    ["as base64 in segments of the path", `/state/${inLines(7, base64(original), "/")}`],
+    ["as base64 in segments of the path, each encoded", `/state/${inLines(7, base64(original), "%2F")}`],
+    ["as hexadecimal digits", `/?state=${Buffer.from(key).toString("hex")}`],
+    ["as hexadecimal digits of the original URL", `/x${Buffer.from(original).toString("hex").toUpperCase()}`],
+    ["as HTML, by numbers with zeros", `/?key=${encodeURIComponent(byCharacter(key, (code) => `&#00000${code};`))}`],
+    ["as HTML, by numbers with many zeros", `/?key=${byCharacter(key, (code) => `&#x${"0".repeat(40)}${hex(code)};`)}`],
+    ["as a text of JavaScript", `/?key=${encodeURIComponent(byCharacter(key, (code) => `\\x${hex(code)}`))}`],
+    ["as JavaScript escapes it for URLs", `/?key=${encodeURIComponent(byCharacter(key, (code) => `%u00${hex(code)}`))}`]
   ])("%s", ([, place]) =>
     Effect.gen(function*() {
       const error = yield* denialOf(`https://other.test${place}`, key)
@@ -115,6 +141,27 @@ describe("a redirect elsewhere whose URL holds the credential is denied", () => 
     ["of signs alone", "+/+=%&#", `/?key=${encodedTimes(3, "+/+=%&#")}`],
     ["of four characters", "a+/=", `/?key=${encodedTimes(2, "a+/=")}`],
     ["outside ASCII", "pässwörd€", `/?key=${encodedTimes(2, "pässwörd€")}`],
+    [
+      "that ends with a backslash, as JSON",
+      "pa55\\",
+      `/?state=${encodeURIComponent(JSON.stringify({ key: "pa55\\" }))}`
+    ],
+    [
+      "of signs that JSON escapes",
+      `a"/\\b`,
+      `/?state=${encodeURIComponent(JSON.stringify(`a"/\\b`).replaceAll("/", "\\/"))}`
+    ],
+    ["of signs that JSON escapes, as JSON twice", `a"\\b`, `/?state=${JSON.stringify(JSON.stringify(`a"\\b`))}`],
+    ["of four characters, as base64", "Pw7!", `/?state=${base64("Pw7!").replaceAll("=", "")}`],
+    ["of eight characters, as base64", "Pa55word", `/?state=${base64("Pa55word")}`],
+    ["of eight characters, in base64 in a path", "Pa55word", `/go/${base64("user:Pa55word")}`],
+    ["of eight characters, as hexadecimal digits", "Pa55word", `/?state=${Buffer.from("Pa55word").toString("hex")}`],
+    [
+      "outside ASCII, encoded as UTF-8 twice",
+      "pässwörd€",
+      `/?key=${encodeURIComponent(Buffer.from("pässwörd€").toString("latin1"))}`
+    ],
+    ["of a sign with two halves, as JSON for HTML", "pw1😀", "/?key=pw1\\ud83d\\ude00"],
     ["outside ASCII, as bytes of Latin-1", "pässwörd", "/?key=p%E4ssw%F6rd"],
     ["outside ASCII, as bytes of UTF-8 that nobody encoded", "pässwörd", "/?key=p\u00c3\u00a4ssw\u00c3\u00b6rd"]
   ])("a key %s", ([, secret, place]) => denialOf(`https://other.test${place}`, secret))
@@ -129,6 +176,34 @@ describe("a redirect elsewhere whose URL holds the credential is denied", () => 
         assert.notInclude(inspect(error).toLowerCase() + error.message.toLowerCase(), secret.toLowerCase())
       }
     }))
+
+  it.effect.each<readonly [string, string]>([
+    ["base64", base64(key).replaceAll("=", "")],
+    ["hexadecimal digits", Buffer.from(key).toString("hex")]
+  ])("%s of it as the name of a host, which its error does not show", ([, name]) =>
+    Effect.gen(function*() {
+      for (const location of [`https://${name}/`, `//${name}.other.test:8443/x`, `https:\t//${name}/`]) {
+        const error = yield* denialOf(location, key)
+        assert.strictEqual(error.host, "(not shown)")
+        assert.notInclude(error.message.toLowerCase(), name.toLowerCase())
+      }
+    }))
+
+  it.effect.each<readonly [string, string]>([
+    ["as they are", "user:pw"],
+    ["encoded", "user%253Apw"],
+    ["as base64", base64("user:pw")],
+    ["as base64 without its padding", base64("user:pw").replaceAll("=", "")],
+    ["as base64 with what stands before", base64("x user:pw")]
+  ])("user name and password together, %s", ([, written]) =>
+    Effect.gen(function*() {
+      const { asked, transport } = redirectingTo(`https://other.test/?state=${written}`)
+      const client = yield* clientOf(transport, { ref: "api", allowedHosts: ["api.good.test"] })
+      assert.strictEqual((yield* Effect.flip(client.get("https://api.good.test/")))._tag, "CredentialHostDenied")
+      assert.deepStrictEqual(asked, [])
+    }).pipe(
+      Effect.provide(storeOf(credentialOf("api", "basic_auth", { username: "user", password: "pw" })))
+    ))
 
   it.effect("also one that is refused by now: it may be good elsewhere", () =>
     Effect.gen(function*() {
@@ -182,32 +257,38 @@ describe("a redirect elsewhere whose URL holds the credential is denied", () => 
   ]
 
   const Writing = Schema.Struct({
-    as: Schema.Literals(["percent", "percent", "html", "json"]),
+    as: Schema.Literals(["percent", "percent", "html", "json", "base64", "hex"]),
     /** Which characters are written in another way; begun again where the text is longer. */
     which: Schema.Array(Schema.Boolean).check(Schema.isMinLength(1), Schema.isMaxLength(8)),
     isUpper: Schema.Boolean
   })
 
   /** A text as a server writes it for one reader: what means something to the reader is always escaped. */
-  const written = (text: string, { as, isUpper, which }: typeof Writing.Type): string =>
-    Array.from(text, (character, index) => {
-      const isChosen = which[index % which.length] === true
-      const digits = (code: number) => isUpper ? hex(code).toUpperCase() : hex(code)
-      switch (as) {
-        case "percent":
-          return isChosen || character === "%"
-            ? Array.from(Buffer.from(character), (byte) => `%${digits(byte)}`).join("")
-            : character
-        case "html":
-          return isChosen || character === "&"
-            ? isUpper ? `&#x${digits(character.charCodeAt(0))};` : `&#${character.charCodeAt(0)};`
-            : character
-        case "json":
-          return isChosen || character === "\\" || character === "\""
-            ? `\\u${digits(character.charCodeAt(0)).padStart(4, "0")}`
-            : character
-      }
-    }).join("")
+  const written = (text: string, { as, isUpper, which }: typeof Writing.Type): string => {
+    const digits = (code: number) => isUpper ? hex(code).toUpperCase() : hex(code)
+    const bytes = (text: string) => Array.from(Buffer.from(text), digits)
+    const byCharacter = (mustBe: string, escaped: (character: string) => string) =>
+      Array.from(
+        text,
+        (character, index) =>
+          which[index % which.length] === true || mustBe.includes(character) ? escaped(character) : character
+      ).join("")
+    switch (as) {
+      case "percent":
+        return byCharacter("%", (character) => bytes(character).map((byte) => `%${byte}`).join(""))
+      case "html":
+        return byCharacter("&", (character) => {
+          const code = character.charCodeAt(0)
+          return isUpper ? `&#x${digits(code)};` : `&#${code};`
+        })
+      case "json":
+        return byCharacter("\\\"", (character) => `\\u${digits(character.charCodeAt(0)).padStart(4, "0")}`)
+      case "base64":
+        return isUpper ? base64(text) : inLines(7, base64(text), "\n")
+      case "hex":
+        return bytes(text).join("")
+    }
+  }
 
   it.effect.prop(
     "whatever signs a key has, and however often and in which ways it was encoded",
@@ -225,10 +306,10 @@ describe("a redirect elsewhere whose URL holds the credential is denied", () => 
       const text = secret.join("")
       const shown = writings.reduce(written, text)
       // no header holds it as it is
-      const sent = shown.replaceAll("€", encodeURIComponent("€"))
+      const sent = shown.replace(/[€\n]/g, encodeURIComponent)
       return denialOf(`https://other.test${place.replace("_", () => sent)}`, text)
     },
-    { arbitrary: { runs: 300 } }
+    { arbitrary: { runs: repeats(300) } }
   )
 })
 
@@ -238,15 +319,11 @@ describe("a redirect elsewhere whose URL cannot be decoded is denied", () => {
     ["one at the end", "/?q=100%"],
     ["an escape of JavaScript's", "/?q=%u0041"],
     ["half an escape", "/%2"],
-    ["64 KB of a percent sign encoded over and over", `/?q=%${"25".repeat(32_000)}`],
-    ["64 KB of percent signs", `/?q=${"%25".repeat(20_000)}%`],
-    ["64 KB of everything at once", `/?q=%zz${"%2525u0041&amp;#x5c;YWJjZGVm".repeat(2_300)}`]
-  ])("%s, within a moment", ([, place]) =>
+    ["more escapes in one another than can be read", `/?q=${"\\".repeat(2_000)}`]
+  ])("%s", ([, place]) =>
     Effect.gen(function*() {
-      const begun = performance.now()
       const error = yield* denialOf(`https://other.test${place}`, key)
       assert.match(error.message, /cannot be decoded/)
-      assert.isBelow(performance.now() - begun, 5_000)
     }))
 })
 
@@ -270,11 +347,38 @@ describe("a redirect elsewhere that does not hold it is followed", () => {
     ["4 KB of base64", `/?SAMLRequest=${encodeURIComponent(base64("\u00e9<x>".repeat(600)))}`],
     ["8 KB of letters", `/?token=${"aZ7k".repeat(2_000)}`],
     ["HTML and JSON", "/?a=1&amp;b=&#x2F;\\u0041"],
+    ["hexadecimal digits", "/commit/c7b3a19e0d5f2846b1e09c7d3f5a8e6b2d4c1f70?id=7d1f9a52-3c0e-4b8d-9e6f-1a2b3c4d5e6f"],
+    ["a percent sign that was encoded over and over", `/?q=%${"25".repeat(2_000)}`],
     ["the beginning of the key", "/keys/q+8Zr"]
   ])("%s", ([, place]) => isFollowed(`https://other.test${place}`, key))
 
   it.effect("also one that only has words in common with a password", () =>
     isFollowed("https://other.test/api/token?user=me", "api_token"))
+
+  it.effect("also the redirects of one that was never sent it, whatever their URLs hold", () =>
+    Effect.gen(function*() {
+      const asked: Array<string> = []
+      const location: Readonly<Record<string, string>> = {
+        "api.good.test": "https://second.test/",
+        "second.test": `https://third.test/?q=%zz&key=${encodeURIComponent(key)}`
+      }
+      const transport = Layer.succeed(
+        HttpClient.HttpClient,
+        HttpClient.make((request, url) =>
+          Effect.sync(() => {
+            asked.push(url.host)
+            const next = location[url.host]
+            return HttpClientResponse.fromWeb(
+              request,
+              next === undefined ? new Response("{}") : new Response(null, { status: 302, headers: { location: next } })
+            )
+          })
+        )
+      )
+      const client = yield* clientOf(transport, { ...inParameter, allowedHosts: ["api.good.test", "second.test"] })
+      assert.strictEqual((yield* client.get("https://api.good.test/")).status, 200)
+      assert.deepStrictEqual(asked, ["api.good.test", "second.test", "third.test"])
+    }).pipe(Effect.provide(storeOf(credentialOf("api", "api_key", { api_key: key })))))
 
   const pieces = [
     "a",
@@ -304,7 +408,7 @@ describe("a redirect elsewhere that does not hold it is followed", () => {
     "whatever it is made of",
     [Schema.Array(Schema.Literals(pieces)).check(Schema.isMaxLength(40))],
     ([parts]) => isFollowed(`https://other.test/${parts.join("")}`, key),
-    { arbitrary: { runs: 300 } }
+    { arbitrary: { runs: repeats(300) } }
   )
 })
 

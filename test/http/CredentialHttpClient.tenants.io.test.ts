@@ -15,6 +15,7 @@ import {
 import { AdenEmulator } from "aden-credentials/emulator"
 import { ConfigProvider, Context, Effect, Layer, ManagedRuntime, pipe, Redacted } from "effect"
 import { FetchHttpClient, HttpClient } from "effect/http"
+import { repeats } from "../fixtures/repeats.ts"
 import { reply, scriptedServer } from "../fixtures/scriptedServer.ts"
 import { NodeFiles } from "../storage/temporaryStorage.ts"
 
@@ -145,11 +146,12 @@ describe("CredentialHttpClient.layer, one layer value for two tenants", () => {
         assert.deepStrictEqual(owners, ["acme", "globex", "acme"])
       }))
 
-    it.live("1,000 interleaved calls of two tenants inside a client that is provided around them: none crosses", () =>
+    const calls = repeats(1_000)
+    it.live(`${calls} interleaved calls of two tenants inside a client that is provided around them: none crosses`, () =>
       Effect.gen(function*() {
         const { options, url } = yield* api
         const Client = compose(options)
-        const crossed = yield* Effect.forEach(Array.from({ length: 1_000 }, (_, n) => n), (n) => {
+        const crossed = yield* Effect.forEach(Array.from({ length: calls }, (_, n) => n), (n) => {
           const tenantId = n % 2 === 0 ? "acme" : "globex"
           return owner(url).pipe(inTenant(tenantId, Client), Effect.map((found) => found === tenantId ? [] : [found]))
         }, { concurrency: 16 }).pipe(inTenant("acme", Client))

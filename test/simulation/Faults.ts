@@ -16,7 +16,7 @@ export interface Fault {
 
 const entry = "src/store/CredentialEntry.ts"
 const flights = "src/util/SingleFlight.ts"
-const renewal = "src/store/refresh.ts"
+const refresh = "src/store/refresh.ts"
 const synchronization = "src/store/sync.ts"
 
 export const faults: readonly [Fault, ...Array<Fault>] = [
@@ -60,7 +60,7 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   },
   {
     name: "checks a blocked one at every read",
-    patches: [{ file: renewal, from: "entry.coolDownLeft(now) <= 0 &&\n      now >= entry.nextCheckAt", to: "true" }]
+    patches: [{ file: refresh, from: "entry.coolDownLeft(now) <= 0 &&\n      now >= entry.nextCheckAt", to: "true" }]
   },
   {
     name: "asks for every caller, without single flight or lock",
@@ -71,9 +71,10 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
         to: "return this.#current.size >= 0\n          ? this.#launch(key, effect, this.#current,"
       },
       {
-        file: renewal,
-        from: "table.storage.withLock(entry.id, this.#renew(entry, force, entry.state.blockedSince !== undefined))",
-        to: "this.#renew(entry, force, entry.state.blockedSince !== undefined)"
+        file: refresh,
+        from:
+          "entries.storage.withLock(\n        entry.id,\n        this.#refreshUnderLock(entry, force, entry.state.blockedSince !== undefined)\n      )",
+        to: "this.#refreshUnderLock(entry, force, entry.state.blockedSince !== undefined)"
       }
     ]
   },
@@ -88,9 +89,9 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   {
     name: "answers a forced refresh with one from before",
     patches: [{
-      file: renewal,
-      from: "this.#flights.runAfresh(entry.id, this.#renewal(entry, true))",
-      to: "this.#flights.run(entry.id, this.#renewal(entry, true))"
+      file: refresh,
+      from: "this.#flights.runAfresh(entry.id, this.#refresh(entry, true))",
+      to: "this.#flights.run(entry.id, this.#refresh(entry, true))"
     }]
   },
   {
@@ -107,16 +108,16 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   },
   {
     name: "waits without end",
-    patches: [{ file: renewal, from: "duration: this.#deadline,\n", to: "duration: \"1 hour\",\n" }]
+    patches: [{ file: refresh, from: "duration: this.#deadline,\n", to: "duration: \"1 hour\",\n" }]
   },
   {
     name: "lets an old answer undo what the program did",
     patches: [{
-      file: renewal,
-      from: "if (entry.epoch !== asked.epoch) return credential\n",
+      file: refresh,
+      from: "if (entry.epoch !== basis.epoch) return credential\n",
       to: ""
     }, {
-      file: renewal,
+      file: refresh,
       from: "{ expectedGeneration: generation, state: stateAfter(generation) }",
       to: "{ state: stateAfter(generation) }"
     }]
@@ -135,21 +136,21 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
     name: "lets a sync overwrite the program's own",
     patches: [{
       file: synchronization,
-      from: "Option.isSome(stored) && this.#table.providerOf(stored.value) !== provider",
+      from: "Option.isSome(stored) && this.#entries.providerOf(stored.value) !== provider",
       to: "Option.isSome(stored) && provider === undefined"
     }]
   },
   {
     name: "removes what one answer says is missing",
     patches: [{
-      file: renewal,
+      file: refresh,
       from: "if (yield* this.#resolver.lists(provider, entry.id))",
       to: "if ((yield* this.#resolver.lists(provider, entry.id)) && entry.id === \"\")"
     }]
   },
   {
     name: "leaves its requests behind when it ends",
-    patches: [{ file: renewal, from: "return this.#flights.shutdown(grace)", to: "return Effect.void" }]
+    patches: [{ file: refresh, from: "return this.#flights.shutdown(drainTimeout)", to: "return Effect.void" }]
   }
 ]
 

@@ -5,13 +5,14 @@
  */
 import { Clock, DateTime, Duration, Effect, Exit, Option, Random, Redacted, References, Schedule, Stream } from "effect"
 import type { Scope } from "effect"
-import { AdenConnectionFailed, AdenUnavailable, RateLimited } from "../../src/errors/CredentialError.ts"
-import type { AdenFailure, CredentialFailure } from "../../src/errors/CredentialError.ts"
+import { AdenConnectionFailed, AdenUnavailable, RateLimited } from "../../src/errors/AdenError.ts"
+import type { AdenFailure } from "../../src/errors/AdenError.ts"
+import type { CredentialFailure } from "../../src/errors/CredentialError.ts"
 import { Credential, CredentialKey } from "../../src/model/Credential.ts"
 import { CredentialState } from "../../src/model/CredentialState.ts"
 import { AdenClient } from "../../src/providers/aden/AdenClient.ts"
-import { AdenCircuit, adenRetries } from "../../src/providers/aden/resilience.ts"
-import { PassesCircuit } from "../../src/providers/CredentialProvider.ts"
+import { AdenCircuit, retryPolicy } from "../../src/providers/aden/resilience.ts"
+import { BypassCircuit } from "../../src/providers/CredentialProvider.ts"
 import type { CredentialProvider } from "../../src/providers/CredentialProvider.ts"
 import { CredentialEntry } from "../../src/store/CredentialEntry.ts"
 import { backOff, confirmWithin, recheckBlocked, rememberMissing, renewInTime } from "../../src/store/RefreshPolicy.ts"
@@ -30,16 +31,19 @@ export const bin = 10 * second
 export interface Scenario {
   readonly name: string
   readonly title: string
-  /** The steady state is measured from `settled` to `disturbed`, and what the disturbance does from `watched` to `duration`. */
-  readonly settled: number
-  readonly disturbed: number
-  readonly watched: number
+  /**
+   * The steady state is measured from `steadyFrom` to `disturbedAt`, and what the disturbance does from `observedFrom` to
+   * `duration`.
+   */
+  readonly steadyFrom: number
+  readonly disturbedAt: number
+  readonly observedFrom: number
   readonly duration: number
   /** Aden does not answer between these times. */
   readonly outage: { readonly from: number; readonly until: number } | undefined
   /** How long tokens last, in ms, each with its share of the clients. */
   readonly lifetimes: readonly [readonly [share: number, life: number], ...Array<readonly [number, number]>]
-  /** All tokens at hand at the start expire at this time, as where a fleet was started at once. */
+  /** All tokens that clients hold at the start expire at this time, as after a common start of the fleet. */
   readonly commonExpiry: number | undefined
 }
 
@@ -49,9 +53,9 @@ export const scenarios = {
   steady: {
     name: "steady",
     title: "Steady state",
-    settled: 5 * minute,
-    disturbed: 20 * minute,
-    watched: 20 * minute,
+    steadyFrom: 5 * minute,
+    disturbedAt: 20 * minute,
+    observedFrom: 20 * minute,
     duration: 60 * minute,
     outage: undefined,
     lifetimes: usualLifetimes,
@@ -60,9 +64,9 @@ export const scenarios = {
   outage: {
     name: "outage",
     title: "Ten minutes without Aden",
-    settled: 5 * minute,
-    disturbed: 20 * minute,
-    watched: 30 * minute,
+    steadyFrom: 5 * minute,
+    disturbedAt: 20 * minute,
+    observedFrom: 30 * minute,
     duration: 95 * minute,
     outage: { from: 20 * minute, until: 30 * minute },
     lifetimes: usualLifetimes,
@@ -71,9 +75,9 @@ export const scenarios = {
   expiry: {
     name: "expiry",
     title: "All tokens expire in the same second",
-    settled: 5 * minute,
-    disturbed: 20 * minute,
-    watched: 20 * minute,
+    steadyFrom: 5 * minute,
+    disturbedAt: 20 * minute,
+    observedFrom: 20 * minute,
     duration: 95 * minute,
     outage: undefined,
     lifetimes: [[100, hour]],
@@ -138,8 +142,8 @@ export const returnTime = 5 * second
 
 /** `window` is how long the busiest time lasts that is looked for, in ms: 10 s, unless so few clients ask that it is chance. */
 export const summaryOf = (run: FleetRun, { window = bin }: { readonly window?: number } = {}): FleetSummary => {
-  const { requests, runOut, scenario: { disturbed, duration, outage, settled, watched } } = run
-  const steady = sum(requests.slice(settled / bin, disturbed / bin)) / (disturbed - settled) * second
+  const { requests, runOut, scenario: { disturbedAt, duration, outage, steadyFrom, observedFrom } } = run
+  const steady = sum(requests.slice(steadyFrom / bin, disturbedAt / bin)) / (disturbedAt - steadyFrom) * second
   const peakOf = (from: number, until: number) => {
     let peak = { rate: 0, at: from }
     for (let at = from; at + window <= until; at += bin) {
@@ -148,12 +152,12 @@ export const summaryOf = (run: FleetRun, { window = bin }: { readonly window?: n
     }
     return peak
   }
-  const peak = peakOf(watched, duration)
+  const peak = peakOf(observedFrom, duration)
   const up = runOut.filter(({ adenUpFor }) => adenUpFor !== undefined && adenUpFor >= returnTime).length
   const down = runOut.filter(({ adenUpFor }) => adenUpFor === undefined).length
   return {
     steady,
-    steadyPeak: peakOf(settled, disturbed).rate,
+    steadyPeak: peakOf(steadyFrom, disturbedAt).rate,
     peak: peak.rate,
     peakAt: peak.at,
     outagePeak: outage === undefined ? undefined : peakOf(outage.from, outage.until).rate,
@@ -283,7 +287,7 @@ interface Client {
   retry: ((now: number, error: AdenFailure) => Effect.Effect<number | undefined>) | undefined
   answer: AdenAnswer
   /** Whether the question may pass an open circuit. */
-  isLastChance: boolean
+  expiresBeforeProbe: boolean
   /** Whether the circuit knows of it. */
   hasFailed: boolean
 }
@@ -375,7 +379,7 @@ class Fleet {
       question: "fetch",
       retry: undefined,
       answer: Exit.succeed("answered"),
-      isLastChance: false,
+      expiresBeforeProbe: false,
       hasFailed: false
     }
     this.#clients.push(client)
@@ -399,7 +403,7 @@ class Fleet {
       source: "aden",
       now
     })
-    yield* entry.measure()
+    yield* entry.recomputeDeadlines()
   })
 
   #step(client: Client, at: number): Effect.Effect<void> {
@@ -413,11 +417,11 @@ class Fleet {
     }
   }
 
-  /** The program asks for its token. See `Renewal.read`. */
+  /** The program asks for its token. See `Refresher.read`. */
   readonly #read = Effect.fnUntraced(function*(this: Fleet, client: Client, at: number) {
     const { entry } = client
     const now = epoch + at
-    yield* entry.measure()
+    yield* entry.recomputeDeadlines()
     const freshness = entry.freshness(now)
     const isHeldBack = now < entry.nextAttemptAt || entry.coolDownLeft(now) > 0
     if (freshness === "fresh") return this.#readAgain(client, at, entry.freshUntil)
@@ -431,12 +435,13 @@ class Fleet {
         client.ranOutAt = client.expiresAt
         this.#outNow++
       }
-      const refusal = Option.getOrUndefined(Exit.findErrorOption(yield* Effect.exit(entry.gate(now)))) ??
-        entry.pauseOf(now)
+      const refusal =
+        Option.getOrUndefined(Exit.findErrorOption(yield* Effect.exit(entry.failWhileRateLimited(now)))) ??
+          entry.backoffError(now)
       if (refusal !== undefined) return this.#complain(client, at, refusal)
     }
     client.question = freshness === "stale" ? "fetch" : "refresh"
-    client.isLastChance = entry.isLastChance(now)
+    client.expiresBeforeProbe = entry.expiresBeforeProbe(now)
     client.retry = undefined
     yield* this.#send(client, at)
   })
@@ -460,7 +465,7 @@ class Fleet {
     })
     const answer = yield* this.#circuit.guard(id, id, attempt).pipe(
       Effect.exit,
-      Effect.provideService(PassesCircuit, client.isLastChance)
+      Effect.provideService(BypassCircuit, client.expiresBeforeProbe)
     )
     if (isSent) return this.#awaitAnswer(client, at, answer)
     client.answer = answer
@@ -485,7 +490,7 @@ class Fleet {
     return answer
   }
 
-  /** What came of an attempt: see `Renewal.accept` and `Renewal.noteFailure`. */
+  /** What came of an attempt: see `Refresher.accept` and `Refresher.recordFailure`. */
   readonly #take = Effect.fnUntraced(function*(this: Fleet, client: Client, at: number) {
     const { answer, entry } = client
     const now = epoch + at
@@ -520,7 +525,7 @@ class Fleet {
         coolDownUntil: DateTime.makeUnsafe(now + Duration.toMillis(error.retryAfter))
       })
     }
-    yield* entry.measure()
+    yield* entry.recomputeDeadlines()
     if (!entry.mayBeServed(now, maxStale)) return this.#complain(client, at, error)
     entry.serveUntilNextAttempt(maxStale)
     this.#readAgain(client, at, entry.freshUntil)
@@ -540,7 +545,7 @@ class Fleet {
     return yield* client.retry(now, error)
   })
 
-  /** A program that follows its token reads it when it is no longer fresh: see `Following`. */
+  /** A program that follows its token reads it when it is no longer fresh: see `Follow`. */
   #readAgain(client: Client, at: number, freshUntil: number): void {
     client.next = "read"
     this.#queue.set(client.index, Math.max(at + second, freshUntil - epoch))
@@ -559,7 +564,7 @@ class Fleet {
   }
 }
 
-const retries = adenRetries(AdenClient.defaultRetry, Duration.seconds(10))
+const retries = retryPolicy(AdenClient.defaultRetry, Duration.seconds(10))
 
 const zeros = (length: number): Array<number> => Array.from({ length }, () => 0)
 
@@ -601,10 +606,10 @@ const credentialOf = (id: string, expiresAt: number, receivedAt: number): Creden
     tags: []
   })
 
-/** Virtual time leaves no room for signals, and for the news that nobody waits for the result any more. */
+/** Virtual time does not yield to the event loop, which signals and the `disconnect` event need. */
 const turnOfTheProcess = Effect.callback<void>((resume) => void setImmediate(() => resume(Effect.void)))
 
-/** Stands where the loop puts it. Nobody sleeps: what comes later is in the queue. */
+/** A clock that the loop sets. No fiber sleeps: later events are in the queue. */
 class VirtualClock implements Clock.Clock {
   now = epoch
 
@@ -625,6 +630,6 @@ class VirtualClock implements Clock.Clock {
   readonly monotonicTimeNanos = Effect.sync(() => this.monotonicTimeNanosUnsafe())
 
   sleep(): Effect.Effect<void> {
-    return Effect.die("nobody sleeps in a fleet")
+    return Effect.die("no fiber of a fleet sleeps")
   }
 }

@@ -12,7 +12,7 @@ const minute = 60 * second
 const hour = 60 * minute
 
 const config: Config = {
-  seats: [{ tenant: "acme", storage: 0 }],
+  instances: [{ tenant: "acme", storage: 0 }],
   integrations: [
     { id: "hubspot", provider: "hubspot", alias: undefined, lifetime: hour },
     { id: "gmail-1", provider: "google", alias: "Timothy", lifetime: hour },
@@ -102,21 +102,21 @@ class Course {
     const operation = this.begin("read", token.id)
     const { expiresAt, id, value } = token
     this.isTold(this.asks(operation), { _tag: "Token", value, expiresAt }, { _tag: "Token", token })
-    this.ledger.storedToken({ seat: 0, id, value, expiresAt, operation })
+    this.ledger.storedToken({ instance: 0, id, value, expiresAt, operation })
     this.end(operation, succeeded(token))
   }
 
   savesOwn(): Issued {
     const operation = this.begin("save")
     const own = this.ledger.makeOwn(0, "hubspot", undefined)
-    this.ledger.storedToken({ seat: 0, id: own.id, value: own.value, expiresAt: own.expiresAt, operation })
+    this.ledger.storedToken({ instance: 0, id: own.id, value: own.value, expiresAt: own.expiresAt, operation })
     this.end(operation, { _tag: "Done" })
     return own
   }
 }
 
 const rules: Readonly<Record<string, (course: Course) => void>> = {
-  "never a token nobody issued": (course) => {
+  "only tokens that were issued": (course) => {
     course.end(course.begin(), { _tag: "Token", value: "forged", expiresAt: undefined })
   },
   "never another's token": (course) => {
@@ -189,7 +189,7 @@ const rules: Readonly<Record<string, (course: Course) => void>> = {
     course.pass(config.deadline + 1)
     course.ledger.checkAtRest()
   },
-  "what nobody waits for is not asked": (course) => {
+  "no request without a caller who waits": (course) => {
     const operation = course.begin()
     course.asks(operation)
     operation.isInterrupted = true
@@ -209,7 +209,7 @@ const rules: Readonly<Record<string, (course: Course) => void>> = {
     const call = course.asks(course.begin())
     for (let i = 0; i < 4; i++) course.ledger.requestStarted(0, call, course.exchange({ _tag: "Other", status: 503 }))
   },
-  "an Aden that is down is left alone for 30 s": (course) => {
+  "an Aden that is down is not asked for 30 s": (course) => {
     for (let i = 0; i < 5; i++) {
       const exchange = course.exchange({ _tag: "Other", status: 503 })
       course.ledger.requestStarted(0, undefined, exchange)
@@ -240,14 +240,14 @@ const rules: Readonly<Record<string, (course: Course) => void>> = {
     course.pass(second)
     course.asks(course.begin())
   },
-  "some operations ask nobody": (course) => void course.asks(course.begin("explain")),
-  "an outage is no answer": (course) => {
+  "some operations make no request": (course) => void course.asks(course.begin("explain")),
+  "an outage is not an answer": (course) => {
     course.isTold(course.asks(course.begin()), { _tag: "Nothing" }, { _tag: "Other", status: 503 })
   },
   "the program's own is never overwritten": (course) => {
     course.savesOwn()
     const { expiresAt, id, value } = course.issue("hubspot")
-    course.ledger.storedToken({ seat: 0, id, value, expiresAt, operation: course.begin("sync", "") })
+    course.ledger.storedToken({ instance: 0, id, value, expiresAt, operation: course.begin("sync", "") })
   },
   "the program's own is never removed": (course) => {
     course.savesOwn()
@@ -266,7 +266,7 @@ const rules: Readonly<Record<string, (course: Course) => void>> = {
     course.ledger.event(0, event)
     course.ledger.event(0, event)
   },
-  "nobody else's interruption is felt": (course) => course.end(course.begin(), { _tag: "Interrupted" }),
+  "an interruption ends only its own operation": (course) => course.end(course.begin(), { _tag: "Interrupted" }),
   "no defects": (course) => course.end(course.begin(), { _tag: "Defect", message: "a bug" }),
   "a forced refresh is asked for after its call": (course) => {
     const token = course.issue("hubspot")

@@ -1,14 +1,14 @@
 /**
- * What happened in a run, and whether it was allowed to: every question a store asks its provider, every write to storage, every
- * operation of the program. Each is checked when it happens; the first thing that is wrong is kept.
+ * What happened in a run, and whether it was allowed: every question of a store to its provider, every write to storage, every
+ * operation of the program. Each is checked when it happens; the first violation is kept.
  */
 import type { CredentialEvent } from "../../src/model/CredentialEvent.ts"
-import type { Outcome, Reading, View, Word } from "./Model.ts"
+import type { Answer, Outcome, Reading, View } from "./Model.ts"
 import * as Model from "./Model.ts"
-import type { Config, Seat } from "./Program.ts"
+import type { Config, Instance } from "./Program.ts"
 import type { Exchange, Issued } from "./ScriptedAden.ts"
 
-/** What is wrong, by the name of the rule that is broken. */
+/** A violation, with the name of the broken rule. */
 export interface Violation {
   readonly rule: string
   readonly detail: string
@@ -25,11 +25,14 @@ export type OperationKind =
   | "delete"
   | "sync"
 
-/** Something that the program asked a store to do. `sequence` orders it among all that happens; `timer` is time that only timers see. */
+/**
+ * Something that the program asked a store to do. `sequence` orders it among all that happens; `timer` is time that only timers
+ * see.
+ */
 export interface Operation {
   readonly number: number
   readonly kind: OperationKind
-  readonly seat: number
+  readonly instance: number
   readonly ref: string
   readonly step: number
   readonly sequence: number
@@ -44,7 +47,7 @@ export type CallKind = "fetch" | "refresh" | "validate" | "list"
 
 /** A question that a store asks its provider. It may take several requests. */
 export interface Call {
-  readonly seat: number
+  readonly instance: number
   readonly kind: CallKind
   readonly id: string | undefined
   readonly operation: Operation | undefined
@@ -52,7 +55,7 @@ export interface Call {
   readonly isBackground: boolean
   /** Another question about the same credential was under way at the same time. */
   isOverlapped: boolean
-  /** The program changed the credential meanwhile. */
+  /** The program changed the credential during the call. */
   isOvertaken: boolean
   readonly exchanges: Array<Exchange>
 }
@@ -67,10 +70,10 @@ export type CallResult =
   | { readonly _tag: "Interrupted" }
   | { readonly _tag: "Defect"; readonly message: string }
 
-interface Heard {
-  readonly seat: number
+interface Received {
+  readonly instance: number
   readonly call: Call
-  readonly word: Word
+  readonly answer: Answer
   readonly endSequence: number
   readonly now: number
 }
@@ -79,7 +82,7 @@ interface ViewRecord {
   readonly step: number
   readonly sequence: number
   readonly view: View
-  /** What made it so was that the entry went away. */
+  /** The view is the result of a removal. */
   readonly isRemoval: boolean
 }
 
@@ -90,13 +93,13 @@ interface ListRecord {
 }
 
 interface Failed {
-  readonly seat: number
+  readonly instance: number
   readonly id: string | undefined
   readonly tag: string
   readonly sequence: number
 }
 
-class SeatRecord {
+class InstanceRecord {
   readonly calls = new Set<Call>()
   readonly views = new Map<string, Array<ViewRecord>>()
   /** The newest token answered to the program, and when, by id. */
@@ -109,13 +112,16 @@ class SeatRecord {
   clockChangedAt = -Infinity
   lists: Array<ListRecord> = []
   listCoolDownUntil = -Infinity
-  /** All that it ever was: a credential that Aden did not know when its list could not be had was left alone until then too. */
+  /**
+   * All values that it ever had: a credential that Aden did not know while its list could not be fetched was not asked for
+   * until then either.
+   */
   readonly listCoolDowns: Array<number> = []
-  /** The answers in a row with which Aden was unavailable, and when there were enough of them to let it rest. */
+  /** The answers in a row with which Aden was unavailable, and when they opened the circuit. */
   unavailable = 0
   unavailableAt = -Infinity
-  restsSince = -Infinity
-  /** Where in the sequence the store in this seat was started. */
+  openSince = -Infinity
+  /** Where in the sequence the store in this instance was started. */
   startedAt = -1
   /** When a blocked credential was last checked by a read of this store. */
   readonly rechecked = new Map<string, number>()
@@ -133,11 +139,11 @@ export class Ledger {
   readonly #config: Config
   readonly #time: { readonly now: () => number; readonly timer: () => number }
   readonly #issued: ReadonlyMap<string, Issued>
-  readonly #seats: ReadonlyArray<SeatRecord>
+  readonly #records: ReadonlyArray<InstanceRecord>
   /** What each storage holds, by storage and id. */
   readonly #stored = new Map<string, Issued>()
   readonly #own = new Map<string, Issued>()
-  readonly #heard = new Map<string, Array<Heard>>()
+  readonly #received = new Map<string, Array<Received>>()
   readonly #failed: Array<Failed> = []
   #sequence = 0
   #operations = 0
@@ -152,7 +158,7 @@ export class Ledger {
     this.#config = options.config
     this.#issued = options.issued
     this.#time = options
-    this.#seats = options.config.seats.map(() => new SeatRecord())
+    this.#records = options.config.instances.map(() => new InstanceRecord())
     this.trace = options.isTraced ? [] : undefined
   }
 
@@ -169,58 +175,58 @@ export class Ledger {
   // What a store can know
   // -------------------------------------------------------------------------------------------------------------------
 
-  #seat(index: number): SeatRecord {
-    const seat = this.#seats[index]
-    if (seat === undefined) throw new Error(`no seat ${index}`)
-    return seat
+  #record(index: number): InstanceRecord {
+    const instance = this.#records[index]
+    if (instance === undefined) throw new Error(`no instance ${index}`)
+    return instance
   }
 
-  #place(index: number): Seat {
-    const seat = this.#config.seats[index]
-    if (seat === undefined) throw new Error(`no seat ${index}`)
-    return seat
+  #place(index: number): Instance {
+    const instance = this.#config.instances[index]
+    if (instance === undefined) throw new Error(`no instance ${index}`)
+    return instance
   }
 
-  #key(seat: number, id: string): string {
-    return `${this.#place(seat).storage}/${id}`
+  #key(instance: number, id: string): string {
+    return `${this.#place(instance).storage}/${id}`
   }
 
   /** Whether another store works on the same storage. */
-  #isShared(seat: number): boolean {
-    const { storage } = this.#place(seat)
-    return this.#config.seats.filter((other) => other.storage === storage).length > 1
+  #isShared(instance: number): boolean {
+    const { storage } = this.#place(instance)
+    return this.#config.instances.filter((other) => other.storage === storage).length > 1
   }
 
-  viewOf(seat: number, id: string): View {
-    return this.#seat(seat).views.get(id)?.at(-1)?.view ?? this.#firstView(seat)
+  viewOf(instance: number, id: string): View {
+    return this.#record(instance).views.get(id)?.at(-1)?.view ?? this.#firstView(instance)
   }
 
-  #firstView(seat: number): View {
-    return this.#isShared(seat) ? { ...Model.unknown, isCertain: false } : Model.unknown
+  #firstView(instance: number): View {
+    return this.#isShared(instance) ? { ...Model.unknown, isCertain: false } : Model.unknown
   }
 
-  #setView(seat: number, id: string, view: View, isRemoval = false): void {
-    const views = this.#seat(seat).views
+  #setView(instance: number, id: string, view: View, isRemoval = false): void {
+    const views = this.#record(instance).views
     const records = views.get(id) ?? []
     views.set(id, records)
-    const isCertain = view.isCertain && !this.#isShared(seat)
+    const isCertain = view.isCertain && !this.#isShared(instance)
     records.push({ step: this.step, sequence: ++this.#sequence, view: { ...view, isCertain }, isRemoval })
   }
 
-  /** The views since a step began: the one that it found settled, and those of since then. */
-  #viewsSince(seat: number, id: string, step: number): readonly [View, ...Array<View>] {
-    const records = this.#seat(seat).views.get(id) ?? []
+  /** The views since a step began: the last one from before it, and all later ones. */
+  #viewsSince(instance: number, id: string, step: number): readonly [View, ...Array<View>] {
+    const records = this.#record(instance).views.get(id) ?? []
     let first = records.length
     while (first > 0 && (records[first - 1]?.step ?? -1) >= step) first--
-    return [records[first - 1]?.view ?? this.#firstView(seat), ...records.slice(first).map(({ view }) => view)]
+    return [records[first - 1]?.view ?? this.#firstView(instance), ...records.slice(first).map(({ view }) => view)]
   }
 
-  moment(seat: number): Model.Moment {
-    return { now: this.#time.now(), clockOffset: this.clockOffset(seat), maxStale: this.#config.maxStale }
+  moment(instance: number): Model.Moment {
+    return { now: this.#time.now(), clockOffset: this.clockOffset(instance), maxStale: this.#config.maxStale }
   }
 
-  clockOffset(seat: number): number {
-    return Model.clockOffsetOf(this.#seat(seat).samples)
+  clockOffset(instance: number): number {
+    return Model.clockOffsetOf(this.#record(instance).samples)
   }
 
   /** The ids that a ref may mean. */
@@ -231,13 +237,13 @@ export class Ledger {
     ).map(({ id }) => id)
   }
 
-  restarted(seat: number): void {
-    const record = this.#seat(seat)
+  restarted(instance: number): void {
+    const record = this.#record(instance)
     for (const [id, records] of record.views) {
       const last = records.at(-1)
-      if (last !== undefined) this.#setView(seat, id, Model.restarted(last.view))
+      if (last !== undefined) this.#setView(instance, id, Model.restarted(last.view))
     }
-    if (this.clockOffset(seat) !== 0) record.clockChangedAt = this.#time.now()
+    if (this.clockOffset(instance) !== 0) record.clockChangedAt = this.#time.now()
     record.samples = []
     record.lists = []
     record.listCoolDownUntil = -Infinity
@@ -254,77 +260,81 @@ export class Ledger {
   // Requests
   // -------------------------------------------------------------------------------------------------------------------
 
-  requestStarted(seat: number, call: Call | undefined, exchange: Exchange): void {
-    const { tenant } = this.#place(seat)
-    this.note(() => `seat ${seat} -> ${exchange.endpoint} ${exchange.id ?? ""}`)
+  requestStarted(instance: number, call: Call | undefined, exchange: Exchange): void {
+    const { tenant } = this.#place(instance)
+    this.note(() => `instance ${instance} -> ${exchange.endpoint} ${exchange.id ?? ""}`)
     if (call !== undefined && !isReport(exchange) && call.exchanges.push(exchange) > Model.attempts) {
       this.violate(
         "no more attempts than the client's policy",
         `${call.kind} ${call.id ?? ""}: ${call.exchanges.length}`
       )
     }
-    this.#checkRest(seat, exchange)
+    this.#checkCircuit(instance, exchange)
     if (exchange.tenant !== tenant) {
       this.violate("never another tenant's", `a request for ${tenant} went out with the key of ${exchange.tenant}`)
     }
   }
 
   /**
-   * Only answers in quick succession are counted, because a circuit forgets in the end, and nothing that failed without an answer:
-   * it may open sooner than is known here, never later.
+   * Only answers in quick succession are counted, because a circuit forgets in the end, and nothing that failed without an
+   * answer: it may open sooner than is known here, never later.
    */
-  #checkRest(seat: number, exchange: Exchange): void {
-    const record = this.#seat(seat)
-    if (isReport(exchange) || record.unavailable < Model.restAfter) return
-    if (exchange.endpoint === "refresh" && exchange.id !== undefined && this.#isLastChance(seat, exchange.id)) return
-    const rested = this.#time.now() - record.restsSince
-    if (rested < Model.rest) {
-      this.violate("an Aden that is down is left alone for 30 s", `asked again after ${rested} ms`)
+  #checkCircuit(instance: number, exchange: Exchange): void {
+    const record = this.#record(instance)
+    if (isReport(exchange) || record.unavailable < Model.opensAfter) return
+    if (
+      exchange.endpoint === "refresh" && exchange.id !== undefined && this.#expiresBeforeProbe(instance, exchange.id)
+    ) return
+    const waited = this.#time.now() - record.openSince
+    if (waited < Model.openFor) {
+      this.violate("an Aden that is down is not asked for 30 s", `asked again after ${waited} ms`)
     }
     record.unavailable = 0
   }
 
-  #isLastChance(seat: number, id: string): boolean {
+  #expiresBeforeProbe(instance: number, id: string): boolean {
     // what another process saved is known to all who share the storage
-    const token = this.#stored.get(this.#key(seat, id)) ?? this.viewOf(seat, id).token
-    const { clockOffset, now } = this.moment(seat)
-    return token?.expiresAt !== undefined && token.expiresAt - clockOffset - now <= Model.lastChance
+    const token = this.#stored.get(this.#key(instance, id)) ?? this.viewOf(instance, id).token
+    const { clockOffset, now } = this.moment(instance)
+    return token?.expiresAt !== undefined && token.expiresAt - clockOffset - now <= Model.probeInterval
   }
 
-  answered(seat: number, exchange: Exchange): void {
+  answered(instance: number, exchange: Exchange): void {
     const now = this.#time.now()
     if (!isReport(exchange)) {
-      const record = this.#seat(seat)
+      const record = this.#record(instance)
       const isUnavailable = exchange.said?._tag === "Other" &&
         (exchange.said.status >= 500 || exchange.said.status === 408)
-      if (now - record.unavailableAt > Model.rest) record.unavailable = 0
+      if (now - record.unavailableAt > Model.openFor) record.unavailable = 0
       // nor does it know of a request from before the machine was suspended
-      const isForgotten = now - exchange.startedAt > Model.rest
+      const isForgotten = now - exchange.startedAt > Model.openFor
       record.unavailable = isUnavailable ? record.unavailable + (isForgotten ? 0 : 1) : 0
       record.unavailableAt = now
-      if (record.unavailable === Model.restAfter) record.restsSince = now
+      if (record.unavailable === Model.opensAfter) record.openSince = now
     }
     if (exchange.date !== undefined && !isReport(exchange)) {
-      const record = this.#seat(seat)
-      const before = this.clockOffset(seat)
+      const record = this.#record(instance)
+      const before = this.clockOffset(instance)
       record.samples.push(exchange.date - (exchange.startedAt + now) / 2)
-      if (this.clockOffset(seat) !== before) record.clockChangedAt = now
+      if (this.clockOffset(instance) !== before) record.clockChangedAt = now
     }
-    this.note(() => `seat ${seat} <- ${exchange.endpoint} ${exchange.id ?? ""}: ${JSON.stringify(exchange.said)}`)
+    this.note(() =>
+      `instance ${instance} <- ${exchange.endpoint} ${exchange.id ?? ""}: ${JSON.stringify(exchange.said)}`
+    )
   }
 
   // -------------------------------------------------------------------------------------------------------------------
   // Questions to the provider
   // -------------------------------------------------------------------------------------------------------------------
 
-  callStarted(seat: number, kind: CallKind, id: string | undefined, operation: Operation | undefined): Call {
-    const record = this.#seat(seat)
+  callStarted(instance: number, kind: CallKind, id: string | undefined, operation: Operation | undefined): Call {
+    const record = this.#record(instance)
     const now = this.#time.now()
     const isRead = operation?.kind === "read"
-    const view = id === undefined ? undefined : this.viewOf(seat, id)
-    const finding = view === undefined ? undefined : Model.find(view, this.moment(seat))
+    const view = id === undefined ? undefined : this.viewOf(instance, id)
+    const finding = view === undefined ? undefined : Model.find(view, this.moment(instance))
     const call: Call = {
-      seat,
+      instance,
       kind,
       id,
       operation,
@@ -334,12 +344,14 @@ export class Ledger {
       isOvertaken: false,
       exchanges: []
     }
-    this.note(() => `seat ${seat} asks ${kind} ${id ?? ""} (${operation?.kind ?? "?"} ${operation?.number ?? ""})`)
+    this.note(() =>
+      `instance ${instance} asks ${kind} ${id ?? ""} (${operation?.kind ?? "?"} ${operation?.number ?? ""})`
+    )
     if (kind === "list" && now < record.listCoolDownUntil) {
       this.violate("nothing before a rate limit's end", `the list, ${record.listCoolDownUntil - now} ms too early`)
     }
     if (operation !== undefined && ["explain", "invalidate", "save", "delete"].includes(operation.kind)) {
-      this.violate("some operations ask nobody", `${operation.kind} asks ${kind} ${id ?? ""}`)
+      this.violate("some operations make no request", `${operation.kind} asks ${kind} ${id ?? ""}`)
     }
     if (id !== undefined && view !== undefined) this.#checkCall(call, id, view)
     for (const other of record.calls) {
@@ -352,20 +364,22 @@ export class Ledger {
   }
 
   #checkCall(call: Call, id: string, view: View): void {
-    const { kind, operation, seat } = call
-    const record = this.#seat(seat)
+    const { kind, operation, instance } = call
+    const record = this.#record(instance)
     const now = this.#time.now()
-    const moment = this.moment(seat)
-    const others = Array.from(this.#seats).flatMap((other, index) =>
-      index === seat || (this.#config.hasSharedLock && this.#key(index, id) === this.#key(seat, id))
+    const moment = this.moment(instance)
+    const others = Array.from(this.#records).flatMap((other, index) =>
+      index === instance || (this.#config.hasSharedLock && this.#key(index, id) === this.#key(instance, id))
         ? Array.from(other.calls)
         : []
     )
     for (const other of others) {
-      if (other.id === id && isRenewal(other) && isRenewal(call)) {
+      if (other.id === id && belongsToRefresh(other) && belongsToRefresh(call)) {
         this.violate("one request in flight per credential", `${kind} ${id} during ${other.kind} ${id}`)
       }
-      if (other.id === id && other.seat === seat && operation?.kind === "sync" && other.operation === operation) {
+      if (
+        other.id === id && other.instance === instance && operation?.kind === "sync" && other.operation === operation
+      ) {
         this.violate("one request in flight per credential", `${kind} ${id} twice at a time in one sync`)
       }
     }
@@ -405,10 +419,10 @@ export class Ledger {
   }
 
   /** Whether a question follows at once on the answer to another one that was asked for the same purpose. */
-  #isContinued({ operation, seat }: Call, id: string): boolean {
-    return this.#heard.get(this.#key(seat, id))?.some(({ call, now, seat: by, word }) =>
-      by === seat && call.operation === operation && now === this.#time.now() &&
-      (word._tag === "Validity" || (word._tag === "NotFound" && call.kind === "validate"))
+  #isContinued({ operation, instance }: Call, id: string): boolean {
+    return this.#received.get(this.#key(instance, id))?.some(({ call, now, instance: by, answer }) =>
+      by === instance && call.operation === operation && now === this.#time.now() &&
+      (answer._tag === "Validity" || (answer._tag === "NotFound" && call.kind === "validate"))
     ) === true
   }
 
@@ -416,72 +430,73 @@ export class Ledger {
    * When this store was last told that a credential is blocked, before what the program asked for now. It knows nothing of that
    * after a restart, or when somebody, here or in another process, deleted the entry.
    */
-  #blockedBefore({ operation, seat }: Call, id: string): number {
-    const since = this.#seat(seat).startedAt
-    const deletedAt = this.#deletedAt.get(this.#key(seat, id)) ?? -Infinity
-    const last = this.#heard.get(this.#key(seat, id))?.findLast(({ call, endSequence, seat: by, word }) =>
-      by === seat && word._tag === "Blocked" && !call.isOvertaken && endSequence < (operation?.sequence ?? Infinity)
+  #blockedBefore({ operation, instance }: Call, id: string): number {
+    const since = this.#record(instance).startedAt
+    const deletedAt = this.#deletedAt.get(this.#key(instance, id)) ?? -Infinity
+    const last = this.#received.get(this.#key(instance, id))?.findLast(({ call, endSequence, instance: by, answer }) =>
+      by === instance && answer._tag === "Blocked" && !call.isOvertaken &&
+      endSequence < (operation?.sequence ?? Infinity)
     )
     return last === undefined || last.endSequence < since || last.call.sequence < deletedAt ? -Infinity : last.now
   }
 
   callEnded(call: Call, result: CallResult): void {
-    const { id, kind, seat } = call
-    const record = this.#seat(seat)
+    const { id, kind, instance } = call
+    const record = this.#record(instance)
     const now = this.#time.now()
     record.calls.delete(call)
     const endSequence = ++this.#sequence
-    this.note(() => `seat ${seat} was told ${kind} ${id ?? ""}: ${JSON.stringify(result)}`)
+    this.note(() => `instance ${instance} was told ${kind} ${id ?? ""}: ${JSON.stringify(result)}`)
     if (result._tag === "Interrupted") {
       // of what is not stored nothing is remembered
-      if (kind === "validate" && id !== undefined && this.viewOf(seat, id).token === undefined) {
+      if (kind === "validate" && id !== undefined && this.viewOf(instance, id).token === undefined) {
         record.rechecked.delete(id)
       }
       return
     }
     if (result._tag === "Defect") return this.violate("no defects", result.message)
     if (result._tag === "Failure") {
-      this.#failed.push({ seat, id, tag: result.tag, sequence: endSequence })
+      this.#failed.push({ instance, id, tag: result.tag, sequence: endSequence })
       if (id === undefined && result.tag === "RateLimited") {
         record.listCoolDownUntil = now + (result.retryAfter ?? 0)
         record.listCoolDowns.push(record.listCoolDownUntil)
       }
     }
     if (id === undefined) return this.#listed(call, result, endSequence, now)
-    const word = this.#wordOf(call, result)
-    if (word === undefined) return
-    const heard = this.#heard.get(this.#key(seat, id)) ?? []
-    this.#heard.set(this.#key(seat, id), heard)
-    heard.push({ seat, call, word, endSequence, now })
-    const view = this.viewOf(seat, id)
-    if (word._tag === "NotFound" && !record.doubted.has(id)) record.doubted.set(id, view)
-    else if (word._tag === "Token" || word._tag === "Blocked") record.doubted.delete(id)
-    if (word._tag === "Blocked") this.#failed.push({ seat, id, tag: "ReauthRequired", sequence: endSequence })
+    const answer = this.#answerOf(call, result)
+    if (answer === undefined) return
+    const received = this.#received.get(this.#key(instance, id)) ?? []
+    this.#received.set(this.#key(instance, id), received)
+    received.push({ instance, call, answer, endSequence, now })
+    const view = this.viewOf(instance, id)
+    if (answer._tag === "NotFound" && !record.doubted.has(id)) record.doubted.set(id, view)
+    else if (answer._tag === "Token" || answer._tag === "Blocked") record.doubted.delete(id)
+    if (answer._tag === "Blocked") this.#failed.push({ instance, id, tag: "ReauthRequired", sequence: endSequence })
     if (call.isOvertaken) {
-      if (word._tag === "RateLimited") {
-        this.#setView(seat, id, Model.heard(view, word, { now, isClean: view.isCertain }))
+      if (answer._tag === "RateLimited") {
+        this.#setView(instance, id, Model.received(view, answer, { now, isClean: view.isCertain }))
       }
       return
     }
     // a sync fetches what it has validated by what it knew before that
     const isSecond = call.operation?.kind === "sync" &&
-      heard.some((before) => before.call !== call && before.call.operation === call.operation)
+      received.some((before) => before.call !== call && before.call.operation === call.operation)
     const isClean = !call.isOverlapped && !isSecond && !this.#isOlderThanChange(call, id)
-    this.#setView(seat, id, Model.heard(view, word, { now, isClean }))
-    if (word._tag === "Token" && this.#isShared(seat)) this.#endCoolDowns(seat, id)
+    this.#setView(instance, id, Model.received(view, answer, { now, isClean }))
+    if (answer._tag === "Token" && this.#isShared(instance)) this.#endCoolDowns(instance, id)
   }
 
   /** A success that one store had clears the rate limit for all on its storage. */
-  #endCoolDowns(seat: number, id: string): void {
-    for (const [other] of this.#seats.entries()) {
-      if (other !== seat && this.#key(other, id) === this.#key(seat, id)) {
+  #endCoolDowns(instance: number, id: string): void {
+    for (const [other] of this.#records.entries()) {
+      if (other !== instance && this.#key(other, id) === this.#key(instance, id)) {
         this.#setView(other, id, { ...this.viewOf(other, id), coolDownUntil: -Infinity })
       }
     }
   }
 
   /** What an answer says of the credential, checked against what Aden said in it. */
-  #wordOf({ exchanges, id, kind, operation, seat }: Call, result: CallResult): Word | undefined {
+  #answerOf({ exchanges, id, kind, operation, instance }: Call, result: CallResult): Answer | undefined {
     // a sync validates only what the list says is blocked: the question is where to connect it again
     const isOfBlocked = operation?.kind === "sync" && kind === "validate"
     const said = (tag: string) => exchanges.some((exchange) => exchange.said?._tag === tag)
@@ -489,29 +504,29 @@ export class Ledger {
       case "Token": {
         const token = this.#issued.get(result.value)
         if (token === undefined) {
-          this.violate("never a token nobody issued", `${kind} ${id} answered ${result.value}`)
+          this.violate("only tokens that were issued", `${kind} ${id} answered ${result.value}`)
           return undefined
         }
-        if (token.id !== id || token.tenant !== this.#place(seat).tenant) {
+        if (token.id !== id || token.tenant !== this.#place(instance).tenant) {
           this.violate("never another's token", `${kind} ${id} answered ${result.value}`)
         }
         if (token.expiresAt !== result.expiresAt) {
           this.violate("a token with its own expiry", `${result.value} with ${result.expiresAt}`)
         }
-        return { _tag: "Token", token, isRenewal: kind === "refresh" }
+        return { _tag: "Token", token, isRefresh: kind === "refresh" }
       }
       case "Nothing":
-        if (!said("NotFound")) this.violate("an outage is no answer", `${kind} ${id} was taken for not found`)
+        if (!said("NotFound")) this.violate("an outage is not an answer", `${kind} ${id} was taken for not found`)
         return { _tag: "NotFound" }
       case "Validity":
         return result.isBlocked || (isOfBlocked && !result.isValid) ? { _tag: "Blocked" } : { _tag: "Validity" }
       case "Failure":
         switch (result.tag) {
           case "ReauthRequired":
-            if (!said("Blocked")) this.violate("an outage is no answer", `${kind} ${id} was taken for blocked`)
+            if (!said("Blocked")) this.violate("an outage is not an answer", `${kind} ${id} was taken for blocked`)
             return { _tag: "Blocked" }
           case "IntegrationNotFound":
-            if (!said("NotFound")) this.violate("an outage is no answer", `${kind} ${id} was taken for not found`)
+            if (!said("NotFound")) this.violate("an outage is not an answer", `${kind} ${id} was taken for not found`)
             return { _tag: "NotFound" }
           case "RateLimited":
             if (isOfBlocked) return { _tag: "Blocked" }
@@ -524,25 +539,25 @@ export class Ledger {
     }
   }
 
-  #listed({ seat, sequence: askedAt }: Call, result: CallResult, sequence: number, now: number): void {
-    const record = this.#seat(seat)
+  #listed({ instance, sequence: askedAt }: Call, result: CallResult, sequence: number, now: number): void {
+    const record = this.#record(instance)
     const before = record.lists.at(-1)?.sequence ?? -1
     if (result._tag === "List") record.lists.push({ now, sequence, ids: new Set(result.ids) })
     for (const { id } of this.#config.integrations) {
       const isListed = result._tag === "List" && result.ids.includes(id)
-      const heard = this.#heard.get(this.#key(seat, id))?.filter((answer) => answer.seat === seat) ?? []
+      const received = this.#received.get(this.#key(instance, id))?.filter((item) => item.instance === instance) ?? []
       // what contradicts the list that is asked for because of it is no answer, and no refusal either
-      const doubts = heard.filter(({ endSequence }) => endSequence > before)
-      doubts.push(...heard.filter(({ endSequence }) => endSequence < askedAt).slice(-1))
-      if (isListed && doubts.some(({ word }) => word._tag === "NotFound")) {
-        this.#failed.push({ seat, id, tag: "AdenUnavailable", sequence })
-        const view = this.viewOf(seat, id)
-        if (view.lastFailure !== undefined) this.#setView(seat, id, { ...view, lastFailure: undefined })
+      const doubts = received.filter(({ endSequence }) => endSequence > before)
+      doubts.push(...received.filter(({ endSequence }) => endSequence < askedAt).slice(-1))
+      if (isListed && doubts.some(({ answer }) => answer._tag === "NotFound")) {
+        this.#failed.push({ instance, id, tag: "AdenUnavailable", sequence })
+        const view = this.viewOf(instance, id)
+        if (view.lastFailure !== undefined) this.#setView(instance, id, { ...view, lastFailure: undefined })
       }
       const doubted = record.doubted.get(id)
       if (doubted === undefined || (result._tag === "List" && !isListed)) continue
       record.doubted.delete(id)
-      this.#setView(seat, id, { ...this.viewOf(seat, id), isCertain: doubted.isCertain })
+      this.#setView(instance, id, { ...this.viewOf(instance, id), isCertain: doubted.isCertain })
     }
   }
 
@@ -550,18 +565,18 @@ export class Ledger {
   // Writes to storage
   // -------------------------------------------------------------------------------------------------------------------
 
-  storedToken({ expiresAt, id, operation, seat, value }: {
-    readonly seat: number
+  storedToken({ expiresAt, id, operation, instance, value }: {
+    readonly instance: number
     readonly id: string
     readonly value: string
     readonly expiresAt: number | undefined
     readonly operation: Operation | undefined
   }): void {
-    const key = this.#key(seat, id)
+    const key = this.#key(instance, id)
     const token = this.#issued.get(value) ?? this.#own.get(value)
-    this.note(() => `seat ${seat} saves ${id}: ${value}`)
-    if (token === undefined) return this.violate("never a token nobody issued", `${value} was saved as ${id}`)
-    if (token.id !== id || token.tenant !== this.#place(seat).tenant) {
+    this.note(() => `instance ${instance} saves ${id}: ${value}`)
+    if (token === undefined) return this.violate("only tokens that were issued", `${value} was saved as ${id}`)
+    if (token.id !== id || token.tenant !== this.#place(instance).tenant) {
       return this.violate("never another's token", `${value} was saved as ${id}`)
     }
     if (token.expiresAt !== expiresAt) {
@@ -569,8 +584,8 @@ export class Ledger {
     }
     if (token.isOwn) {
       this.#stored.set(key, token)
-      this.#overtake(seat, id)
-      return this.#setView(seat, id, Model.saved(token, this.#time.now()))
+      this.#overtake(instance, id)
+      return this.#setView(instance, id, Model.saved(token, this.#time.now()))
     }
     const stored = this.#stored.get(key)
     if (stored?.isOwn === true && !this.#wasDeletedSince(key, token)) {
@@ -578,9 +593,9 @@ export class Ledger {
     } else if (stored !== undefined && stored.number > token.number && !this.#wasDeletedSince(key, token)) {
       this.violate("an old answer never wins", `${value} was saved over ${stored.value}`)
     }
-    const changedAt = this.#changedAt.get(`${seat}/${id}`) ?? -Infinity
-    const isAskedSince = this.#heard.get(key)?.some(({ call, word }) =>
-      word._tag === "Token" && word.token === token && call.sequence > changedAt
+    const changedAt = this.#changedAt.get(`${instance}/${id}`) ?? -Infinity
+    const isAskedSince = this.#received.get(key)?.some(({ call, answer }) =>
+      answer._tag === "Token" && answer.token === token && call.sequence > changedAt
     )
     if (isAskedSince !== true && operation?.kind !== "save") {
       this.violate("an old answer never wins", `${value} was saved, asked for before the program changed ${id}`)
@@ -597,11 +612,11 @@ export class Ledger {
    */
   #wasDeletedSince(key: string, token: Issued): boolean {
     const deletedAt = this.#deletedAt.get(key) ?? -Infinity
-    const asked = this.#heard.get(key)?.findLast(({ word }) => word._tag === "Token" && word.token === token)
+    const asked = this.#received.get(key)?.findLast(({ answer }) => answer._tag === "Token" && answer.token === token)
     return (asked?.call.sequence ?? Infinity) < deletedAt
   }
 
-  /** When the program of a seat last saved, deleted or invalidated a credential. */
+  /** When the program of an instance last saved, deleted or invalidated a credential. */
   readonly #changedAt = new Map<string, number>()
 
   /** Whether what a question belongs to may have begun before the program changed the credential. */
@@ -609,13 +624,13 @@ export class Ledger {
     return operation === undefined || this.#isBeforeChange(operation, id)
   }
 
-  #isBeforeChange({ seat, sequence }: Operation, id: string): boolean {
-    return sequence < (this.#changedAt.get(`${seat}/${id}`) ?? -Infinity)
+  #isBeforeChange({ instance, sequence }: Operation, id: string): boolean {
+    return sequence < (this.#changedAt.get(`${instance}/${id}`) ?? -Infinity)
   }
 
-  #overtake(seat: number, id: string): void {
-    this.#changedAt.set(`${seat}/${id}`, ++this.#sequence)
-    const record = this.#seat(seat)
+  #overtake(instance: number, id: string): void {
+    this.#changedAt.set(`${instance}/${id}`, ++this.#sequence)
+    const record = this.#record(instance)
     record.newest.delete(id)
     record.doubted.delete(id)
     record.announced.delete(id)
@@ -624,37 +639,38 @@ export class Ledger {
     for (const call of record.calls) if (call.id === id) call.isOvertaken = true
   }
 
-  deleted(seat: number, id: string, operation: Operation | undefined): void {
-    const key = this.#key(seat, id)
+  deleted(instance: number, id: string, operation: Operation | undefined): void {
+    const key = this.#key(instance, id)
     const stored = this.#stored.get(key)
     this.#stored.delete(key)
     this.#deletedAt.set(key, ++this.#sequence)
-    for (const [other, { rechecked }] of this.#seats.entries()) {
+    for (const [other, { rechecked }] of this.#records.entries()) {
       if (this.#key(other, id) === key) rechecked.delete(id)
     }
-    this.note(() => `seat ${seat} deletes ${id}`)
+    this.note(() => `instance ${instance} deletes ${id}`)
     if (operation?.kind === "delete") {
-      this.#overtake(seat, id)
-      return this.#setView(seat, id, Model.removed, true)
+      this.#overtake(instance, id)
+      return this.#setView(instance, id, Model.removed, true)
     }
-    const record = this.#seat(seat)
-    const answers = this.#heard.get(key)?.filter((heard) => heard.seat === seat) ?? []
-    const missed = answers.findLast(({ word }) => word._tag === "NotFound")
-    const lastToken = answers.findLast(({ word }) => word._tag === "Token")
+    const record = this.#record(instance)
+    const answers = this.#received.get(key)?.filter((item) => item.instance === instance) ?? []
+    const missed = answers.findLast(({ answer }) => answer._tag === "NotFound")
+    const lastToken = answers.findLast(({ answer }) => answer._tag === "Token")
     const isUnlisted = record.lists.some(({ ids, sequence }) =>
       sequence > (lastToken?.call.sequence ?? -1) && !ids.has(id)
     )
     if (stored?.isOwn === true) this.violate("the program's own is never removed", id)
     else if (missed === undefined || !isUnlisted) {
-      this.violate("an outage removes nothing", `${id} was removed without Aden's word`)
+      this.violate("an outage removes nothing", `${id} was removed without Aden's answer`)
     }
-    this.#setView(seat, id, Model.removed, true)
+    this.#setView(instance, id, Model.removed, true)
     record.newest.delete(id)
     record.doubted.delete(id)
   }
 
-  storedState(seat: number, id: string, isBlocked: boolean): void {
-    const isOwn = this.#stored.get(this.#key(seat, id))?.isOwn === true && this.viewOf(seat, id).token?.isOwn === true
+  storedState(instance: number, id: string, isBlocked: boolean): void {
+    const isOwn = this.#stored.get(this.#key(instance, id))?.isOwn === true &&
+      this.viewOf(instance, id).token?.isOwn === true
     if (isBlocked && isOwn) {
       this.violate("the program's own is never blocked", id)
     }
@@ -664,14 +680,14 @@ export class Ledger {
   // Events
   // -------------------------------------------------------------------------------------------------------------------
 
-  event(seat: number, event: CredentialEvent): void {
-    const { announced } = this.#seat(seat)
-    this.note(() => `seat ${seat} tells ${event._tag} ${event.id}`)
-    if (this.#isShared(seat)) return
+  event(instance: number, event: CredentialEvent): void {
+    const { announced } = this.#record(instance)
+    this.note(() => `instance ${instance} tells ${event._tag} ${event.id}`)
+    if (this.#isShared(instance)) return
     if (event._tag === "ReauthorizationRequired") {
       // an operation from before the program deleted it does not know of what was told since
       const isOld = Array.from(this.pending).some((operation) =>
-        operation.seat === seat && this.#isBeforeChange(operation, event.id)
+        operation.instance === instance && this.#isBeforeChange(operation, event.id)
       )
       if (announced.has(event.id) && !isOld) this.violate("one event when it becomes blocked", event.id)
       announced.add(event.id)
@@ -686,17 +702,17 @@ export class Ledger {
     return this.#operations
   }
 
-  started(kind: OperationKind, seat: number, ref: string): Operation {
+  started(kind: OperationKind, instance: number, ref: string): Operation {
     const operation: Operation = {
       number: ++this.#operations,
       kind,
-      seat,
+      instance,
       ref,
       step: this.step,
       sequence: ++this.#sequence,
       timer: this.#time.timer(),
       now: this.#time.now(),
-      clockOffset: this.clockOffset(seat),
+      clockOffset: this.clockOffset(instance),
       isPending: true,
       isInterrupted: false
     }
@@ -705,11 +721,11 @@ export class Ledger {
   }
 
   /** The program makes a credential of its own. */
-  makeOwn(seat: number, id: string, lifetime: number | undefined): Issued {
+  makeOwn(instance: number, id: string, lifetime: number | undefined): Issued {
     const now = this.#time.now()
     const token: Issued = {
       value: `own-${this.#own.size + 1}-${id}`,
-      tenant: this.#place(seat).tenant,
+      tenant: this.#place(instance).tenant,
       id,
       number: 0,
       expiresAt: lifetime === undefined ? undefined : now + lifetime,
@@ -720,30 +736,30 @@ export class Ledger {
   }
 
   invalidatedBy(operation: Operation): void {
-    const { ref: id, seat } = operation
-    const view = this.viewOf(seat, id)
-    if (view.token === undefined && !this.#stored.has(this.#key(seat, id))) {
+    const { ref: id, instance } = operation
+    const view = this.viewOf(instance, id)
+    if (view.token === undefined && !this.#stored.has(this.#key(instance, id))) {
       // whether it counts depends on what else is known of the integration
-      for (const call of this.#seat(seat).calls) if (call.id === id) call.isOverlapped = true
+      for (const call of this.#record(instance).calls) if (call.id === id) call.isOverlapped = true
       return
     }
-    this.#overtake(seat, id)
+    this.#overtake(instance, id)
     if (view.token !== undefined && view.isCertain) {
-      this.#seat(seat).invalidated.set(id, { value: view.token.value, sequence: ++this.#sequence })
+      this.#record(instance).invalidated.set(id, { value: view.token.value, sequence: ++this.#sequence })
     }
-    this.#setView(seat, id, Model.invalidated(view))
+    this.#setView(instance, id, Model.invalidated(view))
   }
 
   ended(operation: Operation, result: OperationResult): void {
     this.pending.delete(operation)
     operation.isPending = false
     this.note(() =>
-      `seat ${operation.seat} ${operation.kind} ${operation.number} ${operation.ref}: ${JSON.stringify(result)}`
+      `instance ${operation.instance} ${operation.kind} ${operation.number} ${operation.ref}: ${JSON.stringify(result)}`
     )
     if (result._tag === "Defect") return this.violate("no defects", `${operation.kind}: ${result.message}`)
     if (result._tag === "Interrupted") {
       if (!operation.isInterrupted) {
-        this.violate("nobody else's interruption is felt", `${operation.kind} ${operation.ref}`)
+        this.violate("an interruption ends only its own operation", `${operation.kind} ${operation.ref}`)
       }
       return
     }
@@ -766,13 +782,13 @@ export class Ledger {
   }
 
   #checkRead(operation: Operation, result: OperationResult): void {
-    const { ref, seat } = operation
+    const { ref, instance } = operation
     const candidates = this.candidates(ref)
     if (result._tag === "Token") {
       const token = this.#checkToken(operation, result)
       if (token === undefined) return
       this.#noteNewest(operation, token)
-      this.#seat(seat).answered.set(token.id, this.step)
+      this.#record(instance).answered.set(token.id, this.step)
       if (token.id === ref) this.#judge(operation, ref, { _tag: "Success", token })
       return this.#checkWait(operation)
     }
@@ -792,7 +808,10 @@ export class Ledger {
     const complaint = Model.judge(outcome, reading)
     if (complaint !== undefined) return this.violate("what a read answers", `${operation.ref}: ${complaint}`)
     if (outcome._tag === "Failure" && outcome.tag === "RateLimited" && !reading.failures.has("RateLimited")) {
-      const limits = [...reading.views.map((view) => view.coolDownUntil), ...this.#seat(operation.seat).listCoolDowns]
+      const limits = [
+        ...reading.views.map((view) => view.coolDownUntil),
+        ...this.#record(operation.instance).listCoolDowns
+      ]
       const isRight = limits.some((until) =>
         retryAfter !== undefined && retryAfter <= until - reading.start.now && retryAfter >= until - reading.end.now
       )
@@ -806,49 +825,49 @@ export class Ledger {
   }
 
   #reading(operation: Operation, id: string): Reading {
-    const { seat, sequence, step } = operation
-    const record = this.#seat(seat)
+    const { instance, sequence, step } = operation
+    const record = this.#record(instance)
     const records = record.views.get(id) ?? []
     return {
-      views: this.#viewsSince(seat, id, step),
+      views: this.#viewsSince(instance, id, step),
       start: { now: operation.now, clockOffset: operation.clockOffset, maxStale: this.#config.maxStale },
-      end: this.moment(seat),
+      end: this.moment(instance),
       waited: this.#time.timer() - operation.timer,
       deadline: this.#config.deadline,
       answers: this.#answersSince(operation, id),
-      failures: this.#failuresSince(seat, sequence, [id]),
+      failures: this.#failuresSince(instance, sequence, [id]),
       isUnlisted: this.#isUnlisted(operation, [id]) ||
         records.some((item) => item.isRemoval && item.step >= step) ||
-        (this.#isShared(seat) && !this.#stored.has(this.#key(seat, id))),
+        (this.#isShared(instance) && !this.#stored.has(this.#key(instance, id))),
       listCoolDownUntil: Math.max(...record.listCoolDowns)
     }
   }
 
-  #answersSince({ seat, sequence }: Operation, id: string): ReadonlySet<string> {
+  #answersSince({ instance, sequence }: Operation, id: string): ReadonlySet<string> {
     return new Set(
-      (this.#heard.get(this.#key(seat, id)) ?? []).flatMap(({ endSequence, seat: by, word }) =>
-        by === seat && endSequence > sequence && word._tag === "Token" ? [word.token.value] : []
+      (this.#received.get(this.#key(instance, id)) ?? []).flatMap(({ endSequence, instance: by, answer }) =>
+        by === instance && endSequence > sequence && answer._tag === "Token" ? [answer.token.value] : []
       )
     )
   }
 
-  #failuresSince(seat: number, sequence: number, ids: ReadonlyArray<string>): ReadonlySet<string> {
+  #failuresSince(instance: number, sequence: number, ids: ReadonlyArray<string>): ReadonlySet<string> {
     return new Set(
       this.#failed.filter((item) =>
-        item.seat === seat && item.sequence > sequence && (item.id === undefined || ids.includes(item.id))
+        item.instance === instance && item.sequence > sequence && (item.id === undefined || ids.includes(item.id))
       ).map(({ tag }) => tag)
     )
   }
 
   /** Whether a list that this store received not longer ago than a missing ref is remembered lacks all of these. */
-  #isUnlisted({ now, seat, sequence }: Operation, ids: ReadonlyArray<string>): boolean {
-    return this.#seat(seat).lists.some((list) =>
+  #isUnlisted({ now, instance, sequence }: Operation, ids: ReadonlyArray<string>): boolean {
+    return this.#record(instance).lists.some((list) =>
       (list.sequence > sequence || now - list.now <= 30_000) && ids.every((id) => !list.ids.has(id))
     )
   }
 
   #isExplained(operation: Operation, result: Extract<OperationResult, { readonly _tag: "Failure" }>): boolean {
-    const { ref, seat, sequence } = operation
+    const { ref, instance, sequence } = operation
     const ids = this.candidates(ref)
     switch (result.tag) {
       case "CredentialNotFound":
@@ -857,15 +876,17 @@ export class Ledger {
         return ids.length > 1
       case "NoProvider":
       case "CredentialKeyNotFound":
-        if (this.#isShared(seat)) return true
-        return ids.some((id) => this.#viewsSince(seat, id, operation.step).some((view) => view.token?.isOwn === true))
+        if (this.#isShared(instance)) return true
+        return ids.some((id) =>
+          this.#viewsSince(instance, id, operation.step).some((view) => view.token?.isOwn === true)
+        )
       case "AdenUnavailable":
         if (operation.kind === "read" && this.#time.timer() - operation.timer >= this.#config.deadline) return true
         break
       case "RateLimited":
-        if (operation.now < this.#seat(seat).listCoolDownUntil) return true
+        if (operation.now < this.#record(instance).listCoolDownUntil) return true
     }
-    return this.#failuresSince(seat, sequence, ids).has(result.tag) ||
+    return this.#failuresSince(instance, sequence, ids).has(result.tag) ||
       ids.some((id) => Model.explains(result.tag, { ...this.#reading(operation, id), deadline: Infinity }))
   }
 
@@ -878,22 +899,22 @@ export class Ledger {
 
   /** What holds for a token whatever happened before. */
   #checkToken(operation: Operation, result: Extract<OperationResult, { readonly _tag: "Token" }>): Issued | undefined {
-    const { ref, seat, sequence } = operation
-    const record = this.#seat(seat)
+    const { ref, instance, sequence } = operation
+    const record = this.#record(instance)
     const token = this.#issued.get(result.value) ?? this.#own.get(result.value)
     if (token === undefined) {
-      this.violate("never a token nobody issued", `${ref} got ${result.value}`)
+      this.violate("only tokens that were issued", `${ref} got ${result.value}`)
       return undefined
     }
     const { id } = token
-    const key = this.#key(seat, id)
+    const key = this.#key(instance, id)
     const said = `${ref} got ${token.value}`
-    if (token.tenant !== this.#place(seat).tenant) this.violate("never another tenant's", said)
+    if (token.tenant !== this.#place(instance).tenant) this.violate("never another tenant's", said)
     if (!this.candidates(ref).includes(id)) this.violate("never another's token", said)
     if (result.expiresAt !== "unknown" && result.expiresAt !== token.expiresAt) {
       this.violate("a token with its own expiry", said)
     }
-    const moment = this.moment(seat)
+    const moment = this.moment(instance)
     // what is known of Aden's clock has a resolution of one second
     const tolerance = moment.clockOffset === 0 ? 0 : 1_000
     if (Model.isExpired(token, { ...moment, now: moment.now - tolerance })) {
@@ -903,38 +924,38 @@ export class Ledger {
       )
     }
     const invalidated = record.invalidated.get(id)
-    const answers = this.#heard.get(key) ?? []
+    const answers = this.#received.get(key) ?? []
     if (token.isOwn) return token
     if (
       invalidated?.value === token.value && invalidated.sequence < sequence &&
-      !answers.some(({ call, seat: by, word }) =>
-        by === seat && word._tag === "Token" && word.token === token && call.sequence > invalidated.sequence
+      !answers.some(({ call, instance: by, answer }) =>
+        by === instance && answer._tag === "Token" && answer.token === token && call.sequence > invalidated.sequence
       )
     ) this.violate("never an invalidated token", said)
     const newest = record.newest.get(id)
     if (newest !== undefined && newest.sequence < sequence && token.number < newest.number) {
       this.violate("an old answer never wins", `${said} after token ${newest.number}`)
     }
-    const blocked = answers.findLast((answer) =>
-      answer.seat === seat && answer.word._tag === "Blocked" && !answer.call.isOvertaken &&
-      answer.endSequence < sequence
+    const blocked = answers.findLast((item) =>
+      item.instance === instance && item.answer._tag === "Blocked" && !item.call.isOvertaken &&
+      item.endSequence < sequence
     )
-    const confirmed = answers.findLast(({ word }) => word._tag === "Token")
-    const heard = answers.findLast(({ word }) => word._tag === "Token" && word.token === token)
-    if (heard === undefined) this.violate("never a token nobody issued", `${said}, which was never answered`)
-    if (blocked !== undefined && (heard?.endSequence ?? -1) < blocked.call.sequence) {
+    const confirmed = answers.findLast(({ answer }) => answer._tag === "Token")
+    const received = answers.findLast(({ answer }) => answer._tag === "Token" && answer.token === token)
+    if (received === undefined) this.violate("only tokens that were issued", `${said}, which was never answered`)
+    if (blocked !== undefined && (received?.endSequence ?? -1) < blocked.call.sequence) {
       this.violate("never a blocked credential's token", said)
     }
-    const refused = answers.find(({ call, endSequence, seat: by, word }) =>
-      by === seat && word._tag === "Failed" && ["AdenUnauthorized", "AdenForbidden"].includes(word.tag) &&
+    const refused = answers.find(({ call, endSequence, instance: by, answer }) =>
+      by === instance && answer._tag === "Failed" && ["AdenUnauthorized", "AdenForbidden"].includes(answer.tag) &&
       !call.isOvertaken && endSequence > (confirmed?.endSequence ?? -1)
     )
     if (Model.isTooOld({ confirmedAt: confirmed?.now ?? -Infinity, refusedSince: refused?.now }, moment)) {
       this.violate("nothing older than maxStale", said)
     }
-    const rivals = this.candidates(ref).filter((other) => this.#stored.get(this.#key(seat, other))?.isOwn === false)
+    const rivals = this.candidates(ref).filter((other) => this.#stored.get(this.#key(instance, other))?.isOwn === false)
     if (
-      id !== ref && rivals.length > 1 && !this.#isShared(seat) &&
+      id !== ref && rivals.length > 1 && !this.#isShared(instance) &&
       rivals.every((other) => this.#isSettled(operation, other))
     ) {
       this.violate("never a silent pick", `${said} of ${rivals.join(", ")}`)
@@ -942,20 +963,23 @@ export class Ledger {
     return token
   }
 
-  /** A token that was not kept, or may not be, because the program changed the credential meanwhile, sets no mark. */
+  /**
+   * A token that was not kept, or may not be because the program changed the credential at the same time, does not count as the
+   * newest.
+   */
   #noteNewest(operation: Operation, token: Issued): void {
-    const { seat } = operation
+    const { instance } = operation
     if (this.#isBeforeChange(operation, token.id)) return
-    const { newest } = this.#seat(seat)
-    const isKept = this.#stored.get(this.#key(seat, token.id)) === token
+    const { newest } = this.#record(instance)
+    const isKept = this.#stored.get(this.#key(instance, token.id)) === token
     if (isKept && (newest.get(token.id)?.number ?? -1) < token.number) {
       newest.set(token.id, { number: token.number, sequence: ++this.#sequence })
     }
   }
 
   /** Whether nothing happened to a credential since the operation began. */
-  #isSettled({ seat, step }: Operation, id: string): boolean {
-    return this.#viewsSince(seat, id, step).length === 1
+  #isSettled({ instance, step }: Operation, id: string): boolean {
+    return this.#viewsSince(instance, id, step).length === 1
   }
 
   #checkRefresh(operation: Operation, result: OperationResult): void {
@@ -963,12 +987,12 @@ export class Ledger {
     if (result._tag !== "Token") return
     const token = this.#checkToken(operation, result)
     if (token === undefined) return
-    const { seat, sequence } = operation
+    const { instance, sequence } = operation
     this.#noteNewest(operation, token)
-    const isAsked = this.#heard.get(this.#key(seat, token.id))?.some(({ call, word }) =>
-      call.sequence > sequence && word._tag === "Token" && word.token === token
+    const isAsked = this.#received.get(this.#key(instance, token.id))?.some(({ call, answer }) =>
+      call.sequence > sequence && answer._tag === "Token" && answer.token === token
     )
-    if (isAsked !== true && !token.isOwn && !this.#isShared(seat)) {
+    if (isAsked !== true && !token.isOwn && !this.#isShared(instance)) {
       this.violate("a forced refresh is asked for after its call", `${operation.ref} got ${token.value}`)
     }
   }
@@ -976,14 +1000,14 @@ export class Ledger {
   #checkExplicit(operation: Operation, result: OperationResult): void {
     if (result._tag !== "Failure") return
     const ids = operation.kind === "sync" ? [] : this.candidates(operation.ref)
-    const isKnown = this.#failuresSince(operation.seat, operation.sequence, ids).has(result.tag)
+    const isKnown = this.#failuresSince(operation.instance, operation.sequence, ids).has(result.tag)
     if (!isKnown && !this.#isExplained(operation, result)) {
       this.violate("every error is explained", `${operation.kind} ${operation.ref}: ${result.tag}`)
     }
   }
 
   // -------------------------------------------------------------------------------------------------------------------
-  // At rest
+  // When nothing can go on
   // -------------------------------------------------------------------------------------------------------------------
 
   /** Explicit calls have no deadline but what the client's attempts, limits and retries add up to. */
@@ -1001,32 +1025,32 @@ export class Ledger {
         this.violate("every wait ends", `${operation.kind} ${operation.ref} has been going on for ${waited} ms`)
       }
     }
-    for (const [seat, { calls }] of this.#seats.entries()) {
+    for (const [instance, { calls }] of this.#records.entries()) {
       for (const call of calls) {
         if (call.id === undefined || call.isBackground || call.operation?.kind === "sync") continue
-        if (this.#isShared(seat) || this.#isAwaited(seat, call.id)) continue
-        this.violate("what nobody waits for is not asked", `${call.kind} ${call.id}`)
+        if (this.#isShared(instance) || this.#isAwaited(instance, call.id)) continue
+        this.violate("no request without a caller who waits", `${call.kind} ${call.id}`)
       }
     }
   }
 
   /** Nothing of a store goes on once its scope is closed. */
-  checkStopped(seat: number): void {
-    for (const { id, kind } of this.#seat(seat).calls) {
+  checkStopped(instance: number): void {
+    for (const { id, kind } of this.#record(instance).calls) {
       this.violate("nothing is left behind", `${kind} ${id ?? ""} goes on in a store that has ended`)
     }
   }
 
   /** Once Aden has been well for long enough, a connected integration answers a token. */
-  checkRecovered(seat: number, id: string): void {
-    const record = this.#seat(seat)
-    if (this.#stored.get(this.#key(seat, id))?.isOwn === true) return
+  checkRecovered(instance: number, id: string): void {
+    const record = this.#record(instance)
+    if (this.#stored.get(this.#key(instance, id))?.isOwn === true) return
     if (record.answered.get(id) !== this.step) this.violate("a healed Aden answers again", id)
   }
 
-  #isAwaited(seat: number, id: string): boolean {
+  #isAwaited(instance: number, id: string): boolean {
     for (const operation of this.pending) {
-      if (operation.seat === seat && operation.kind !== "sync" && this.candidates(operation.ref).includes(id)) {
+      if (operation.instance === instance && operation.kind !== "sync" && this.candidates(operation.ref).includes(id)) {
         return true
       }
     }
@@ -1042,10 +1066,10 @@ export type OperationResult =
   | { readonly _tag: "Defect"; readonly message: string }
 
 /** Everything but what a sync or an explicit `validate` asks belongs to a renewal, of which there is one at a time. */
-const isRenewal = ({ kind, operation }: Call): boolean =>
+const belongsToRefresh = ({ kind, operation }: Call): boolean =>
   operation?.kind !== "sync" && !(kind === "validate" && operation?.kind === "validate")
 
-/** A report of how it went, or a look at Aden's health, is no question about a credential. */
+/** A usage report or a health check is not a question about a credential. */
 const isReport = ({ endpoint }: Exchange): boolean => endpoint === "usage" || endpoint === "health"
 
 const formatTime = (time: number): string => new Date(time).toISOString().slice(5, -1)

@@ -1,6 +1,6 @@
 /**
- * What a read may answer, given what happened before: section "Freshness" and "Outcomes" of docs/semantics.md as a pure state
- * machine. It knows one credential as one store can know it, and no more of the store than those rules.
+ * What a read may answer, given what happened before: docs/semantics.md as a pure state machine. It knows one credential as one
+ * store can know it, and only those rules of the store.
  *
  * All times are in ms by the local clock, except a token's expiry, which is by Aden's.
  */
@@ -41,8 +41,8 @@ export const unknown: View = {
 }
 
 /** What Aden said of a credential. */
-export type Word =
-  | { readonly _tag: "Token"; readonly token: Issued; readonly isRenewal: boolean }
+export type Answer =
+  | { readonly _tag: "Token"; readonly token: Issued; readonly isRefresh: boolean }
   | { readonly _tag: "Blocked" }
   | { readonly _tag: "NotFound" }
   | { readonly _tag: "RateLimited"; readonly retryAfter: number }
@@ -57,21 +57,21 @@ export type Word =
  * Aden answered. An answer is unclean when it was not asked for and received alone: another question about the credential, or a
  * change by the program, fell between. The program's own credential is not Aden's to change.
  */
-export const heard = (
+export const received = (
   view: View,
-  word: Word,
+  answer: Answer,
   at: { readonly now: number; readonly isClean: boolean }
 ): View => {
   if (view.token?.isOwn === true) return view
   const { isClean, now } = at
-  switch (word._tag) {
+  switch (answer._tag) {
     case "Token": {
-      const isSame = view.token?.value === word.token.value
+      const isSame = view.token?.value === answer.token.value
       // the very token that the program found refused: a renewal that failed
-      const isUseless = word.isRenewal && view.rejected?.value === word.token.value
+      const isUseless = answer.isRefresh && view.rejected?.value === answer.token.value
       return {
         ...unknown,
-        token: word.token,
+        token: answer.token,
         receivedAt: isSame ? view.receivedAt : now,
         confirmedAt: now,
         rejected: view.rejected,
@@ -85,14 +85,14 @@ export const heard = (
     case "NotFound":
       return { ...view, isCertain: false }
     case "RateLimited":
-      return { ...view, coolDownUntil: Math.max(view.coolDownUntil, now + word.retryAfter) }
+      return { ...view, coolDownUntil: Math.max(view.coolDownUntil, now + answer.retryAfter) }
     case "Failed": {
-      const isRefusal = word.tag === "AdenUnauthorized" || word.tag === "AdenForbidden"
+      const isRefusal = answer.tag === "AdenUnauthorized" || answer.tag === "AdenForbidden"
       return {
         ...view,
         refusedSince: isRefusal ? view.refusedSince ?? now : view.refusedSince,
         failures: view.failures + 1,
-        lastFailure: { tag: word.tag, at: now },
+        lastFailure: { tag: answer.tag, at: now },
         isCertain: view.isCertain && isClean
       }
     }
@@ -109,7 +109,7 @@ export const saved = (token: Issued, now: number): View => ({
   confirmedAt: now
 })
 
-/** An API refused the token at hand. */
+/** An API refused the current token. */
 export const invalidated = (view: View): View => ({ ...view, rejected: view.token })
 
 /** The entry is gone, by the program's wish or because Aden does not have it any more. */
@@ -187,15 +187,15 @@ export const backgroundFrom = ({ failures, lastFailure, token }: View, clockOffs
   return lastFailure.at + Math.min(shortestBackOff(failures), Math.max(1_000, timeLeft * 3 / 4))
 }
 
-/** With so much time left or less, in ms, a renewal is asked for although Aden is left alone. */
-export const lastChance = 30_000
+/** With this much time left or less, in ms, a token is refreshed through an open circuit: it would expire before the probe. */
+export const probeInterval = 30_000
 
 /** How many requests a question is worth, all retries included. */
 export const attempts = 3
 
-/** After so many answers in a row with which Aden was unavailable it is not asked at all, and for how long, in ms. */
-export const restAfter = 5
-export const rest = 30_000
+/** The circuit opens after this many answers in a row with which Aden was unavailable, and stays open this long, in ms. */
+export const opensAfter = 5
+export const openFor = 30_000
 
 /** A blocked credential is checked at most this often, in ms. */
 export const recheckInterval = 30_000
@@ -228,11 +228,11 @@ export interface Reading {
   /** How long the caller waited, by the timer, in ms. */
   readonly waited: number
   readonly deadline: number
-  /** Tokens that Aden answered meanwhile. */
+  /** Tokens that Aden answered during the read. */
   readonly answers: ReadonlySet<string>
-  /** What failed meanwhile, when this credential or the list was asked for: tags. */
+  /** The tags of what failed during the read, when this credential or the list was asked for. */
   readonly failures: ReadonlySet<string>
-  /** Whether Aden's list, received not long ago, lacks the credential; or it was removed meanwhile. */
+  /** Whether Aden's list, received not long ago, lacks the credential, or it was removed during the read. */
   readonly isUnlisted: boolean
   /** Until when Aden asked not to be asked for its list. */
   readonly listCoolDownUntil: number
@@ -245,8 +245,8 @@ export const judge = (outcome: Outcome, reading: Reading): string | undefined =>
   const first = find(views[0], start)
   if (waited > reading.deadline) return `it waited ${waited} ms, longer than the deadline`
   if (isCertain && views.length === 1 && first === "servable") {
-    if (outcome._tag === "Failure") return `${outcome.tag}, although an unexpired token is at hand`
-    if (waited > 0) return `it waited ${waited} ms, although an unexpired token is at hand`
+    if (outcome._tag === "Failure") return `${outcome.tag}, although there is an unexpired token`
+    if (waited > 0) return `it waited ${waited} ms, although there is an unexpired token`
   }
   if (outcome._tag === "Success") {
     if (!isCertain || reading.answers.has(outcome.token.value)) return undefined

@@ -3,8 +3,8 @@
  */
 import { Prng } from "./Prng.ts"
 
-/** The place of a store: its tenant, and the storage it works on. A restart puts a new store into the same seat. */
-export interface Seat {
+/** One of the stores that run: its tenant, and the storage it works on. A restart puts a new store into the same instance. */
+export interface Instance {
   readonly tenant: string
   readonly storage: number
 }
@@ -19,7 +19,7 @@ export interface IntegrationConfig {
 
 /** All durations in ms. */
 export interface Config {
-  readonly seats: ReadonlyArray<Seat>
+  readonly instances: ReadonlyArray<Instance>
   /** What Aden has for every tenant at the start. */
   readonly integrations: ReadonlyArray<IntegrationConfig>
   /** Whether the stores on one storage share its lock, as fibers do and processes with one lock file will. */
@@ -74,27 +74,27 @@ export type ReadMethod = "get" | "token" | "getKey" | "getOption"
 export type Step =
   | {
     readonly _tag: "Read"
-    readonly seat: number
+    readonly instance: number
     readonly reads: ReadonlyArray<{ readonly ref: string; readonly method: ReadMethod }>
   }
-  | { readonly _tag: "Refresh"; readonly seat: number; readonly ref: string }
-  | { readonly _tag: "Validate"; readonly seat: number; readonly ref: string }
-  | { readonly _tag: "Explain"; readonly seat: number; readonly ref: string }
-  | { readonly _tag: "Invalidate"; readonly seat: number; readonly id: string }
+  | { readonly _tag: "Refresh"; readonly instance: number; readonly ref: string }
+  | { readonly _tag: "Validate"; readonly instance: number; readonly ref: string }
+  | { readonly _tag: "Explain"; readonly instance: number; readonly ref: string }
+  | { readonly _tag: "Invalidate"; readonly instance: number; readonly id: string }
   | {
     readonly _tag: "Save"
-    readonly seat: number
+    readonly instance: number
     readonly id: string
     readonly lifetime: number | undefined
     readonly isApiKey: boolean
   }
-  | { readonly _tag: "Delete"; readonly seat: number; readonly id: string }
-  | { readonly _tag: "Sync"; readonly seat: number }
+  | { readonly _tag: "Delete"; readonly instance: number; readonly id: string }
+  | { readonly _tag: "Sync"; readonly instance: number }
   | { readonly _tag: "Interrupt"; readonly share: number; readonly salt: number }
   | { readonly _tag: "Advance"; readonly duration: number }
   /** The machine sleeps: the time of day goes on, timers do not. */
   | { readonly _tag: "Suspend"; readonly duration: number }
-  | { readonly _tag: "Restart"; readonly seat: number }
+  | { readonly _tag: "Restart"; readonly instance: number }
   | { readonly _tag: "Fault"; readonly rule: FaultRule }
   | { readonly _tag: "Heal" }
   | { readonly _tag: "Revoke"; readonly tenant: string; readonly id: string }
@@ -119,7 +119,7 @@ const minute = 60 * second
 const hour = 60 * minute
 const day = 24 * hour
 
-/** Ids that are no provider's name, an id that is one, an id with a colon, and two accounts of one provider. */
+/** Ids that are not a provider's name, an id that is one, an id with a colon, and two accounts of one provider. */
 const catalogue: readonly [IntegrationConfig, ...Array<IntegrationConfig>] = [
   { id: "hubspot", provider: "hubspot", alias: undefined, lifetime: hour },
   { id: "gmail-1", provider: "google", alias: "Timothy", lifetime: hour },
@@ -146,9 +146,9 @@ export const generate = (seed: number): Program => {
 }
 
 const drawConfig = (random: Prng): Config => {
-  const seats: Array<Seat> = [{ tenant: "acme", storage: 0 }]
-  if (random.chance(0.35)) seats.push({ tenant: "acme", storage: 0 })
-  if (random.chance(0.25)) seats.push({ tenant: "globex", storage: 1 })
+  const instances: Array<Instance> = [{ tenant: "acme", storage: 0 }]
+  if (random.chance(0.35)) instances.push({ tenant: "acme", storage: 0 })
+  if (random.chance(0.25)) instances.push({ tenant: "globex", storage: 1 })
   const count = random.weighted([[3, 1], [3, 2], [1, 3], [1, 5]])
   const first = random.below(catalogue.length)
   const integrations = Array.from({ length: count }, (_, i) => {
@@ -156,7 +156,7 @@ const drawConfig = (random: Prng): Config => {
     return random.chance(0.5) ? integration : { ...integration, lifetime: random.pick(lifetimes) }
   })
   return {
-    seats,
+    instances,
     integrations,
     hasSharedLock: random.chance(0.5),
     renewsOnGet: random.chance(0.8),
@@ -174,8 +174,8 @@ const drawConfig = (random: Prng): Config => {
 const drawSteps = (random: Prng, config: Config): ReadonlyArray<Step> => {
   const ids = config.integrations.map(({ id }) => id)
   const anId = () => ids[random.below(ids.length)] ?? "hubspot"
-  const aSeat = () => random.below(config.seats.length)
-  const aTenant = () => config.seats[aSeat()]?.tenant ?? "acme"
+  const anInstance = () => random.below(config.instances.length)
+  const aTenant = () => config.instances[anInstance()]?.tenant ?? "acme"
   // Mostly one credential, so that things happen to it at the same time.
   const favourite = anId()
   const theId = () => random.chance(0.7) ? favourite : anId()
@@ -185,7 +185,7 @@ const drawSteps = (random: Prng, config: Config): ReadonlyArray<Step> => {
     const count = random.weighted([[6, 1], [2, 2], [2, 5], [1, 20]])
     return {
       _tag: "Read",
-      seat: aSeat(),
+      instance: anInstance(),
       reads: Array.from({ length: count }, () => ({
         ref: aRef(),
         method: random.weighted<ReadMethod>([[6, "token"], [3, "get"], [1, "getKey"], [1, "getOption"]])
@@ -196,28 +196,28 @@ const drawSteps = (random: Prng, config: Config): ReadonlyArray<Step> => {
     random.weighted<() => Step>([
       [30, read],
       [25, () => ({ _tag: "Advance", duration: drawAdvance(random) })],
-      [4, () => ({ _tag: "Refresh", seat: aSeat(), ref: aRef() })],
-      [2, () => ({ _tag: "Validate", seat: aSeat(), ref: aRef() })],
-      [1, () => ({ _tag: "Explain", seat: aSeat(), ref: aRef() })],
-      [3, () => ({ _tag: "Invalidate", seat: aSeat(), id: theId() })],
+      [4, () => ({ _tag: "Refresh", instance: anInstance(), ref: aRef() })],
+      [2, () => ({ _tag: "Validate", instance: anInstance(), ref: aRef() })],
+      [1, () => ({ _tag: "Explain", instance: anInstance(), ref: aRef() })],
+      [3, () => ({ _tag: "Invalidate", instance: anInstance(), id: theId() })],
       [
         1,
         () => ({
           _tag: "Save",
-          seat: aSeat(),
+          instance: anInstance(),
           id: random.chance(0.5) ? theId() : "brave",
           lifetime: random.chance(0.5) ? undefined : random.pick([minute, hour]),
           isApiKey: random.chance(0.5)
         })
       ],
-      [1, () => ({ _tag: "Delete", seat: aSeat(), id: random.chance(0.8) ? theId() : "brave" })],
-      [3, () => ({ _tag: "Sync", seat: aSeat() })],
+      [1, () => ({ _tag: "Delete", instance: anInstance(), id: random.chance(0.8) ? theId() : "brave" })],
+      [3, () => ({ _tag: "Sync", instance: anInstance() })],
       [
         2,
         () => ({ _tag: "Interrupt", share: random.weighted([[1, 1], [1, 0.5], [1, 0.1]]), salt: random.below(1_000) })
       ],
       [1, () => ({ _tag: "Suspend", duration: drawAdvance(random) })],
-      [2, () => ({ _tag: "Restart", seat: aSeat() })],
+      [2, () => ({ _tag: "Restart", instance: anInstance() })],
       [10, () => ({ _tag: "Fault", rule: drawRule(random, theId) })],
       [4, () => ({ _tag: "Heal" })],
       [3, () => ({ _tag: "Revoke", tenant: aTenant(), id: theId() })],
@@ -230,7 +230,7 @@ const drawSteps = (random: Prng, config: Config): ReadonlyArray<Step> => {
   // Most programs begin with something in hand.
   const steps: Array<Step> = random.chance(0.7)
     ? [
-      { _tag: "Read", seat: 0, reads: [{ ref: favourite, method: "token" }] },
+      { _tag: "Read", instance: 0, reads: [{ ref: favourite, method: "token" }] },
       { _tag: "Advance", duration: 10 * second }
     ]
     : []

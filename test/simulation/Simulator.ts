@@ -48,7 +48,7 @@ export interface Run {
   readonly trace: ReadonlyArray<string>
 }
 
-/** What stands between the program and each store, for as long as the store's scope is open. */
+/** A wrapper around each store, for as long as the scope of the store is open. */
 export type Alter = (store: CredentialStore["Service"]) => Effect.Effect<CredentialStore["Service"], never, Scope.Scope>
 
 /** Runs a program to its end, or to the first thing that is wrong. */
@@ -173,22 +173,22 @@ class World {
 
   get open(): Effect.Effect<void> {
     return Effect.gen({ self: this }, function*() {
-      for (const { storage } of this.#config.seats) {
+      for (const { storage } of this.#config.instances) {
         this.#storages[storage] ??= Context.get(
           yield* Layer.buildWithScope(MemoryStorage.layer(), this.#scope),
           CredentialStorage
         )
       }
-      for (const seat of this.#config.seats.keys()) this.#processes[seat] = yield* this.#start(seat)
+      for (const instance of this.#config.instances.keys()) this.#processes[instance] = yield* this.#start(instance)
       yield* this.settle
     })
   }
 
-  /** Lets everything go on that can without time passing. */
+  /** Runs everything that can run without time passing. */
   get settle(): Effect.Effect<void> {
     return Effect.gen({ self: this }, function*() {
       for (let turns = 0; turns === 0 || this.#scheduler.pending > 0; turns++) {
-        if (turns > 20_000) return this.#ledger.violate("no endless loops", "it never comes to rest")
+        if (turns > 20_000) return this.#ledger.violate("no endless loops", "it never becomes idle")
         yield* Effect.yieldNow
       }
     })
@@ -208,24 +208,24 @@ class World {
       switch (step._tag) {
         case "Read":
           for (const { method, ref } of step.reads) {
-            yield* this.#begin("read", step.seat, ref, (store) => read(store, ref, method))
+            yield* this.#begin("read", step.instance, ref, (store) => read(store, ref, method))
           }
           return
         case "Refresh":
           return yield* this.#begin(
             "refresh",
-            step.seat,
+            step.instance,
             step.ref,
             (store) => Effect.map(store.refresh(step.ref), tokenOf)
           )
         case "Validate":
-          return yield* this.#begin("validate", step.seat, step.ref, (store) => done(store.validate(step.ref)))
+          return yield* this.#begin("validate", step.instance, step.ref, (store) => done(store.validate(step.ref)))
         case "Explain":
-          return yield* this.#begin("explain", step.seat, step.ref, (store) => done(store.explain(step.ref)))
+          return yield* this.#begin("explain", step.instance, step.ref, (store) => done(store.explain(step.ref)))
         case "Invalidate":
           return yield* this.#begin(
             "invalidate",
-            step.seat,
+            step.instance,
             step.id,
             (store, operation) =>
               done(Effect.tap(
@@ -234,7 +234,7 @@ class World {
               ))
           )
         case "Save": {
-          const own = this.#ledger.makeOwn(step.seat, step.id, step.isApiKey ? undefined : step.lifetime)
+          const own = this.#ledger.makeOwn(step.instance, step.id, step.isApiKey ? undefined : step.lifetime)
           const value = Redacted.make(own.value)
           const credential = step.isApiKey
             ? Credential.fromApiKey({ id: step.id, apiKey: value })
@@ -243,12 +243,12 @@ class World {
               accessToken: value,
               expiresAt: own.expiresAt === undefined ? undefined : DateTime.makeUnsafe(own.expiresAt)
             })
-          return yield* this.#begin("save", step.seat, step.id, (store) => done(store.save(credential)))
+          return yield* this.#begin("save", step.instance, step.id, (store) => done(store.save(credential)))
         }
         case "Delete":
-          return yield* this.#begin("delete", step.seat, step.id, (store) => done(store.delete(step.id)))
+          return yield* this.#begin("delete", step.instance, step.id, (store) => done(store.delete(step.id)))
         case "Sync":
-          return yield* this.#begin("sync", step.seat, "", (store) => done(store.sync))
+          return yield* this.#begin("sync", step.instance, "", (store) => done(store.sync))
         case "Interrupt": {
           const random = new Prng(step.salt)
           return yield* this.#interrupt(() => random.chance(step.share))
@@ -259,9 +259,9 @@ class World {
           this.#clock.suspended += step.duration
           return
         case "Restart":
-          yield* this.#stop(step.seat)
-          this.#ledger.restarted(step.seat)
-          this.#processes[step.seat] = yield* this.#start(step.seat)
+          yield* this.#stop(step.instance)
+          this.#ledger.restarted(step.instance)
+          this.#processes[step.instance] = yield* this.#start(step.instance)
           return
         case "Fault":
           return aden.addFault(step.rule)
@@ -289,13 +289,13 @@ class World {
   /** Starts an operation of the program in a fiber of its own. */
   #begin<E>(
     kind: Operation["kind"],
-    seat: number,
+    instance: number,
     ref: string,
     use: (store: CredentialStore["Service"], operation: Operation) => Effect.Effect<OperationResult, E>
   ): Effect.Effect<void> {
     return Effect.suspend(() => {
-      const operation = this.#ledger.started(kind, seat, ref)
-      const { store } = this.#process(seat)
+      const operation = this.#ledger.started(kind, instance, ref)
+      const { store } = this.#process(instance)
       return use(store, operation).pipe(
         Effect.onExit((exit) =>
           Effect.sync(() => {
@@ -323,14 +323,14 @@ class World {
     })
   }
 
-  /** Heals everything; then each connected integration has to answer a token again, whatever happened before. */
+  /** Removes all faults. Then each connected integration has to answer with a token again, whatever happened before. */
   get recover(): Effect.Effect<void> {
     return Effect.gen({ self: this }, function*() {
       const aden = this.#aden
       aden.heal()
       aden.clockSkew = 0
       aden.latency = Math.min(this.#config.latency, 40)
-      for (const { tenant } of this.#config.seats) {
+      for (const { tenant } of this.#config.instances) {
         for (const { id } of this.#config.integrations) {
           this.#connect(tenant, id)
           aden.setLifetime(tenant, id, 3_600_000)
@@ -339,24 +339,24 @@ class World {
       for (let round = 0; round < 3; round++) {
         this.#ledger.step++
         yield* this.#advance(45 * 60_000)
-        for (const seat of this.#config.seats.keys()) {
+        for (const instance of this.#config.instances.keys()) {
           for (const { id } of this.#config.integrations) {
-            yield* this.#begin("read", seat, id, (store) => read(store, id, "token"))
+            yield* this.#begin("read", instance, id, (store) => read(store, id, "token"))
           }
         }
         yield* this.#advance(40_000)
         this.#ledger.checkAtRest()
         if (this.#ledger.violation !== undefined) return
       }
-      for (const seat of this.#config.seats.keys()) {
-        for (const { id } of this.#config.integrations) this.#ledger.checkRecovered(seat, id)
+      for (const instance of this.#config.instances.keys()) {
+        for (const { id } of this.#config.integrations) this.#ledger.checkRecovered(instance, id)
       }
     })
   }
 
   get close(): Effect.Effect<void> {
     return Effect.gen({ self: this }, function*() {
-      for (const seat of this.#config.seats.keys()) yield* this.#stop(seat)
+      for (const instance of this.#config.instances.keys()) yield* this.#stop(instance)
       yield* Scope.close(this.#scope, Exit.void)
       yield* this.settle
     })
@@ -366,25 +366,25 @@ class World {
   // Processes
   // -------------------------------------------------------------------------------------------------------------------
 
-  #process(seat: number): Process {
-    const process = this.#processes[seat]
-    if (process === undefined) throw new Error(`no store in seat ${seat}`)
+  #process(instance: number): Process {
+    const process = this.#processes[instance]
+    if (process === undefined) throw new Error(`no store in instance ${instance}`)
     return process
   }
 
-  /** A new store, provider and client over the storage of the seat. */
-  #start(seat: number): Effect.Effect<Process> {
+  /** A new store, provider and client over the storage of the instance. */
+  #start(instance: number): Effect.Effect<Process> {
     return Effect.gen({ self: this }, function*() {
-      const { autoRefresh, cacheTtl, deadline, maxStale, refreshBuffer, reportsUsage, seats } = this.#config
-      const place = seats[seat]
+      const { autoRefresh, cacheTtl, deadline, maxStale, refreshBuffer, reportsUsage, instances } = this.#config
+      const place = instances[instance]
       const storage = place === undefined ? undefined : this.#storages[place.storage]
-      if (place === undefined || storage === undefined) throw new Error(`no seat ${seat}`)
+      if (place === undefined || storage === undefined) throw new Error(`no instance ${instance}`)
       const http = this.#aden.client({
         started: (exchange) =>
           Effect.withFiber((fiber) =>
-            Effect.sync(() => this.#ledger.requestStarted(seat, fiber.getRef(CurrentCall), exchange))
+            Effect.sync(() => this.#ledger.requestStarted(instance, fiber.getRef(CurrentCall), exchange))
           ),
-        answered: (exchange) => this.#ledger.answered(seat, exchange)
+        answered: (exchange) => this.#ledger.answered(instance, exchange)
       })
       const provider = AdenSyncProvider.layer({ refreshBuffer, reportUsage: reportsUsage }).pipe(
         Layer.provide(AdenClient.layer({
@@ -397,7 +397,7 @@ class World {
       const observed = Layer.effect(
         CredentialProviders,
         Effect.map(CredentialProviders, ({ all }) => ({
-          all: all.map((item) => observedProvider(item, seat, this.#ledger))
+          all: all.map((item) => observedProvider(item, instance, this.#ledger))
         }))
       )
       const layer = CredentialStore.layer({ autoRefresh, cacheTtl, deadline, maxStale }).pipe(
@@ -405,14 +405,14 @@ class World {
         Layer.provide(
           Layer.succeed(
             CredentialStorage,
-            observedStorage(storage, seat, this.#ledger, { hasOwnLock: !this.#config.hasSharedLock })
+            observedStorage(storage, instance, this.#ledger, { hasOwnLock: !this.#config.hasSharedLock })
           )
         )
       )
       const scope = Scope.makeUnsafe()
       const context = yield* Effect.orDie(Layer.buildWithScope(layer, scope))
       const store = yield* Scope.provide(this.#alter(Context.get(context, CredentialStore)), scope)
-      yield* Stream.runForEach(store.changes, (event) => Effect.sync(() => this.#ledger.event(seat, event))).pipe(
+      yield* Stream.runForEach(store.changes, (event) => Effect.sync(() => this.#ledger.event(instance, event))).pipe(
         Effect.forkIn(scope, { startImmediately: true })
       )
       return { store, scope }
@@ -420,26 +420,26 @@ class World {
   }
 
   /** Ends a store as a program ends: its operations are interrupted, then its scope closes. */
-  #stop(seat: number): Effect.Effect<void> {
+  #stop(instance: number): Effect.Effect<void> {
     return Effect.gen({ self: this }, function*() {
-      yield* this.#interrupt((operation) => operation.seat === seat)
-      const closing = yield* Effect.forkDetach(Scope.close(this.#process(seat).scope, Exit.void))
+      yield* this.#interrupt((operation) => operation.instance === instance)
+      const closing = yield* Effect.forkDetach(Scope.close(this.#process(instance).scope, Exit.void))
       yield* this.settle
       if (closing.pollUnsafe() === undefined) yield* this.#advance(5_000)
       if (closing.pollUnsafe() === undefined) {
         this.#ledger.violate("a store ends within 5 s", "its scope is still closing")
         yield* Effect.forkDetach(Fiber.interrupt(closing))
       }
-      this.#ledger.checkStopped(seat)
+      this.#ledger.checkStopped(instance)
     })
   }
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// What is watched
+// What is observed
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** What the program asked for when a fiber was started; a renewal runs on behalf of whoever started it. */
+/** The operation of the program that started a fiber; a refresh runs on behalf of the operation that started it. */
 const CurrentOperation = Context.Reference<Operation | undefined>("simulation/CurrentOperation", {
   defaultValue: () => undefined
 })
@@ -447,7 +447,7 @@ const CurrentOperation = Context.Reference<Operation | undefined>("simulation/Cu
 /** The question to the provider that a request belongs to. */
 const CurrentCall = Context.Reference<Call | undefined>("simulation/CurrentCall", { defaultValue: () => undefined })
 
-const observedProvider = (provider: CredentialProvider, seat: number, ledger: Ledger): CredentialProvider => {
+const observedProvider = (provider: CredentialProvider, instance: number, ledger: Ledger): CredentialProvider => {
   const observed = <A, E>(
     kind: CallKind,
     id: string | undefined,
@@ -455,7 +455,7 @@ const observedProvider = (provider: CredentialProvider, seat: number, ledger: Le
     answerOf: (answer: A) => CallResult
   ): Effect.Effect<A, E> =>
     Effect.withFiber((fiber) => {
-      const call = ledger.callStarted(seat, kind, id, fiber.getRef(CurrentOperation))
+      const call = ledger.callStarted(instance, kind, id, fiber.getRef(CurrentOperation))
       return self.pipe(
         Effect.provideService(CurrentCall, call),
         Effect.onExit((exit) =>
@@ -495,7 +495,7 @@ const observedProvider = (provider: CredentialProvider, seat: number, ledger: Le
 
 const observedStorage = (
   storage: CredentialStorage["Service"],
-  seat: number,
+  instance: number,
   ledger: Ledger,
   options: { readonly hasOwnLock: boolean }
 ): CredentialStorage["Service"] => {
@@ -503,7 +503,7 @@ const observedStorage = (
   const saved = (credential: Credential) =>
     Effect.map(CurrentOperation, (operation) => {
       const { expiresAt, value } = valueOf(credential)
-      ledger.storedToken({ id: credential.id, value, expiresAt, seat, operation })
+      ledger.storedToken({ id: credential.id, value, expiresAt, instance, operation })
     })
   return {
     ...storage,
@@ -516,18 +516,18 @@ const observedStorage = (
     delete: (id, deleteOptions) =>
       Effect.tap(storage.delete(id, deleteOptions), (isDeleted) =>
         Effect.map(CurrentOperation, (operation) => {
-          if (isDeleted || operation?.kind === "delete") ledger.deleted(seat, id, operation)
+          if (isDeleted || operation?.kind === "delete") ledger.deleted(instance, id, operation)
         })),
     saveState: (id, state) =>
       Effect.tap(
         storage.saveState(id, state),
-        () => Effect.sync(() => ledger.storedState(seat, id, state.blockedSince !== undefined))
+        () => Effect.sync(() => ledger.storedState(instance, id, state.blockedSince !== undefined))
       ),
     withLock: options.hasOwnLock ? (id, effect) => lock(id)(effect) : storage.withLock
   }
 }
 
-/** Counts the tasks that wait for their turn, so that it can be seen when nothing can go on. Turns follow one another at once. */
+/** Counts the pending tasks, which shows when nothing can go on. Turns follow one another at once. */
 class CountingScheduler implements Scheduler.Scheduler {
   readonly executionMode = "async"
   pending = 0

@@ -180,7 +180,7 @@ describe("EnvironmentStorage", () => {
     Effect.gen(function*() {
       const error = yield* Effect.flip(using(over({}, { "": "MY_KEY" }), () => Effect.void))
       assert.strictEqual(error._tag, "AdenConfigError")
-      assert.include(error.message, "names MY_KEY for what is no id: an id cannot be empty")
+      assert.include(error.message, "names MY_KEY for an invalid id: an id cannot be empty")
     }))
 
   it.effect("what is refused says which variable to change", () =>

@@ -3,7 +3,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, DateTime, Deferred, Effect, Fiber, Layer, Option, Redacted, Stream } from "effect"
-import { CredentialStorageError } from "../../src/errors/CredentialError.ts"
+import { CredentialStorageError } from "../../src/errors/StorageError.ts"
 import { Credential, CredentialKey } from "../../src/model/Credential.ts"
 import { CredentialState } from "../../src/model/CredentialState.ts"
 import { CredentialStorage } from "../../src/storage/CredentialStorage.ts"

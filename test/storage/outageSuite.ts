@@ -148,7 +148,7 @@ export const outageSuite = <E, E2>(name: string, options: {
           yield* store.refresh("integration-0")
           assert.deepStrictEqual(warnings.toSorted(), [
             "Credential storage fails; credentials are kept in memory",
-            "Other processes are not locked out: the lock of a credential cannot be had"
+            "Other processes are not locked out: cannot acquire the lock of a credential"
           ])
         })
       ).pipe(Effect.provide(Aden)))

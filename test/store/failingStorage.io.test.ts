@@ -102,20 +102,23 @@ const start = (directory: string) =>
     )
   })
 
-const environment = Layer.unwrap(Effect.sync(() => {
-  const warnings: Array<string> = []
-  const logger = Logger.make(({ logLevel, message }) => {
-    if (logLevel === "Warn") warnings.push(String(message))
-  })
-  return Layer.mergeAll(
-    Layer.succeed(Warnings, warnings),
-    Layer.succeed(Disk, { trouble: undefined, only: undefined, delay: undefined, operations: 0 }),
-    Logger.layer([logger]),
-    AdenEmulator.layer({
-      integrations: [{ id: "hubspot", tokenLifetime: "1 hour" }, { id: "slack", status: "requires_reauth" }]
+const environmentWith = (tokenLifetime: Duration.Input) =>
+  Layer.unwrap(Effect.sync(() => {
+    const warnings: Array<string> = []
+    const logger = Logger.make(({ logLevel, message }) => {
+      if (logLevel === "Warn") warnings.push(String(message))
     })
-  )
-}))
+    return Layer.mergeAll(
+      Layer.succeed(Warnings, warnings),
+      Layer.succeed(Disk, { trouble: undefined, only: undefined, delay: undefined, operations: 0 }),
+      Logger.layer([logger]),
+      AdenEmulator.layer({
+        integrations: [{ id: "hubspot", tokenLifetime }, { id: "slack", status: "requires_reauth" }]
+      })
+    )
+  }))
+
+const environment = environmentWith("1 hour")
 
 const tokenOf = (store: CredentialStore["Service"], ref = "hubspot") => Effect.map(store.token(ref), Redacted.value)
 
@@ -156,23 +159,23 @@ describe("CredentialStore: degraded disks", () => {
         disk.operations = 0
         assert.strictEqual(yield* tokenOf(store), first)
         assert.strictEqual(disk.operations, 0)
-        yield* TestClock.adjust("2 hours")
+        yield* TestClock.adjust("20 minutes")
         const second = yield* tokenOf(store)
         assert.notStrictEqual(second, first)
         assert.strictEqual(yield* tokenOf(store), second)
-        yield* TestClock.adjust("2 hours")
+        yield* TestClock.adjust("20 minutes")
         const third = yield* tokenOf(store)
         assert.notStrictEqual(third, second)
         assert.deepStrictEqual(warnings, [memoryWarning])
         assert.include(yield* storageErrorOf(store), `${trouble}: ${descriptions[trouble]}`)
         disk.trouble = undefined
-        yield* TestClock.adjust("2 hours")
+        yield* TestClock.adjust("20 minutes")
         const fourth = yield* tokenOf(store)
         assert.notStrictEqual(fourth, third)
         assert.isUndefined(yield* storageErrorOf(store))
         assert.deepStrictEqual(warnings, [memoryWarning])
         assert.strictEqual(yield* tokenOf(yield* start(directory)), fourth)
-      }).pipe(Effect.provide(environment))
+      }).pipe(Effect.provide(environmentWith("10 minutes")))
   )
 
   it.effect.each(["EROFS", "ENOSPC"] as const)(

@@ -1,11 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber } from "effect"
-import { FreshRead } from "../../src/store/fastRead.ts"
+import { FastRead } from "../../src/store/fastRead.ts"
 
-describe("FreshRead", () => {
+describe("FastRead", () => {
   const counting = () => {
     const held: { answer: Exit.Exit<string> | undefined; reads: number } = { answer: undefined, reads: 0 }
-    const effect = new FreshRead<string, never>(
+    const effect = new FastRead<string, never>(
       () => held.answer,
       Effect.sync(() => {
         held.reads++

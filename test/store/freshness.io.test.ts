@@ -1,4 +1,4 @@
-/** The sentences of docs/semantics.md beside its table: freshness, explicit calls, policies, whose a credential is, what is told. */
+/** docs/semantics.md, apart from its table of outcomes: freshness, explicit calls, policies, whose a credential is, events. */
 import { assert, describe, it } from "@effect/vitest"
 import {
   AdenSyncProvider,

@@ -189,7 +189,7 @@ describe("CredentialStore over two providers: of the same id", () => {
       const error = yield* Effect.flip(Effect.scoped(built))
       assert.strictEqual(
         error.message,
-        "providerId is \"aden_sync\" of two providers. Give each of them one of its own, and keep it: stored credentials carry it."
+        "providerId is \"aden_sync\" of two providers. Give each provider an id of its own, and keep it: stored credentials carry it."
       )
     }))
 })

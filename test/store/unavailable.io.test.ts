@@ -173,14 +173,14 @@ describe("refresh and concurrency", () => {
         }
       })
       const refreshes = Effect.gen(function*() {
-        for (let i = 0; i < 30; i++) {
+        for (let i = 0; i < 10; i++) {
           yield* TestClock.adjust("1 minute")
           yield* store.refresh("hubspot")
           yield* turn
         }
       })
       yield* Effect.raceFirst(refreshes, Effect.all([reader, reader, reader, reader], { concurrency: "unbounded" }))
-      assert.isAtLeast(seen.size, 25)
+      assert.isAtLeast(seen.size, 8)
       for (const { expiresAt, value } of yield* aden.issuedTokens) {
         const expiry = seen.get(Redacted.value(value))
         if (expiry !== undefined) assert.strictEqual(expiry, DateTime.formatIso(expiresAt!))

@@ -1,102 +1,10 @@
-import * as NodeRedis from "@effect/platform-node/NodeRedis"
 import { assert, describe, it } from "@effect/vitest"
-import {
-  AdenClient,
-  AdenSyncProvider,
-  CredentialStore,
-  MemoryStorage,
-  TestCredentials,
-  UsageReporter
-} from "aden-credentials"
-import type { AdenConfigError, UsageReporterOptions } from "aden-credentials"
+import { AdenClient, CredentialStore, TestCredentials, UsageReporter } from "aden-credentials"
+import type { AdenConfigError } from "aden-credentials"
 import { AdenEmulator, Fault } from "aden-credentials/emulator"
-import type { UsageRecord } from "aden-credentials/emulator"
-import { Clock, DateTime, Effect, Exit, Layer, Logger, Metric, References, Schedule } from "effect"
-import type { Schema, Scope } from "effect"
-import { FetchHttpClient } from "effect/http"
-import { PersistedQueue } from "effect/persistence"
-import { execFile } from "node:child_process"
-import { existsSync } from "node:fs"
-import { bundled } from "../fixtures/bundle.ts"
-import { redisServer } from "../fixtures/redisServer.ts"
-
-/** The services of a program that reports to the emulator at hand. Its client does not retry by itself. */
-const Program = Layer.unwrap(Effect.map(AdenEmulator, ({ apiKey, url }) =>
-  CredentialStore.layer().pipe(
-    Layer.provide(AdenSyncProvider.layer()),
-    Layer.provideMerge(
-      AdenClient.layer({
-        baseUrl: url,
-        apiKey,
-        retry: Schedule.recurs(0),
-        maxRetryAfter: 0,
-        timeout: "5 seconds"
-      }).pipe(
-        Layer.provide(FetchHttpClient.layer)
-      )
-    ),
-    Layer.provide(MemoryStorage.layer())
-  )))
-
-const quickRetry = Schedule.spaced("20 millis")
-
-/** Runs with a reporter, and ends when its scope has closed. */
-const reporting = <A, E>(
-  use: (reporter: UsageReporter["Service"]) => Effect.Effect<A, E, AdenEmulator | CredentialStore | Scope.Scope>,
-  options: UsageReporterOptions = {},
-  layer = UsageReporter.layer({ retry: quickRetry, ...options })
-) =>
-  Effect.flatMap(UsageReporter, use).pipe(
-    Effect.provide(Layer.provideMerge(layer, Program), { local: true }),
-    Effect.scoped
-  )
-
-/** A registry of metrics of the test's own, and everything logged. */
-const observed = <A, E, R>(self: Effect.Effect<A, E, R>) => {
-  const logged: Array<{ readonly level: string; readonly text: string }> = []
-  const logger = Logger.map(Logger.formatStructured, ({ annotations, level, message }) => {
-    logged.push({ level, text: `${String(message)} ${JSON.stringify(annotations)}` })
-  })
-  return Effect.gen(function*() {
-    const value = yield* self
-    const counts = yield* outcomes
-    const depth = yield* depthNow
-    return { value, counts, depth, logged }
-  }).pipe(
-    Effect.provideService(Metric.MetricRegistry, new Map()),
-    Effect.provide(Logger.layer([logger])),
-    Effect.provideService(References.MinimumLogLevel, "All")
-  )
-}
-
-const usage = AdenEmulator.use(({ usage }) => usage)
-
-const outcomes = Effect.map(Metric.snapshot, (metrics) => {
-  const counts: Record<string, number> = {}
-  for (const metric of metrics) {
-    if (metric.id === "aden_credentials_usage_reports_total" && metric.type === "Counter") {
-      counts[metric.attributes?.["outcome"] ?? ""] = Number(metric.state.count)
-    }
-  }
-  return counts
-})
-
-const depthNow = Effect.map(Metric.snapshot, (metrics) => {
-  const depth = metrics.find(({ id }) => id === "aden_credentials_usage_queue_depth")
-  return depth?.type === "Gauge" ? Number(depth.state.value) : 0
-})
-
-/** Waits until so many reports were received, and answers what Aden recorded. */
-const recorded = (count: number) =>
-  Effect.repeat(outcomes, {
-    until: ({ received = 0 }) => received >= count,
-    schedule: Schedule.spaced("10 millis")
-  }).pipe(
-    Effect.timeout("20 seconds"),
-    Effect.andThen(usage)
-  )
-
-const numbers = (records: ReadonlyArray<UsageRecord>) => records.map(({ metadata }) => metadata["n"])
+import { Clock, DateTime, Effect, Exit, Layer, Schedule } from "effect"
+import type { Schema } from "effect"
+import { allAreHeld, newestAreHeld, numbers, observed, recorded, reporting, usage } from "./reporting.ts"
 
 describe("UsageReporter", () => {
   it.live("a report reaches Aden under the credential's id, with the time of the use", () =>
@@ -252,121 +160,10 @@ describe("UsageReporter", () => {
     }).pipe(Effect.provide(AdenEmulator.layer({ integrations: [{ id: "github" }] }))))
 
   describe("the bound", () => {
-    it.live(
-      "10,000 reports while Aden is down: memory holds the newest 1,000, and none is counted twice",
-      () =>
-        Effect.gen(function*() {
-          const aden = yield* AdenEmulator
-          yield* aden.stop
-          const concurrency = 4
-          const { counts, logged, value } = yield* observed(reporting((reporter) =>
-            Effect.gen(function*() {
-              let deepest = 0
-              for (let n = 0; n < 10_000; n++) {
-                yield* reporter.report("github", { operation: "call", status: "ok", metadata: { n } })
-                // the workers get their turns in between, and find nobody
-                if (n % 500 === 0) {
-                  yield* Effect.sleep("5 millis")
-                  deepest = Math.max(deepest, yield* depthNow)
-                }
-              }
-              deepest = Math.max(deepest, yield* depthNow)
-              yield* aden.start
-              yield* aden.setFault(Fault.Reset({ at: "answer" }), { endpoint: "usage", times: 100 })
-              yield* Effect.repeat(depthNow, { until: (depth) => depth === 0, schedule: Schedule.spaced("20 millis") })
-              return deepest
-            }), { concurrency, maxAttempts: 1_000_000 }))
-          const records = yield* usage
-          assert.isAtMost(value, 1_000 + concurrency)
-          assert.strictEqual((counts["received"] ?? 0) + (counts["dropped"] ?? 0), 10_000)
-          assert.strictEqual(counts["received"], records.length)
-          assert.isAtMost(records.length, 1_000 + concurrency)
-          const seen = new Set(numbers(records))
-          assert.strictEqual(seen.size, records.length)
-          for (let n = 9_000; n < 10_000; n++) assert.isTrue(seen.has(n), `${n} is lost`)
-          assert.isAbove(yield* aden.countRequests({ endpoint: "usage" }), records.length)
-          assert.isTrue(
-            logged.some(({ level, text }) => level === "WARN" && text.startsWith("Usage reports were dropped"))
-          )
-        }).pipe(Effect.provide(AdenEmulator.layer())),
-      120_000
-    )
+    it.live("1,000 reports while Aden is down: memory holds the newest 100, and none is counted twice", () =>
+      newestAreHeld({ reports: 1_000, capacity: 100 }))
 
-    it.live(
-      "10,000 reports cost their caller the same with Aden up, down and hanging, in one run",
-      () =>
-        Effect.gen(function*() {
-          const aden = yield* AdenEmulator
-          const often = Schedule.spaced("2 millis")
-          // what hangs goes on hanging, and would keep the workers from all that comes after
-          const recover = aden.clearFaults.pipe(Effect.andThen(aden.stop), Effect.andThen(Effect.orDie(aden.start)))
-          const hang = aden.setFault(Fault.Hang(), { endpoint: "usage" }).pipe(
-            Effect.andThen(Effect.repeat(aden.inFlight(), { until: ({ current }) => current === 4, schedule: often }))
-          )
-          const taken = aden.countRequests({ endpoint: "usage", status: 200 })
-          const rounds = 12
-          const { deepest, made, states } = yield* reporting((reporter) =>
-            Effect.gen(function*() {
-              const counted = { deepest: 0, made: 0 }
-              const report = Effect.suspend(() =>
-                reporter.report("github", { operation: "call", status: "ok", metadata: { n: counted.made++ } })
-              )
-              const deliver = Effect.gen(function*() {
-                const before = yield* taken
-                yield* report
-                yield* Effect.repeat(taken, { until: (now) => now > before, schedule: often })
-              })
-              const states = [
-                { begin: deliver, end: Effect.void },
-                { begin: aden.stop, end: Effect.orDie(aden.start) },
-                { begin: hang, end: recover }
-              ].map((state) => ({ ...state, times: new Array<number>() }))
-              for (let round = 0; round < rounds; round++) {
-                for (const { begin, end, times } of states) {
-                  yield* begin
-                  for (let batch = 0; batch < 6; batch++) {
-                    const before = yield* Clock.currentTimeNanos
-                    for (let n = 0; n < 50; n++) yield* report
-                    // the first rounds warm up
-                    if (round >= 2) times.push(Number((yield* Clock.currentTimeNanos) - before))
-                    counted.deepest = Math.max(counted.deepest, yield* depthNow)
-                    // the workers get their turns
-                    yield* Effect.sleep("2 millis")
-                  }
-                  yield* end
-                }
-              }
-              return { ...counted, states }
-            }), { flushTimeout: "1 second", maxAttempts: 1_000_000 })
-          const medians = states.map(({ times }) => times.toSorted((a, b) => a - b)[times.length >> 1] ?? Number.NaN)
-          // a caller that waited for a connection, let alone an answer, would pay a hundred times as much
-          assert.isBelow(Math.max(...medians) / Math.min(...medians), 5, `ns for 50 reports: ${medians.join(", ")}`)
-          assert.isAtLeast(made, 10_000)
-          assert.isAtMost(deepest, 1_000 + 4)
-          const seen = numbers(yield* usage)
-          assert.isAtLeast(seen.length, rounds, "Aden was up in between")
-          assert.strictEqual(new Set(seen).size, seen.length)
-        }).pipe(Effect.provide(AdenEmulator.layer())),
-      120_000
-    )
-
-    it.live("with room for all, every report of an outage arrives, once", () =>
-      Effect.gen(function*() {
-        const aden = yield* AdenEmulator
-        yield* aden.stop
-        const { counts } = yield* observed(reporting((reporter) =>
-          Effect.gen(function*() {
-            for (let n = 0; n < 2_000; n++) {
-              yield* reporter.report("github", { operation: "call", status: "ok", metadata: { n } })
-            }
-            yield* Effect.sleep("100 millis")
-            yield* aden.start
-            yield* Effect.repeat(depthNow, { until: (depth) => depth === 0, schedule: Schedule.spaced("50 millis") })
-          }), { capacity: 2_000, concurrency: 16, maxAttempts: 1_000_000 }))
-        assert.deepStrictEqual(counts, { received: 2_000 })
-        assert.strictEqual(new Set(numbers(yield* usage)).size, 2_000)
-        assert.strictEqual((yield* usage).length, 2_000)
-      }).pipe(Effect.provide(AdenEmulator.layer())), 120_000)
+    it.live("with room for all, every report of an outage arrives, once", () => allAreHeld({ reports: 300 }))
 
     it.live("reporting asks for nothing: no request goes out in the turns of the caller", () =>
       Effect.gen(function*() {
@@ -425,20 +222,6 @@ describe("UsageReporter", () => {
         ])
       }).pipe(Effect.provide(AdenEmulator.layer())))
 
-    it.live("the process ends, though Aden is unreachable", () =>
-      Effect.gen(function*() {
-        const ran = yield* Effect.callback<{ readonly status: number; readonly text: string }>((resume) => {
-          execFile(
-            process.execPath,
-            [bundled("test/fixtures/usageProgram.ts")],
-            (error, stdout, stderr) =>
-              resume(Effect.succeed({ status: error === null ? 0 : Number(error.code), text: stdout + stderr }))
-          )
-        })
-        assert.strictEqual(ran.status, 0, ran.text)
-        assert.match(ran.text, /^reported\n.*WARN.*Usage reports were dropped.*count: 10 .*\n$/)
-      }), 30_000)
-
     it.live("a report after that is dropped, and does no harm", () =>
       Effect.gen(function*() {
         const { counts } = yield* observed(Effect.flatMap(
@@ -488,7 +271,7 @@ describe("UsageReporter", () => {
       ["tokens", "short"],
       ["pem", "-----BEGIN PRIVATE KEY-----"],
       ["note", "x".repeat(1_001)]
-    ])("%s: %s is left out, and the warning names the field alone", ([name, value]) =>
+    ])("%s: %s is left out, and the warning only names the field", ([name, value]) =>
       Effect.gen(function*() {
         const { record, warnings } = yield* sent({
           rows: 3,
@@ -578,43 +361,4 @@ describe("UsageReporter", () => {
     UsageReporter.use((reporter) => reporter.report("github", { operation: "call", status: "ok" })).pipe(
       Effect.provide(UsageReporter.layerNoop)
     ))
-
-  it.live.skipIf(!existsSync("/usr/bin/redis-server"))(
-    "persisted in Redis: what one process could not send, another does (where redis-server is installed)",
-    () =>
-      Effect.gen(function*() {
-        const aden = yield* AdenEmulator
-        const url = yield* redisServer
-        const persisted = UsageReporter.layerPersisted({ queue: "usage", retry: quickRetry, flushTimeout: "5 seconds" })
-          .pipe(
-            Layer.provide(PersistedQueue.layer),
-            Layer.provide(PersistedQueue.layerStoreRedis({ pollInterval: "20 millis" })),
-            Layer.provide(NodeRedis.layer({ url })),
-            Layer.orDie
-          )
-        yield* aden.stop
-        const first = yield* observed(reporting(
-          (reporter) =>
-            Effect.gen(function*() {
-              for (let n = 0; n < 30; n++) {
-                yield* reporter.report("github", {
-                  operation: "call",
-                  status: "ok",
-                  metadata: { n, password: "hunter2" }
-                })
-              }
-            }),
-          {},
-          persisted
-        ))
-        assert.deepStrictEqual(first.counts, {})
-        assert.strictEqual(first.depth, 0)
-        yield* aden.start
-        const second = yield* observed(reporting(() => recorded(30), {}, persisted))
-        assert.deepStrictEqual(second.counts, { received: 30 })
-        assert.strictEqual((yield* usage).length, 30)
-        assert.strictEqual(new Set(numbers(yield* usage)).size, 30)
-      }).pipe(Effect.provide(AdenEmulator.layer())),
-    30_000
-  )
 })

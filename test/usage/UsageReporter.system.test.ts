@@ -1,158 +1,151 @@
-/**
- * A durable queue of usage reports, in real servers: what a process that was killed has reported, the next one sends.
- */
+/** A usage reporter under load, beside its caller, at the end of its process, and with what it holds in Redis. */
+import * as NodeRedis from "@effect/platform-node/NodeRedis"
 import { assert, describe, it } from "@effect/vitest"
-import { AdenClient, AdenSyncProvider, CredentialStore, MemoryStorage, UsageReporter } from "aden-credentials"
+import { UsageReporter } from "aden-credentials"
 import { AdenEmulator, Fault } from "aden-credentials/emulator"
-import { Clock, type Duration, Effect, Layer, Redacted, Schedule, type Scope } from "effect"
-import { FetchHttpClient } from "effect/http"
-import { PersistedQueue, Redis } from "effect/persistence"
-import { spawn } from "node:child_process"
-import { once } from "node:events"
+import { Clock, Effect, Layer, Schedule } from "effect"
+import { PersistedQueue } from "effect/persistence"
+import { execFile } from "node:child_process"
+import { existsSync } from "node:fs"
 import { bundled } from "../fixtures/bundle.ts"
-import { describeWith, postgres, redis } from "../fixtures/realServers.ts"
-import { hasRedisServer, restartableRedis } from "../fixtures/redisServer.ts"
-import { storeOf, type UsageQueue } from "../fixtures/usageQueues.ts"
-import { newSchema } from "../storage/postgres/postgresSchema.ts"
-import { connected, newNamespace } from "../storage/redis/redisNamespace.ts"
+import { redisServer } from "../fixtures/redisServer.ts"
+import {
+  allAreHeld,
+  depthNow,
+  newestAreHeld,
+  numbers,
+  observed,
+  quickRetry,
+  recorded,
+  reporting,
+  usage
+} from "./reporting.ts"
 
-const redisQueue = Effect.gen(function*() {
-  const namespace = yield* Effect.provideService(newNamespace, Redis.Redis, yield* connected())
-  return { _tag: "Redis", url: redis.url, prefix: `{${namespace}}:` } as const
-})
-
-const sqlQueue = Effect.map(newSchema, (url) => ({ _tag: "Sql", url }) as const)
-
-/** The program of persistedUsageProgram.ts, until it is killed; what it has written, and how it is killed. */
-const reportingProcess = (queue: UsageQueue, uses: ReadonlyArray<string>) =>
-  Effect.gen(function*() {
-    const aden = yield* AdenEmulator
-    const kill = async (child: ReturnType<typeof spawn>) => {
-      child.kill("SIGKILL")
-      if (child.exitCode === null && child.signalCode === null) await once(child, "exit")
-    }
-    const written = { text: "" }
-    const child = yield* Effect.acquireRelease(
-      Effect.sync(() => {
-        const child = spawn(
-          process.execPath,
-          [bundled("test/fixtures/persistedUsageProgram.ts")],
-          {
-            env: {
-              PATH: process.env["PATH"],
-              ADEN_API_URL: aden.url,
-              ADEN_API_KEY: Redacted.value(aden.apiKey),
-              USAGE_QUEUE: JSON.stringify({ queue, uses })
-            },
-            stdio: ["ignore", "pipe", "pipe"]
-          }
-        )
-        for (const output of [child.stdout, child.stderr]) {
-          output.setEncoding("utf8").on("data", (text: string) => written.text += text)
-        }
-        return child
-      }),
-      (child) => Effect.promise(() => kill(child))
+describe("UsageReporter", () => {
+  describe("the bound", () => {
+    it.live(
+      "10,000 reports while Aden is down: memory holds the newest 1,000, and none is counted twice",
+      () => newestAreHeld({ reports: 10_000 }),
+      120_000
     )
-    return { written, isRunning: () => child.exitCode === null, kill: Effect.promise(() => kill(child)) }
+
+    it.live(
+      "10,000 reports cost their caller the same with Aden up, down and hanging, in one run",
+      () =>
+        Effect.gen(function*() {
+          const aden = yield* AdenEmulator
+          const often = Schedule.spaced("2 millis")
+          // what hangs goes on hanging, and would keep the workers from all that comes after
+          const recover = aden.clearFaults.pipe(Effect.andThen(aden.stop), Effect.andThen(Effect.orDie(aden.start)))
+          const hang = aden.setFault(Fault.Hang(), { endpoint: "usage" }).pipe(
+            Effect.andThen(Effect.repeat(aden.inFlight(), { until: ({ current }) => current === 4, schedule: often }))
+          )
+          const taken = aden.countRequests({ endpoint: "usage", status: 200 })
+          const rounds = 12
+          const { deepest, made, states } = yield* reporting((reporter) =>
+            Effect.gen(function*() {
+              const counted = { deepest: 0, made: 0 }
+              const report = Effect.suspend(() =>
+                reporter.report("github", { operation: "call", status: "ok", metadata: { n: counted.made++ } })
+              )
+              const deliver = Effect.gen(function*() {
+                const before = yield* taken
+                yield* report
+                yield* Effect.repeat(taken, { until: (now) => now > before, schedule: often })
+              })
+              const states = [
+                { begin: deliver, end: Effect.void },
+                { begin: aden.stop, end: Effect.orDie(aden.start) },
+                { begin: hang, end: recover }
+              ].map((state) => ({ ...state, times: new Array<number>() }))
+              for (let round = 0; round < rounds; round++) {
+                for (const { begin, end, times } of states) {
+                  yield* begin
+                  for (let batch = 0; batch < 6; batch++) {
+                    const before = yield* Clock.currentTimeNanos
+                    for (let n = 0; n < 50; n++) yield* report
+                    // the first rounds warm up
+                    if (round >= 2) times.push(Number((yield* Clock.currentTimeNanos) - before))
+                    counted.deepest = Math.max(counted.deepest, yield* depthNow)
+                    // the workers get their turns
+                    yield* Effect.sleep("2 millis")
+                  }
+                  yield* end
+                }
+              }
+              return { ...counted, states }
+            }), { flushTimeout: "1 second", maxAttempts: 1_000_000 })
+          const medians = states.map(({ times }) => times.toSorted((a, b) => a - b)[times.length >> 1] ?? Number.NaN)
+          // a caller that waited for a connection, let alone an answer, would pay a hundred times as much
+          assert.isBelow(Math.max(...medians) / Math.min(...medians), 5, `ns for 50 reports: ${medians.join(", ")}`)
+          assert.isAtLeast(made, 10_000)
+          assert.isAtMost(deepest, 1_000 + 4)
+          const seen = numbers(yield* usage)
+          assert.isAtLeast(seen.length, rounds, "Aden was up in between")
+          assert.strictEqual(new Set(seen).size, seen.length)
+        }).pipe(Effect.provide(AdenEmulator.layer())),
+      120_000
+    )
+
+    it.live(
+      "with room for all, every report of an outage of 2,000 arrives, once",
+      () => allAreHeld({ reports: 2_000 }),
+      120_000
+    )
   })
 
-const until = (isSo: Effect.Effect<boolean>) =>
-  Effect.repeat(isSo, { until: (so) => so, schedule: Schedule.spaced("20 millis") })
+  describe("when the scope closes", () => {
+    it.live("the process ends, though Aden is unreachable", () =>
+      Effect.gen(function*() {
+        const ran = yield* Effect.callback<{ readonly status: number; readonly text: string }>((resume) => {
+          execFile(
+            process.execPath,
+            [bundled("test/fixtures/usageProgram.ts")],
+            (error, stdout, stderr) =>
+              resume(Effect.succeed({ status: error === null ? 0 : Number(error.code), text: stdout + stderr }))
+          )
+        })
+        assert.strictEqual(ran.status, 0, ran.text)
+        assert.match(ran.text, /^reported\n.*WARN.*Usage reports were dropped.*count: 10 .*\n$/)
+      }), 30_000)
+  })
 
-/** A reporter of another process with the same queue. */
-const reporterOver = (
-  queue: UsageQueue,
-  { flushTimeout, lockExpiration }: {
-    readonly flushTimeout?: Duration.Input
-    readonly lockExpiration?: Duration.Input
-  } = {}
-) =>
-  Layer.unwrap(
-    Effect.map(AdenEmulator, ({ apiKey, url }) =>
-      UsageReporter.layerPersisted({ queue: "usage", retry: Schedule.spaced("100 millis"), flushTimeout }).pipe(
-        Layer.provide(PersistedQueue.layer),
-        Layer.provide(storeOf(queue, lockExpiration)),
-        Layer.provide(CredentialStore.layer()),
-        Layer.provide(AdenSyncProvider.layer()),
-        Layer.provide(AdenClient.layer({ baseUrl: url, apiKey })),
-        Layer.provide([MemoryStorage.layer(), FetchHttpClient.layer])
-      ))
+  it.live.skipIf(!existsSync("/usr/bin/redis-server"))(
+    "persisted in Redis: what one process could not send, another does (where redis-server is installed)",
+    () =>
+      Effect.gen(function*() {
+        const aden = yield* AdenEmulator
+        const url = yield* redisServer
+        const persisted = UsageReporter.layerPersisted({ queue: "usage", retry: quickRetry, flushTimeout: "5 seconds" })
+          .pipe(
+            Layer.provide(PersistedQueue.layer),
+            Layer.provide(PersistedQueue.layerStoreRedis({ pollInterval: "20 millis" })),
+            Layer.provide(NodeRedis.layer({ url })),
+            Layer.orDie
+          )
+        yield* aden.stop
+        const first = yield* observed(reporting(
+          (reporter) =>
+            Effect.gen(function*() {
+              for (let n = 0; n < 30; n++) {
+                yield* reporter.report("github", {
+                  operation: "call",
+                  status: "ok",
+                  metadata: { n, password: "hunter2" }
+                })
+              }
+            }),
+          {},
+          persisted
+        ))
+        assert.deepStrictEqual(first.counts, {})
+        assert.strictEqual(first.depth, 0)
+        yield* aden.start
+        const second = yield* observed(reporting(() => recorded(30), {}, persisted))
+        assert.deepStrictEqual(second.counts, { received: 30 })
+        assert.strictEqual((yield* usage).length, 30)
+        assert.strictEqual(new Set(numbers(yield* usage)).size, 30)
+      }).pipe(Effect.provide(AdenEmulator.layer())),
+    30_000
   )
-
-const survives = (newQueue: Effect.Effect<UsageQueue, unknown, Scope.Scope>) =>
-  Effect.gen(function*() {
-    const aden = yield* AdenEmulator
-    const queue = yield* newQueue
-    // the first two are recorded and their answers never come, the others are not even that
-    yield* aden.setFault(Fault.SlowBody({ interval: "1 hour" }), { endpoint: "usage", integrationId: "hubspot" })
-    yield* aden.setFault(Fault.Hang(), { endpoint: "usage", integrationId: "github" })
-    const uses = ["hubspot", "hubspot", ...Array.from({ length: 28 }, () => "github")]
-    const killed = yield* reportingProcess(queue, uses)
-    const sent = aden.countRequests({ endpoint: "usage" })
-    yield* until(Effect.map(sent, (count) => {
-      assert.isTrue(killed.isRunning(), killed.written.text)
-      return count >= 4 && killed.written.text.includes("queued\n")
-    }))
-    yield* killed.kill
-    assert.strictEqual((yield* aden.usage).length, 2)
-    yield* aden.clearFaults
-
-    yield* until(Effect.map(aden.requests, (requests) => {
-      const taken = requests.filter(({ endpoint, status }) => endpoint === "usage" && status === 200)
-      return new Set(taken.map(({ idempotencyKey }) => idempotencyKey)).size === uses.length
-    })).pipe(Effect.provide(reporterOver(queue)), Effect.scoped)
-    const keys = (yield* aden.requests).filter(({ endpoint }) => endpoint === "usage").map((each) =>
-      each.idempotencyKey
-    )
-    assert.isAbove(keys.length, uses.length, "what was on its way went out once more")
-    assert.strictEqual(new Set(keys).size, uses.length, "under the keys that it had")
-    const numbers = (yield* aden.usage).map(({ metadata }) => Number(metadata["n"])).toSorted((a, b) => a - b)
-    assert.deepStrictEqual(numbers, [...uses.keys()])
-  }).pipe(
-    Effect.scoped,
-    Effect.provide(AdenEmulator.layer({ integrations: [{ id: "hubspot" }, { id: "github" }] }))
-  )
-
-/** Redis goes while reports are on their way from it to Aden, and the program ends. */
-const endsWithout = (lose: (server: Effect.Success<ReturnType<typeof restartableRedis>>) => Effect.Effect<void>) =>
-  Effect.gen(function*() {
-    const aden = yield* AdenEmulator
-    const server = yield* restartableRedis()
-    yield* aden.setFault(Fault.Hang(), { endpoint: "usage" })
-    const lost = yield* Effect.gen(function*() {
-      const usage = yield* UsageReporter
-      for (let n = 0; n < 20; n++) yield* usage.report("github", { operation: "call", status: "ok" })
-      yield* until(Effect.map(aden.countRequests({ endpoint: "usage" }), (count) => count >= 4))
-      yield* lose(server)
-      return yield* Clock.currentTimeMillis
-    }).pipe(
-      Effect.provide(reporterOver({ _tag: "Redis", url: server.url, prefix: "usage:" }, {
-        flushTimeout: "1 second",
-        // its default: while that lasts, a queue goes on trying to give back what was taken out
-        lockExpiration: "90 seconds"
-      })),
-      Effect.scoped
-    )
-    assert.isBelow((yield* Clock.currentTimeMillis) - lost, 30_000)
-  }).pipe(Effect.scoped, Effect.provide(AdenEmulator.layer({ integrations: [{ id: "github" }] })))
-
-describe.skipIf(!hasRedisServer)("a queue that does not answer any more (where redis-server is installed)", () => {
-  it.live("because its server ended: the program ends in time", () => endsWithout((server) => server.stop()), 120_000)
-
-  it.live(
-    "because its server hangs: the program ends in time",
-    () => endsWithout((server) => server.signal("SIGSTOP")),
-    120_000
-  )
-})
-
-const title = "what a killed process reported is delivered by the next one, each use once"
-
-describeWith(redis, "UsageReporter.layerPersisted over Redis", () => {
-  it.live(title, () => survives(redisQueue), 120_000)
-})
-
-describeWith(postgres, "UsageReporter.layerPersisted over Postgres", () => {
-  it.live(title, () => survives(sqlQueue), 120_000)
 })

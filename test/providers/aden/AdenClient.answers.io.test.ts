@@ -3,7 +3,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { DateTime, Duration, Effect, Option, Redacted, Schedule } from "effect"
-import type { AdenFailure } from "../../../src/errors/CredentialError.ts"
+import type { AdenFailure } from "../../../src/errors/AdenError.ts"
 import type { AdenClient, AdenClientOptions } from "../../../src/providers/aden/AdenClient.ts"
 import { accessToken, connect, credentialBody, transports, transportsTested } from "../../fixtures/adenClients.ts"
 import type { Transport } from "../../fixtures/adenClients.ts"
@@ -96,7 +96,7 @@ describe(`what Aden's answers mean (${transportsTested})`, () => {
           const client = yield* connect(transport, "http://127.0.0.1:1")
           const error = yield* Effect.flip(client.getCredential("hubspot"))
           assertUnavailable(error, "AdenConnectionFailed")
-          assert.include(error.message, transport.name === "fetch" ? "does not connect to this port" : "ECONNREFUSED")
+          assert.include(error.message, transport.name === "fetch" ? "refuses to connect to this port" : "ECONNREFUSED")
         }))
 
       it.live("TLS", () =>

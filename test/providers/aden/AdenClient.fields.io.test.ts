@@ -3,7 +3,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { DateTime, Duration, Effect, Option, Redacted } from "effect"
-import type { AdenFailure } from "../../../src/errors/CredentialError.ts"
+import type { AdenFailure } from "../../../src/errors/AdenError.ts"
 import type { AdenClientOptions, AdenCredential } from "../../../src/providers/aden/AdenClient.ts"
 import { accessToken, connect, credentialBody, transports, transportsTested } from "../../fixtures/adenClients.ts"
 import type { Transport } from "../../fixtures/adenClients.ts"

@@ -5,7 +5,7 @@ import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Context, DateTime, Effect, Fiber, Layer, Option, Redacted, Schedule } from "effect"
 import { FetchHttpClient } from "effect/http"
-import type { AdenFailure } from "../../../src/errors/CredentialError.ts"
+import type { AdenFailure } from "../../../src/errors/AdenError.ts"
 import { AdenClient } from "../../../src/providers/aden/AdenClient.ts"
 import { apiKey, connect, credentialBody, transports, transportsTested } from "../../fixtures/adenClients.ts"
 import type { Reply, ScriptedServer } from "../../fixtures/scriptedServer.ts"
@@ -336,10 +336,31 @@ describe(`what the client sends (${transportsTested})`, () => {
             const server = yield* scriptedServer({ replies: [redirect(status, "/moved")] })
             const client = yield* connect(transport, server.url)
             const error = yield* Effect.flip(client.requestRefresh("hubspot"))
-            assert.match(error.message, /redirect that does not keep the method/)
+            assert.match(error.message, /redirect that would change the method/)
             assert.deepStrictEqual(linesOf(server), ["POST /v1/credentials/hubspot/refresh"])
           })
       )
+
+      it.live("is followed whatever becomes of its own body", () =>
+        Effect.gen(function*() {
+          const server = yield* scriptedServer()
+          const client = yield* connect(transport, server.url, { retry: Schedule.recurs(0) })
+          const away = { location: "/moved", "content-length": "1000" }
+          const torn: Reply = (response) => {
+            response.writeHead(307, away)
+            response.write("{", () => setTimeout(() => response.socket?.resetAndDestroy(), 20))
+          }
+          const endless: Reply = (response) => {
+            response.writeHead(307, away)
+            response.write("{")
+          }
+          for (const body of [torn, endless]) {
+            server.script(body, aden())
+            yield* client.requestRefresh("hubspot")
+          }
+          const lines = ["POST /v1/credentials/hubspot/refresh", "POST /moved"]
+          assert.deepStrictEqual(linesOf(server), [...lines, ...lines])
+        }))
 
       it.live("in a circle ends", () =>
         Effect.gen(function*() {

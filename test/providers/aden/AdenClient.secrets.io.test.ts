@@ -2,8 +2,8 @@
  * After each failure, a search for the API key and for tokens in errors, logs and spans finds nothing, not even a prefix.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Redacted } from "effect"
-import type { AdenFailure } from "../../../src/errors/CredentialError.ts"
+import { Cause, Effect, Exit, Redacted, Schedule } from "effect"
+import type { AdenFailure } from "../../../src/errors/AdenError.ts"
 import type { AdenClient } from "../../../src/providers/aden/AdenClient.ts"
 import {
   accessToken,
@@ -94,6 +94,7 @@ describe(`no secret in any failure (${transportsTested})`, () => {
         const client = yield* connect(transport, server.url, {
           tenantId: "tenant-123",
           timeout: "60 millis",
+          retry: Schedule.recurs(1),
           circuitBreaker: { failures: 1000 }
         })
         let failed = 0

@@ -1,23 +1,23 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
-import { ClockOffset } from "../../../src/providers/aden/ClockSkew.ts"
+import { ClockSkew } from "../../../src/providers/aden/ClockSkew.ts"
 
 const offsetOf = (samples: ReadonlyArray<number>) => {
-  const offset = new ClockOffset()
+  const offset = new ClockSkew()
   for (const sample of samples) offset.record({ sentAt: 900, receivedAt: 1100, serverTime: 1000 + sample })
   return offset
 }
 
 const Sample = Schema.Int.check(Schema.isBetween({ minimum: -10_000_000, maximum: 10_000_000 }))
 
-describe("ClockOffset", () => {
+describe("ClockSkew", () => {
   it("is zero before the first answer", () => {
     assert.strictEqual(offsetOf([]).current, 0)
     assert.isFalse(offsetOf([]).isClamped)
   })
 
   it("is measured against the middle of the request", () => {
-    const offset = new ClockOffset()
+    const offset = new ClockSkew()
     offset.record({ sentAt: 1_000, receivedAt: 5_000, serverTime: 13_000 })
     assert.strictEqual(offset.current, 10_000)
   })

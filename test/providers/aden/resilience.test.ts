@@ -1,13 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect } from "effect"
-import { AdenTimeout, AdenUnavailable } from "../../../src/errors/CredentialError.ts"
+import { AdenTimeout, AdenUnavailable } from "../../../src/errors/AdenError.ts"
 import { AdenCircuit } from "../../../src/providers/aden/resilience.ts"
-import { PassesCircuit } from "../../../src/providers/CredentialProvider.ts"
+import { BypassCircuit } from "../../../src/providers/CredentialProvider.ts"
 
 const failing = Effect.fail(
   new AdenUnavailable({ id: "hubspot", reason: new AdenTimeout({ after: Duration.seconds(30) }) })
 )
-const lastChance = Effect.provideService(PassesCircuit, true)
+const lastChance = Effect.provideService(BypassCircuit, true)
 
 describe("AdenCircuit: a question that may pass it", () => {
   it.effect("counts as any other while it is closed, and gets through when it is open", () =>

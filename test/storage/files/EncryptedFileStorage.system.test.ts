@@ -4,7 +4,7 @@ import { Clock, DateTime, Effect, Option, Random, Redacted, Schedule, Scope } fr
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { Credential, CredentialKey } from "../../../src/model/Credential.ts"
-import { leaseMillis } from "../../../src/storage/files/FileLock.ts"
+import { leaseMillis } from "../../../src/storage/lease.ts"
 import { repeats } from "../../fixtures/repeats.ts"
 import type { StorageTask } from "../../fixtures/storageWorker.ts"
 import { bundledWorker, startWorker } from "../../fixtures/storageWorkers.ts"

@@ -22,6 +22,7 @@ import { makeFileLocks } from "../../../src/storage/files/FileLock.ts"
 import { makePrivateFiles } from "../../../src/storage/files/PrivateFiles.ts"
 import type { OwnFile, PrivateFiles } from "../../../src/storage/files/PrivateFiles.ts"
 import type { Processes } from "../../../src/storage/files/ProcessIdentity.ts"
+import { repeats } from "../../fixtures/repeats.ts"
 import { NodeFiles, temporaryDirectory } from "../temporaryStorage.ts"
 
 // Several hosts over one real directory. A host that is frozen does nothing from one file operation to the next, as a process
@@ -166,7 +167,7 @@ describe("fileLocks", () => {
         assert.isAbove(entered, 5)
         return takenOver
       }).pipe(Random.withSeed(seed)),
-    { arbitrary: { runs: 3 }, timeout: 300_000 }
+    { arbitrary: { runs: repeats(3) }, timeout: 300_000 }
   )
 
   it.effect("one that comes late to the next number, which was made and removed meanwhile, does not enter", () =>

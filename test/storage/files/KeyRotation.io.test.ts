@@ -387,7 +387,7 @@ describe("a key rotation", () => {
           }))
         )
         assert.deepStrictEqual(counts(events), { Failed: 1 })
-        assert.include(failedIn(events)[0]?.error.message, "another program writes it all the time")
+        assert.include(failedIn(events)[0]?.error.message, "another program keeps writing it")
         assert.deepStrictEqual(fs.readFileSync(enc(directory, "x")), text)
         assert.deepStrictEqual(fs.readdirSync(path.join(directory, "credentials")), ["x.enc"])
       }))

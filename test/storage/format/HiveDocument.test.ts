@@ -1,17 +1,17 @@
 import { assert, describe, it } from "@effect/vitest"
 import { DateTime, Option, Redacted, Result } from "effect"
 import { Credential, CredentialKey } from "../../../src/model/Credential.ts"
-import { decodeCredential, encodeCredential } from "../../../src/storage/format/HiveDocument.ts"
-import type { StoredCredential } from "../../../src/storage/format/HiveDocument.ts"
+import { decodeDocument, encodeDocument } from "../../../src/storage/format/HiveDocument.ts"
+import type { HiveDocument } from "../../../src/storage/format/HiveDocument.ts"
 import { parseMembers } from "../../../src/util/rawJson.ts"
 import { anyCredential, keepsExtra, plain } from "../credentialArbitrary.ts"
 
 const now = DateTime.makeUnsafe("2026-11-22T16:06:03.123Z")
 
-const decode = (text: string): StoredCredential => Result.getOrThrow(decodeCredential(text))
-const encode = (credential: Credential, stored?: StoredCredential): string =>
-  Result.getOrThrow(encodeCredential(credential, now, stored))
-const refusal = (text: string): string | undefined => Option.getOrUndefined(Result.getFailure(decodeCredential(text)))
+const decode = (text: string): HiveDocument => Result.getOrThrow(decodeDocument(text))
+const encode = (credential: Credential, stored?: HiveDocument): string =>
+  Result.getOrThrow(encodeDocument(credential, now, stored))
+const refusal = (text: string): string | undefined => Option.getOrUndefined(Result.getFailure(decodeDocument(text)))
 
 describe("the stored document", () => {
   it.prop("of any credential is JSON, and is read as that credential", [anyCredential], ([credential]) => {
@@ -25,7 +25,7 @@ describe("the stored document", () => {
   it.prop("saved unchanged is the same text but for updated_at", [anyCredential], ([credential]) => {
     const stored = decode(encode(credential))
     const later = Result.getOrThrow(
-      encodeCredential(stored.credential, DateTime.makeUnsafe("2027-01-01T00:00:00Z"), stored)
+      encodeDocument(stored.credential, DateTime.makeUnsafe("2027-01-01T00:00:00Z"), stored)
     )
     const fields = parseMembers(later)
     assert.strictEqual(fields?.get("updated_at"), "\"2027-01-01T00:00:00Z\"")

@@ -20,11 +20,8 @@ import {
 import { SqlClient } from "effect/sql/SqlClient"
 import { inspect } from "node:util"
 import { afterAll, beforeAll } from "vitest"
-import {
-  AdenConfigError,
-  CredentialDecryptionFailed,
-  CredentialStorageError
-} from "../../../src/errors/CredentialError.ts"
+import { AdenConfigError } from "../../../src/errors/ConfigError.ts"
+import { CredentialDecryptionFailed, CredentialStorageError } from "../../../src/errors/StorageError.ts"
 import { Credential } from "../../../src/model/Credential.ts"
 import { CredentialState } from "../../../src/model/CredentialState.ts"
 import { CurrentTenant } from "../../../src/model/currentTenant.ts"
@@ -633,7 +630,7 @@ describeWith(postgres, "SqlStorage", () => {
           assert.include(none.remedy, "Check")
           const absent = yield* errorOf(at(`postgres:${encodeURIComponent(password)}@`, "absent"))
           assert.instanceOf(absent, AdenConfigError)
-          assert.include(absent.remedy, "Make the database")
+          assert.include(absent.remedy, "Create the database")
           const sql = yield* connected(url)
           assert.deepStrictEqual(yield* sql`select 1 as one`, [{ one: 1 }])
         })

@@ -17,11 +17,8 @@ import {
 } from "effect"
 import { Redis } from "effect/persistence"
 import { inspect } from "node:util"
-import {
-  AdenConfigError,
-  CredentialDecryptionFailed,
-  CredentialStorageError
-} from "../../../src/errors/CredentialError.ts"
+import { AdenConfigError } from "../../../src/errors/ConfigError.ts"
+import { CredentialDecryptionFailed, CredentialStorageError } from "../../../src/errors/StorageError.ts"
 import { CredentialState } from "../../../src/model/CredentialState.ts"
 import { CurrentTenant } from "../../../src/model/currentTenant.ts"
 import { CredentialStorage } from "../../../src/storage/CredentialStorage.ts"
@@ -343,7 +340,7 @@ describeWith(redis, "RedisStorage", () => {
         ["http://user:hunter2@127.0.0.1:6379", "does not begin with redis://"],
         ["redis://user:hunter2@127.0.0.1:6379/zero", "not the number of a database"],
         ["redis://user:hunter2@127.0.0.1:6379?x=hunter2", "query"],
-        ["redis://user:hunter2%zz@127.0.0.1:6379", "encodes nothing"],
+        ["redis://user:hunter2%zz@127.0.0.1:6379", "is not percent-encoding"],
         ["redis://user:hunter2@127.0.0.1:99999", "is not a URL"]
       ] as const
     )("%j is no URL of a server", ([url, what]) =>

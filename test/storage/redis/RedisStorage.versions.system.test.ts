@@ -141,7 +141,7 @@ describeWith(redis, "RedisStorage", () => {
         const here = yield* storageOver(busy, { namespace })
         const failure = yield* Effect.flip(here.save(apiKey("x", "mine")))
         assert.include(failure.message, keyOf("x"))
-        assert.include(failure.message, "other programs write it all the time")
+        assert.include(failure.message, "another program keeps writing it")
       }))
   })
 })

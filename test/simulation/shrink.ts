@@ -103,15 +103,17 @@ const plain = {
   reportsUsage: false
 }
 
-/** Without one of the seats that no step needs, without one of the integrations, and with one plain setting after another. */
+/** Without one of the instances that no step needs, without one of the integrations, and with one plain setting after another. */
 const simplerWorlds: ReadonlyArray<(program: Program) => Program> = [
-  ...[2, 1, 0].map((seat) => (program: Program): Program => {
+  ...[2, 1, 0].map((instance) => (program: Program): Program => {
     const { config, steps } = program
-    const isUsed = steps.some((step) => "seat" in step && step.seat === seat)
-    return config.seats.length === 1 || seat >= config.seats.length || isUsed ? program : {
+    const isUsed = steps.some((step) => "instance" in step && step.instance === instance)
+    return config.instances.length === 1 || instance >= config.instances.length || isUsed ? program : {
       ...program,
-      config: { ...config, seats: config.seats.toSpliced(seat, 1) },
-      steps: steps.map((step) => "seat" in step && step.seat > seat ? { ...step, seat: step.seat - 1 } : step)
+      config: { ...config, instances: config.instances.toSpliced(instance, 1) },
+      steps: steps.map((step) =>
+        "instance" in step && step.instance > instance ? { ...step, instance: step.instance - 1 } : step
+      )
     }
   }),
   ...[4, 3, 2, 1, 0].map((index) => (program: Program): Program => {

@@ -1,10 +1,14 @@
 import { availableParallelism } from "node:os"
+import process from "node:process"
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
 import { SlowFirst } from "./scripts/vitest-sequence.ts"
 import "./scripts/vitest-node20.ts"
 
 const source = (path: string) => fileURLToPath(new URL(`./src/${path}`, import.meta.url))
+
+/** What is left to chance, or tries one thing after another, is repeated a few times (test/fixtures/repeats.ts). */
+const quick = { TEST_REPEATS: process.env["TEST_REPEATS"] ?? "few" }
 
 export default defineConfig({
   resolve: {
@@ -34,10 +38,10 @@ export default defineConfig({
       // values and TestClock: no socket, disk, process
       {
         extends: true,
-        test: { name: "unit", include: ["test/**/*.test.ts"], exclude: ["test/**/*.{io,system}.test.ts"] }
+        test: { name: "unit", include: ["test/**/*.test.ts"], exclude: ["test/**/*.{io,system}.test.ts"], env: quick }
       },
-      // one process, sockets on 127.0.0.1, temporary directories
-      { extends: true, test: { name: "io", include: ["test/**/*.io.test.ts"] } },
+      // one process, sockets on 127.0.0.1, temporary directories; beside it only helpers that end at once, such as mkfifo
+      { extends: true, test: { name: "io", include: ["test/**/*.io.test.ts"], env: quick } },
       // processes, Redis, Postgres, a browser, git, Python, the built command, many repetitions
       { extends: true, test: { name: "system", include: ["test/**/*.system.test.ts"] } }
     ]

@@ -47,21 +47,22 @@ const allowed = await Promise.all(
 })
 
 /** A folder in which these versions are installed, with the programs that use them; gone with the scope. */
-const installed = (versions: ReadonlyArray<string>) =>
-  Effect.acquireRelease(
-    Effect.promise(async () => {
-      const folder = mkdtempSync(path.join(tmpdir(), "aden-peers-"))
-      const flags = ["--prefer-offline", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock"]
-      await npm(["install", "--prefix", folder, ...flags, ...versions], folder)
-      bundleInto(
-        folder,
-        ["effect", "redis", "postgres"].map((name) => `test/fixtures/peers/${name}.ts`),
-        Object.keys(peerDependencies)
-      )
-      return folder
-    }),
+const installed = Effect.fnUntraced(function*(versions: ReadonlyArray<string>) {
+  const folder = yield* Effect.acquireRelease(
+    Effect.sync(() => mkdtempSync(path.join(tmpdir(), "aden-peers-"))),
     (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true }))
   )
+  const flags = ["--prefer-offline", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock"]
+  yield* Effect.promise(() => npm(["install", "--prefix", folder, ...flags, ...versions], folder))
+  yield* Effect.sync(() =>
+    bundleInto(
+      folder,
+      ["effect", "entries", "redis", "postgres"].map((name) => `test/fixtures/peers/${name}.ts`),
+      Object.keys(peerDependencies)
+    )
+  )
+  return folder
+})
 
 /** What a program prints. */
 const printed = (folder: string, name: string, ...args: ReadonlyArray<string>) =>
@@ -98,6 +99,7 @@ describe(`the packages beside this one${without}`, () => {
         const [token = "", again, status] = yield* printed(folder, "effect")
         assert.match(token, /\S{8}/)
         assert.deepStrictEqual([again, status], [token, "0"])
+        assert.deepStrictEqual(yield* printed(folder, "entries"), ["PostgresConnection", "RedisConnection"])
         if (redis.isThere) {
           const namespace = yield* Effect.provideService(newNamespace, Redis.Redis, yield* connected())
           assert.deepStrictEqual(yield* printed(folder, "redis", redis.url, namespace), ["it came back"])

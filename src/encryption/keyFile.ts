@@ -45,7 +45,8 @@ export const keyFileRisk = Effect.fnUntraced(
     const ofVariable = yield* keysOfVariable
     if (Option.isNone(ofVariable)) return Option.none()
     const hives = path.resolve(yield* defaultDirectory)
-    if (directory !== hives && !directory.startsWith(`${hives}${path.sep}`)) return Option.none()
+    const [place, hivesPlace] = [yield* placeOf(path.resolve(directory)), yield* placeOf(hives)]
+    if (place !== hivesPlace && !place.startsWith(`${hivesPlace}${path.sep}`)) return Option.none()
     const file = yield* keyFile
     const shown = cleanText(file)
     const risk = (reason: string, remedy: string) => Option.some({ keyFile: file, reason, remedy })
@@ -71,6 +72,19 @@ export const keyFileRisk = Effect.fnUntraced(
   },
   // settings that make no sense are an error elsewhere
   Effect.orElseSucceed(() => Option.none<KeyFileRisk>())
+)
+
+/** Where a path leads to by links, as far as it exists. */
+const placeOf: (file: string) => Effect.Effect<string, never, FileSystem.FileSystem | Path.Path> = Effect.fnUntraced(
+  function*(file: string) {
+    const fs = yield* FileSystem.FileSystem
+    const path = yield* Path.Path
+    const parent = path.dirname(file)
+    return yield* Effect.catch(fs.realPath(file), () =>
+      parent === file
+        ? Effect.succeed(file)
+        : Effect.map(placeOf(parent), (place) => path.join(place, path.basename(file))))
+  }
 )
 
 const firstOf = (keys: KeyTexts): string => textOfKeys(keys.slice(0, 1))

@@ -66,7 +66,7 @@ export interface CredentialHttpClientOptions {
  *   `CredentialHostDenied` before a byte is sent.
  * - Redirects are followed, ten at most. At the same origin they carry the credential; elsewhere neither it nor the program's
  *   cookies go along, and nothing that has a body is repeated: that answer is the program's, as it is. One elsewhere whose URL
- *   repeats the credential, plain or in a usual encoding, fails with `CredentialHostDenied`.
+ *   repeats the credential, as it is or in a usual encoding, fails with `CredentialHostDenied`.
  * - After a 401 the credential is refreshed once, for all requests that were refused with it, and the request is sent once
  *   more, if its body can be sent again. A second 401 is returned to the program, and so is the first if the credential cannot
  *   be refreshed now. If a person has to authorize it again, the request fails with `ReauthRequired`.

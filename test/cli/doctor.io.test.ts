@@ -258,6 +258,17 @@ describe("aden-creds doctor", () => {
           assert.include(warnings[0]?.remedy, `chmod 600 '${file}'`)
         }).pipe(withAden()))
 
+      it.live("is found through links, in the path of the directory and in HIVE_HOME", () =>
+        Effect.gen(function*() {
+          const { directory, examine, home } = yield* hives
+          const link = path.join(home, "hv")
+          fs.symlinkSync(path.join(home, ".hive"), link)
+          assert.lengthOf((yield* examine({}, path.join(link, "credentials"))).warnings, 1)
+          assert.lengthOf((yield* examine({ HIVE_HOME: link })).warnings, 1)
+          fs.symlinkSync(directory, path.join(home, "cr"))
+          assert.lengthOf((yield* examine({ HIVE_HOME: link }, path.join(home, "cr"))).warnings, 1)
+        }).pipe(withAden()))
+
       it.live("counts a tenant's folder there, HIVE_HOME, and no other directory", () =>
         Effect.gen(function*() {
           const { directory, examine, home } = yield* hives

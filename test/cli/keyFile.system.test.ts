@@ -6,6 +6,7 @@ import { Effect, Redacted } from "effect"
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { canMount, fill, ownDisk } from "../fixtures/ownDisk.ts"
+import { canBeReadOnly, readOnlyFolder } from "../fixtures/readOnlyFolder.ts"
 import { document, encryptionKey, isPlain, type Ran, run, runProcess, temporaryDirectory } from "./harness.ts"
 
 const otherKey = "DgjuzYmueGYYApfMoXVo3dAUmpPumgcBl0Hb-Q_uIus="
@@ -94,6 +95,17 @@ describe("aden-creds keys generate --save", () => {
         /Move it/
       )
       assert.deepStrictEqual(fs.readdirSync(secrets), ["credential_key"], "nothing is left beside it")
+    }))
+
+  it.live("says so where a file is in the place of a folder", () =>
+    Effect.gen(function*() {
+      const { environment, root, secrets } = yield* setup
+      fs.writeFileSync(root, "")
+      expectFailure(yield* run(generate, environment), ExitStatus.storage, /\.hive: is not a directory/, /./)
+      fs.rmSync(root)
+      fs.mkdirSync(root, { mode: 0o700 })
+      fs.writeFileSync(secrets, "", { mode: 0o600 })
+      expectFailure(yield* run(generate, environment), ExitStatus.storage, /secrets: is not a directory/, /./)
     }))
 
   it.live("refuses folders that others can look into or write, with the command that mends it", () =>
@@ -201,6 +213,58 @@ describe("aden-creds keys save", () => {
         const ran = yield* run(save, { ...environment, HIVE_CREDENTIAL_KEY: other })
         expectFailure(ran, ExitStatus.usage, /is there already/, /move the file away first, and keep it/)
       }
+      assert.strictEqual(keyIn(file), encryptionKey)
+    }))
+
+  const isThere = Effect.fnUntraced(function*({ environment, file }: Effect.Success<typeof setup>) {
+    const before = fs.statSync(file)
+    const saved = yield* run(save, { ...environment, HIVE_CREDENTIAL_KEY: encryptionKey })
+    assert.deepStrictEqual({ ...saved }, { status: ExitStatus.done, stdout: `The key is in ${file}\n`, stderr: "" })
+    for (
+      const ran of [
+        yield* run(save, { ...environment, HIVE_CREDENTIAL_KEY: otherKey }),
+        yield* run(generate, environment)
+      ]
+    ) {
+      expectFailure(ran, ExitStatus.usage, /is there already, and is never written over$/, /Use the key/)
+    }
+    assert.deepStrictEqual([fs.statSync(file).ino, fs.statSync(file).mtimeMs], [before.ino, before.mtimeMs])
+    assert.deepStrictEqual(fs.readdirSync(path.dirname(file)), ["credential_key"])
+  })
+
+  it.live("looks for the file first: in folders that others can look into nothing is to be made", () =>
+    Effect.gen(function*() {
+      const places = yield* setup
+      yield* run(save, { ...places.environment, HIVE_CREDENTIAL_KEY: encryptionKey })
+      fs.chmodSync(places.secrets, 0o755)
+      fs.chmodSync(places.root, 0o775)
+      yield* isThere(places)
+    }))
+
+  it.live.skipIf(!canBeReadOnly)(
+    "looks for the file first: where nothing can be written it may be there already",
+    () =>
+      Effect.gen(function*() {
+        const places = yield* setup
+        yield* run(save, { ...places.environment, HIVE_CREDENTIAL_KEY: encryptionKey })
+        yield* readOnlyFolder(places.root)
+        yield* isThere(places)
+      })
+  )
+
+  it.live("removes the second name that a process left which was killed while it made the file, an hour later", () =>
+    Effect.gen(function*() {
+      const { environment, file, secrets } = yield* setup
+      const all = { ...environment, HIVE_CREDENTIAL_KEY: encryptionKey }
+      yield* run(save, all)
+      const second = `.aden-${"0123456789abcdef".repeat(2)}.tmp`
+      fs.linkSync(file, path.join(secrets, second))
+      assert.strictEqual((yield* run(save, all)).status, ExitStatus.done)
+      assert.deepStrictEqual(fs.readdirSync(secrets), [second, "credential_key"])
+      const anHourAgo = Date.now() / 1_000 - 3_700
+      fs.utimesSync(file, anHourAgo, anHourAgo)
+      assert.strictEqual((yield* run(save, all)).status, ExitStatus.done)
+      assert.deepStrictEqual(fs.readdirSync(secrets), ["credential_key"])
       assert.strictEqual(keyIn(file), encryptionKey)
     }))
 

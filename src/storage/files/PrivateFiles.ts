@@ -212,24 +212,24 @@ export const makePrivateFiles = Effect.gen(function*() {
     ): Effect.fn.Return<Option.Option<OwnFile>, StorageIoFailed, Scope.Scope> {
       const temporary = temporaryIn(path.dirname(file))
       const opened = yield* Scope.fork(yield* Effect.scope)
-      const writeTo = (target: string) =>
-        open(target, "wx", 0o600).pipe(
-          Effect.tap((handle) => handle.writeAll(bytes)),
-          Effect.tap((handle) => options?.isLasting === true ? handle.sync : Effect.void),
-          Scope.provide(opened)
-        )
+      const written = open(temporary, "wx", 0o600).pipe(
+        Effect.tap((handle) => handle.writeAll(bytes)),
+        Effect.tap((handle) => options?.isLasting === true ? handle.sync : Effect.void),
+        Scope.provide(opened)
+      )
       const isTaken = (error: PlatformError.PlatformError) => error.reason._tag === "AlreadyExists"
-      const inPlace = Effect.fnUntraced(function*(written: FileSystem.File) {
-        const handle = yield* fs.link(temporary, file).pipe(
-          Effect.as(written),
-          Effect.catchIf((error) => !isTaken(error), () => writeTo(file))
-        )
+      // without hard links: who made the name may replace what it leads to
+      const replaceOwn = Effect.scoped(open(file, "wx", 0o600)).pipe(
+        Effect.andThen(Effect.onError(fs.rename(temporary, file), () => Effect.ignore(fs.remove(file))))
+      )
+      const inPlace = Effect.fnUntraced(function*(handle: FileSystem.File) {
+        yield* Effect.catchIf(fs.link(temporary, file), (error) => !isTaken(error), () => replaceOwn)
         return Option.some(yield* ownFile(file, handle))
       })
-      return yield* writeTo(temporary).pipe(
-        Effect.flatMap((written) =>
+      return yield* written.pipe(
+        Effect.flatMap((handle) =>
           Effect.catchIf(
-            inPlace(written),
+            inPlace(handle),
             isTaken,
             () => Effect.as(Scope.close(opened, Exit.void), Option.none<OwnFile>())
           )

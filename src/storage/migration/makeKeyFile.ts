@@ -26,27 +26,37 @@ const makeKeyFile = Effect.fnUntraced(
     const files = yield* makePrivateFiles
     const file = yield* keyFile
     const folder = path.dirname(file)
+    yield* files.removeAbandoned(folder)
+    // where it cannot be read, what follows says why
+    const present = yield* Effect.orElseSucceed(keysOfFile(file), () => Option.none())
+    if (Option.isSome(present)) return yield* expectKeys(file, present.value, keys)
     yield* files.ensureFolder(path.dirname(folder))
     yield* files.ensureClosedFolder(folder)
-    yield* files.removeAbandoned(folder)
     const made = yield* files.create(file, Buffer.from(`${textOfKeys(keys)}\n`), { isLasting: true })
-    if (Option.isSome(made)) yield* files.flush(folder)
-    else yield* expectKeys(file, keys)
-    return file
+    if (Option.isSome(made)) {
+      yield* files.flush(folder)
+      return file
+    }
+    const other = yield* keysOfFile(file)
+    if (Option.isNone(other)) return yield* refuse(file, "is a link to nothing", removeIt)
+    return yield* expectKeys(file, other.value, keys)
   },
   Effect.scoped,
   Effect.uninterruptible,
   asStorageError("save the encryption key")
 )
 
-/** Fails when the key file does not hold these keys. */
-const expectKeys = Effect.fnUntraced(function*(file: string, keys: KeyTexts) {
-  const refuse = (detail: string, remedy: string) => new AdenConfigError({ setting: cleanText(file), detail, remedy })
-  const found = Option.map(yield* keysOfFile(file), textOfKeys)
-  if (Option.isNone(found)) return yield* refuse("is a link to nothing", "Remove it, and run the command again.")
-  if (found.value === "") return yield* refuse("is empty", "Remove it, and run the command again.")
-  if (found.value === textOfKeys(keys)) return
+const removeIt = "Remove it, and run the command again."
+
+const refuse = (file: string, detail: string, remedy: string) =>
+  new AdenConfigError({ setting: cleanText(file), detail, remedy })
+
+/** The key file, where it holds these keys. */
+const expectKeys = Effect.fnUntraced(function*(file: string, found: KeyTexts, keys: KeyTexts) {
+  if (textOfKeys(found) === "") return yield* refuse(file, "is empty", removeIt)
+  if (textOfKeys(found) === textOfKeys(keys)) return file
   return yield* refuse(
+    file,
     "is there already, and is never written over",
     "Use the key in it. To use another, move the file away first, and keep it: what it encrypted opens with nothing else."
   )

@@ -149,6 +149,19 @@ describe("a key of the environment, in the directory that Hive uses", () => {
       assert.lengthOf(warnings, 1)
     }))
 
+  it.effect("is warned of through a link, also where the directory is not there yet", () =>
+    Effect.gen(function*() {
+      const { inProcess, root, storage, warnings } = yield* newProcess
+      fs.mkdirSync(root)
+      const link = path.join(path.dirname(root), "hv")
+      fs.symlinkSync(root, link)
+      const linked = yield* storage({
+        layer: EncryptedFileStorage.layerConfigWith({ directory: path.join(link, "credentials") })
+      })
+      yield* inProcess(linked.save(apiKey("x", "1")))
+      assert.lengthOf(warnings, 1)
+    }))
+
   it.effect("keeps no write from being made when the key file cannot be looked at", () =>
     Effect.gen(function*() {
       const { inProcess, storage, warnings, writeKeyFile } = yield* newProcess

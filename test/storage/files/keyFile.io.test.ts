@@ -11,15 +11,17 @@ const keyFileIn = (root: string) => path.join(root, "secrets", "credential_key")
 
 /** A file system that says each thing that it is asked to do, before and after it is done. */
 const watched = (
-  step: (name: string, target: string) => Effect.Effect<void>,
+  step: (name: string, target: string) => Effect.Effect<void, PlatformError.PlatformError>,
   change: (base: FileSystem.FileSystem) => Partial<FileSystem.FileSystem> = () => ({})
 ) =>
   Layer.effect(
     FileSystem.FileSystem,
     Effect.map(FileSystem.FileSystem, (found): FileSystem.FileSystem => {
       const base = { ...found, ...change(found) }
-      const around = (name: string, target: string) => <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-        step(`before ${name}`, target).pipe(Effect.andThen(effect), Effect.tap(() => step(name, target)))
+      const around = (name: string, target: string) =>
+      <A, R>(
+        effect: Effect.Effect<A, PlatformError.PlatformError, R>
+      ) => step(`before ${name}`, target).pipe(Effect.andThen(effect), Effect.tap(() => step(name, target)))
       return {
         ...base,
         open: (file, options) =>
@@ -43,15 +45,10 @@ const making = (root: string, files: Layer.Layer<FileSystem.FileSystem | Layer.S
     Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnvRecord({ HIVE_HOME: root })))
   )
 
-const withoutLinks = () => ({
-  link: (_: string, file: string) =>
-    Effect.fail(PlatformError.systemError({
-      _tag: "Unknown",
-      module: "FileSystem",
-      method: "link",
-      pathOrDescriptor: file
-    }))
-})
+const refused = (method: string, pathOrDescriptor: string) =>
+  Effect.fail(PlatformError.systemError({ _tag: "Unknown", module: "FileSystem", method, pathOrDescriptor }))
+
+const withoutLinks = () => ({ link: (_: string, file: string) => refused("link", file) })
 
 /** The key in the file; `undefined` when there is no file. Anything but a whole key is an error. */
 const wholeKey = Effect.fnUntraced(function*(root: string) {
@@ -105,6 +102,28 @@ describe("the making of the key file", () => {
     }))
 
   for (const [name, change] of [["with", () => ({})], ["without", withoutLinks]] as const) {
+    it.live(`that fails at any step, as on a full disk, ${name} hard links, leaves no file or the whole key`, () =>
+      Effect.gen(function*() {
+        let hasFailed = true
+        for (let at = 0; hasFailed; at++) {
+          const root = yield* temporaryDirectory
+          let count = 0
+          hasFailed = false
+          const step = (name: string, target: string) => {
+            if (!/^before (open|write|flush|link|rename)$/.test(name) || count++ !== at) return Effect.void
+            hasFailed = true
+            return refused(name, target)
+          }
+          const exit = yield* Effect.exit(making(root, watched(step, change)))
+          const key = yield* wholeKey(root)
+          if (Exit.isSuccess(exit)) assert.isDefined(key)
+          assert.deepStrictEqual(
+            fs.readdirSync(path.join(root, "secrets")),
+            key === undefined ? [] : ["credential_key"]
+          )
+        }
+      }))
+
     it.live(`of many at once, ${name} hard links, one succeeds, and its key stays`, () =>
       Effect.gen(function*() {
         const root = yield* temporaryDirectory

@@ -135,7 +135,7 @@ describe("no secret in what a command writes", () => {
     () =>
       Effect.gen(function*() {
         const found = yield* Effect.forEach(Object.entries(failures), ([name, failure], index) =>
-          commandsLeak(name, failure, sampled(commands, 3, index)).pipe(
+          commandsLeak(name, failure, sampled(commands, 5, index)).pipe(
             Effect.provide(
               AdenEmulator.layer({
                 apiKeys: [Redacted.make(apiKey)],

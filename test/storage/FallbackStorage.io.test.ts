@@ -44,7 +44,6 @@ const filesIn = (directory: string, keyText = key) =>
   EncryptedFileStorage.layer({ directory, keys: [keyText] }).pipe(Layer.provide(NodeFiles))
 
 suite("FallbackStorage in memory, over an environment", FallbackStorage.layer([MemoryStorage.layer(), environment({})]))
-suite("FallbackStorage of files, over files", FallbackStorage.layer([TemporaryStorage, Layer.fresh(TemporaryStorage)]))
 suite("FallbackStorage of one", FallbackStorage.layer([MemoryStorage.layer()]))
 readOnlySuite("FallbackStorage of environments", (values) => {
   const ids = Object.keys(values)

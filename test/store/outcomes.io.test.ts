@@ -399,7 +399,7 @@ describe("expired: Aden answers again what the program found refused", () => {
 describe("any: re-authorization required", () => {
   const assertBlocked = Effect.fnUntraced(function*(ref: string) {
     const { url } = yield* AdenEmulator
-    for (const error of yield* failuresOf(ref, 1_000)) {
+    for (const error of yield* failuresOf(ref, 100)) {
       assert.strictEqual(error._tag, "ReauthRequired")
       if (error._tag === "ReauthRequired") {
         assert.strictEqual(error.reauthorizationUrl, `${url}/integrations/${ref}/connect`)

@@ -966,7 +966,7 @@ describe("EncryptedFileStorage", () => {
           const old = ["a/b", "x"]
           const ids = [...old, "a_b", "A_B", "n/1", "n_1", "y", "z"]
           let steps = 0
-          for (let failing = 0; failing <= steps; failing += stride(4)) {
+          for (let failing = 0; failing <= steps; failing += stride(8)) {
             const directory = yield* temporaryDirectory
             yield* inDirectory(directory)((storage) => storage.saveMany(old.map((id) => apiKey(id, "old"))))
             let step = 0
@@ -1166,7 +1166,8 @@ describe("EncryptedFileStorage", () => {
     it.effect("a delete that dies at any step: no older credential comes back, and no late writer saves over it", () =>
       Effect.gen(function*() {
         let steps = 0
-        for (let last = 0; last <= steps; last++) {
+        let isKilled = true
+        for (let last = 0; isKilled; last += stride(2)) {
           const directory = yield* temporaryDirectory
           const other = yield* temporaryDirectory
           yield* inDirectory(directory)((storage) => storage.save(apiKey("a/b")))
@@ -1190,6 +1191,7 @@ describe("EncryptedFileStorage", () => {
             }))((storage) => storage.delete("a_b"))
           )
           steps = Math.max(steps, step)
+          isKilled = step > last
           const left = valueOf(yield* inDirectory(directory)((storage) => storage.load("a_b")))
           assert.include(["newer", undefined], left)
           if (left !== undefined) continue

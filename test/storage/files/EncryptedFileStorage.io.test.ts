@@ -1317,13 +1317,21 @@ describe("EncryptedFileStorage", () => {
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory
         yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          const turn = Effect.promise(() => new Promise(setImmediate))
+          const save = (id: string, value: string) =>
+            storage.save(apiKey(id, value)).pipe(Effect.forkChild({ startImmediately: true }))
+          // how many turns of the event loop a save takes here: it is interrupted at moments all over it, and a little behind
+          const measured = yield* save("measured", "whole")
+          let whole = 0
+          while (measured.pollUnsafe() === undefined) {
+            yield* turn
+            whole++
+          }
           for (let round = 0; round < 80; round += stride(4)) {
             for (const id of ["x", `new ${round}`]) {
               const before = valueOf(yield* storage.load(id)) ?? "none"
-              const writer = yield* storage.save(apiKey(id, `round ${round}`)).pipe(
-                Effect.forkChild({ startImmediately: true })
-              )
-              for (let turn = 0; turn < 6 * round; turn++) yield* Effect.promise(() => new Promise(setImmediate))
+              const writer = yield* save(id, `round ${round}`)
+              for (let turns = 0; turns < whole * round / 60; turns++) yield* turn
               yield* Fiber.interrupt(writer)
               const after = valueOf(yield* storage.load(id)) ?? "none"
               assert.include([before, `round ${round}`], after)

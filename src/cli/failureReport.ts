@@ -60,7 +60,7 @@ const remedyOf = (error: CommandFailure): string => {
       return "Save it again with a token in it, or name another credential."
     case "CredentialStorageError":
       return error.reason._tag === "StorageRefused"
-        ? "Files cannot store what Aden sent. Make it smaller there."
+        ? "The storage cannot hold what Aden sent. Make it smaller there."
         : error.remedy
     case "NoProvider":
       return "Only credentials that come from Aden can be refreshed; save a new value for your own."

@@ -43,7 +43,7 @@ export const rootCommand = Command.make("aden-creds").pipe(
       Flag.withDefault(false)
     )
   }),
-  Command.withDescription("Valid OAuth tokens for agents, from an Aden server through a local encrypted cache.")
+  Command.withDescription("Valid OAuth tokens for agents, from an Aden server through an encrypted cache.")
 )
 
 /** The storage that the flags name. */

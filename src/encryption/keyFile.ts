@@ -91,7 +91,7 @@ const firstOf = (keys: KeyTexts): string => textOfKeys(keys.slice(0, 1))
 
 /** Whether this process has warned: once is enough, however many storages there are. */
 export const HasWarned = Context.Reference<MutableRef.MutableRef<boolean>>(
-  "aden-credentials/internal/hiveKeyFile/HasWarned",
+  "aden-credentials/internal/keyFile/HasWarned",
   { defaultValue: () => MutableRef.make(false) }
 )
 

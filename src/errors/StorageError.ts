@@ -115,7 +115,7 @@ export type StorageReason = typeof StorageReason.Type
 // ---------------------------------------------------------------------------------------------------------------------
 
 /**
- * A credential could not be read from or written to where it rests. `operation` is the storage method.
+ * A credential could not be read from or written to where it is stored. `operation` is the storage method.
  *
  * @since 0.1.0
  * @category errors
@@ -224,5 +224,5 @@ export class GenerationConflict extends ActionableError<GenerationConflict>()("G
   message: ({ actual, expected, id }) =>
     line`${quoted(id)} was saved by another writer (generation ${actual}, expected ${expected})`,
   isRetryable: true,
-  remedy: "Read the entry again and decide anew."
+  remedy: "Read the entry again and decide again."
 }) {}

@@ -538,7 +538,7 @@ export class Refresher {
     if (yield* this.#resolver.lists(provider, entry.id)) {
       return yield* new AdenUnavailable({
         id: entry.id,
-        reason: new AdenProtocolError({ detail: "Aden lists the integration and does not have it", isTransient: false })
+        reason: new AdenProtocolError({ detail: "Aden lists the integration, but does not have it", isTransient: false })
       })
     }
     if (entry.epoch === basis.epoch) yield* this.#entries.remove(entry, basis.generation)
@@ -616,7 +616,7 @@ const unservable = ({ id, provider }: CredentialEntry): RefreshFailed =>
     id,
     detail: provider === undefined
       ? "it has expired or was found refused, and no provider renews it"
-      : "Aden answers a token that has expired already, or that the program found refused"
+      : "it answered with a token that has already expired, or that the program reported as refused"
   })
 
 /** What a blocked credential fails with: what the last check said, else what is remembered. */

@@ -18,4 +18,4 @@ export const deleteCommand = refCommand(
       () => `${printable(ref)} is deleted here; Aden is not told\n`
     )
   })
-).pipe(Command.withDescription("Delete a credential from the local cache"))
+).pipe(Command.withDescription("Delete a credential from the cache"))

@@ -120,7 +120,9 @@ export const gitCredentialCommand = Command.make(
     ref: Flag.String("ref").pipe(
       Flag.filter(isHostAndRef, () => "Expected host=<ref>, such as git.example.com=gitlab:work"),
       Flag.withMetavar("host=<ref>"),
-      Flag.withDescription("A host and the ref whose token it gets, besides github.com=github and gitlab.com=gitlab"),
+      Flag.withDescription(
+        "A host and the ref whose token it gets; github.com, gist.github.com and gitlab.com are known"
+      ),
       Flag.atLeast(0)
     ),
     operation: Argument.String("operation").pipe(Argument.withDescription("get, store or erase; git adds it"))
@@ -136,7 +138,7 @@ export const gitCredentialCommand = Command.make(
   Command.withExamples([
     {
       command: "git config --global credential.helper '!aden-creds git-credential'",
-      description: "Let git ask it for every host it knows"
+      description: "Have git ask it for github.com, gist.github.com and gitlab.com"
     },
     {
       command: "git config --global credential.helper '!aden-creds git-credential --ref git.example.com=gitlab:work'",

@@ -29,7 +29,7 @@ const generateCommand = Command.make(
   }, reportingFailures)
 ).pipe(
   Command.withDescription(
-    "Print a new encryption key, and nothing else on stdout. It is stored nowhere without --save"
+    "Print a new encryption key and store it nowhere; with --save, write it to the key file instead"
   ),
   Command.withExamples([{
     command: "aden-creds keys generate --save",

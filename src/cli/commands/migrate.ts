@@ -157,6 +157,8 @@ const migrateWithProgress = (from: StorageLocation, to: StorageLocation) =>
 
 // what is printed -----------------------------------------------------------------------------------------------------
 
+const kinds = { Redis: "redis", Postgres: "postgres" } as const
+
 /** A storage as it appears in documents: without user name and password. */
 const shown = Effect.fnUntraced(function*(location: StorageLocation) {
   if (location._tag === "Directory") {
@@ -169,7 +171,7 @@ const shown = Effect.fnUntraced(function*(location: StorageLocation) {
   }
   const { table } = location
   return {
-    kind: location._tag === "Redis" ? "redis" as const : "postgres" as const,
+    kind: kinds[location._tag],
     location: shownServer(location),
     namespace: namespaceOf(location),
     table: location._tag === "Postgres" ? table : undefined

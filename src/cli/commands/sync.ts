@@ -34,7 +34,7 @@ export const syncCommand = Command.make(
     Effect.provide(storeWithAden("makes")),
     reportingFailures
   )
-).pipe(Command.withDescription("Fetch every integration that Aden lists into the local cache"))
+).pipe(Command.withDescription("Fetch every integration that Aden lists into the cache"))
 
 /** Sorted by id: integrations answer in any order, and reports are compared. */
 const byId = (events: ReadonlyArray<SyncEvent>): ReadonlyArray<SyncEvent> => {

@@ -2,9 +2,10 @@ import * as Command from "effect/cli/Command"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import { reauthorizationRemedy } from "../../errors/AdenError.ts"
-import type { CredentialValidation } from "../../model/Credential.ts"
+import type { CredentialRef, CredentialValidation } from "../../model/Credential.ts"
 import { expirySentence } from "../../util/humanTime.ts"
 import { printable } from "../../util/sanitize.ts"
+import { shellQuote } from "../../util/shellQuote.ts"
 import { expiryOf, ValidateDocument } from "../documents.ts"
 import { endWith, ExitStatus } from "../ExitStatus.ts"
 import { complain } from "../failureReport.ts"
@@ -27,7 +28,7 @@ export const validateCommand = refCommand(
           : `${printable(ref)} is ${style.red("not valid")}${because(validation)}\n`
     )
     if (validation.valid) return
-    yield* complain(`The token of ${JSON.stringify(ref)} is not valid${because(validation)}`, remedyOf(validation))
+    yield* complain(`The token of ${JSON.stringify(ref)} is not valid${because(validation)}`, remedyOf(ref, validation))
     yield* endWith(ExitStatus.refused)
   })
 ).pipe(Command.withDescription("Ask Aden now whether a token is valid"))
@@ -38,7 +39,10 @@ const untilWhen = ({ expiresAt }: CredentialValidation, now: DateTime.Utc): stri
 
 const because = ({ reason }: CredentialValidation): string => reason === undefined ? "" : `: ${printable(reason)}`
 
-const remedyOf = ({ reauthorizationUrl, requiresReauthorization }: CredentialValidation): string =>
+const remedyOf = (
+  ref: CredentialRef,
+  { reauthorizationUrl, requiresReauthorization }: CredentialValidation
+): string =>
   !requiresReauthorization
-    ? "Refresh it with: aden-creds refresh"
+    ? `Refresh it with: aden-creds refresh ${shellQuote(printable(ref))}`
     : reauthorizationRemedy(reauthorizationUrl)

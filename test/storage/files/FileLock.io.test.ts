@@ -111,7 +111,7 @@ const enter = (
     return { check: lock.check, leave: Scope.close(scope, Exit.void) }
   })
 
-describe("fileLocks", () => {
+describe("FileLock", () => {
   it.effect.prop(
     "hosts that freeze and go on at any moment: nobody enters beside a holder within its lease, and one that lost it is told",
     [Arbitrary.schema(Schema.Int)],

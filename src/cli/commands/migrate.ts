@@ -79,7 +79,7 @@ export const migrateCommand = Command.make(
   }, reportingFailures)
 ).pipe(
   Command.withDescription(
-    "Copy all credentials from one storage to another. Replaces no newer ones there, and changes nothing at the source"
+    "Copy all credentials from one storage to another. Newer ones there are kept, and the source is not changed"
   ),
   Command.withExamples([
     {

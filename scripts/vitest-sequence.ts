@@ -1,28 +1,53 @@
 /**
  * The order of the test files. Those that take longest, much of it waiting for leases, servers and other processes, begin first:
- * the many short ones fill the gaps, and none of the long ones is left over at the end.
+ * the many short ones fill the gaps, and none of the long ones is left over at the end. A process that takes files of another
+ * project loads everything again, so that those of `unit` stay together.
  */
 import { BaseSequencer } from "vitest/node"
 import type { TestSpecification } from "vitest/node"
 
-/** The longest first. */
+/** The longest first, those that take over ten seconds. */
 const slow = [
-  "storage/EncryptedFileStorage.processes",
-  "storage/SqlStorage",
-  "storage/RedisStorage",
-  "simulation/simulation",
-  "storage/EncryptedFileStorage",
-  "storage/RedisStorage.processes",
-  "storage/SqlStorage.processes",
-  "cli/migrate",
-  "simulation/fleet",
-  "cli/process",
-  "cli/secrets",
-  "peerVersions"
+  // system
+  "storage/files/EncryptedFileStorage.system",
+  "storage/postgres/SqlStorage.system",
+  "storage/redis/RedisStorage.system",
+  "simulation/simulation.system",
+  "simulation/fleet.system",
+  "cli/migrate.system",
+  "storage/postgres/SqlStorage.processes.system",
+  "storedTexts.system",
+  "storage/redis/RedisStorage.processes.system",
+  "cli/storedTexts.system",
+  "peerVersions.system",
+  "cli/process.system",
+  "cli/databases.system",
+  "cli/exec.system",
+  "storage/FallbackStorage.system",
+  "storage/files/hivePython.system",
+  "usage/UsageReporter.system",
+  "store/shutdown.system",
+  // io
+  "storage/files/EncryptedFileStorage.crashes.io",
+  "storage/files/EncryptedFileStorage.io",
+  "cli/badInput.io",
+  "cli/secrets.io",
+  "cli/doctor.io",
+  "cli/commands.io",
+  "secrets.io",
+  "providers/aden/AdenClient.answers.io",
+  "providers/aden/AdenClient.secrets.io",
+  "store/concurrentWrites.io",
+  "storage/files/FileLock.io"
 ]
 
-const rank = ({ moduleId }: TestSpecification): number => {
-  const found = slow.findIndex((name) => moduleId.endsWith(`/test/${name}.test.ts`))
+/** The one of `unit` that takes longest. */
+const slowUnit = "simulation/simulation"
+
+const rank = ({ moduleId, project }: TestSpecification): number => {
+  const isFile = (name: string) => moduleId.endsWith(`/test/${name}.test.ts`)
+  if (project.name === "unit") return slow.length + (isFile(slowUnit) ? 1 : 2)
+  const found = slow.findIndex(isFile)
   return found === -1 ? slow.length : found
 }
 

@@ -275,7 +275,7 @@ const scenario = Effect.gen(function*() {
     assert.include(handed[3]?.stdout, `password=${tokens.github}\n`)
     shown.push(handed.map(({ status, stderr }) => [status, stderr]))
     for (const [index, failure] of failures.entries()) {
-      const pick: Pick = (cases) => sampled(cases, 4, index)
+      const pick: Pick = (cases) => sampled(cases, 6, index)
       yield* aden.clearFaults
       yield* aden.setFault(failure)
       yield* issueKnownTokens

@@ -76,7 +76,7 @@ describe("the JSON of the contract, character for character", () => {
   const provideAdenAt = (time: string, options?: AdenEmulatorOptions) =>
     Effect.provide(AdenEmulator.layer(options).pipe(Layer.provide(Layer.effectDiscard(at(time)))))
 
-  it.effect("get", () =>
+  it.effect("of a credential", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const answer = yield* ask(`${aden.url}/v1/credentials/hubspot`)
@@ -97,7 +97,7 @@ describe("the JSON of the contract, character for character", () => {
       assert.strictEqual(answer.headers.get("date"), "Wed, 28 Jan 2026 14:30:00 GMT")
     }).pipe(provideAdenAt("2026-01-28T14:30:00Z")))
 
-  it.effect("get of an unknown integration", () =>
+  it.effect("of an integration that is unknown", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       yield* aden.removeIntegration("hubspot")
@@ -109,7 +109,7 @@ describe("the JSON of the contract, character for character", () => {
       )
     }).pipe(provideAden()))
 
-  it.effect("a wrong API key, and none", () =>
+  it.effect("of a wrong API key, and of none", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       for (const key of ["wrong", ""]) {
@@ -122,7 +122,7 @@ describe("the JSON of the contract, character for character", () => {
       }
     }).pipe(provideAden()))
 
-  it.effect("refresh", () =>
+  it.effect("of a refreshed credential", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const before = yield* lastToken(aden, "hubspot")
@@ -146,7 +146,7 @@ describe("the JSON of the contract, character for character", () => {
       assert.match(token, /^[\x21-\x7e]+$/)
     }).pipe(provideAdenAt("2026-01-28T14:30:00Z")))
 
-  it.effect("refresh of a revoked integration", () =>
+  it.effect("of a revoked integration that is to be refreshed", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       yield* aden.revoke("hubspot")
@@ -169,7 +169,7 @@ describe("the JSON of the contract, character for character", () => {
       }
     }).pipe(provideAden()))
 
-  it.effect("rate limit", () =>
+  it.effect("of a rate limit", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       yield* aden.setFault(Fault.RateLimited({ retryAfter: 60 }))
@@ -182,7 +182,7 @@ describe("the JSON of the contract, character for character", () => {
       )
     }).pipe(provideAden()))
 
-  it.effect("list", () =>
+  it.effect("of a list", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const answer = yield* ask(`${aden.url}/v1/credentials`)
@@ -205,7 +205,7 @@ describe("the JSON of the contract, character for character", () => {
       )
     }).pipe(provideAdenAt("2026-01-28T14:30:00Z")))
 
-  it.effect("validate: valid, expired, revoked, without expiry", () =>
+  it.effect("of a validation: valid, expired, revoked, without expiry", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const validate = Effect.map(ask(`${aden.url}/v1/credentials/hubspot/validate`), ({ status, text }) => {
@@ -228,7 +228,7 @@ describe("the JSON of the contract, character for character", () => {
       assert.strictEqual(github.text, `{"valid":true,"expires_at":null,"expires_in_seconds":null}`)
     }).pipe(provideAdenAt("2026-01-28T14:30:00Z")))
 
-  it.effect("usage", () =>
+  it.effect("of a usage report", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const answer = yield* post(`${aden.url}/v1/credentials/hubspot/usage`, {
@@ -239,7 +239,7 @@ describe("the JSON of the contract, character for character", () => {
       assert.strictEqual(answer.text, `{"received":true}`)
     }).pipe(provideAden()))
 
-  it.effect("health, without an API key", () =>
+  it.effect("of a health check, without an API key", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const answer = yield* ask(`${aden.url}/health`, { key: "" })
@@ -760,7 +760,7 @@ describe("faults", () => {
   const issuedFor = (aden: AdenEmulator["Service"], id = "hubspot") =>
     Effect.map(aden.issuedTokens, (tokens) => tokens.filter((token) => token.integrationId === id).length)
 
-  it.live("Latency", () =>
+  it.live("Latency delays the answer", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       yield* aden.setFault(Fault.Latency({ duration: "150 millis" }), { endpoint: "get" })
@@ -781,7 +781,7 @@ describe("faults", () => {
       assert.strictEqual((yield* Fiber.join(fiber)).status, 200)
     }).pipe(provideAden()))
 
-  it.effect("Status, with HTML, headers, or nothing", () =>
+  it.effect("Status answers with HTML, headers, or nothing", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       for (const status of [408, 409, 500, 502, 503, 504]) {
@@ -801,7 +801,7 @@ describe("faults", () => {
       assert.strictEqual(yield* issuedFor(aden), 1, "nothing was refreshed")
     }).pipe(provideAden()))
 
-  it.effect("RateLimited, with any hint in the header and in the body", () =>
+  it.effect("RateLimited answers any hint in the header and in the body", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       for (
@@ -821,7 +821,7 @@ describe("faults", () => {
       }
     }).pipe(provideAden()))
 
-  it.effect("Redirect", () =>
+  it.effect("Redirect sends the client elsewhere", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       yield* aden.setFault(Fault.Redirect({ location: "https://elsewhere.example/steal" }), { times: 1 })
@@ -865,7 +865,7 @@ describe("faults", () => {
       assert.strictEqual(json(yield* get(aden))["access_token"], yield* lastToken(aden, "hubspot"))
     }).pipe(provideAden()))
 
-  it.live("Reset in the middle of the body", () =>
+  it.live("Reset in the middle of the body breaks the answer off", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       yield* aden.setFault(Fault.Reset({ at: "body" }))
@@ -891,7 +891,7 @@ describe("faults", () => {
       assert.match(yield* failure(get(aden)), /terminated|other side closed|socket/i)
     }).pipe(provideAden()))
 
-  it.effect("ReplaceBody, with text and with bytes", () =>
+  it.effect("ReplaceBody answers text and bytes", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       yield* aden.setFault(Fault.ReplaceBody({ body: `{"access_token": 5}` }), { times: 1 })
@@ -905,7 +905,7 @@ describe("faults", () => {
       assert.strictEqual(yield* issuedFor(aden), 3, "both were carried out")
     }).pipe(provideAden()))
 
-  it.effect("Truncate and ByteOrderMark", () =>
+  it.effect("Truncate cuts the body, and ByteOrderMark begins it", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const whole = (yield* get(aden)).text
@@ -945,7 +945,7 @@ describe("faults", () => {
       assert.strictEqual(String(json(yield* get(aden))["filler"]).length, 1000 - `{"filler":""}`.length)
     }).pipe(provideAden()))
 
-  it.effect("Nested", () =>
+  it.effect("Nested answers JSON as deep as is said", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       yield* aden.setFault(Fault.Nested({ depth: 10_000 }))

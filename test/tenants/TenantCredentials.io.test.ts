@@ -137,7 +137,7 @@ describe("TenantCredentials: two tenants built by one lookup", () => {
   ]
 
   for (const [name, options] of lookups) {
-    it.effect(`${name} → two clients, two API keys, two directories`, () =>
+    it.effect(`${name}: they have two clients, two API keys and two directories`, () =>
       Effect.gen(function*() {
         const aden = yield* AdenEmulator
         assert.strictEqual(yield* issuedTo(yield* token("acme")), "acme")
@@ -325,7 +325,7 @@ describe("TenantCredentials: the same integration id for two tenants at once", (
   const faulty = (fault: Fault, endpoint?: "get") =>
     Effect.flatMap(AdenEmulator, (aden) => aden.setFault(fault, { tenantId: "acme", endpoint }))
 
-  it.effect("→ no shared cache", () =>
+  it.effect("they share no cache", () =>
     Effect.gen(function*() {
       const [acme, globex] = yield* Effect.all([token("acme"), token("globex")], { concurrency: "unbounded" })
       assert.notStrictEqual(acme, globex)
@@ -335,7 +335,7 @@ describe("TenantCredentials: the same integration id for two tenants at once", (
       assert.isTrue((yield* as("globex")((store) => store.list)).some(({ id }) => id === "hubspot"))
     }).pipe(Effect.provide(setup())))
 
-  it.effect("→ no shared flight and no shared lock: one that hangs keeps the other from nothing", () =>
+  it.effect("they share no flight and no lock: one that hangs keeps the other from nothing", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       yield* faulty(Fault.Hang(), "get")
@@ -346,7 +346,7 @@ describe("TenantCredentials: the same integration id for two tenants at once", (
       yield* Fiber.interrupt(hanging)
     }).pipe(Effect.provide(setup())))
 
-  it.effect("→ no shared lock in storage", () =>
+  it.effect("they share no lock in storage", () =>
     Effect.gen(function*() {
       const gate = yield* Deferred.make<void>()
       const storageOf = (tenantId: string) =>
@@ -375,14 +375,14 @@ describe("TenantCredentials: the same integration id for two tenants at once", (
       }).pipe(Effect.provide(TenantCredentials.layer({ lookup })))
     }).pipe(Effect.provide(Layer.fresh(Base))))
 
-  it.effect("→ no shared cool-down", () =>
+  it.effect("they share no cool-down", () =>
     Effect.gen(function*() {
       yield* faulty(Fault.RateLimited({ retryAfter: 120 }))
       assert.strictEqual((yield* Effect.flip(token("acme")))._tag, "RateLimited")
       assert.strictEqual(yield* issuedTo(yield* token("globex")), "globex")
     }).pipe(Effect.provide(setup({ lookup: () => impatient }))))
 
-  it.effect("→ no shared circuit", () =>
+  it.effect("they share no circuit", () =>
     Effect.gen(function*() {
       yield* faulty(Fault.Status({ status: 503 }))
       for (let i = 0; i < 3; i++) yield* Effect.flip(token("acme"))
@@ -394,7 +394,7 @@ describe("TenantCredentials: the same integration id for two tenants at once", (
       Effect.provide(setup({ lookup: () => ({ client: { ...impatient.client, circuitBreaker: { failures: 2 } } }) }))
     ))
 
-  it.effect("→ no shared file, nor what is remembered beside it: one is blocked, the other is not", () =>
+  it.effect("they share no file, nor what is remembered beside it: one is blocked, the other is not", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       yield* aden.revoke("hubspot", { tenantId: "acme" })

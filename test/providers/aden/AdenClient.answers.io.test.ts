@@ -120,7 +120,7 @@ describe(`what Aden's answers mean (${transportsTested})`, () => {
 
       it.live("a retry that is answered", () =>
         Effect.gen(function*() {
-          const { client, server } = yield* start(transport, { timeout: "100 millis" })
+          const { client, server } = yield* start(transport, { timeout: "500 millis" })
           server.script(hang, reset, reply(200, credentialBody))
           assert.strictEqual(Redacted.value((yield* client.requestRefresh("hubspot")).accessToken), accessToken)
           assert.strictEqual(server.requests.length, 3)

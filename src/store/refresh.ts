@@ -538,7 +538,10 @@ export class Refresher {
     if (yield* this.#resolver.lists(provider, entry.id)) {
       return yield* new AdenUnavailable({
         id: entry.id,
-        reason: new AdenProtocolError({ detail: "Aden lists the integration, but does not have it", isTransient: false })
+        reason: new AdenProtocolError({
+          detail: "Aden lists the integration, but does not have it",
+          isTransient: false
+        })
       })
     }
     if (entry.epoch === basis.epoch) yield* this.#entries.remove(entry, basis.generation)

@@ -1,8 +1,10 @@
 /**
- * Layers over a `CredentialStore` that never work for another store than the one they were provided with.
+ * Layers over a `CredentialStore` that work for the store they were provided with, as far as a layer can see to that.
  *
  * Effect memoises layers by reference: a layer that is provided a second time, inside the first or in the same build, is the
- * first instance. That instance holds the first store, which may be another tenant's.
+ * first instance. That instance holds the first store, which may be another tenant's. A layer cannot prevent it where it is
+ * part of one that `Layer.provide(a, b)` or the function `pipe` made: Effect answers with that one and does not ask. There
+ * `TenantCredentials.provide` and `provideLayer` keep tenants apart.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"

@@ -183,7 +183,11 @@ export class AdenEmulator extends Context.Service<AdenEmulator, {
     Layer.effect(AdenEmulator, make(options))
 }
 
-const make = Effect.fnUntraced(function*(options: AdenEmulatorOptions) {
+/** The emulator behind any server that `listen` starts; by default behind a socket. */
+export const make = Effect.fnUntraced(function*(
+  options: AdenEmulatorOptions,
+  listen: typeof LoopbackServer.make = LoopbackServer.make
+) {
   const tenantId = options.tenantId ?? "tenant-123"
   const apiKeys = options.apiKeys ?? [defaultApiKey]
   const registry = yield* IntegrationRegistry.make
@@ -220,7 +224,7 @@ const make = Effect.fnUntraced(function*(options: AdenEmulatorOptions) {
       maxParamLength: 10_000
     })
   )
-  const server = yield* LoopbackServer.make(
+  const server = yield* listen(
     // for requests that no route matches; a catch-all route would also take `HEAD`, which the router answers by `GET` routes
     Effect.catch(answer, () => observed(Effect.succeed(notFound))),
     { port: options.port ?? 0 }

@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
+import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
@@ -195,13 +196,32 @@ const rateLimited = (fault: Data.TaggedEnum.Value<Fault, "RateLimited">) => {
   )
 }
 
-const socket = Effect.map(HttpServerRequest, (request) => NodeHttpServerRequest.toIncomingMessage(request).socket)
+/** The connection of a request, for an answer that breaks it. The fiber that answers is interrupted then. */
+export interface Connection {
+  /** Breaks it now. What was written and is not sent yet can be lost. */
+  readonly reset: Effect.Effect<void>
+  /** Breaks it when all that was written has been sent. */
+  readonly cut: Effect.Effect<void>
+}
 
-// the request's fiber is interrupted when its connection is gone
-const reset: Answer = Effect.flatMap(socket, (socket) => {
-  socket.resetAndDestroy()
-  return Effect.never
-})
+/** Finds the connection of a request. By default it is the socket of a Node server; a server without sockets provides its own. */
+export const ConnectionOf = Context.Reference<(request: HttpServerRequest) => Connection>(
+  "aden-credentials/emulator/ConnectionOf",
+  {
+    defaultValue: () => (request) => {
+      const { socket } = NodeHttpServerRequest.toIncomingMessage(request)
+      return {
+        reset: Effect.sync(() => socket.resetAndDestroy()),
+        // an empty write ends after all writes before it were sent
+        cut: Effect.sync(() => socket.write("", () => socket.destroy()))
+      }
+    }
+  }
+)
+
+const connection = Effect.zipWith(ConnectionOf, HttpServerRequest, (connectionOf, request) => connectionOf(request))
+
+const reset: Answer = Effect.flatMap(connection, (connection) => Effect.andThen(connection.reset, Effect.never))
 
 // ---------------------------------------------------------------------------------------------------------------------
 // On the answer
@@ -293,20 +313,18 @@ const cutInTheMiddle = (response: HttpServerResponse.HttpServerResponse): Answer
   Option.match(bytesOf(response), {
     onNone: () => reset,
     onSome: (bytes) =>
-      Effect.map(socket, (socket) => {
-        // an empty write ends after all writes before it were sent; a reset could overtake them
-        const cut = Effect.callback<never>(() => {
-          socket.write("", () => socket.destroy())
-        })
-        return HttpServerResponse.setBody(
+      Effect.map(connection, ({ cut }) =>
+        HttpServerResponse.setBody(
           response,
           HttpBody.stream(
-            Stream.concat(Stream.succeed(bytes.subarray(0, Math.ceil(bytes.length / 2))), Stream.fromEffect(cut)),
+            Stream.concat(
+              Stream.succeed(bytes.subarray(0, Math.ceil(bytes.length / 2))),
+              Stream.fromEffect(Effect.andThen(cut, Effect.never))
+            ),
             "application/json",
             bytes.length
           )
-        )
-      })
+        ))
   })
 
 const resetAt: Readonly<Record<"request" | "answer" | "body", AnswerMiddleware>> = {

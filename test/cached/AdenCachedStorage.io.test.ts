@@ -11,9 +11,10 @@ import {
 } from "aden-credentials"
 import { AdenEmulator, type AdenEmulatorOptions, Fault } from "aden-credentials/emulator"
 import { Context, DateTime, Duration, Effect, Fiber, FileSystem, Layer, Option, Path, Redacted, Schedule } from "effect"
-import { FetchHttpClient } from "effect/http"
 import { TestClock } from "effect/testing"
 import { localOnly } from "../../src/storage/decorate.ts"
+import { eventually } from "../fixtures/emulatedStore.ts"
+import { memoryAden, MemoryHttpClient } from "../fixtures/memoryAden.ts"
 import { suite } from "../storage/StorageContract.ts"
 import { key, NodeFiles, temporaryDirectory } from "../storage/temporaryStorage.ts"
 
@@ -28,7 +29,7 @@ const EmptyAden = AdenSyncProvider.layer({ providerId: "aden_contract" }).pipe(
 
 suite("AdenCachedStorage", AdenCachedStorage.layer().pipe(Layer.provide([MemoryStorage.layer(), EmptyAden])))
 
-// A real Aden server over a socket, on virtual time: the emulator reads the same clock as the storage.
+// An Aden server in memory, on virtual time: the emulator reads the same clock as the storage.
 
 type Storage = CredentialStorage["Service"]
 
@@ -40,7 +41,7 @@ const Provider = AdenSyncProvider.layer().pipe(
       retry: Schedule.recurs(0),
       circuitBreaker: { failures: 10_000 }
     })))),
-  Layer.provide(FetchHttpClient.layer)
+  Layer.provide(MemoryHttpClient)
 )
 
 /** A cache over a storage, as in a process of its own. */
@@ -82,7 +83,7 @@ describe("AdenCachedStorage: when Aden is asked", () => {
       yield* TestClock.adjust("4 minutes")
       assert.strictEqual(tokenOf(yield* cached.load("hubspot")), tokenOf(first))
       assert.strictEqual(yield* gets, 1)
-    }).pipe(Effect.provide(AdenEmulator.layer(oneHour))))
+    }).pipe(Effect.provide(memoryAden(oneHour))))
 
   it.effect("an entry older than cacheTtl is asked for, and is young again", () =>
     Effect.gen(function*() {
@@ -94,7 +95,7 @@ describe("AdenCachedStorage: when Aden is asked", () => {
       yield* TestClock.adjust("59 seconds")
       yield* cached.load("github")
       assert.strictEqual(yield* gets, 2)
-    }).pipe(Effect.provide(AdenEmulator.layer(forever))))
+    }).pipe(Effect.provide(memoryAden(forever))))
 
   it.effect("the age is that of the stored state: a restart neither makes an entry older nor younger", () =>
     Effect.gen(function*() {
@@ -106,7 +107,7 @@ describe("AdenCachedStorage: when Aden is asked", () => {
       yield* TestClock.adjust("61 seconds")
       yield* (yield* cacheOver(local)).load("github")
       assert.strictEqual(yield* gets, 2)
-    }).pipe(Effect.provide(AdenEmulator.layer(forever))))
+    }).pipe(Effect.provide(memoryAden(forever))))
 
   it.effect("without a last confirmation the age runs from last_refreshed, and an unknown age counts as old", () =>
     Effect.gen(function*() {
@@ -130,7 +131,7 @@ describe("AdenCachedStorage: when Aden is asked", () => {
       for (const id of ["old", "ahead", "unknown"]) assert.notStrictEqual(tokenOf(yield* cached.load(id)), "at hand")
       assert.strictEqual(yield* gets, 3)
     }).pipe(
-      Effect.provide(AdenEmulator.layer({
+      Effect.provide(memoryAden({
         integrations: ["young", "old", "ahead", "unknown"].map((id) => ({ id }))
       }))
     ))
@@ -146,7 +147,7 @@ describe("AdenCachedStorage: when Aden is asked", () => {
       assert.strictEqual(yield* gets, 2)
       yield* aden.stop
       assert.strictEqual(tokenOf(yield* cached.load("github")), second)
-    }).pipe(Effect.provide(AdenEmulator.layer(forever))))
+    }).pipe(Effect.provide(memoryAden(forever))))
 
   it.effect("many at once share one request", () =>
     Effect.gen(function*() {
@@ -156,7 +157,7 @@ describe("AdenCachedStorage: when Aden is asked", () => {
       })
       assert.strictEqual(new Set(all.map(tokenOf)).size, 1)
       assert.strictEqual(yield* gets, 1)
-    }).pipe(Effect.provide(AdenEmulator.layer(forever))))
+    }).pipe(Effect.provide(memoryAden(forever))))
 
   it.effect("a person's own credential is never asked for, nor is one of another provider", () =>
     Effect.gen(function*() {
@@ -174,7 +175,7 @@ describe("AdenCachedStorage: when Aden is asked", () => {
       assert.deepStrictEqual(yield* cached.load("hubspot"), Option.some(own))
       assert.deepStrictEqual(yield* cached.load("github"), Option.some(other))
       assert.strictEqual(yield* requests, 0)
-    }).pipe(Effect.provide(AdenEmulator.layer({ integrations: [{ id: "hubspot" }, { id: "github" }] }))))
+    }).pipe(Effect.provide(memoryAden({ integrations: [{ id: "hubspot" }, { id: "github" }] }))))
 
   it.effect("list, exists and states ask nobody, and neither does a reader that asks Aden by itself", () =>
     Effect.gen(function*() {
@@ -184,7 +185,7 @@ describe("AdenCachedStorage: when Aden is asked", () => {
       yield* cached.loadState("github")
       assert.isTrue(Option.isNone(yield* localOnly(cached).load("github")))
       assert.strictEqual(yield* requests, 0)
-    }).pipe(Effect.provide(AdenEmulator.layer(forever))))
+    }).pipe(Effect.provide(memoryAden(forever))))
 
   it.effect("what was stored and Aden does not name is kept", () =>
     Effect.gen(function*() {
@@ -198,7 +199,7 @@ describe("AdenCachedStorage: when Aden is asked", () => {
       const answered = Option.getOrThrow(yield* cached.load("github"))
       assert.notStrictEqual(tokenOf(Option.some(answered)), "at hand")
       assert.deepInclude(answered, { alias: "work", description: "mine", tags: ["a"] })
-    }).pipe(Effect.provide(AdenEmulator.layer(forever))))
+    }).pipe(Effect.provide(memoryAden(forever))))
 })
 
 describe("AdenCachedStorage: when Aden cannot answer", () => {
@@ -235,7 +236,7 @@ describe("AdenCachedStorage: when Aden cannot answer", () => {
         yield* TestClock.adjust("61 seconds")
         yield* cached.load("hubspot")
         assert.isUndefined((yield* local.loadState("hubspot")).lastError)
-      }).pipe(Effect.provide(AdenEmulator.layer(oneHour))))
+      }).pipe(Effect.provide(memoryAden(oneHour))))
 
     it.effect(`${name}: an expired copy is not answered, nor is there one for a missing entry: the error is the reason`, () =>
       Effect.gen(function*() {
@@ -250,7 +251,7 @@ describe("AdenCachedStorage: when Aden cannot answer", () => {
           assert.deepInclude(error, { id, operation: "load" })
           assert.strictEqual((yield* reasonOf(cached, id))._tag, tag)
         }
-      }).pipe(Effect.provide(AdenEmulator.layer({
+      }).pipe(Effect.provide(memoryAden({
         integrations: [{ id: "hubspot", tokenLifetime: "1 hour" }, { id: "other" }]
       }))))
   }
@@ -266,7 +267,7 @@ describe("AdenCachedStorage: when Aden cannot answer", () => {
       yield* TestClock.adjust("5 seconds")
       assert.strictEqual(tokenOf(yield* Fiber.join(waiting)), first)
       assert.strictEqual(tokenOf(yield* cached.load("hubspot")), first)
-    }).pipe(Effect.provide(AdenEmulator.layer(oneHour))))
+    }).pipe(Effect.provide(memoryAden(oneHour))))
 
   it.effect("a rate limit is remembered in the state: over a restart, too, nothing is asked before it ends", () =>
     Effect.gen(function*() {
@@ -283,7 +284,7 @@ describe("AdenCachedStorage: when Aden cannot answer", () => {
       yield* TestClock.adjust("31 seconds")
       assert.isTrue(Option.isSome(yield* (yield* cacheOver(local)).load("github")))
       assert.isUndefined((yield* local.loadState("github")).coolDownUntil)
-    }).pipe(Effect.provide(AdenEmulator.layer(forever))))
+    }).pipe(Effect.provide(memoryAden(forever))))
 
   it.effect("since when Aden refuses the API key is remembered in the state, from the first refusal on", () =>
     Effect.gen(function*() {
@@ -298,7 +299,7 @@ describe("AdenCachedStorage: when Aden cannot answer", () => {
       yield* TestClock.adjust("6 minutes")
       yield* cached.load("github")
       assert.deepStrictEqual((yield* local.loadState("github")).refusedSince, since)
-    }).pipe(Effect.provide(AdenEmulator.layer(forever))))
+    }).pipe(Effect.provide(memoryAden(forever))))
 
   const served = [
     ["unavailable", Fault.Status({ status: 503 }), "24 hours", "AdenUnavailable"],
@@ -325,7 +326,7 @@ describe("AdenCachedStorage: when Aden cannot answer", () => {
           assert.strictEqual((yield* reasonOf(yield* cacheOver(local, { preferLocal }), "github"))._tag, tag)
           yield* aden.clearFaults
           yield* (yield* cacheOver(local, { preferLocal })).load("github")
-        }).pipe(Effect.provide(AdenEmulator.layer(forever))))
+        }).pipe(Effect.provide(memoryAden(forever))))
     }
   }
 
@@ -339,7 +340,7 @@ describe("AdenCachedStorage: when Aden cannot answer", () => {
       yield* cached.load("github")
       yield* TestClock.adjust("1 minute")
       assert.strictEqual((yield* reasonOf(cached, "github"))._tag, "AdenUnavailable")
-    }).pipe(Effect.provide(AdenEmulator.layer(forever))))
+    }).pipe(Effect.provide(memoryAden(forever))))
 
   it.effect("the clock is set back: what was noted by the wrong one does not keep Aden from being asked", () =>
     Effect.gen(function*() {
@@ -370,7 +371,7 @@ describe("AdenCachedStorage: when Aden cannot answer", () => {
       const blockedSince = DateTime.add(yield* DateTime.now, { days: 365 })
       yield* local.saveState("github", new CredentialState({ ...state, blockedSince }))
       assert.isTrue(Option.isSome(yield* (yield* cacheOver(local)).load("github")))
-    }).pipe(Effect.provide(AdenEmulator.layer(forever))))
+    }).pipe(Effect.provide(memoryAden(forever))))
 
   it.effect("Aden answers a token that has expired already: it is not saved, and the entry fails with RefreshFailed", () =>
     Effect.gen(function*() {
@@ -379,7 +380,7 @@ describe("AdenCachedStorage: when Aden cannot answer", () => {
       yield* aden.expire("hubspot")
       assert.strictEqual((yield* reasonOf(yield* cacheOver(local), "hubspot"))._tag, "RefreshFailed")
       assert.deepStrictEqual(yield* local.list, [])
-    }).pipe(Effect.provide(AdenEmulator.layer({ ...oneHour, refreshOnGet: false }))))
+    }).pipe(Effect.provide(memoryAden({ ...oneHour, refreshOnGet: false }))))
 
   it.effect("all who wait are interrupted: the question ends, and the next load asks a new one", () =>
     Effect.gen(function*() {
@@ -387,12 +388,10 @@ describe("AdenCachedStorage: when Aden cannot answer", () => {
       const cached = yield* cacheOver(yield* memory())
       yield* aden.setFault(Fault.Hang(), { times: 1 })
       const waiting = yield* Effect.forkChild(cached.load("github"), { startImmediately: true })
-      yield* Effect.repeat(Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 2))), {
-        until: () => Effect.map(gets, (count) => count === 1)
-      })
+      yield* eventually(Effect.map(gets, (count) => count === 1))
       yield* Fiber.interrupt(waiting)
       assert.isTrue(Option.isSome(yield* cached.load("github")))
-    }).pipe(Effect.provide(AdenEmulator.layer(forever))))
+    }).pipe(Effect.provide(memoryAden(forever))))
 })
 
 describe("AdenCachedStorage: blocked and gone", () => {
@@ -420,7 +419,7 @@ describe("AdenCachedStorage: blocked and gone", () => {
       assert.isTrue(Option.isSome(yield* restarted.load("github")))
       assert.isUndefined((yield* local.loadState("github")).blockedSince)
       yield* restarted.load("github")
-    }).pipe(Effect.provide(AdenEmulator.layer(forever))))
+    }).pipe(Effect.provide(memoryAden(forever))))
 
   it.effect("blocked, and the check cannot reach Aden: still ReauthRequired, with the URL known", () =>
     Effect.gen(function*() {
@@ -436,7 +435,7 @@ describe("AdenCachedStorage: blocked and gone", () => {
       if (reason._tag === "ReauthRequired" && later._tag === "ReauthRequired") {
         assert.strictEqual(later.reauthorizationUrl, reason.reauthorizationUrl)
       }
-    }).pipe(Effect.provide(AdenEmulator.layer({ integrations: [{ id: "slack", status: "requires_reauth" }] }))))
+    }).pipe(Effect.provide(memoryAden({ integrations: [{ id: "slack", status: "requires_reauth" }] }))))
 
   it.effect("not found at Aden and absent from its list: the entry and its state go, none", () =>
     Effect.gen(function*() {
@@ -449,7 +448,7 @@ describe("AdenCachedStorage: blocked and gone", () => {
       assert.isTrue(Option.isNone(yield* cached.load("github")))
       assert.deepStrictEqual(yield* local.list, [])
       assert.deepStrictEqual(yield* local.loadState("github"), new CredentialState({ generation: 2 }))
-    }).pipe(Effect.provide(AdenEmulator.layer(forever))))
+    }).pipe(Effect.provide(memoryAden(forever))))
 
   it.effect("not found at Aden, but listed: the answers contradict each other, and the copy stays and is answered", () =>
     Effect.gen(function*() {
@@ -464,7 +463,7 @@ describe("AdenCachedStorage: blocked and gone", () => {
       yield* TestClock.adjust("6 minutes")
       assert.isTrue(Option.isSome(yield* cached.load("github")))
       assert.deepStrictEqual(yield* local.list, ["github"])
-    }).pipe(Effect.provide(AdenEmulator.layer(forever))))
+    }).pipe(Effect.provide(memoryAden(forever))))
 
   it.effect("a proxy's 404, or an empty list alone, removes nothing", () =>
     Effect.gen(function*() {
@@ -479,7 +478,7 @@ describe("AdenCachedStorage: blocked and gone", () => {
       yield* TestClock.adjust("6 minutes")
       assert.isTrue(Option.isSome(yield* cached.load("github")))
       assert.deepStrictEqual(yield* local.list, ["github"])
-    }).pipe(Effect.provide(AdenEmulator.layer(forever))))
+    }).pipe(Effect.provide(memoryAden(forever))))
 
   it.effect("what Aden does not have is remembered for 30 seconds, so that a loop does not hammer it", () =>
     Effect.gen(function*() {
@@ -490,7 +489,7 @@ describe("AdenCachedStorage: blocked and gone", () => {
       yield* aden.addIntegration({ id: "unknown" })
       yield* TestClock.adjust("31 seconds")
       assert.isTrue(Option.isSome(yield* cached.load("unknown")))
-    }).pipe(Effect.provide(AdenEmulator.layer(forever))))
+    }).pipe(Effect.provide(memoryAden(forever))))
 
   it.effect("what was saved while Aden was asked is answered, and neither overwritten nor removed", () =>
     Effect.gen(function*() {
@@ -502,15 +501,13 @@ describe("AdenCachedStorage: blocked and gone", () => {
       yield* TestClock.adjust("6 minutes")
       const own = Credential.fromApiKey({ id: "github", apiKey: Redacted.make("my own") })
       const waiting = yield* Effect.forkChild(cached.load("github"), { startImmediately: true })
-      yield* Effect.repeat(Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 2))), {
-        until: () => Effect.map(gets, (count) => count === 2)
-      })
+      yield* eventually(Effect.map(gets, (count) => count === 2))
       yield* local.save(own)
       yield* TestClock.adjust("1 second")
       const answered = Option.getOrThrow(yield* Fiber.join(waiting))
       assert.strictEqual(answered.type, "api_key")
       assert.strictEqual(Option.getOrThrow(yield* local.load("github")).type, "api_key")
-    }).pipe(Effect.provide(AdenEmulator.layer(forever))))
+    }).pipe(Effect.provide(memoryAden(forever))))
 
   it.effect("what cannot be opened is an error, and Aden is not asked", () =>
     Effect.gen(function*() {
@@ -530,5 +527,5 @@ describe("AdenCachedStorage: blocked and gone", () => {
       assert.strictEqual((yield* Effect.flip(cached.load("github")))._tag, "CredentialDecryptionFailed")
       assert.strictEqual(yield* requests, before)
       assert.strictEqual(yield* fs.readFileString(file), "torn")
-    }).pipe(Effect.scoped, Effect.provide([AdenEmulator.layer(forever), NodeFiles])))
+    }).pipe(Effect.scoped, Effect.provide([memoryAden(forever), NodeFiles])))
 })

@@ -3,7 +3,7 @@ import { Credential, CredentialProviders, CredentialStorage, CredentialStore, Me
 import { AdenEmulator, type AdenEmulatorOptions, Fault } from "aden-credentials/emulator"
 import { DateTime, Effect, Fiber, Layer, Option, Redacted, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import { count, eventually, forever, oneHour, restarted, setup, token } from "../fixtures/emulatedStore.ts"
+import { count, eventually, forever, oneHour, restarted, setup, token, turn } from "../fixtures/emulatedStore.ts"
 
 describe("CredentialStore: refresh and concurrency", () => {
   it.effect("one waiter is interrupted: the flight and the other waiters go on", () =>
@@ -59,7 +59,7 @@ describe("CredentialStore: refresh and concurrency", () => {
       for (let second = 0; second < 600; second++) {
         yield* TestClock.adjust("1 second")
         yield* token("short")
-        yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+        yield* turn
       }
       const refreshes = yield* count("refresh")
       assert.isAtLeast(refreshes, 9)
@@ -75,7 +75,7 @@ describe("CredentialStore: refresh and concurrency", () => {
       yield* TestClock.adjust("56 minutes")
       for (let i = 0; i < 100; i++) {
         yield* token("hubspot")
-        yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+        yield* turn
       }
       yield* eventually(Effect.map(count("refresh"), (n) => n === 1))
       for (let i = 0; i < 100; i++) yield* token("hubspot")
@@ -463,12 +463,16 @@ describe("CredentialStore: sync", () => {
       assert.deepStrictEqual(again.tags, ["prod"])
     }).pipe(Effect.provide(setup())))
 
-  it.live("integrations are fetched at most 16 at a time", () =>
+  it.effect("integrations are fetched at most 16 at a time", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const store = yield* CredentialStore
       yield* aden.setFault(Fault.Latency({ duration: "300 millis" }))
-      const report = yield* store.sync
+      const syncing = yield* Effect.forkChild(store.sync)
+      yield* eventually(
+        Effect.andThen(TestClock.adjust("300 millis"), Effect.sync(() => syncing.pollUnsafe() !== undefined))
+      )
+      const report = yield* Fiber.join(syncing)
       assert.strictEqual(report.synced.length, 64)
       const { maximum } = yield* aden.inFlight()
       assert.isAtLeast(maximum, 12)

@@ -2,8 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { AdenClient, AdenSyncProvider, CredentialStore, MemoryStorage } from "aden-credentials"
 import { AdenEmulator } from "aden-credentials/emulator"
 import { Effect, Layer, Redacted, Schedule } from "effect"
-import { FetchHttpClient } from "effect/http"
 import { TestClock } from "effect/testing"
+import { memoryAden, MemoryHttpClient } from "../fixtures/memoryAden.ts"
 
 // An integration that was blocked when it was first seen has a state record and no entry.
 
@@ -18,13 +18,13 @@ const store = Layer.fresh(
         )
       )
     ),
-    Layer.provide(FetchHttpClient.layer)
+    Layer.provide(MemoryHttpClient)
   )
 )
 
 const setup = Layer.merge(
   MemoryStorage.layer(),
-  AdenEmulator.layer({ integrations: [{ id: "slack", status: "requires_reauth" }] })
+  memoryAden({ integrations: [{ id: "slack", status: "requires_reauth" }] })
 )
 
 /** Seen blocked by one store; what follows is a store after a restart. */

@@ -7,7 +7,17 @@ import { TestClock } from "effect/testing"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
-import { count, eventually, forever, oneHour, restarted, setup, storeLayer, token } from "../fixtures/emulatedStore.ts"
+import {
+  count,
+  eventually,
+  eventuallyOnDisk,
+  forever,
+  oneHour,
+  restarted,
+  setup,
+  storeLayer,
+  token
+} from "../fixtures/emulatedStore.ts"
 
 // What one part of a program, or another process, does while the store is in the middle of something.
 
@@ -105,7 +115,7 @@ describe("CredentialStore: the program changes a credential while Aden is asked"
       const asked = yield* count("get")
       yield* aden.setFault(Fault.Latency({ duration: "1 second" }), { endpoint: "get" })
       const syncing = yield* Effect.forkChild(store.sync, { startImmediately: true })
-      yield* eventually(Effect.map(count("get"), (now) => now > asked))
+      yield* eventuallyOnDisk(Effect.map(count("get"), (now) => now > asked))
       yield* store.delete("hubspot")
       yield* store.save(own)
       const report = yield* Fiber.join(syncing)
@@ -124,7 +134,7 @@ describe("CredentialStore: the program changes a credential while Aden is asked"
       const asked = yield* count("refresh")
       yield* aden.setFault(Fault.Latency({ duration: "1 second" }), { endpoint: "refresh" })
       const refreshing = yield* Effect.forkChild(store.refresh("hubspot"), { startImmediately: true })
-      yield* eventually(Effect.map(count("refresh"), (now) => now > asked))
+      yield* eventuallyOnDisk(Effect.map(count("refresh"), (now) => now > asked))
       yield* there.delete("hubspot")
       yield* Fiber.join(refreshing)
       assert.strictEqual((yield* Effect.flip(store.explain("hubspot")))._tag, "CredentialNotFound")
@@ -166,7 +176,7 @@ describe("CredentialStore: another process deletes and saves under an id that is
       const asked = yield* count("refresh")
       yield* aden.setFault(Fault.Latency({ duration: "1 second" }), { endpoint: "refresh" })
       const refreshing = yield* Effect.forkChild(store.refresh("hubspot"), { startImmediately: true })
-      yield* eventually(Effect.map(count("refresh"), (now) => now > asked))
+      yield* eventuallyOnDisk(Effect.map(count("refresh"), (now) => now > asked))
       yield* there.delete("hubspot")
       yield* there.save(own)
       yield* Fiber.join(refreshing)
@@ -345,7 +355,7 @@ describe("CredentialStore: the clock is set back", () => {
       yield* TestClock.setTime(right)
       const before = yield* count("get")
       yield* store.token("github")
-      while ((yield* count("get")) === before) yield* Effect.promise(() => new Promise((go) => setTimeout(go, 5)))
+      yield* eventually(Effect.map(count("get"), (now) => now > before))
       yield* TestClock.setTime(ahead)
       yield* aden.revoke("github")
       yield* Effect.flip(store.refresh("github"))

@@ -22,6 +22,7 @@ import {
   setup,
   token
 } from "../fixtures/emulatedStore.ts"
+import { memoryAden } from "../fixtures/memoryAden.ts"
 
 const refreshFailed = Fault.Status({
   status: 400,
@@ -360,7 +361,7 @@ describe("whose a credential is", () => {
 
   const World = Layer.provideMerge(
     Layer.provideMerge(AdenSyncProvider.layer(), client()),
-    Layer.mergeAll(MemoryStorage.layer(), AdenEmulator.layer(oneHour))
+    Layer.mergeAll(MemoryStorage.layer(), memoryAden(oneHour))
   )
 
   it.effect("marked as Aden's without a provider id: renewed where one provider is registered", () =>

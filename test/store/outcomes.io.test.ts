@@ -20,6 +20,7 @@ import {
   storeLayer,
   token
 } from "../fixtures/emulatedStore.ts"
+import { memoryAden } from "../fixtures/memoryAden.ts"
 import { key, NodeFiles, otherKey, temporaryDirectory } from "../storage/temporaryStorage.ts"
 
 const answer = (status: number, error: string, more: Readonly<Record<string, unknown>> = {}) =>
@@ -688,6 +689,6 @@ describe("undecryptable", () => {
           assert.deepStrictEqual(synced, [])
         }).pipe(Effect.provide(storedUnder(directory, isForeign ? otherKey : key)))
         assert.deepStrictEqual(yield* fs.readFile(file), before)
-      }).pipe(Effect.provide([AdenEmulator.layer(oneHour), NodeFiles])))
+      }).pipe(Effect.provide([memoryAden(oneHour), NodeFiles])))
   }
 })

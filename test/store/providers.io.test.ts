@@ -10,16 +10,16 @@ import {
 } from "aden-credentials"
 import { AdenEmulator, type AdenEmulatorOptions, Fault } from "aden-credentials/emulator"
 import { Context, Effect, Fiber, Layer, Redacted, Schedule } from "effect"
-import { FetchHttpClient } from "effect/http"
 import { TestClock } from "effect/testing"
 import { eventually, token } from "../fixtures/emulatedStore.ts"
+import { memoryAden, MemoryHttpClient } from "../fixtures/memoryAden.ts"
 
 type Aden = AdenEmulator["Service"]
 
 class Servers extends Context.Service<Servers, { readonly eu: Aden; readonly us: Aden }>()("test/Servers") {}
 
 const server = (options: AdenEmulatorOptions) =>
-  Effect.map(Layer.build(Layer.fresh(AdenEmulator.layer(options))), Context.get(AdenEmulator))
+  Effect.map(Layer.build(Layer.fresh(memoryAden(options))), Context.get(AdenEmulator))
 
 const providerOf = (providerId: string, aden: Aden) =>
   AdenSyncProvider.layer({ providerId }).pipe(
@@ -31,7 +31,7 @@ const providerOf = (providerId: string, aden: Aden) =>
         circuitBreaker: { failures: 10_000 }
       })
     ),
-    Layer.provide(FetchHttpClient.layer)
+    Layer.provide(MemoryHttpClient)
   )
 
 const storeLayer = Layer.fresh(

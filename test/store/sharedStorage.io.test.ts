@@ -15,8 +15,9 @@ import {
 } from "aden-credentials"
 import { AdenEmulator, type AdenEmulatorOptions, Fault } from "aden-credentials/emulator"
 import { Context, DateTime, Effect, Fiber, Layer, Option, Redacted, Schedule, Stream } from "effect"
-import { FetchHttpClient } from "effect/http"
 import { TestClock } from "effect/testing"
+import { count, eventually, turn } from "../fixtures/emulatedStore.ts"
+import { memoryAden, MemoryHttpClient } from "../fixtures/memoryAden.ts"
 
 // Two stores over one storage stand for two processes. The storage takes its time, as a disk does, and can be made to fail.
 
@@ -25,8 +26,6 @@ class Disk extends Context.Service<Disk, {
   isCorrupt: boolean
   reads: number
 }>()("test/Disk") {}
-
-const turn = Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
 
 const storage = Layer.effect(
   CredentialStorage,
@@ -68,7 +67,7 @@ const client = Layer.unwrap(Effect.map(AdenEmulator, (aden) =>
     tenantId: aden.tenantId,
     retry: Schedule.recurs(0),
     circuitBreaker: { failures: 10_000 }
-  }))).pipe(Layer.provide(FetchHttpClient.layer))
+  }))).pipe(Layer.provide(MemoryHttpClient))
 
 /** The store of one more process. */
 const startProcess = (options: CredentialStoreOptions = {}) =>
@@ -81,18 +80,7 @@ const startProcess = (options: CredentialStoreOptions = {}) =>
 
 const setup = (
   integrations: AdenEmulatorOptions["integrations"] = [{ id: "hubspot", tokenLifetime: "1 hour" }]
-) => Layer.merge(storage, AdenEmulator.layer({ integrations }))
-
-const count = (endpoint: "list" | "get" | "refresh" | "validate") =>
-  Effect.flatMap(AdenEmulator, (aden) => aden.countRequests({ endpoint }))
-
-/** Lets background work over the socket go on until `condition` holds. */
-const eventually = <E, R>(condition: Effect.Effect<boolean, E, R>) =>
-  condition.pipe(
-    Effect.flatMap((holds) => holds ? Effect.void : Effect.fail("not yet" as const)),
-    Effect.tapError(() => Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 2)))),
-    Effect.retry({ times: 1_000, while: (error) => error === "not yet" })
-  )
+) => Layer.merge(storage, memoryAden({ integrations }))
 
 const counted = (endpoint: "list" | "get" | "refresh", expected: number) =>
   eventually(Effect.map(count(endpoint), (n) => n === expected))

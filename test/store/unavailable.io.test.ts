@@ -1,4 +1,4 @@
-/** What has broken credential clients before, as a program over a real server sees it. */
+/** What has broken credential clients before, as a program sees it. */
 import { assert, describe, it } from "@effect/vitest"
 import {
   AdenClient,
@@ -23,14 +23,14 @@ import {
   restarted,
   setup,
   storeLayer,
-  token
+  token,
+  turn
 } from "../fixtures/emulatedStore.ts"
+import { memoryAden } from "../fixtures/memoryAden.ts"
 import { witness } from "../fixtures/witness.ts"
 import { TemporaryStorage } from "../storage/temporaryStorage.ts"
 
 const failureOf = (ref: string) => Effect.flatMap(CredentialStore, (store) => Effect.flip(store.token(ref)))
-
-const turn = Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
 
 const answer = (status: number, error: string) =>
   Fault.Status({ status, body: JSON.stringify({ error, message: "no", requires_reauthorization: false }) })
@@ -116,7 +116,7 @@ describe("refresh and concurrency", () => {
         }).pipe(Effect.provide(
           storeLayer().pipe(
             Layer.provideMerge(Layer.fresh(LockedStorage)),
-            Layer.provideMerge(AdenEmulator.layer(oneHour))
+            Layer.provideMerge(memoryAden(oneHour))
           )
         ))
     )
@@ -150,7 +150,7 @@ describe("refresh and concurrency", () => {
         }).pipe(Effect.provide(
           storeLayer().pipe(
             Layer.provideMerge(Layer.fresh(LockedStorage)),
-            Layer.provideMerge(AdenEmulator.layer(oneHour))
+            Layer.provideMerge(memoryAden(oneHour))
           )
         ))
     )

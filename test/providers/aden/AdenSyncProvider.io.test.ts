@@ -2,8 +2,9 @@ import { assert, describe, it } from "@effect/vitest"
 import { AdenClient, AdenSyncProvider, Credential, CredentialKey, CredentialProviders } from "aden-credentials"
 import { AdenEmulator, type AdenEmulatorOptions, Fault } from "aden-credentials/emulator"
 import { DateTime, type Duration, Effect, Layer, Option, Redacted, Schedule, Stream } from "effect"
-import { FetchHttpClient } from "effect/http"
 import { TestClock } from "effect/testing"
+import { eventually } from "../../fixtures/emulatedStore.ts"
+import { memoryAden, MemoryHttpClient } from "../../fixtures/memoryAden.ts"
 
 const Client = Layer.unwrap(
   Effect.map(AdenEmulator, (aden) =>
@@ -14,11 +15,11 @@ const Client = Layer.unwrap(
       circuitBreaker: { failures: 1_000 }
     }))
 ).pipe(
-  Layer.provide(FetchHttpClient.layer)
+  Layer.provide(MemoryHttpClient)
 )
 
 const setup = (aden?: AdenEmulatorOptions, options?: Parameters<typeof AdenSyncProvider.layer>[0]) =>
-  AdenSyncProvider.layer(options).pipe(Layer.provide(Client), Layer.provideMerge(AdenEmulator.layer(aden)))
+  AdenSyncProvider.layer(options).pipe(Layer.provide(Client), Layer.provideMerge(memoryAden(aden)))
 
 const google: AdenEmulatorOptions = {
   integrations: [{
@@ -149,9 +150,7 @@ describe("AdenSyncProvider", () => {
       yield* aden.setFault(Fault.Status({ status: 500 }), { endpoint: "usage", times: 1 })
       yield* provider.refresh(held)
       yield* provider.refresh(held)
-      while ((yield* aden.usage).length < 1) {
-        yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
-      }
+      yield* eventually(Effect.map(aden.usage, (records) => records.length > 0))
       const [record] = yield* aden.usage
       assert.strictEqual(record?.integrationId, "hubspot")
     }).pipe(Effect.provide(setup(undefined, { reportUsage: true }))))

@@ -37,7 +37,7 @@ const slow = [
   "secrets.io",
   "providers/aden/AdenClient.answers.io",
   "providers/aden/AdenClient.secrets.io",
-  "store/concurrentWrites.io",
+  "store/concurrentWrites.files.io",
   "storage/files/FileLock.io"
 ]
 

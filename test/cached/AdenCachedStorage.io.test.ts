@@ -6,17 +6,15 @@ import {
   Credential,
   CredentialState,
   CredentialStorage,
-  EncryptedFileStorage,
   MemoryStorage
 } from "aden-credentials"
 import { AdenEmulator, type AdenEmulatorOptions, Fault } from "aden-credentials/emulator"
-import { Context, DateTime, Duration, Effect, Fiber, FileSystem, Layer, Option, Path, Redacted, Schedule } from "effect"
+import { Context, DateTime, Duration, Effect, Fiber, Layer, Option, Redacted, Schedule } from "effect"
 import { TestClock } from "effect/testing"
 import { localOnly } from "../../src/storage/decorate.ts"
 import { eventually } from "../fixtures/emulatedStore.ts"
 import { memoryAden, MemoryHttpClient } from "../fixtures/memoryAden.ts"
 import { suite } from "../storage/StorageContract.ts"
-import { key, NodeFiles, temporaryDirectory } from "../storage/temporaryStorage.ts"
 
 /** An Aden that has nothing, under a provider id that no credential of the suite carries. */
 const EmptyAden = AdenSyncProvider.layer({ providerId: "aden_contract" }).pipe(
@@ -508,24 +506,4 @@ describe("AdenCachedStorage: blocked and gone", () => {
       assert.strictEqual(answered.type, "api_key")
       assert.strictEqual(Option.getOrThrow(yield* local.load("github")).type, "api_key")
     }).pipe(Effect.provide(memoryAden(forever))))
-
-  it.effect("what cannot be opened is an error, and Aden is not asked", () =>
-    Effect.gen(function*() {
-      const fs = yield* FileSystem.FileSystem
-      const path = yield* Path.Path
-      const directory = yield* temporaryDirectory
-      const files = Context.get(
-        yield* Layer.build(EncryptedFileStorage.layer({ directory, keys: [key] })),
-        CredentialStorage
-      )
-      const cached = yield* cacheOver(files)
-      yield* cached.load("github")
-      const file = path.join(directory, "credentials", "github.enc")
-      yield* fs.writeFileString(file, "torn")
-      yield* TestClock.adjust("1 hour")
-      const before = yield* requests
-      assert.strictEqual((yield* Effect.flip(cached.load("github")))._tag, "CredentialDecryptionFailed")
-      assert.strictEqual(yield* requests, before)
-      assert.strictEqual(yield* fs.readFileString(file), "torn")
-    }).pipe(Effect.scoped, Effect.provide([memoryAden(forever), NodeFiles])))
 })

@@ -1,13 +1,13 @@
 /**
  * The table "Outcomes" of docs/semantics.md, "What a read returns, and when Aden is asked", row by row: each test is named after
- * the current credential, Aden's answer, and the outcome.
+ * the current credential, Aden's answer, and the outcome. The row of files that cannot be decrypted is in
+ * `outcomes.files.io.test.ts`.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Credential, CredentialStorage, CredentialStore, MemoryStorage } from "aden-credentials"
 import { AdenEmulator, Fault } from "aden-credentials/emulator"
-import { DateTime, Duration, Effect, Fiber, FileSystem, Layer, Option, Path, Redacted, Stream } from "effect"
+import { DateTime, Duration, Effect, Fiber, Layer, Option, Redacted, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import { EncryptedFileStorage } from "../../src/storage/files/EncryptedFileStorage.ts"
 import {
   collectingWarnings,
   count,
@@ -17,11 +17,8 @@ import {
   oneHour,
   restarted,
   setup,
-  storeLayer,
   token
 } from "../fixtures/emulatedStore.ts"
-import { memoryAden } from "../fixtures/memoryAden.ts"
-import { key, NodeFiles, otherKey, temporaryDirectory } from "../storage/temporaryStorage.ts"
 
 const answer = (status: number, error: string, more: Readonly<Record<string, unknown>> = {}) =>
   Fault.Status({ status, body: JSON.stringify({ error, message: "no", ...more }) })
@@ -653,42 +650,4 @@ describe("none, unknown ref", () => {
       assert.strictEqual((yield* failureOf(""))._tag, "CredentialNotFound")
       assert.strictEqual(yield* asked, 0)
     }).pipe(Effect.provide(setup())))
-})
-
-describe("undecryptable", () => {
-  const storedUnder = (directory: string, encryptionKey: Redacted.Redacted<string>) =>
-    Layer.fresh(storeLayer()).pipe(
-      Layer.provide(EncryptedFileStorage.layer({ directory, keys: [encryptionKey] })),
-      Layer.provide(NodeFiles)
-    )
-
-  for (const [name, isForeign] of [["another key's", true], ["a torn", false]] as const) {
-    it.effect(`${name} file: CredentialDecryptionFailed naming the file, which is left as it is, whatever Aden has`, () =>
-      Effect.gen(function*() {
-        const directory = yield* temporaryDirectory
-        const fs = yield* FileSystem.FileSystem
-        const path = yield* Path.Path
-        yield* Effect.provide(token("hubspot"), storedUnder(directory, key))
-        const file = path.join(directory, "credentials", "hubspot.enc")
-        if (!isForeign) {
-          const whole = yield* fs.readFile(file)
-          yield* fs.writeFile(file, whole.subarray(0, whole.length / 2))
-        }
-        const before = yield* fs.readFile(file)
-        const asks = yield* count("get")
-        yield* Effect.gen(function*() {
-          const store = yield* CredentialStore
-          const error = yield* Effect.flip(store.token("hubspot"))
-          assert.strictEqual(error._tag, "CredentialDecryptionFailed")
-          assert.include(error.message, file)
-          assert.strictEqual(yield* count("get"), asks)
-          const { failed, synced } = yield* store.sync
-          assert.deepStrictEqual(failed.map(({ error, id }) => [id, error._tag]), [
-            ["hubspot", "CredentialDecryptionFailed"]
-          ])
-          assert.deepStrictEqual(synced, [])
-        }).pipe(Effect.provide(storedUnder(directory, isForeign ? otherKey : key)))
-        assert.deepStrictEqual(yield* fs.readFile(file), before)
-      }).pipe(Effect.provide([memoryAden(oneHour), NodeFiles])))
-  }
 })

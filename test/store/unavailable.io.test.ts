@@ -1,8 +1,6 @@
 /** What has broken credential clients before, as a program sees it. */
 import { assert, describe, it } from "@effect/vitest"
 import {
-  AdenClient,
-  AdenSyncProvider,
   CredentialStorage,
   CredentialStorageError,
   CredentialStore,
@@ -10,8 +8,7 @@ import {
   MemoryStorage
 } from "aden-credentials"
 import { AdenEmulator, Fault } from "aden-credentials/emulator"
-import { Context, DateTime, Duration, Effect, Fiber, Layer, Option, Redacted, Schedule } from "effect"
-import { FetchHttpClient } from "effect/http"
+import { Context, Duration, Effect, Fiber, Layer, Option, Redacted, Schedule } from "effect"
 import { TestClock } from "effect/testing"
 import { inspect } from "node:util"
 import {
@@ -28,7 +25,6 @@ import {
 } from "../fixtures/emulatedStore.ts"
 import { memoryAden } from "../fixtures/memoryAden.ts"
 import { witness } from "../fixtures/witness.ts"
-import { TemporaryStorage } from "../storage/temporaryStorage.ts"
 
 const failureOf = (ref: string) => Effect.flatMap(CredentialStore, (store) => Effect.flip(store.token(ref)))
 
@@ -156,37 +152,6 @@ describe("refresh and concurrency", () => {
     )
   }
 
-  it.effect("a reader during refreshes: never the token of one generation with the expiry of another", () =>
-    Effect.gen(function*() {
-      const aden = yield* AdenEmulator
-      const store = yield* CredentialStore
-      const seen = new Map<string, string>()
-      yield* token("hubspot")
-      const reader = Effect.gen(function*() {
-        while (true) {
-          const credential = yield* store.get("hubspot")
-          const value = Redacted.value(credential.defaultKey!.value)
-          const expiry = DateTime.formatIso(credential.expiresAt!)
-          assert.strictEqual(seen.get(value) ?? expiry, expiry)
-          seen.set(value, expiry)
-          yield* turn
-        }
-      })
-      const refreshes = Effect.gen(function*() {
-        for (let i = 0; i < 10; i++) {
-          yield* TestClock.adjust("1 minute")
-          yield* store.refresh("hubspot")
-          yield* turn
-        }
-      })
-      yield* Effect.raceFirst(refreshes, Effect.all([reader, reader, reader, reader], { concurrency: "unbounded" }))
-      assert.isAtLeast(seen.size, 8)
-      for (const { expiresAt, value } of yield* aden.issuedTokens) {
-        const expiry = seen.get(Redacted.value(value))
-        if (expiry !== undefined) assert.strictEqual(expiry, DateTime.formatIso(expiresAt!))
-      }
-    }).pipe(Effect.provide(setup({ aden: oneHour, storage: TemporaryStorage }))))
-
   it.effect("the deadline covers all attempts of a call", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
@@ -306,42 +271,6 @@ describe("when Aden fails", () => {
       ))
   }
 
-  it.effect("DNS failure: nothing cached is deleted or marked", () =>
-    Effect.gen(function*() {
-      const storage = yield* CredentialStorage
-      const tokens = [yield* token("github"), yield* token("hubspot")]
-      const lost = CredentialStore.layer().pipe(
-        Layer.provide(AdenSyncProvider.layer()),
-        Layer.provide(AdenClient.layer({
-          baseUrl: "https://aden.invalid",
-          apiKey: Redacted.make("key"),
-          retry: Schedule.recurs(0)
-        })),
-        Layer.provide(FetchHttpClient.layer)
-      )
-      yield* TestClock.adjust("57 minutes")
-      yield* Effect.gen(function*() {
-        const store = yield* CredentialStore
-        assert.deepStrictEqual([yield* token("github"), yield* token("hubspot")], tokens)
-        for (const asking of [store.refresh("github"), store.validate("hubspot"), store.sync]) {
-          assert.strictEqual(
-            (yield* Effect.flip<unknown, { readonly _tag: string }, never>(asking))._tag,
-            "AdenUnavailable"
-          )
-        }
-        assert.deepStrictEqual([yield* token("github"), yield* token("hubspot")], tokens)
-      }).pipe(Effect.provide(lost, { local: true }))
-      for (const id of ["github", "hubspot"]) {
-        assert.include(tokens, Redacted.value(Option.getOrThrow(yield* storage.load(id)).defaultKey!.value))
-        const { blockedSince, coolDownUntil, refusedSince } = yield* storage.loadState(id)
-        assert.deepStrictEqual([blockedSince, coolDownUntil, refusedSince], [undefined, undefined, undefined])
-      }
-    }).pipe(
-      Effect.provide(
-        setup({ aden: { integrations: [{ id: "github" }, { id: "hubspot", tokenLifetime: "1 hour" }] } })
-      )
-    ))
-
   it.effect("asked for github, answered with hubspot's: nothing saved, a protocol error", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
@@ -418,27 +347,6 @@ describe("when Aden fails", () => {
 })
 
 describe("secrets", () => {
-  it.effect("a refresh_token in an answer is in memory and on disk nowhere", () =>
-    Effect.gen(function*() {
-      const aden = yield* AdenEmulator
-      const store = yield* CredentialStore
-      const storage = yield* CredentialStorage
-      const secret = "1//0gZ8rRefreshTokenOfAPerson"
-      yield* aden.setFault(Fault.Patch({ fields: { refresh_token: secret, refreshToken: secret } }))
-      const assertAbsent = Effect.gen(function*() {
-        for (const credential of [yield* store.get("hubspot"), Option.getOrThrow(yield* storage.load("hubspot"))]) {
-          assert.isFalse(credential.keys.has("refresh_token"))
-          for (const key of credential.keys.values()) assert.notStrictEqual(Redacted.value(key.value), secret)
-          assert.notInclude(inspect(credential, { depth: Infinity, showHidden: true }), secret)
-        }
-      })
-      yield* assertAbsent
-      yield* store.refresh("hubspot")
-      yield* assertAbsent
-      yield* store.sync
-      yield* assertAbsent
-    }).pipe(Effect.provide(setup({ aden: oneHour, storage: TemporaryStorage }))))
-
   const failures: ReadonlyArray<readonly [string, Fault]> = [
     ["503", Fault.Status({ status: 503 })],
     ["429", Fault.RateLimited({ retryAfter: 60 })],

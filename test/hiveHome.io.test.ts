@@ -74,7 +74,7 @@ describe("HIVE_HOME", () => {
       assert.isTrue(fs.existsSync(encIn(home)))
     }))
 
-  it.effect.each(["hive", "./hive", "../hive", "~somebody/hive", " /hive"])(
+  it.effect.each(["hive", "./hive", "../hive", "~someone/hive", " /hive"])(
     "is refused as %j, which every working directory or user takes for another folder",
     (chosen) =>
       Effect.gen(function*() {

@@ -72,7 +72,7 @@ describe("metrics", () => {
   it.live("reads that fail by error", () =>
     Effect.gen(function*() {
       const { counts } = yield* observing((store) =>
-        Effect.all([Effect.exit(store.token("slack")), Effect.exit(store.token("nobody"))])
+        Effect.all([Effect.exit(store.token("slack")), Effect.exit(store.token("absent"))])
       )
       assert.deepStrictEqual(only(counts, "read_failures"), {
         "read_failures_total{error=CredentialNotFound}": 1,

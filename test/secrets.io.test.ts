@@ -77,7 +77,7 @@ const ask = Effect.fnUntraced(function*(pick: Pick) {
   const store = yield* CredentialStore
   const client = yield* AdenClient
   const usage = yield* UsageReporter
-  const refs = ["hubspot", "github", "slack", "own", "torn", "nobody"]
+  const refs = ["hubspot", "github", "slack", "own", "torn", "absent"]
   const questions: ReadonlyArray<Effect.Effect<unknown, unknown>> = [
     store.sync,
     store.list,
@@ -119,7 +119,7 @@ const use = Effect.fnUntraced(function*(
       { ref: "own", allowedHosts: [host] },
       { ref: "mail", allowedHosts: [host] },
       { ref: "slack", allowedHosts: [host] },
-      { ref: "nobody", allowedHosts: [host] }
+      { ref: "absent", allowedHosts: [host] }
     ],
     CredentialHttpClient.make
   )
@@ -127,7 +127,7 @@ const use = Effect.fnUntraced(function*(
   const uses: ReadonlyArray<Effect.Effect<unknown, unknown, CredentialStore | HttpClient.HttpClient>> = [
     ...[
       template,
-      `${template} {{nobody}}`,
+      `${template} {{absent}}`,
       `${template} {{hubspot.refresh_token}}`,
       `${template} {{hubspot._secret}}`,
       `${template} {{hubspot`,

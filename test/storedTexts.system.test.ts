@@ -45,7 +45,7 @@ interface State {
   readonly lastError?: string
 }
 
-/** A storage, and the ways past it of somebody without its key. */
+/** A storage, and what a program without its key can change past it. */
 interface Place {
   readonly storage: Storage
   readonly writeState: (id: string, state: State) => Effect.Effect<void>
@@ -192,7 +192,7 @@ const renewing: CredentialProvider = {
 const credential = (
   id: string,
   names: { readonly provider?: string; readonly alias?: string } = {},
-  token = "token-of-somebody"
+  token = "token-of-someone"
 ) =>
   Effect.map(DateTime.now, (now) =>
     new Credential({
@@ -295,7 +295,7 @@ const blockedSince = Effect.map(DateTime.now, DateTime.formatIso)
 
 for (const { name, place, server } of places) {
   describeWith(server, `What is stored in ${name}`, () => {
-    it.live("a state record, edited by hand, invites nobody anywhere", () =>
+    it.live("a state record that was edited by hand sends no one to its URL", () =>
       Effect.gen(function*() {
         const { storage, writeState } = yield* place
         const all = hostileTexts.map(([what, text], index) => ({
@@ -319,7 +319,7 @@ for (const { name, place, server } of places) {
         const isTold = ({ isDocument, text }: Output) => isDocument && text.includes("\"ReauthorizationRequired\"")
         assert.isTrue(outputs.some(isTold), "the event is among them")
         for (const { blocked, text } of all) {
-          // what is no state at all, because it is too long for a file, says nothing
+          // a text that is not a state, because it is too long for a file, counts as none
           const isRead = (yield* storage.loadState(blocked)).generation > 0
           if (isRead) assert.strictEqual((yield* Effect.flip(store.token(blocked)))._tag, "ReauthRequired", text)
         }

@@ -352,7 +352,7 @@ describe("storage: 8", () => {
       assert.strictEqual(yield* fs(({ readFileString }) => readFileString(directory)), "kept")
     }))
 
-  it.live("a folder that others can write: the command that mends it", () =>
+  it.live("a folder that others can write: the command that fixes it", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
       yield* fs(({ makeDirectory }) => makeDirectory(`${directory}/credentials`))

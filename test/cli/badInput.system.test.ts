@@ -5,7 +5,7 @@ import { chmodSync, mkdirSync } from "node:fs"
 import { encryptionKey, runProcess, temporaryDirectory } from "./harness.ts"
 
 describe("storage: 8", () => {
-  // Root can read everything, so the command runs as somebody else then: who may not reach a Node or a clone in root's home.
+  // Root can read everything, so the command then runs as another user, who may not reach a Node or a clone in root's home.
   const isNodePrivate = process.getuid?.() === 0 &&
     [process.execPath, import.meta.filename].some((file) => file.startsWith("/root/"))
   it.live.skipIf(isNodePrivate)(

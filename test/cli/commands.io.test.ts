@@ -313,7 +313,7 @@ describe("aden-creds list", () => {
       assert.include(ran.stdout, "\"expiresAt\":null")
     }).pipe(withAden()))
 
-  it.live("an empty cache is no error: stdout stays empty, stderr says what to do", () =>
+  it.live("an empty cache is not an error: stdout stays empty, stderr says what to do", () =>
     Effect.gen(function*() {
       const { aden_creds } = yield* setup
       const ran = yield* aden_creds("list")
@@ -413,7 +413,7 @@ describe("aden-creds token", () => {
       assert.strictEqual(yield* aden.countRequests({ endpoint: "refresh" }), 1)
     }).pipe(withAden()))
 
-  it.effect("a due token while Aden limits the rate: the cached one, and nobody is asked", () =>
+  it.effect("a due token while Aden limits the rate: the cached one, without a request", () =>
     Effect.gen(function*() {
       const { aden, aden_creds } = yield* setup
       yield* aden_creds("sync")
@@ -579,7 +579,7 @@ describe("aden-creds delete", () => {
 })
 
 describe("aden-creds explain", () => {
-  it.live("says where a credential stands, when it is renewed, and asks nobody", () =>
+  it.live("says where a credential stands and when it is renewed, without a request", () =>
     Effect.gen(function*() {
       const { aden, aden_creds, directory } = yield* setup
       yield* aden_creds("sync")

@@ -230,7 +230,7 @@ for (const { name, place, server } of databases) {
         assert.isTrue(ran.stderr.endsWith("\r\u001b[2K\u001b[?25h"))
       }))
 
-    it.live("loses nothing of what others save meanwhile, and makes none of it late", () =>
+    it.live("loses nothing that others save while it runs, and delays none of it", () =>
       Effect.gen(function*() {
         const database = yield* place
         const ids = Array.from({ length: 400 }, (_, index) => `c${index}`)
@@ -362,7 +362,7 @@ describeWith(redis, "aden-creds on Redis beside another program", () => {
       const { send } = yield* connected()
       const entry = `{${database.namespace}}:entry:taken`
       yield* send("DEL", entry)
-      yield* send("SET", entry, "somebody else's")
+      yield* send("SET", entry, "another program's")
       const environment = yield* emulatorEnvironment
       const ran = yield* run(["doctor", "--json", ...database.flags], environment)
       assert.strictEqual(ran.status, ExitStatus.storage)
@@ -372,7 +372,7 @@ describeWith(redis, "aden-creds on Redis beside another program", () => {
       const rotated = yield* run(["keys", "rotate", "--json", ...database.flags], bothKeys)
       assert.strictEqual(rotated.status, ExitStatus.storage)
       assert.strictEqual(document(RotateDocument, rotated).rotated, 1)
-      assert.strictEqual(yield* send("GET", entry), "somebody else's")
+      assert.strictEqual(yield* send("GET", entry), "another program's")
     }).pipe(Effect.provide(AdenEmulator.layer())))
 })
 

@@ -134,7 +134,7 @@ describe("aden-creds doctor", () => {
         assert.strictEqual(of("Aden")[0]?.status, "skipped")
       }).pipe(withAden()))
 
-    it.live("without any setting at all it reports, and asks nobody", () =>
+    it.live("without any setting at all it reports, and sends no request", () =>
       Effect.gen(function*() {
         const ran = yield* run(["doctor", "--json"], {})
         assert.strictEqual(ran.status, ExitStatus.usage)
@@ -147,11 +147,11 @@ describe("aden-creds doctor", () => {
       }))
 
     it.live.each([
-      { name: "a URL that is none", ADEN_API_URL: "nonsense" },
+      { name: "a text that is not a URL", ADEN_API_URL: "nonsense" },
       { name: "http to another machine", ADEN_API_URL: "http://aden.example.com" },
       { name: "a tenant with a space", ADEN_TENANT_ID: "a b" },
       { name: "an API key with a line break", ADEN_API_KEY: "x\ny" },
-      { name: "an encryption key that is none", HIVE_CREDENTIAL_KEY: "nonsense" },
+      { name: "a text that is not an encryption key", HIVE_CREDENTIAL_KEY: "nonsense" },
       { name: "an encryption key with an empty place", HIVE_CREDENTIAL_KEY: `${otherKey},` }
     ])("$name is a failure of 2", ({ name: _, ...changed }) =>
       Effect.gen(function*() {
@@ -162,7 +162,7 @@ describe("aden-creds doctor", () => {
         assert.include(failures[0]?.message, Object.keys(changed)[0] ?? "")
       }).pipe(withAden()))
 
-    it.live("a key file that others can read is a failure of 2, with the command that mends it", () =>
+    it.live("a key file that others can read is a failure of 2, with the command that fixes it", () =>
       Effect.gen(function*() {
         const { examine } = yield* setup
         const home = yield* temporaryDirectory
@@ -223,7 +223,7 @@ describe("aden-creds doctor", () => {
           assert.strictEqual(withFile.status, ExitStatus.done, "the key is found without the variable")
         }).pipe(withAden()))
 
-      it.live("an empty key file is none", () =>
+      it.live("an empty key file counts as none", () =>
         Effect.gen(function*() {
           const { examine, writeKeyFile } = yield* hives
           writeKeyFile("\n")
@@ -327,7 +327,7 @@ describe("aden-creds doctor", () => {
         )
       }).pipe(withAden()))
 
-    it.live("a folder or file that is open to others is named, with the command that mends it", () =>
+    it.live("a folder or file that is open to others is named, with the command that fixes it", () =>
       Effect.gen(function*() {
         const { directory, examine } = yield* setup
         fs.chmodSync(directory, 0o755)
@@ -421,7 +421,7 @@ describe("aden-creds doctor", () => {
         assert.strictEqual((yield* examine({}, directory)).status, ExitStatus.done)
       }).pipe(withAden()))
 
-    it.live("the command that mends modes goes through no link, and a link is named as one", () =>
+    it.live("the command that fixes modes follows no link, and a link is named as one", () =>
       Effect.gen(function*() {
         const { directory, examine } = yield* setup
         const other = path.join(yield* temporaryDirectory, "other")
@@ -447,7 +447,7 @@ describe("aden-creds doctor", () => {
         assert.strictEqual((yield* examine()).status, ExitStatus.done)
       }).pipe(withAden()))
 
-    it.live("a directory that is not there yet is no failure; one that is none is", () =>
+    it.live("a directory that does not exist yet is not a failure; a file in its place is", () =>
       Effect.gen(function*() {
         const { directory, examine } = yield* setup
         assert.strictEqual((yield* examine({}, path.join(directory, "absent"))).status, ExitStatus.done)
@@ -460,7 +460,7 @@ describe("aden-creds doctor", () => {
         assert.match(inFile.stderr, /cannot be read/)
       }).pipe(withAden()))
 
-    it.live("an index that is missing, broken or out of step is a warning of 8: the next write mends it", () =>
+    it.live("an index that is missing, broken or out of step is a warning of 8: the next write repairs it", () =>
       Effect.gen(function*() {
         const { directory, examine } = yield* setup
         const index = path.join(directory, "metadata", "index.json")
@@ -549,7 +549,7 @@ describe("aden-creds doctor", () => {
       }).pipe(withAden()))
 
     it.live.skipIf(process.platform !== "linux")(
-      "a file whose name is not UTF-8 text, which nobody can open, is named",
+      "a file whose name is not UTF-8 text, and so cannot be opened, is named",
       () =>
         Effect.gen(function*() {
           const { directory, environment } = yield* setup
@@ -571,7 +571,7 @@ describe("aden-creds doctor", () => {
     )
 
     it.live.skipIf(process.getuid?.() !== 0)(
-      "a directory that is another user's is a warning of 8, with the command that mends it",
+      "a directory that is another user's is a warning of 8, with the command that fixes it",
       () =>
         Effect.gen(function*() {
           const { directory, examine } = yield* setup
@@ -604,7 +604,7 @@ describe("aden-creds doctor", () => {
       }).pipe(withAden()))
   })
 
-  it.live("a lock whose holder ended, or does not renew it, is a warning of 8; one that is held is none", () =>
+  it.live("a lock whose holder ended, or does not renew it, is a warning of 8; a held lock is not", () =>
     Effect.gen(function*() {
       const { directory, examine } = yield* setup
       const gone = spawnSync(process.execPath, ["-e", ""]).pid
@@ -637,7 +637,7 @@ describe("aden-creds doctor", () => {
       )
     }).pipe(withAden()))
 
-  it.live("what keeps a lock from being taken is named; what is no lock is gone past", () =>
+  it.live("what keeps a lock from being taken is named; other files in the folder are ignored", () =>
     Effect.gen(function*() {
       const { directory, examine } = yield* setup
       const locks = path.join(directory, "locks")
@@ -667,7 +667,7 @@ describe("aden-creds doctor", () => {
     }).pipe(withAden()))
 
   describe("Aden", () => {
-    it.live("that is not there is a failure of 4, told once", () =>
+    it.live("that is not there is a failure of 4, reported once", () =>
       Effect.gen(function*() {
         const { aden, examine } = yield* setup
         yield* aden.stop
@@ -689,7 +689,7 @@ describe("aden-creds doctor", () => {
         status: 7
       },
       { name: "a rate limit", fault: Fault.RateLimited({ retryAfter: 60 }), status: 5 },
-      { name: "an answer that is no Aden's", fault: Fault.ReplaceBody({ body: "<html>" }), status: 4 }
+      { name: "an answer that does not come from Aden", fault: Fault.ReplaceBody({ body: "<html>" }), status: 4 }
     ])("$name is a failure of $status", ({ fault, status }) =>
       Effect.gen(function*() {
         const { aden, examine } = yield* setup

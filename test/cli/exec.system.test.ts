@@ -10,7 +10,7 @@ import { dueCredential, emulatorEnvironment, run, runProcess, save, temporaryDir
 
 const token = /^aden-emulator\.\w+\.1\./
 
-/** Runs `exec` as a process, against the emulator at hand. */
+/** Runs `exec` as a process, against the emulator in its context. */
 const exec = (
   args: ReadonlyArray<string>,
   options: Parameters<typeof runProcess>[2] = {},
@@ -201,7 +201,7 @@ describe("aden-creds exec", () => {
       assert.isTrue(existsSync(ended))
     }).pipe(Effect.provide(AdenEmulator.layer())))
 
-  it.live("no such command: 127; one that is no program: 126; for neither a token is asked for", () =>
+  it.live("no such command: 127; a file that is not a program: 126; no token is requested for either", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const missing = yield* exec(["--env", "T=github", "--", "no-such-command-here", "--flag"])

@@ -50,7 +50,7 @@ describe("aden-creds git-credential", () => {
       }).pipe(Effect.provide(Emulator)))
 
     it.live(
-      "git credential reject has the token renewed, once: one that is not at hand any more changes nothing",
+      "git credential reject has the token renewed, once: rejecting a token that was replaced already changes nothing",
       () =>
         Effect.gen(function*() {
           const aden = yield* AdenEmulator
@@ -93,7 +93,7 @@ describe("aden-creds git-credential", () => {
       300_000
     )
 
-    it.live("a host it does not know is left to git, which has nobody else to ask", () =>
+    it.live("a host it does not know is left to git, which has no other helper here", () =>
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory
         const ran = yield* git(["credential", "fill"], "protocol=https\nhost=other.example\n\n", { directory })

@@ -153,7 +153,7 @@ export const seedServer = (dialect: "seed" | "hive") =>
     })
   )
 
-/** The settings to reach the emulator at hand. */
+/** The settings to reach the emulator in the context. */
 export const emulatorEnvironment = Effect.map(AdenEmulator, ({ apiKey, tenantId, url }) => ({
   ADEN_API_URL: url,
   ADEN_API_KEY: Redacted.value(apiKey),

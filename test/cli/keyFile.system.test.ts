@@ -108,7 +108,7 @@ describe("aden-creds keys generate --save", () => {
       expectFailure(yield* run(generate, environment), ExitStatus.storage, /secrets: is not a directory/, /./)
     }))
 
-  it.live("refuses folders that others can look into or write, with the command that mends it", () =>
+  it.live("refuses folders that others can look into or write, with the command that fixes it", () =>
     Effect.gen(function*() {
       const { environment, file, home, root, secrets } = yield* setup
       fs.mkdirSync(secrets, { recursive: true, mode: 0o700 })

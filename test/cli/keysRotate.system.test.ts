@@ -60,7 +60,7 @@ describe("aden-creds keys rotate", () => {
     240_000
   )
 
-  it.live("loses nothing of what another process saves meanwhile", () =>
+  it.live("loses nothing that another process saves while it runs", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
       const ids = Array.from({ length: 60 }, (_, index) => `c${index}`)

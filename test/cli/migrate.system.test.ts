@@ -287,7 +287,7 @@ for (const { name, place, server } of databases) {
         assert.lengthOf(Object.keys(index.credentials), ids.length)
       }), 300_000)
 
-    it.live("replaces nothing of what programs save at the target meanwhile", () =>
+    it.live("replaces nothing that programs save at the target while it runs", () =>
       Effect.gen(function*() {
         const database = yield* place
         const directory = yield* temporaryDirectory
@@ -326,7 +326,7 @@ for (const { name, place, server } of databases) {
         )
       }))
 
-    it.live("one place is no target for itself, however it is written", () =>
+    it.live("a place cannot be migrated to itself, however it is written", () =>
       Effect.gen(function*() {
         const database = yield* place
         const other = new URL(database.url)
@@ -440,7 +440,7 @@ describe("aden-creds migrate with bad input", () => {
       assert.isFalse(fs.existsSync(path.join(directory, "x")))
     }))
 
-  it.live("from one directory to another; nothing there is told", () =>
+  it.live("from one directory to another; an empty source is reported, and a link to the source is refused as the target", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
       const target = path.join(yield* temporaryDirectory, "target")

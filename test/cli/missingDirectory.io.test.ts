@@ -9,7 +9,7 @@ import * as fs from "node:fs"
 import * as path from "node:path"
 import { document, emulatorEnvironment, encryptionKey, isPlain, run, temporaryDirectory } from "./harness.ts"
 
-/** Nobody answers there: what is refused is refused before any request. */
+/** Nothing listens there: a refusal comes before any request. */
 const settings = { ADEN_API_URL: "http://127.0.0.1:1", ADEN_API_KEY: "agent-key", HIVE_CREDENTIAL_KEY: encryptionKey }
 
 const changing: ReadonlyArray<readonly [name: string, args: ReadonlyArray<string>, flags: ReadonlyArray<string>]> = [

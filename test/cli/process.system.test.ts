@@ -123,7 +123,7 @@ describe("aden-creds as a process", () => {
       assert.deepStrictEqual({ ...ran }, { status: ExitStatus.interrupted, stdout: "", stderr: "" })
     }).pipe(Effect.provide(AdenEmulator.layer())))
 
-  it.live("a reader that goes away is no failure", () =>
+  it.live("a reader that goes away is not a failure", () =>
     Effect.gen(function*() {
       const environment = yield* emulatorEnvironment
       const directory = yield* temporaryDirectory

@@ -100,7 +100,7 @@ const commandsLeak = Effect.fnUntraced(function*(
     aden.setFault(Fault.Patch({ fields: { access_token: tokens[1] } }), { integrationId: "github" })
   )
   yield* issueKnownTokens
-  // the token command alone prints one: so the tokens are those that are searched for
+  // only the token command prints one: this shows that the tokens searched for are those that Aden issues
   const printed = yield* run(["token", "hubspot", "--directory", directory], environment)
   assert.strictEqual(printed.stdout, `${tokens[0]}\n`)
   yield* run(["sync", "--directory", directory], environment)

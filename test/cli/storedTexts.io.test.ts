@@ -26,7 +26,7 @@ describe("aden-creds over places that are called oddly", () => {
       }
     }))
 
-  it.live("a directory that is refused is mended by the remedy, which the message does not repeat", () =>
+  it.live("a directory that is refused is put right by the remedy, which the message does not repeat", () =>
     Effect.gen(function*() {
       const parent = yield* temporaryDirectory
       const odd = path.join(parent, "odd\u001b[2J")

@@ -1,4 +1,4 @@
-/** What somebody put where credentials are kept does not reach a terminal, nor a script, through `aden-creds`. */
+/** Hostile text that was put where credentials are stored does not reach a terminal, nor a script, through `aden-creds`. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, it } from "@effect/vitest"
 import { Credential, CredentialKey, CredentialStorage, EncryptedFileStorage } from "aden-credentials"
@@ -54,7 +54,7 @@ export const blocking = Effect.fnUntraced(function*(ids: ReadonlyArray<string>) 
 export const credential = Effect.fnUntraced(function*(id: string, names: Partial<Record<string, string>> = {}) {
   const base = Credential.fromAccessToken({
     id,
-    accessToken: Redacted.make("token-of-somebody"),
+    accessToken: Redacted.make("token-of-someone"),
     expiresAt: DateTime.add(yield* DateTime.now, { hours: 1 })
   })
   return new Credential({
@@ -101,7 +101,7 @@ export const suite = (place: Place) => {
       yield* own.save(yield* credential("fine", fine))
       const ofProgram = Credential.fromApiKey({ id: "own\u001b[2J\u202e\n", apiKey: Redacted.make("own-value") })
       yield* own.save(ofProgram)
-      // ids that nobody with the key chose
+      // ids that were written without the key
       const strangers = yield* storage(otherKey)
       yield* strangers.save(yield* credential("odd\u001b]52;c;ZXZpbA==\u0007"))
       yield* strangers.save(yield* credential("odd\u202egpj\u009b2J\nerror: run it"))
@@ -131,7 +131,7 @@ export const suite = (place: Place) => {
           if (mode.length === 0) assertShowable(ran.stdout, where)
           else assertDocumentShowable(ran.stdout, where)
           assertShowable(ran.stderr, where)
-          // what is only called like a URL is no place to go to
+          // a name that reads like a URL does not count as an invitation
           const showsNames = args.some((arg) => ["list", "google"].includes(arg) || arg.startsWith("named-"))
           if (!showsNames) assertInvitesNowhere(ran.stdout + ran.stderr, where)
         }

@@ -600,7 +600,7 @@ describe("the connect flow", () => {
       const unknown = yield* ask(`${aden.url}/integrations/${encodeURIComponent("<i>x</i>")}/connect`)
       assert.strictEqual(unknown.status, 404)
       assert.notInclude(unknown.text, "<i>")
-      const foreign = yield* ask(`${aden.url}/integrations/slack/connect?tenant=nobody`)
+      const foreign = yield* ask(`${aden.url}/integrations/slack/connect?tenant=unknown`)
       assert.strictEqual(foreign.status, 404)
     }).pipe(provideAden({
       integrations: [{ id: "<b onclick='x'>", type: "<script>x</script>", alias: `"><img src=x>`, scopes: ["<u>"] }]
@@ -693,7 +693,7 @@ describe("the request log", () => {
       }
     }).pipe(provideAden()))
 
-  it.effect("its spans are no part of the program's trace: a real server is another program", () =>
+  it.effect("its spans stay out of the program's trace: a real server is another program", () =>
     Effect.gen(function*() {
       const { exit, spans } = yield* witness(
         Effect.gen(function*() {

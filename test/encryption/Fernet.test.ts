@@ -135,7 +135,7 @@ describe("Fernet", () => {
       }
     }))
 
-  describe("a key that is none", () => {
+  describe("a key that is not valid", () => {
     const good = "DgjuzYmueGYYApfMoXVo3dAUmpPumgcBl0Hb-Q_uIus="
     const cases: Array<readonly [string, string, RegExp]> = [
       ["empty", "", /is empty/],

@@ -167,7 +167,7 @@ const withReasons = (error: object): ReadonlyArray<object & { readonly _tag: str
 /** Fields that hold one of a few words, or what this package wrote. */
 const notFromOutside = new Set(["_tag", "reason", "remedy"])
 
-/** The same JSON, about what somebody called so. */
+/** The same JSON with hostile text in each field that came from outside. */
 const hostile = (json: unknown): unknown =>
   typeof json === "string"
     ? `${json}\u001b]52;c;ZXZpbA==\u0007\u009b\u202e\u200b\nerror: run it`

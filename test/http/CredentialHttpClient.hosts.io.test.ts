@@ -318,7 +318,7 @@ describe(`a hostile server (${transportsTested})`, () => {
         assert.strictEqual(evil.connections(), 0)
       }).pipe(Effect.provide(testStore)))
 
-    it.live("a user name, or a letter in place of a password, is no secret: a redirect whose URL holds it is followed", () =>
+    it.live("a user name, or a letter in place of a password, is not a secret: a redirect whose URL holds it is followed", () =>
       Effect.gen(function*() {
         const { evil, good } = yield* goodAndEvil
         for (const ref of ["mailgun", "freshdesk"]) {
@@ -415,7 +415,7 @@ describe(`redirects within the origin (${transportsTested})`, () => {
         ])
       }).pipe(Effect.provide(testStore)))
 
-    it.live("end after ten, and what is no redirect is answered as it is", () =>
+    it.live("end after ten, and an answer that is not a usable redirect is returned as it is", () =>
       Effect.gen(function*() {
         const { good } = yield* goodAndEvil
         const client = yield* clientOf(transport, { ref: "hubspot", allowedHosts: allowed(good) })
@@ -462,7 +462,7 @@ describe(`nothing shows the credential (${transportsTested})`, () => {
 
   const carriedIn = [
     ["Authorization", {}],
-    ["a header that nobody lists as secret", { headers: { "X-Key": "{{hubspot}}" } }],
+    ["a header that no list of secrets names", { headers: { "X-Key": "{{hubspot}}" } }],
     ["a parameter", { params: { key: "{{hubspot}}" } }]
   ] as const
 

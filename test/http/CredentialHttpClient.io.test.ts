@@ -27,7 +27,7 @@ import type { Reply } from "../fixtures/scriptedServer.ts"
 import { reply, scriptedServer } from "../fixtures/scriptedServer.ts"
 import { witness } from "../fixtures/witness.ts"
 
-/** A store over the emulator, where somebody else revokes a credential. */
+/** A store over the emulator, which can revoke a credential at the provider. */
 const adenStore = Layer.fresh(
   CredentialStore.layer().pipe(
     Layer.provide(AdenSyncProvider.layer()),
@@ -155,7 +155,7 @@ describe(`CredentialHttpClient (${transportsTested})`, () => {
           assert.deepStrictEqual(yield* response.json, { ok: true, path: "/x?y=1", body: expected })
           assert.strictEqual(yield* requestsToAden, 1)
           assert.strictEqual(api.requests.length, 2)
-          // the store has the new one for whoever asks next
+          // the store has the new one for the next caller
           assert.strictEqual((yield* client.get(api.url)).status, 200)
           assert.strictEqual(yield* requestsToAden, 1)
         }).pipe(Effect.provide(testStore))
@@ -262,7 +262,7 @@ describe(`CredentialHttpClient (${transportsTested})`, () => {
         assert.strictEqual(yield* requestsToAden, 1)
       }).pipe(Effect.provide(testStore)))
 
-    it.live("a token that somebody else renewed and that is refused as well is renewed by the next request", () =>
+    it.live("a token that another caller renewed, and that is refused as well, is renewed by the next request", () =>
       Effect.gen(function*() {
         const store = yield* CredentialStore
         const api = yield* scriptedServer({ replies: [apiFor(bearer(`${token}.2`))] })
@@ -280,7 +280,7 @@ describe(`CredentialHttpClient (${transportsTested})`, () => {
         assert.strictEqual(yield* requestsToAden, 2)
       }).pipe(Effect.provide(testStore)))
 
-    it.live("Aden is down: the 401 as it is, with its body, and the token at hand stays in use", () =>
+    it.live("Aden is down: the 401 as it is, with its body, and the current token stays in use", () =>
       Effect.gen(function*() {
         const api = yield* scriptedServer({ replies: [reply(401, { error: "try later" }), reply(200, {})] })
         const client = yield* hubspot(api)
@@ -361,7 +361,7 @@ describe("CredentialHttpClient.layer", () => {
       const allowedHosts = [`127.0.0.1:${api.port}`]
       const test = yield* TestCredentials
       const client = yield* layerOf(fetch.layer, { ref: "hubspot", allowedHosts })
-      const nobody = yield* layerOf(fetch.layer, { ref: "nobody", allowedHosts })
+      const absent = yield* layerOf(fetch.layer, { ref: "absent", allowedHosts })
 
       const denied = yield* Effect.flip(client.get("https://evil.test/x"))
       assert(HttpClientError.isHttpClientError(denied))
@@ -371,7 +371,7 @@ describe("CredentialHttpClient.layer", () => {
       assert(unwrapped._tag === "CredentialHostDenied")
       assert.deepStrictEqual([unwrapped.ref, unwrapped.host], ["hubspot", "evil.test"])
 
-      const missing = yield* Effect.flip(nobody.get(api.url))
+      const missing = yield* Effect.flip(absent.get(api.url))
       assert.strictEqual(missing.reason._tag, "EncodeError")
 
       yield* test.takeDown()
@@ -465,7 +465,7 @@ describe("CredentialHttpClient.layer", () => {
     ["two in one", { allowedHosts: ["api.good.test,evil.test"] }, /not a host/],
     ["spaces", { allowedHosts: [" api.good.test"] }, /not a host/],
     ["an empty one", { allowedHosts: ["api.good.test", ""] }, /"", which is not a host/],
-    ["a port that is none", { allowedHosts: ["api.good.test:99999"] }, /not a host/],
+    ["a port out of range", { allowedHosts: ["api.good.test:99999"] }, /not a host/],
     ["an unclosed template", { headers: { "X-Key": "{{hubspot" } }, /^headers\["X-Key"\] cannot be used: .*not closed/],
     ["another ref", { params: { key: "{{slack}}" } }, /^params\["key"\] cannot be used: "slack" is not among the refs/],
     ["an internal key", { params: { key: "{{hubspot._alias}}" } }, /"_alias" is internal/],

@@ -138,7 +138,7 @@ describe("a redirect elsewhere whose URL holds the credential is denied", () => 
     ["that ends with a percent sign", "100%", "/?key=100%2525&x=1"],
     ["that looks encoded", "p%41ss%2Fword", "/?key=p%252541ss%25252Fword"],
     ["that looks like HTML", "&lt;q7&amp;", `/?key=${encodedTimes(2, "&lt;q7&amp;")}`],
-    ["of signs alone", "+/+=%&#", `/?key=${encodedTimes(3, "+/+=%&#")}`],
+    ["of signs only", "+/+=%&#", `/?key=${encodedTimes(3, "+/+=%&#")}`],
     ["of four characters", "a+/=", `/?key=${encodedTimes(2, "a+/=")}`],
     ["outside ASCII", "pässwörd€", `/?key=${encodedTimes(2, "pässwörd€")}`],
     [
@@ -163,7 +163,7 @@ describe("a redirect elsewhere whose URL holds the credential is denied", () => 
     ],
     ["of a sign with two halves, as JSON for HTML", "pw1😀", "/?key=pw1\\ud83d\\ude00"],
     ["outside ASCII, as bytes of Latin-1", "pässwörd", "/?key=p%E4ssw%F6rd"],
-    ["outside ASCII, as bytes of UTF-8 that nobody encoded", "pässwörd", "/?key=p\u00c3\u00a4ssw\u00c3\u00b6rd"]
+    ["outside ASCII, as bytes of UTF-8 without any encoding", "pässwörd", "/?key=p\u00c3\u00a4ssw\u00c3\u00b6rd"]
   ])("a key %s", ([, secret, place]) => denialOf(`https://other.test${place}`, secret))
 
   it.effect.each<readonly [string, string]>([

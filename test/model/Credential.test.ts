@@ -140,7 +140,7 @@ describe("Credential", () => {
       assert.isTrue(Equal.equals(renewed.extra, held.extra))
     })
 
-    it("a token's life runs from its first receipt: the same token again does not start it anew", () => {
+    it("a token's lifetime runs from its first receipt: receiving the same token again does not restart it", () => {
       const first = new Credential({ ...held, lastRefreshed: DateTime.makeUnsafe(1_000) })
       const again = first.renewedBy(new Credential({ ...held, lastRefreshed: DateTime.makeUnsafe(9_000) }))
       assert.deepStrictEqual(again.lastRefreshed, DateTime.makeUnsafe(1_000))
@@ -196,7 +196,7 @@ describe("resolveRef", () => {
   })
 
   it("anything else is missing", () => {
-    for (const ref of ["", "nothing", "google:", "google:Nobody", ":Ada", "Google"]) {
+    for (const ref of ["", "nothing", "google:", "google:Absent", ":Ada", "Google"]) {
       assert.deepStrictEqual(resolveRef(ref, accounts), { _tag: "Missing" })
     }
   })

@@ -34,7 +34,7 @@ describe("durationSetting", () => {
       assert.include(error.message, "cacheTtl is not a finite time above zero")
     }))
 
-  it.effect("text that is no duration is refused, when it comes from outside the type checker", () =>
+  it.effect("text that is not a duration is refused, when it comes from outside the type checker", () =>
     Effect.gen(function*() {
       const outside: ReadonlyArray<Duration.Input> = JSON.parse("[\"soon\", \"5\", \"\", null, {}, true]")
       for (const input of outside) {

@@ -29,7 +29,7 @@ describe("CredentialTemplate.parse", () => {
     // spaces around
     ["{{ hubspot.access_token }}", [placeholder("hubspot", "access_token")]],
     ["{{\thubspot\n}}", [placeholder("hubspot")]],
-    // braces that are no placeholder
+    // braces that are not a placeholder
     ["{\"a\":{\"b\":\"{{x.y}}\"}}", ["{\"a\":{\"b\":\"", placeholder("x", "y"), "\"}}"]],
     ["{a} } }} {", ["{a} } }} {"]],
     ["{{a}}}", [placeholder("a"), "}"]],

@@ -61,9 +61,9 @@ describe("CredentialStore.resolve", () => {
 
   it.effect("a missing credential, a missing key, and a credential without a token are typed errors", () =>
     Effect.gen(function*() {
-      const missing = yield* Effect.flip(resolved("{{nobody.access_token}}"))
+      const missing = yield* Effect.flip(resolved("{{absent.access_token}}"))
       assert(missing._tag === "CredentialNotFound")
-      assert.strictEqual(missing.ref, "nobody")
+      assert.strictEqual(missing.ref, "absent")
       const key = yield* Effect.flip(resolved("{{hubspot.api_key}}"))
       assert(key._tag === "CredentialKeyNotFound")
       assert.deepStrictEqual([key.ref, key.key], ["hubspot", "api_key"])
@@ -82,7 +82,7 @@ describe("CredentialStore.resolve", () => {
     Effect.gen(function*() {
       assert.strictEqual(yield* resolved("{{brave}}", ["brave", "hubspot"]), "BSA-1")
       // opaque-1 is the same credential as google, under a name that is not listed
-      for (const template of ["{{db.password}}", "{{brave}}{{db.user}}", "{{opaque-1}}", "{{nobody}}", "{{BRAVE}}"]) {
+      for (const template of ["{{db.password}}", "{{brave}}{{db.user}}", "{{opaque-1}}", "{{absent}}", "{{BRAVE}}"]) {
         const error = yield* Effect.flip(resolved(template, ["brave", "google"]))
         assert(error._tag === "CredentialTemplateError")
         assert.strictEqual(error.reason._tag, "TemplateRefused")
@@ -191,7 +191,7 @@ describe("what is shown of a template", () => {
             store.resolveHeaders({ a: "{{hubspot}}" }),
             store.resolveParams({ a: "{{hubspot}}" }),
             store.resolve({ a: "{{hubspot}}" }),
-            Effect.flip(store.resolve("{{hubspot}} {{nobody}}"))
+            Effect.flip(store.resolve("{{hubspot}} {{absent}}"))
           ])
         )
       )

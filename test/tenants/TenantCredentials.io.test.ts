@@ -54,7 +54,7 @@ const Aden = AdenEmulator.layer({
   }))
 })
 
-/** What the platform's environment holds; `ADEN_API_KEY` is nobody's. */
+/** What the platform's environment holds; `ADEN_API_KEY` belongs to no tenant. */
 const Environment = Layer.unwrap(Effect.gen(function*() {
   const aden = yield* AdenEmulator
   const env = {
@@ -309,7 +309,7 @@ describe("TenantCredentials: a file copied from one tenant's folder into another
       assert.strictEqual((yield* Effect.flip(token("globex", "own")))._tag, "CredentialDecryptionFailed")
     }).pipe(Effect.provide(setup())))
 
-  it.effect("the mark is no part of the credential: one read from a tenant is saved for another as the other's", () =>
+  it.effect("the mark is not part of the credential: one that is read from a tenant is saved for another as the other's", () =>
     Effect.gen(function*() {
       yield* as("acme")((store) => store.save(Credential.fromApiKey({ id: "own", apiKey: Redacted.make("BSA-0") })))
       yield* TenantCredentials.invalidate("acme")
@@ -451,7 +451,7 @@ describe("TenantCredentials: tenant ids", () => {
       assert.include(error.message, "acme-eu")
     }).pipe(Effect.provide(setup())))
 
-  it.effect("a tenant without an API key is told by the name of the variable, never served with another's", () =>
+  it.effect("a tenant without an API key fails with the name of the variable to set, and is never served with another's", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const error = yield* Effect.flip(token("initech"))
@@ -570,7 +570,7 @@ describe("TenantCredentials: tenants come and go", () => {
     }).pipe(Effect.provide(Layer.fresh(Base)))
   })
 
-  it.effect("invalidate builds the store anew at its next use; whoever uses the old one goes on with it", () => {
+  it.effect("invalidate has the store built again at its next use; programs that use the old one keep it", () => {
     const { counts, lookup } = counted()
     return Effect.gen(function*() {
       yield* as("acme")(Effect.fnUntraced(function*(old) {
@@ -606,7 +606,7 @@ describe("TenantCredentials: tenants come and go", () => {
     }).pipe(Effect.provide(setup({ lookup })))
   })
 
-  it.effect("a lookup that failed when nobody waited for it any more is tried again at the next use", () => {
+  it.effect("a lookup that failed after its last caller had given up is tried again at the next use", () => {
     let lookups = 0
     const lookup = () =>
       Effect.suspend(() =>

@@ -90,7 +90,7 @@ describe("UsageReporter", () => {
       assert.strictEqual(yield* aden.countRequests({ endpoint: "usage" }), 11)
     }).pipe(Effect.provide(AdenEmulator.layer())))
 
-  it.live("metadata that is no JSON is a report that is rejected, not a program that fails", () =>
+  it.live("metadata that is not JSON gets its report rejected and does not fail the program", () =>
     Effect.gen(function*() {
       const { counts } = yield* observed(reporting((reporter) =>
         Effect.gen(function*() {
@@ -303,7 +303,7 @@ describe("UsageReporter", () => {
         assert.notInclude(JSON.stringify(warnings), token.slice(0, 8))
       }))
 
-    it.live("what is no secret stays as it is", () =>
+    it.live("metadata without a secret stays as it is", () =>
       Effect.gen(function*() {
         const metadata = {
           input_tokens: 512,

@@ -8,7 +8,7 @@ import { Effect, Layer, Logger, Metric, References, Schedule } from "effect"
 import type { Scope } from "effect"
 import { FetchHttpClient } from "effect/http"
 
-/** The services of a program that reports to the emulator at hand. Its client does not retry by itself. */
+/** The services of a program that reports to the emulator in its context. Its client does not retry by itself. */
 const Program = Layer.unwrap(Effect.map(AdenEmulator, ({ apiKey, url }) =>
   CredentialStore.layer().pipe(
     Layer.provide(AdenSyncProvider.layer()),
@@ -102,7 +102,7 @@ export const newestAreHeld = ({ reports, ...options }: { readonly reports: numbe
         let deepest = 0
         for (let n = 0; n < reports; n++) {
           yield* reporter.report("github", { operation: "call", status: "ok", metadata: { n } })
-          // the workers get their turns in between, and find nobody
+          // the workers get their turns in between, and Aden does not answer them
           if (n % (capacity / 2) === 0) {
             yield* Effect.sleep("5 millis")
             deepest = Math.max(deepest, yield* depthNow)

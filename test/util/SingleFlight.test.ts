@@ -13,7 +13,7 @@ describe("SingleFlight: a run that is ended before its first step", () => {
       assert.deepStrictEqual(next.pollUnsafe(), Exit.succeed(2))
     }))
 
-  it.effect("by a shutdown: whoever waits for it is told", () =>
+  it.effect("by a shutdown: its waiting callers end too", () =>
     Effect.gen(function*() {
       const flights = new SingleFlight<string, number, never>()
       const waiting = yield* Effect.forkChild(flights.run("key", Effect.never), { startImmediately: true })

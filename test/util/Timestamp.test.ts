@@ -81,7 +81,7 @@ describe("parseTimestamp", () => {
 })
 
 describe("Timestamp", () => {
-  it.effect("a text that is no timestamp fails without repeating it", () =>
+  it.effect("a text that is not a timestamp fails without repeating it", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(Schema.decodeUnknownEffect(Timestamp)("not-a-date-hunter2"))
       assert.include(error.message, "RFC 3339")

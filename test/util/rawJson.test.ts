@@ -34,7 +34,7 @@ describe("JSON members as text", () => {
   })
 
   it.each(["", " ", "null", "1", "\"x\"", "[]", "{", "{\"a\"}", "{\"a\":1,}", "{} {}", "{\"a\": 01}", "\ufeff{}"])(
-    "%j is no object",
+    "%j is not an object",
     (text) => {
       assert.isUndefined(parseMembers(text))
     }

@@ -176,7 +176,7 @@ describe("fields", () => {
   )
 
   it.each(["", " ", "a b", "a\n", "\n", "é", "\u0000", "a\u007f", 5, null, undefined, {}])(
-    "%j is no access token",
+    "%j is not an access token",
     (value) => assert.isTrue(Result.isFailure(Schema.decodeUnknownResult(AccessToken)(value)))
   )
 
@@ -186,7 +186,7 @@ describe("fields", () => {
   )
 
   it.each(["", "a\u0000", "a\n", "\u202e", "\ud800", "i".repeat(1001), 5, null])(
-    "%.20j is no integration id",
+    "%.20j is not an integration id",
     (id) => assert.isFalse(Schema.is(IntegrationId)(id))
   )
 })

@@ -56,7 +56,7 @@ describe(`what Aden's answers mean (${transportsTested})`, () => {
     describe("no answer: AdenUnavailable, retried", () => {
       it.live("connection refused", () =>
         Effect.gen(function*() {
-          // the port was free a moment ago and nobody listens on it
+          // the port was free a moment ago, and nothing listens on it
           const { port } = yield* Effect.scoped(scriptedServer())
           const client = yield* connect(transport, `http://127.0.0.1:${port}`)
           const error = yield* Effect.flip(client.getCredential("hubspot"))
@@ -483,7 +483,7 @@ describe(`what Aden's answers mean (${transportsTested})`, () => {
         })
     )
 
-    it.live("an error of Aden's whose body is too long to read is told by its status", () =>
+    it.live("an error of Aden's whose body is too long to read is recognised by its status", () =>
       Effect.gen(function*() {
         const { failing } = yield* start(transport, { maxRetryAfter: 0 })
         const long = "x".repeat(2 * 1024 * 1024)

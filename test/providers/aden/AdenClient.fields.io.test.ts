@@ -553,7 +553,7 @@ describe(`fields of Aden's answers (${transportsTested})`, () => {
         assert.strictEqual((yield* client.validateToken("g")).reason, "[2J]0;ownedAlice")
       }))
 
-    it.live("reauthorizationUrl: https, http on this machine alone, no user info", () =>
+    it.live("reauthorizationUrl: https, http only on this machine, no user info", () =>
       Effect.gen(function*() {
         const { client, server } = yield* start(transport)
         const urlOf = Effect.fnUntraced(function*(reauthorization_url: unknown) {

@@ -291,7 +291,7 @@ describe("circuit", () => {
       assert.strictEqual(server.arrivals.length, 7)
     }))
 
-  it.effect("an id that no path can hold is no probe: it does not close the circuit", () =>
+  it.effect("an id that no path can hold does not count as the probe: it does not close the circuit", () =>
     Effect.gen(function*() {
       const { client, server } = yield* start(() => html(503), once)
       yield* times(5, client)
@@ -302,7 +302,7 @@ describe("circuit", () => {
       assert.strictEqual(server.arrivals.length, 6)
     }))
 
-  it.effect("an answer of Aden's in between starts the count anew", () =>
+  it.effect("an answer of Aden's in between restarts the count", () =>
     Effect.gen(function*() {
       for (
         const answer of [
@@ -340,7 +340,7 @@ describe("circuit", () => {
       }
     }))
 
-  it.effect("a proxy's page says nothing either way: it does not start the count anew", () =>
+  it.effect("a proxy's page says nothing either way: it does not restart the count", () =>
     Effect.gen(function*() {
       const { client, server } = yield* start((number) => number === 3 ? html(403) : html(503), once)
       yield* times(6, client)

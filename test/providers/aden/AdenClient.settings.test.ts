@@ -98,7 +98,7 @@ describe("AdenClient.layer", () => {
       assert.strictEqual((yield* built(AdenClient.layer({ ...valid, baseUrl }))).length, 1)
     }))
 
-  it.effect("http to a foreign host is accepted with allowInsecure alone", () =>
+  it.effect("http to a foreign host is accepted only with allowInsecure", () =>
     Effect.gen(function*() {
       const baseUrl = "http://aden.example.com"
       assert.deepStrictEqual(yield* built(AdenClient.layer({ ...valid, baseUrl, allowInsecure: true })), [

@@ -52,7 +52,7 @@ describe("requestFailureOf", () => {
       })
   )
 
-  it("a message that is empty, or of invisible characters, is none: the error's name tells", () => {
+  it("a message that is empty, or of invisible characters, counts as none: the error's name stands in for it", () => {
     for (const message of ["", "\n", "\u200b", null]) {
       const failed = (error: string, status: number) =>
         failureOf(answer({ status, body: JSON.stringify({ error, message }) }), question).message

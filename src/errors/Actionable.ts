@@ -15,7 +15,7 @@ import { cleanText, printable } from "../util/sanitize.ts"
  * @category models
  */
 export interface Actionable {
-  /** Whether the same call can succeed later without anybody changing anything. */
+  /** Whether the same call can succeed later without any change by a person. */
   readonly isRetryable: boolean
   /** How long to wait before the next call, where that is known. */
   readonly retryAfter?: Duration.Duration | undefined

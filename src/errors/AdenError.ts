@@ -132,7 +132,7 @@ export class AdenUnavailable extends ActionableError<AdenUnavailable>()("AdenUna
 }) {}
 
 /**
- * Aden asked to be left alone for `retryAfter`.
+ * Aden asked for no further request within `retryAfter`.
  *
  * @since 0.1.0
  * @category errors

@@ -89,7 +89,7 @@ export class InsufficientTimeLeft extends ActionableError<InsufficientTimeLeft>(
 }) {}
 
 /**
- * Nobody authorized the integration again in the time that was waited.
+ * No person authorized the integration again before the wait ended.
  *
  * @since 0.1.0
  * @category errors

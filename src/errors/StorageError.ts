@@ -75,7 +75,7 @@ export class StorageRefused extends Schema.TaggedError<StorageRefused>()("Storag
 }
 
 /**
- * Somebody else holds the lock of the entry. Says nothing about the credential.
+ * Another holder kept the lock of the entry until the wait ended. Says nothing about the credential.
  *
  * @since 0.1.0
  * @category reasons
@@ -163,7 +163,7 @@ export class CredentialStorageError extends ActionableError<CredentialStorageErr
   }
 }) {}
 
-/** The storage methods whose names are no words. */
+/** The storage methods whose names do not read as words. */
 const operationNames: Readonly<Record<string, string>> = {
   exists: "look for",
   loadState: "load the state of",

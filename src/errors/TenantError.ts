@@ -9,7 +9,7 @@ import { ActionableError, line, quoted } from "./Actionable.ts"
 import { AdenConfigError } from "./ConfigError.ts"
 
 /**
- * The id cannot name a tenant: it is empty, too long, not well-formed text, or holds characters that nobody sees.
+ * The id cannot name a tenant: it is empty, too long, not well-formed text, or holds characters that do not show.
  *
  * @since 0.1.0
  * @category reasons

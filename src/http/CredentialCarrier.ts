@@ -41,7 +41,7 @@ export class CredentialCarrier {
     this.paramNames = params.map(([name]) => name)
   }
 
-  /** A carrier from settings: each template is read here, and may name this ref alone. */
+  /** A carrier from settings: each template is read here, and may name only this ref. */
   static readonly make = Effect.fnUntraced(function*(options: {
     readonly ref: CredentialRef
     readonly headers?: Readonly<Record<string, string>> | undefined
@@ -125,7 +125,7 @@ export class CarriedCredential {
     readonly params: Readonly<Record<string, Redacted.Redacted<string>>>
     /** What the templates were filled with. */
     readonly values: ReadonlyArray<string>
-    /** What nobody else may see of it, in each form in which it is sent. */
+    /** What no other server may see of it, in each form in which it is sent. */
     readonly secrets: ReadonlyArray<string>
   }) {
     this.carrier = carrier

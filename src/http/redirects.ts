@@ -22,7 +22,7 @@ export interface Redirect {
 /** Headers that were meant for the origin that the request was made for. */
 const headersOfOrigin = ["authorization", "proxy-authorization", "cookie", "host"]
 
-/** The request that follows from an answer; `undefined` where it is none to follow, and the program gets it as it is. */
+/** The request that follows from an answer; `undefined` where it is not a redirect to follow, and the program gets it as it is. */
 export const redirectOf = (
   request: HttpClientRequest.HttpClientRequest,
   url: URL,

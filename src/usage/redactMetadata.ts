@@ -21,7 +21,7 @@ const secretMark = new RegExp(
   [
     String
       .raw`\b(?:gh[a-z]_|github_pat_|glpat-|xox[a-z]-|xapp-|sk_(?:live|test)_|sk-(?:ant|proj)-|ya29\.|1//|eyJ|gAAAA)[\w-]{6}`,
-    // HubSpot and Plaid: a UUID follows, which alone would not look like a secret
+    // HubSpot and Plaid: a UUID follows, which by itself would not look like a secret
     String.raw`\b(?:pat-[a-z]{2}\d-|access-(?:sandbox|development|production)-)[\w-]{6}`,
     String.raw`\b(?:[Bb]earer|[Bb]asic)\s+[\w.~+/=-]{8}`,
     String.raw`-----BEGIN`,

@@ -9,7 +9,7 @@ const pattern = /^(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?
 
 /**
  * Parses RFC 3339 with `Z`, an offset, or no zone, which counts as UTC; fractional seconds are allowed. A date that does not
- * exist is none (`Date.parse` would move it into the next month).
+ * exist is refused (`Date.parse` would move it into the next month).
  */
 export const parseTimestamp = (text: string): Option.Option<DateTime.Utc> => {
   const match = pattern.exec(text)

@@ -151,7 +151,7 @@ describe("which hosts get it", () => {
         }),
       { arbitrary: { runs: repeats(2_000) } }
     )
-    it("and it is not for want of URLs that are allowed", () => assert.isAbove(sentTo, 0))
+    it("and it is not for want of URLs that are allowed", () => assert.isAbove(sentTo, repeats(20)))
   })
 
   it.live("a Host header of another host is denied", () =>

@@ -50,7 +50,7 @@ const files = Layer.unwrap(Effect.map(
 
 const own = Credential.fromApiKey({ id: "hubspot", apiKey: Redacted.make("the program's own") })
 
-const many = Array.from({ length: 40 }, (_, index) => ({ id: index === 20 ? "hubspot" : `integration-${index}` }))
+const many = Array.from({ length: 100 }, (_, index) => ({ id: index === 20 ? "hubspot" : `integration-${index}` }))
 
 /** The store of one more process over the same storage. */
 const startProcess = Effect.map(Layer.build(Layer.fresh(storeLayer())), Context.get(CredentialStore))

@@ -8,7 +8,7 @@ import { Credential } from "../../../src/model/Credential.ts"
 import { CredentialState } from "../../../src/model/CredentialState.ts"
 import { CurrentProcess } from "../../../src/storage/files/ProcessIdentity.ts"
 import { escapedName } from "../../../src/storage/format/names.ts"
-import { stride } from "../../fixtures/repeats.ts"
+import { repeats, stride } from "../../fixtures/repeats.ts"
 import { inDirectory, NodeFiles, temporaryDirectory } from "../temporaryStorage.ts"
 import {
   age,
@@ -562,19 +562,20 @@ describe("EncryptedFileStorage", () => {
     it.effect("two layers over one directory in one process do not lose one another's saves", () =>
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory
+        const saves = repeats(25, 2.5)
         const writer = (name: string) =>
           inDirectory(directory)((storage) =>
             Effect.forEach(
-              Array.from({ length: 10 }, (_, index) => `${name}_${index}`),
+              Array.from({ length: saves }, (_, index) => `${name}_${index}`),
               (id) => Effect.andThen(storage.save(apiKey(id)), storage.save(apiKey("shared", id))),
               { concurrency: 5, discard: true }
             )
           )
         yield* Effect.all([writer("a"), writer("b")], { concurrency: 2 })
         yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
-          assert.lengthOf(yield* storage.list, 21)
-          assert.lengthOf(Object.keys(readIndex(directory).credentials), 21)
-          assert.strictEqual((yield* storage.loadState("shared")).generation, 20)
+          assert.lengthOf(yield* storage.list, 2 * saves + 1)
+          assert.lengthOf(Object.keys(readIndex(directory).credentials), 2 * saves + 1)
+          assert.strictEqual((yield* storage.loadState("shared")).generation, 2 * saves)
         }))
       }))
   })

@@ -7,6 +7,7 @@ import { CredentialState } from "../../../src/model/CredentialState.ts"
 import { CredentialStorage } from "../../../src/storage/CredentialStorage.ts"
 import { EncryptedFileStorage } from "../../../src/storage/files/EncryptedFileStorage.ts"
 import { escapedName } from "../../../src/storage/format/names.ts"
+import { repeats } from "../../fixtures/repeats.ts"
 import { suite } from "../StorageContract.ts"
 import { inDirectory, key, NodeFiles, otherKey, temporaryDirectory, TemporaryStorage } from "../temporaryStorage.ts"
 import {
@@ -279,8 +280,8 @@ describe("EncryptedFileStorage", () => {
           assert.lengthOf(renamed, 2 * count + 1)
           return operations / count
         })
-        const few = yield* cost(10)
-        const many = yield* cost(100)
+        const few = yield* cost(repeats(20, 2))
+        const many = yield* cost(repeats(200, 2))
         assert.isBelow(many, few + 1)
       }))
 

@@ -15,6 +15,7 @@ import { fileURLToPath } from "node:url"
 import { inspect } from "node:util"
 import { CurrentTenant } from "../../../src/model/currentTenant.ts"
 import { escapedName } from "../../../src/storage/format/names.ts"
+import { repeats } from "../../fixtures/repeats.ts"
 import { confusableIds } from "../StorageContract.ts"
 import { inDirectory, key, NodeFiles, otherKey, temporaryDirectory } from "../temporaryStorage.ts"
 
@@ -446,7 +447,7 @@ describe("a key rotation", () => {
   it.effect("a storage under both keys reads all of it at any time, and under the new one alone afterwards", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
-      const ids = Array.from({ length: 12 }, (_, index) => `c${index}`)
+      const ids = Array.from({ length: repeats(30, 2.5) }, (_, index) => `c${index}`)
       yield* inDirectory(directory)((storage) => storage.saveMany(ids.map((id) => apiKey(id))))
       const readAll = Effect.fnUntraced(function*(storage: CredentialStorage["Service"]) {
         for (const id of ids) assert.isTrue(Option.isSome(yield* storage.load(id)), id)

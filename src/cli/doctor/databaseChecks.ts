@@ -17,7 +17,7 @@ import { failed, failure, findingOf, ok, skipped, warning } from "./Finding.ts"
 import type { Check, Finding } from "./Finding.ts"
 
 const unusable = (check: Check, reason: StorageIoFailed): Finding =>
-  failed(check, new CredentialStorageError({ id: undefined, operation: "look at what is there", reason }), [
+  failed(check, new CredentialStorageError({ id: undefined, operation: "inspect what is stored", reason }), [
     reason.location
   ])
 

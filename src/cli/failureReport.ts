@@ -10,6 +10,7 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as References from "effect/References"
 import type { Actionable } from "../errors/Actionable.ts"
+import { insecureUrlRemedy } from "../errors/ConfigError.ts"
 import type { AdenConfigError } from "../errors/ConfigError.ts"
 import { cleanMessage, printable } from "../util/sanitize.ts"
 import type { CommandFailure } from "./CommandFailure.ts"
@@ -74,7 +75,7 @@ const remedyOf = (error: CommandFailure): string => {
 const remedyOfSetting = ({ remedy, setting }: AdenConfigError): string => {
   switch (setting) {
     case "ADEN_API_URL":
-      return remedy.includes("allowInsecure") ? "Use https; plain http is only for a server on this machine." : remedy
+      return remedy === insecureUrlRemedy ? "Use https; plain http is only for a server on this machine." : remedy
     case "HOME":
       return "Set it, or HIVE_HOME; or set HIVE_CREDENTIAL_KEY and name the directory with --directory."
     default:

@@ -21,3 +21,10 @@ export class AdenConfigError extends ActionableError<AdenConfigError>()("AdenCon
   message: ({ detail, remedy, setting }) => line`${setting} ${detail}. ${remedy}`,
   isRetryable: false
 }) {}
+
+/**
+ * What to do about a URL with plain http to another machine. The command has no such option and says something else.
+ *
+ * @internal
+ */
+export const insecureUrlRemedy = "Use https, or set allowInsecure."

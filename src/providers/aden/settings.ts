@@ -3,7 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
-import { AdenConfigError } from "../../errors/ConfigError.ts"
+import { AdenConfigError, insecureUrlRemedy } from "../../errors/ConfigError.ts"
 import { missingSetting } from "../../model/settings.ts"
 import { isLoopback } from "../../util/httpSyntax.ts"
 
@@ -27,7 +27,7 @@ export const serverUrlSetting = (
   if (url.protocol === "http:" && !isLoopback(url) && !options.allowInsecure) {
     return refuse(
       `is http to ${url.hostname}, which would expose tokens on the network`,
-      "Use https, or set allowInsecure."
+      insecureUrlRemedy
     )
   }
   return Effect.succeed(url)

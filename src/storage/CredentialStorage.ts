@@ -13,14 +13,30 @@ import type { Credential } from "../model/Credential.ts"
 import type { CredentialState } from "../model/CredentialState.ts"
 
 /**
+ * What is stored under an id at one moment: the credential, none when there is no entry, and the state record, which exists without
+ * an entry, too. `state.generation` is the generation of this credential, or of the tombstone.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface StoredEntry {
+  readonly credential: Option.Option<Credential>
+  readonly state: CredentialState
+}
+
+/**
  * An entry was saved or deleted, by any writer that the storage can observe.
+ *
+ * `generation` is the generation of the entry after the change; of a deletion, that of the tombstone. A receiver that holds the entry
+ * of this generation already has nothing to read, for example when the change is the echo of its own write. It is `undefined` when it
+ * is not known, for example for a writer that does not count: then the entry has to be read.
  *
  * @since 0.1.0
  * @category models
  */
 export type StorageChange =
-  | { readonly _tag: "Saved"; readonly id: string }
-  | { readonly _tag: "Deleted"; readonly id: string }
+  | { readonly _tag: "Saved"; readonly id: string; readonly generation: number | undefined }
+  | { readonly _tag: "Deleted"; readonly id: string; readonly generation: number | undefined }
 
 /**
  * The storage interface. Ids are opaque and case-sensitive, without Unicode normalization. An empty id, or one with a lone
@@ -41,10 +57,16 @@ export type StorageChange =
  * @category services
  */
 export class CredentialStorage extends Context.Service<CredentialStorage, {
+  /**
+   * Credential and state of this id as they were at one moment, so that a write that expects `state.generation` replaces this
+   * credential and no other. One round trip where the storage has a server. `CredentialDecryptionFailed` when the stored entry cannot
+   * be decrypted; `loadState` still answers its state.
+   */
+  readonly read: (id: string) => Effect.Effect<StoredEntry, StorageFailure>
   /** The credential with this id. `CredentialDecryptionFailed` when the stored entry cannot be decrypted. */
   readonly load: (id: string) => Effect.Effect<Option.Option<Credential>, StorageFailure>
   /**
-   * Saves a credential under its id and increments the generation. `expectedGeneration` makes it a compare-and-swap: when another
+   * Saves a credential under its id, increments the generation and answers it. `expectedGeneration` makes it a compare-and-swap: when another
    * writer has saved or deleted the entry since, it fails with `GenerationConflict` and writes nothing. `state`, when given, is
    * saved with it, as by `saveState`. Unknown fields of the stored document are kept. An entry that cannot be decrypted is not
    * overwritten (`CredentialDecryptionFailed`).
@@ -55,7 +77,7 @@ export class CredentialStorage extends Context.Service<CredentialStorage, {
       readonly expectedGeneration?: number | undefined
       readonly state?: CredentialState | undefined
     }
-  ) => Effect.Effect<void, StorageFailure | GenerationConflict>
+  ) => Effect.Effect<number, StorageFailure | GenerationConflict>
   /**
    * Saves many with one index update. A failure does not affect the others: answers the failures by id. `expectedGenerations` (by
    * id) and `state` (for each) work as in `save`.

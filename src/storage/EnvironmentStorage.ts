@@ -92,7 +92,7 @@ const make = Effect.fnUntraced(function*(variables: ReadonlyMap<string, string>)
 
   const variableOf = (id: string): string => variables.get(id) ?? defaultVariable(id)
 
-  const read = Effect.fnUntraced(function*(id: string) {
+  const valueOf = Effect.fnUntraced(function*(id: string) {
     yield* checkCredentialId(id)
     const variable = variableOf(id)
     if (variable === agentKey && !variables.has(id)) return Option.none()
@@ -104,7 +104,12 @@ const make = Effect.fnUntraced(function*(variables: ReadonlyMap<string, string>)
     return Option.filter(value, (value) => Redacted.value(value) !== "")
   })
 
-  const isSet = (id: string) => Effect.map(read(id), Option.isSome)
+  const credentialOf = (id: string) =>
+    Effect.map(valueOf(id), Option.map((apiKey) => Credential.fromApiKey({ id, apiKey })))
+
+  const isSet = (id: string) => Effect.map(valueOf(id), Option.isSome)
+
+  const stateOf = (id: string): CredentialState => states.get(id) ?? CredentialState.initial
 
   const refusal = (operation: string, id: string) =>
     new CredentialStorageError({
@@ -120,12 +125,12 @@ const make = Effect.fnUntraced(function*(variables: ReadonlyMap<string, string>)
     Effect.andThen(asStorageError("save", id)(checkCredentialId(id)), Effect.fail(refusal("save", id)))
 
   return CredentialStorage.of({
-    load: Effect.fn("EnvironmentStorage.load")(
-      function*(id) {
-        return Option.map(yield* read(id), (apiKey) => Credential.fromApiKey({ id, apiKey }))
-      },
-      (effect, id) => asStorageError("load", id)(effect)
+    read: Effect.fn("EnvironmentStorage.read")((id) =>
+      Effect.map(credentialOf(id), (credential) => ({ credential, state: stateOf(id) })).pipe(
+        asStorageError("read", id)
+      )
     ),
+    load: Effect.fn("EnvironmentStorage.load")((id) => asStorageError("load", id)(credentialOf(id))),
     save: Effect.fn("EnvironmentStorage.save")(({ id }) => refuseSave(id)),
     saveMany: Effect.fn("EnvironmentStorage.saveMany")(function*(many) {
       const failures = new Map<string, CredentialStorageError>()
@@ -146,9 +151,7 @@ const make = Effect.fnUntraced(function*(variables: ReadonlyMap<string, string>)
     ),
     exists: Effect.fn("EnvironmentStorage.exists")((id) => asStorageError("exists", id)(isSet(id))),
     loadState: Effect.fn("EnvironmentStorage.loadState")((id) =>
-      Effect.map(checkCredentialId(id), () => states.get(id) ?? CredentialState.initial).pipe(
-        asStorageError("loadState", id)
-      )
+      asStorageError("loadState", id)(Effect.map(checkCredentialId(id), () => stateOf(id)))
     ),
     saveState: Effect.fn("EnvironmentStorage.saveState")((id, state) =>
       Effect.map(checkCredentialId(id), () => {

@@ -15,14 +15,15 @@ import type { StorageChange } from "./CredentialStorage.ts"
 import { decorate } from "./decorate.ts"
 
 /**
- * A {@link CredentialStorage} over several, in order. `load` and `exists` answer from the first that has the credential, and
- * `list` answers the ids of all. Everything else goes to the first one, the primary: writes, deletions, state records and locks.
+ * A {@link CredentialStorage} over several, in order. `read`, `load` and `exists` answer from the first that has the credential,
+ * and `list` answers the ids of all. Everything else goes to the first one, the primary: writes, deletions, state records and locks.
  *
  * - A credential in the primary hides those of the others with the same id. Deleting it reveals them again. An id that only another
  *   storage has is not deleted (`false`).
  * - A storage is read only when all before it answered that they have none. A failure ends the search with its error: behind an
  *   entry that cannot be decrypted, or a disk that does not answer, may be another account than the next storage has.
- * - `changes` are those of all storages, also for hidden entries.
+ * - `changes` are those of all storages, also for hidden entries. Only those of the primary have a generation: each storage counts for
+ *   itself, and states are the primary's.
  *
  * @since 0.1.0
  * @category storages
@@ -58,6 +59,9 @@ const build = Effect.fnUntraced(function*<E, R>(layer: Layer.Layer<CredentialSto
   return Context.get(context, CredentialStorage)
 })
 
+/** A change of another storage than the primary, whose generations are those of `read`: each storage counts for itself. */
+const withoutGeneration = (change: StorageChange): StorageChange => ({ ...change, generation: undefined })
+
 /** The changes of all storages, subscribed to immediately (`Stream.mergeAll` subscribes a moment later). */
 const mergeChanges = (all: ReadonlyArray<Storage["changes"]>): Storage["changes"] =>
   Stream.unwrap(Effect.gen(function*() {
@@ -71,22 +75,30 @@ const mergeChanges = (all: ReadonlyArray<Storage["changes"]>): Storage["changes"
   }))
 
 const make = Effect.fnUntraced(function*<E, R>(
-  [first, ...others]: readonly [
+  [first, ...rest]: readonly [
     Layer.Layer<CredentialStorage, E, R>,
     ...ReadonlyArray<Layer.Layer<CredentialStorage, E, R>>
   ]
 ) {
   const primary = yield* build(first)
-  const storages: ReadonlyArray<Storage> = [primary, ...(yield* Effect.forEach(others, build))]
+  const others = yield* Effect.forEach(rest, build)
+  const storages: ReadonlyArray<Storage> = [primary, ...others]
+
+  const loadFirst = Effect.fnUntraced(function*(id: string, storages: ReadonlyArray<Storage>) {
+    for (const storage of storages) {
+      const stored = yield* storage.load(id)
+      if (Option.isSome(stored)) return stored
+    }
+    return Option.none()
+  })
 
   return decorate(primary, {
-    load: Effect.fn("FallbackStorage.load")(function*(id) {
-      for (const storage of storages) {
-        const stored = yield* storage.load(id)
-        if (Option.isSome(stored)) return stored
-      }
-      return Option.none()
+    // the state is the primary's: it had this state and no credential, so that a save that expects its generation hides no later one
+    read: Effect.fn("FallbackStorage.read")(function*(id) {
+      const { credential, state } = yield* primary.read(id)
+      return { credential: Option.isSome(credential) ? credential : yield* loadFirst(id, others), state }
     }),
+    load: Effect.fn("FallbackStorage.load")((id) => loadFirst(id, storages)),
     exists: Effect.fn("FallbackStorage.exists")(function*(id) {
       for (const storage of storages) {
         if (yield* storage.exists(id)) return true
@@ -97,6 +109,6 @@ const make = Effect.fnUntraced(function*<E, R>(
       Effect.map((lists) => Array.from(new Set(lists.flat()))),
       Effect.withSpan("FallbackStorage.list")
     ),
-    changes: mergeChanges(storages.map(({ changes }) => changes))
+    changes: mergeChanges([primary.changes, ...others.map(({ changes }) => Stream.map(changes, withoutGeneration))])
   })
 })

@@ -80,7 +80,7 @@ const make = Effect.fnUntraced(function*(initial: Iterable<Credential>) {
   const put = (credential: Credential, options: {
     readonly expectedGeneration?: number | undefined
     readonly state?: CredentialState | undefined
-  }): Effect.Effect<void, GenerationConflict> =>
+  }): Effect.Effect<number, GenerationConflict> =>
     Effect.suspend(() => {
       const { id } = credential
       const { expectedGeneration: expected, state } = options
@@ -91,18 +91,22 @@ const make = Effect.fnUntraced(function*(initial: Iterable<Credential>) {
       }
       const stored = credentials.get(id)
       credentials.set(id, stored === undefined ? credential : keepUnknownFields(stored, credential))
-      states.set(id, stateAfterSave(credential, before, state))
-      publish({ _tag: "Saved", id })
-      return Effect.void
+      const after = stateAfterSave(credential, before, state)
+      states.set(id, after)
+      publish({ _tag: "Saved", id, generation: after.generation })
+      return Effect.succeed(after.generation)
     })
 
   return CredentialStorage.of({
+    read: Effect.fn("MemoryStorage.read")((id) =>
+      checked("read", id, () => ({ credential: Option.fromUndefinedOr(credentials.get(id)), state: stateOf(id) }))
+    ),
     load: Effect.fn("MemoryStorage.load")((id) =>
       checked("load", id, () => Option.fromUndefinedOr(credentials.get(id)))
     ),
     save: Effect.fn("MemoryStorage.save")(function*(credential, options) {
       yield* asStorageError("save", credential.id)(checkCredentialId(credential.id))
-      yield* put(credential, options ?? {})
+      return yield* put(credential, options ?? {})
     }),
     saveMany: Effect.fn("MemoryStorage.saveMany")(function*(many, options) {
       const failures = new Map<string, StorageFailure | GenerationConflict>()
@@ -122,10 +126,11 @@ const make = Effect.fnUntraced(function*(initial: Iterable<Credential>) {
       checked("delete", id, () => {
         const state = stateOf(id)
         if ((options?.expectedGeneration ?? state.generation) !== state.generation) return false
+        const tombstone = tombstoneOf(state)
         if (state.generation === 0) states.delete(id)
-        else states.set(id, tombstoneOf(state))
+        else states.set(id, tombstone)
         const deleted = credentials.delete(id)
-        if (deleted) publish({ _tag: "Deleted", id })
+        if (deleted) publish({ _tag: "Deleted", id, generation: tombstone.generation })
         return deleted
       })
     ),

@@ -7,6 +7,7 @@ type Storage = CredentialStorage["Service"]
 /** A storage that delegates to another, with some members replaced. */
 export const decorate = (storage: Storage, members: Partial<Storage>): Storage =>
   CredentialStorage.of({
+    read: (id) => storage.read(id),
     load: (id) => storage.load(id),
     save: (credential, options) => storage.save(credential, options),
     saveMany: (credentials, options) => storage.saveMany(credentials, options),
@@ -30,4 +31,7 @@ export const RemoteLoadAllowed = Context.Reference<boolean>("aden-credentials/in
  * entry when all are listed.
  */
 export const localOnly = (storage: Storage): Storage =>
-  decorate(storage, { load: (id) => Effect.provideService(storage.load(id), RemoteLoadAllowed, false) })
+  decorate(storage, {
+    read: (id) => Effect.provideService(storage.read(id), RemoteLoadAllowed, false),
+    load: (id) => Effect.provideService(storage.load(id), RemoteLoadAllowed, false)
+  })

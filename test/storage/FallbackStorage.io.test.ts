@@ -144,7 +144,7 @@ describe("FallbackStorage", () => {
       }))
     }))
 
-  it.effect("tells of the changes of all", () =>
+  it.effect("tells of the changes of all, with the generation where it is the primary's", () =>
     Effect.gen(function*() {
       const { first, second, third, use } = yield* threeOf
       yield* use(Effect.fnUntraced(function*(storage) {
@@ -158,9 +158,9 @@ describe("FallbackStorage", () => {
         yield* third.delete("z")
         const changes: ReadonlyArray<StorageChange> = Array.from(yield* Fiber.join(seen))
         assert.sameDeepMembers([...changes], [
-          { _tag: "Saved", id: "a" },
-          { _tag: "Saved", id: "b" },
-          { _tag: "Deleted", id: "z" }
+          { _tag: "Saved", id: "a", generation: 1 },
+          { _tag: "Saved", id: "b", generation: undefined },
+          { _tag: "Deleted", id: "z", generation: undefined }
         ])
       }))
     }))

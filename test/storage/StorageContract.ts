@@ -83,6 +83,7 @@ export const suite = <E>(name: string, layer: Layer.Layer<CredentialStorage, E>)
         assert.isFalse(yield* storage.delete("x"))
         assert.deepStrictEqual(yield* storage.list, [])
         assert.deepStrictEqual(yield* storage.loadState("x"), CredentialState.initial)
+        assert.deepStrictEqual(yield* storage.read("x"), { credential: Option.none(), state: CredentialState.initial })
       })))
 
     it.effect("loads what was saved", () =>
@@ -166,6 +167,70 @@ export const suite = <E>(name: string, layer: Layer.Layer<CredentialStorage, E>)
       { arbitrary: { runs: repeats(60) } }
     )
 
+    describe("read", () => {
+      it.effect("answers credential and state, as load and loadState do", () =>
+        withStorage(Effect.fnUntraced(function*(storage) {
+          const credential = Credential.fromAccessToken({
+            id: "x",
+            accessToken: Redacted.make("t"),
+            expiresAt: DateTime.makeUnsafe("2030-01-28T15:30:00.250Z"),
+            provider: "google",
+            alias: "Work"
+          })
+          yield* storage.save(credential, { state: blocked })
+          const entry = yield* storage.read("x")
+          assert.deepStrictEqual(plain(Option.getOrThrow(entry.credential)), plain(credential))
+          assert.deepStrictEqual(
+            entry.state,
+            new CredentialState({ ...blocked, generation: 1, account: { provider: "google", alias: "Work" } })
+          )
+          assert.deepStrictEqual(entry.state, yield* storage.loadState("x"))
+          yield* storage.saveState("x", CredentialState.initial)
+          assert.deepStrictEqual((yield* storage.read("x")).state, yield* storage.loadState("x"))
+        })))
+
+      it.effect("answers the state of an id without an entry, and the tombstone of a deleted one", () =>
+        withStorage(Effect.fnUntraced(function*(storage) {
+          yield* storage.saveState("never", blocked)
+          assert.deepStrictEqual(yield* storage.read("never"), {
+            credential: Option.none(),
+            state: new CredentialState({ ...blocked, generation: 0 })
+          })
+          yield* storage.save(apiKey("deleted", "1"))
+          yield* storage.delete("deleted")
+          assert.deepStrictEqual(yield* storage.read("deleted"), {
+            credential: Option.none(),
+            state: new CredentialState({ generation: 2 })
+          })
+        })))
+
+      it.effect("never pairs a credential with the generation of another, while it is saved and deleted", () =>
+        withStorage(Effect.fnUntraced(function*(storage) {
+          const writes = 13
+          const isDeletion = (generation: number) => generation % 4 === 0
+          // generation n is saved with the value n
+          const writer = Effect.gen(function*() {
+            for (let generation = 1; generation <= writes; generation++) {
+              if (isDeletion(generation)) yield* storage.delete("x")
+              else yield* storage.saveMany([apiKey("x", String(generation)), apiKey("y", "1")])
+            }
+          })
+          const reader = Effect.gen(function*() {
+            const pairs: Array<readonly [number, string | undefined]> = []
+            while (pairs.at(-1)?.[0] !== writes) {
+              const { credential, state } = yield* storage.read("x")
+              pairs.push([state.generation, valueOf(credential)])
+              yield* Effect.yieldNow
+            }
+            return pairs
+          })
+          const [, ...read] = yield* Effect.all([writer, reader, reader, reader], { concurrency: "unbounded" })
+          for (const [generation, value] of read.flat()) {
+            assert.strictEqual(value, isDeletion(generation) ? undefined : String(generation))
+          }
+        })))
+    })
+
     describe("generations", () => {
       it.effect("count the saves of an entry, from 0 before the first", () =>
         withStorage(Effect.fnUntraced(function*(storage) {
@@ -176,6 +241,22 @@ export const suite = <E>(name: string, layer: Layer.Layer<CredentialStorage, E>)
           yield* storage.save(apiKey("other", "1"))
           yield* storage.saveMany([apiKey("x", "2")])
           assert.strictEqual(yield* generation, 2)
+        })))
+
+      it.effect("are answered by each save, whether it expects one or not", () =>
+        withStorage(Effect.fnUntraced(function*(storage) {
+          assert.strictEqual(yield* storage.save(apiKey("x", "1")), 1)
+          assert.strictEqual(yield* storage.save(apiKey("x", "2"), { expectedGeneration: 1 }), 2)
+          assert.strictEqual(yield* storage.save(apiKey("x", "3"), { state: blocked }), 3)
+          yield* storage.delete("x")
+          assert.strictEqual(yield* storage.save(apiKey("x", "4")), 5)
+          const answers = yield* Effect.forEach(
+            Array.from({ length: 10 }, (_, index) => String(index)),
+            (value) => storage.save(apiKey("x", value)),
+            { concurrency: "unbounded" }
+          )
+          assert.sameMembers(answers, Array.from({ length: 10 }, (_, index) => 6 + index))
+          assert.strictEqual((yield* storage.loadState("x")).generation, 15)
         })))
 
       it.effect("a save that expects the right one is made, and one that expects another fails and writes nothing", () =>
@@ -380,26 +461,28 @@ export const suite = <E>(name: string, layer: Layer.Layer<CredentialStorage, E>)
       )
     })
 
-    it.effect("tells of entries saved and deleted from now on", () =>
+    it.effect("tells of entries saved and deleted from now on, each with its generation", () =>
       withStorage(Effect.fnUntraced(function*(storage) {
         yield* storage.save(apiKey("before", "1"))
         const seen = yield* storage.changes.pipe(
-          Stream.take(4),
+          Stream.take(5),
           Stream.runCollect,
           Effect.forkChild({ startImmediately: true })
         )
         yield* storage.save(apiKey("x", "1"))
         yield* Effect.ignore(storage.save(apiKey("x", "1"), { expectedGeneration: 7 }))
         yield* storage.saveMany([apiKey("y", "1")])
+        yield* storage.save(apiKey("before", "2"), { expectedGeneration: 1 })
         yield* storage.delete("absent")
         yield* storage.saveState("x", CredentialState.initial)
         yield* storage.delete("x")
-        yield* storage.save(apiKey("z", "1"))
+        yield* storage.save(apiKey("x", "2"))
         assert.deepStrictEqual(Array.from(yield* Fiber.join(seen)), [
-          { _tag: "Saved", id: "x" },
-          { _tag: "Saved", id: "y" },
-          { _tag: "Deleted", id: "x" },
-          { _tag: "Saved", id: "z" }
+          { _tag: "Saved", id: "x", generation: 1 },
+          { _tag: "Saved", id: "y", generation: 1 },
+          { _tag: "Saved", id: "before", generation: 2 },
+          { _tag: "Deleted", id: "x", generation: 2 },
+          { _tag: "Saved", id: "x", generation: 3 }
         ])
       })))
 
@@ -424,7 +507,9 @@ export const suite = <E>(name: string, layer: Layer.Layer<CredentialStorage, E>)
         yield* Effect.forEach(
           ids.flatMap((id) => Array.from({ length: 10 }, (_, index) => [id, index] as const)),
           ([id, index]) =>
-            index % 2 === 0 ? storage.save(apiKey(id, String(index))) : Effect.andThen(storage.load(id), storage.list),
+            index % 2 === 0
+              ? Effect.asVoid(storage.save(apiKey(id, String(index))))
+              : Effect.andThen(storage.load(id), storage.list),
           { concurrency: "unbounded", discard: true }
         )
         assert.sameMembers([...yield* storage.list], ids)
@@ -450,6 +535,7 @@ const anyStorage = <E>(withStorage: ReturnType<typeof onFresh<E>>) => {
     (id) =>
       withStorage(Effect.fnUntraced(function*(storage) {
         const failures = yield* Effect.all([
+          Effect.flip(storage.read(id)),
           Effect.flip(storage.load(id)),
           Effect.flip(storage.save(apiKey(id, "x"))),
           Effect.flip(storage.delete(id)),
@@ -538,6 +624,7 @@ export const readOnlySuite = <E>(
         assert.isTrue(Option.isNone(yield* storage.load("x")))
         assert.isFalse(yield* storage.exists("x"))
         assert.isFalse(yield* storage.delete("x"))
+        assert.deepStrictEqual(yield* storage.read("x"), { credential: Option.none(), state: CredentialState.initial })
         assert.deepStrictEqual(yield* storage.loadState("x"), CredentialState.initial)
       })))
 
@@ -546,6 +633,9 @@ export const readOnlySuite = <E>(
         for (const [id, value] of Object.entries(values)) {
           assert.deepStrictEqual(plain(Option.getOrThrow(yield* storage.load(id))), plain(apiKey(id, value)))
           assert.isTrue(yield* storage.exists(id))
+          const { credential, state } = yield* storage.read(id)
+          assert.deepStrictEqual(plain(Option.getOrThrow(credential)), plain(apiKey(id, value)))
+          assert.deepStrictEqual(state, CredentialState.initial)
         }
         assert.sameMembers([...yield* storage.list], Object.keys(values))
       })))
@@ -577,6 +667,7 @@ export const readOnlySuite = <E>(
         for (const id of ["hubspot", "x"]) {
           yield* storage.saveState(id, blocked)
           assert.deepStrictEqual(yield* storage.loadState(id), new CredentialState({ ...blocked, generation: 0 }))
+          assert.deepStrictEqual((yield* storage.read(id)).state, new CredentialState({ ...blocked, generation: 0 }))
         }
         assert.isFalse(yield* storage.delete("x"))
         assert.deepStrictEqual(yield* storage.loadState("x"), CredentialState.initial)

@@ -33,6 +33,10 @@ export const changesOf = Effect.fnUntraced(function*(storage: CredentialStorage[
   return seen
 })
 
+/** Changes without their generations, which those that were looked up do not have. */
+export const told = (changes: ReadonlyArray<StorageChange>): ReadonlyArray<string> =>
+  changes.map(({ _tag, id }) => `${_tag} ${id}`)
+
 export const until = (condition: () => boolean, patience: Duration.Input = "20 seconds") =>
   Effect.suspend(() => condition() ? Effect.void : Effect.fail("not yet" as const)).pipe(
     Effect.retry({ schedule: Schedule.spaced("2 millis") }),

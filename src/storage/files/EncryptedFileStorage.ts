@@ -34,7 +34,7 @@ import { makeDirectoryLocks } from "./DirectoryLock.ts"
 import type { HeldLock } from "./FileLock.ts"
 import { makeIndexFile } from "./IndexFile.ts"
 import { makePrivateFiles } from "./PrivateFiles.ts"
-import { makeStateFiles, noState } from "./StateFiles.ts"
+import { makeStateFiles, noState, underOneGeneration } from "./StateFiles.ts"
 import { tenantDirectory } from "./tenantFolders.ts"
 import { makeEntryTransactions, pendingRemoval, pendingSave } from "./transaction.ts"
 import type { FoundEntry, PendingSave, SaveFailure } from "./transaction.ts"
@@ -169,15 +169,19 @@ const make = Effect.fnUntraced(function*<E, R>(
   const writing = makeKeyedLock()
 
   /**
-   * Serializes writes of ids that could share a file. The locks are acquired in sorted order, so that writers cannot deadlock. A
-   * write that has begun is not interrupted.
+   * Excludes, within this process, the writes of ids that could share a file. The locks are acquired in sorted order, so that writers
+   * cannot deadlock.
    */
-  const writingEntries = (ids: ReadonlyArray<string>) => <A, E2>(effect: Effect.Effect<A, E2>): Effect.Effect<A, E2> =>
+  const holdingEntries = (ids: ReadonlyArray<string>) => <A, E2>(effect: Effect.Effect<A, E2>): Effect.Effect<A, E2> =>
     Effect.forEach(
       Array.from(new Set(ids.map((id) => foldName(plainName(id))))).toSorted(),
       (name) => writing.held(`entry\0${name}`),
       { discard: true }
-    ).pipe(Effect.andThen(Effect.uninterruptible(effect)), Effect.scoped)
+    ).pipe(Effect.andThen(effect), Effect.scoped)
+
+  /** A write that has begun is not interrupted. */
+  const writingEntries = (ids: ReadonlyArray<string>) => <A, E2>(effect: Effect.Effect<A, E2>): Effect.Effect<A, E2> =>
+    holdingEntries(ids)(Effect.uninterruptible(effect))
 
   // uninterruptible, because the interruption of one caller would be cached for all
   const removeAbandoned = yield* Effect.cached(Effect.uninterruptible(
@@ -201,6 +205,25 @@ const make = Effect.fnUntraced(function*<E, R>(
   const locate = Effect.fnUntraced(function*(id: string) {
     yield* checkCredentialId(id)
     return (yield* foldersExist(folders.credentials)) ? yield* credentials.locate(id) : absent
+  })
+
+  const load = Effect.fnUntraced(function*(id: string) {
+    const located = yield* locate(id)
+    switch (located._tag) {
+      case "Absent":
+        return Option.none()
+      case "Found":
+        return Option.some(located.stored.credential)
+      case "Unreadable":
+        return yield* credentials.cannotOpen(id, located)
+    }
+  })
+
+  const loadState = Effect.fnUntraced(function*(id: string) {
+    yield* checkCredentialId(id)
+    // most ids have no state, which needs no check of the folders; a state file only counts in folders that others cannot write
+    const { name, state } = yield* Effect.tapError(states.locate(id), () => foldersExist(folders.state))
+    return name === undefined || (yield* foldersExist(folders.state)) ? state : CredentialState.initial
   })
 
   // the index -----------------------------------------------------------------------------------------------------------
@@ -238,11 +261,11 @@ const make = Effect.fnUntraced(function*<E, R>(
     credentials,
     states,
     tenantId,
-    onSaved: ({ id, type }) => {
+    onSaved: ({ id, type }, generation) => {
       indexed.set(id, type)
-      return publish({ _tag: "Saved", id })
+      return publish({ _tag: "Saved", id, generation })
     },
-    onRemoved: (id) => publish({ _tag: "Deleted", id })
+    onRemoved: (id, generation) => publish({ _tag: "Deleted", id, generation })
   })
 
   /** Finds the entry to be removed. A file that cannot be decrypted is the entry's if the index lists the id. */
@@ -257,31 +280,26 @@ const make = Effect.fnUntraced(function*<E, R>(
   // the storage ---------------------------------------------------------------------------------------------------------
 
   return CredentialStorage.of({
-    load: Effect.fn("EncryptedFileStorage.load")(
+    read: Effect.fn("EncryptedFileStorage.read")(
       function*(id) {
-        const located = yield* locate(id)
-        switch (located._tag) {
-          case "Absent":
-            return Option.none()
-          case "Found":
-            return Option.some(located.stored.credential)
-          case "Unreadable":
-            return yield* credentials.cannotOpen(id, located)
-        }
+        const { content, state } = yield* holdingEntries([id])(underOneGeneration(loadState(id), load(id)))
+        return { credential: content, state }
       },
-      (effect, id) => asStorageError("load", id)(effect)
+      (effect, id) => asStorageError("read", id)(effect)
     ),
+    load: Effect.fn("EncryptedFileStorage.load")((id) => asStorageError("load", id)(load(id))),
     save: Effect.fn("EncryptedFileStorage.save")(
       function*(credential, options) {
         const { id } = credential
         yield* checkCredentialId(id)
         yield* ensureFolders
         const saving = pendingSave(credential, options ?? {})
-        yield* withWriteLock((lock) =>
+        return yield* withWriteLock((lock) =>
           writingEntries([id])(Effect.gen(function*() {
             const failure = (yield* putAll([saving], lock)).get(id)
             if (failure !== undefined) return yield* Effect.fail(failure)
             yield* updateIndex(lock)
+            return yield* Effect.orDie(Effect.fromNullishOr(saving.savedAs))
           }))
         )
       },
@@ -321,7 +339,7 @@ const make = Effect.fnUntraced(function*<E, R>(
               if (failure instanceof LockTimeout) timeout = failure
               return Effect.forEach(
                 batch,
-                ({ credential, isSaved }) => isSaved ? Effect.void : fail(credential.id, failure),
+                ({ credential, savedAs }) => savedAs === undefined ? fail(credential.id, failure) : Effect.void,
                 { discard: true }
               )
             }
@@ -364,15 +382,7 @@ const make = Effect.fnUntraced(function*<E, R>(
       },
       (effect, id) => asStorageError("exists", id)(effect)
     ),
-    loadState: Effect.fn("EncryptedFileStorage.loadState")(
-      function*(id) {
-        yield* checkCredentialId(id)
-        // most ids have no state, which needs no check of the folders; a state file only counts in folders that others cannot write
-        const { name, state } = yield* Effect.tapError(states.locate(id), () => foldersExist(folders.state))
-        return name === undefined || (yield* foldersExist(folders.state)) ? state : CredentialState.initial
-      },
-      (effect, id) => asStorageError("loadState", id)(effect)
-    ),
+    loadState: Effect.fn("EncryptedFileStorage.loadState")((id) => asStorageError("loadState", id)(loadState(id))),
     saveState: Effect.fn("EncryptedFileStorage.saveState")(
       function*(id, state) {
         yield* checkCredentialId(id)

@@ -23,6 +23,22 @@ export interface LocatedState {
 
 export const noState: LocatedState = { name: undefined, state: CredentialState.initial, plainIsTaken: false }
 
+/**
+ * Reads the credential between two reads of the state that find one generation, so that no other process replaced it meanwhile. Only
+ * in the moment between the two renames of its save, the credential before can be read under the new generation.
+ */
+export const underOneGeneration = Effect.fnUntraced(function*<A, E, E2>(
+  readState: Effect.Effect<CredentialState, E>,
+  read: Effect.Effect<A, E2>
+) {
+  for (let before = yield* readState;;) {
+    const content = yield* read
+    const state = yield* readState
+    if (state.generation === before.generation) return { content, state }
+    before = state
+  }
+})
+
 export const makeStateFiles = (files: PrivateFiles, folder: string) => {
   const fileOf = (name: string): string => files.fileIn(folder, `${name}${suffix}`)
 

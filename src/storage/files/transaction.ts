@@ -41,7 +41,8 @@ export interface PendingSave {
   /** The document to write; `undefined` to encode the credential over the stored document. */
   readonly document: string | undefined
   replaced: Before | undefined
-  isSaved: boolean
+  /** The generation that it was saved under, once it is. */
+  savedAs: number | undefined
 }
 
 export const pendingSave = (credential: Credential, options: SaveOptions, document?: string): PendingSave => ({
@@ -49,7 +50,7 @@ export const pendingSave = (credential: Credential, options: SaveOptions, docume
   options,
   document,
   replaced: undefined,
-  isSaved: false
+  savedAs: undefined
 })
 
 /** The progress of a removal, which outlives a lost lock: the removal is then retried. */
@@ -74,8 +75,9 @@ export type SaveFailure = CredentialDecryptionFailed | GenerationConflict | Stor
 /** A credential and its state, both written to temporary files, to be committed. */
 interface Prepared {
   readonly saving: PendingSave
-  /** The state before; `stateName` is its file. */
+  /** The state before and after; `stateName` is its file. */
   readonly before: CredentialState
+  readonly after: CredentialState
   readonly stateName: string
   readonly file: Option.Option<string>
   readonly newState: Replacement
@@ -105,8 +107,9 @@ export const makeEntryTransactions = (options: {
   readonly states: StateFiles
   readonly tenantId: string | undefined
   /** Called for each saved credential, once it is flushed to disk. */
-  readonly onSaved: (credential: Credential) => Effect.Effect<unknown>
-  readonly onRemoved: (id: string) => Effect.Effect<unknown>
+  readonly onSaved: (credential: Credential, generation: number) => Effect.Effect<unknown>
+  /** Called for each removed credential, with the generation of its tombstone. */
+  readonly onRemoved: (id: string, generation: number) => Effect.Effect<unknown>
 }) => {
   const { credentials, files, folders, onRemoved, onSaved, states, tenantId } = options
 
@@ -173,11 +176,12 @@ export const makeEntryTransactions = (options: {
       ? located.name
       : chooseName(id, located.plainIsTaken, yield* inUse.credentials, files.windows)
     const stateName = yield* nameOfState(id, found, inUse)
-    const newState = yield* states.prepare(stateName, id, stateAfterSave(credential, before, options.state))
+    const after = stateAfterSave(credential, before, options.state)
+    const newState = yield* states.prepare(stateName, id, after)
     const newCredential = yield* credentials.prepare(name, document.success)
     // Hive may have written the plain name since: of two files of one credential, the older must not survive
     const older = located._tag === "Found" && name !== escapedName(id) ? escapedName(id) : undefined
-    return { saving, before, stateName, file, newState, newCredential, older }
+    return { saving, before, after, stateName, file, newState, newCredential, older }
   })
 
   const commitState = ({ before, file, newState, saving }: Prepared) =>
@@ -189,12 +193,12 @@ export const makeEntryTransactions = (options: {
     rollBackState(stateName, saving.credential.id, before, lock)
 
   const commitCredential = (one: Prepared, lock: HeldLock) => {
-    const { newCredential, older, saving } = one
+    const { after, newCredential, older, saving } = one
     // the older file first: it is not read while the other exists, so a save that fails then has changed nothing
     return Effect.andThen(older === undefined ? Effect.void : credentials.remove(older), newCredential.commit).pipe(
       Effect.tapError(() => rollBack(one, lock)),
       Effect.map(() => {
-        saving.isSaved = true
+        saving.savedAs = after.generation
       })
     )
   }
@@ -215,18 +219,18 @@ export const makeEntryTransactions = (options: {
           { concurrency: fileConcurrency, discard: true }
         )
       const prepared: Array<Prepared> = []
-      const left = batch.flatMap((saving) => saving.isSaved ? [] : [{ saving }])
+      const left = batch.flatMap((saving) => saving.savedAs === undefined ? [{ saving }] : [])
       yield* each(
         left,
         ({ saving }) => Effect.map(prepare(saving, inUse, batch.length >= largeBatch), (one) => prepared.push(one))
       )
 
       const tellSaved = Effect.suspend(() => {
-        const saved = prepared.filter(({ saving }) => saving.isSaved)
+        const saved = prepared.filter(({ saving }) => saving.savedAs !== undefined)
         return saved.length === 0 ? Effect.void : Effect.gen(function*() {
           yield* files.flush(folders.state)
           yield* files.flush(folders.credentials)
-          for (const { saving } of saved) yield* onSaved(saving.credential)
+          for (const { after, saving } of saved) yield* onSaved(saving.credential, after.generation)
         })
       })
       // state before credential, so that a new credential never appears under the old generation; and the credential right after
@@ -279,7 +283,8 @@ export const makeEntryTransactions = (options: {
     }
     // the generation first, so that no writer that knew the entry can save over its deletion; the rest of the state stays until the
     // credential is removed
-    const name = yield* writeState(id, found, new CredentialState({ ...state, generation: state.generation + 1 }), lock)
+    const tombstone = tombstoneOf(state)
+    const name = yield* writeState(id, found, new CredentialState({ ...state, generation: tombstone.generation }), lock)
     removal.replaced = { state, file }
     yield* Effect.gen(function*() {
       yield* lock.check
@@ -291,8 +296,8 @@ export const makeEntryTransactions = (options: {
       Effect.tapError(() => rollBackState(name, id, state, lock))
     )
     removal.isRemoved = true
-    yield* onRemoved(id)
-    yield* states.write(name, id, tombstoneOf(state), lock.check)
+    yield* onRemoved(id, tombstone.generation)
+    yield* states.write(name, id, tombstone, lock.check)
   })
 
   return { putAll, remove, writeState } as const

@@ -19,7 +19,7 @@ import { makeCredentialFiles } from "../files/CredentialFiles.ts"
 import { makeDirectoryLocks } from "../files/DirectoryLock.ts"
 import { makeIndexFile } from "../files/IndexFile.ts"
 import { makePrivateFiles } from "../files/PrivateFiles.ts"
-import { makeStateFiles } from "../files/StateFiles.ts"
+import { makeStateFiles, underOneGeneration } from "../files/StateFiles.ts"
 import { folderOfTenantName, nameOfTenantFolder, tenantFolders } from "../files/tenantFolders.ts"
 import { makeEntryTransactions, pendingSave } from "../files/transaction.ts"
 import { documentText } from "../format/HiveDocument.ts"
@@ -134,14 +134,8 @@ const makeSide = Effect.fnUntraced(function*(options: {
   })
 
   /** Reads document and state of the same generation: under another one, an old document would pass for the newest. */
-  const read = Effect.fnUntraced(function*(id: string) {
-    for (let before = yield* stateOf(id);;) {
-      const { content, location } = yield* contentOf(id)
-      const state = yield* stateOf(id)
-      if (state.generation === before.generation) return { id, location, content, state }
-      before = state
-    }
-  })
+  const read = (id: string) =>
+    Effect.map(underOneGeneration(stateOf(id), contentOf(id)), ({ content, state }) => ({ id, ...content, state }))
 
   return {
     ids: Effect.gen(function*() {

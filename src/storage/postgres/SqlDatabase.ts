@@ -62,6 +62,7 @@ const Changes = Schema.NonEmptyArray(Schema.Struct({
   is_there: Schema.NullOr(Schema.Boolean)
 }))
 const Flag = Schema.Tuple([Schema.Struct({ flag: Schema.Boolean })])
+const Removed = Schema.Tuple([Schema.Struct({ generation: Schema.NullOr(Count) })])
 const Lease = Schema.Tuple([Schema.Struct({ is_taken: Schema.Boolean, millis_left: Count })])
 const Channel = Schema.Tuple([Schema.Struct({ channel: Schema.String })])
 
@@ -193,7 +194,8 @@ export const makeSqlDatabase = (client: SqlClient, options: {
           ),
           told as materialized (
             select pg_notify(${channel}, payload) from (
-              select ${namespace}::text || ' {"sequence":' || sequence || ',' || notice as payload
+              select ${namespace}::text || ' {"sequence":' || sequence || ',"generation":' || generation || ',' || notice
+                as payload
               from given join written using (key, sequence)
               order by sequence
             ) as notice where octet_length(payload) <= ${maxNotificationBytes}
@@ -235,9 +237,11 @@ export const makeSqlDatabase = (client: SqlClient, options: {
           select exists (select from written) as flag`
       ),
     remove: (id, expected) =>
-      flagOf(
-        shown(id),
-        sql`
+      Effect.map(
+        answer(
+          shown(id),
+          Removed,
+          sql`
           with place as (${counted(1)}),
           removed as (
             update ${records} as record set
@@ -253,16 +257,19 @@ export const makeSqlDatabase = (client: SqlClient, options: {
             from place
             where namespace = ${namespace} and key = ${keyOf(id)}
               and (${expected ?? null}::bigint is null or generation = ${expected ?? null}::bigint)
-            returning sequence, sequence = place.latest as was_there
+            returning generation, sequence, sequence = place.latest as was_there
           ),
           told as materialized (
             select pg_notify(${channel}, payload) from (
-              select ${namespace}::text || ' {"sequence":' || sequence || ','
+              select ${namespace}::text || ' {"sequence":' || sequence || ',"generation":' || generation || ','
                 || ${unnumberedNotification({ _tag: "Deleted", id, by: writer })}::text as payload
               from removed where was_there
             ) as notice where octet_length(payload) <= ${maxNotificationBytes}
           )
-          select exists (select from removed where was_there) as flag, (select count(*) from told)::text as told`
+          select (select generation from removed where was_there)::text as generation,
+            (select count(*) from told)::text as told`
+        ),
+        ([{ generation }]) => generation ?? undefined
       ),
     ids: Effect.map(
       answer(

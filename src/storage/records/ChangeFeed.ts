@@ -31,9 +31,13 @@ export const makeChangeFeed = Effect.fnUntraced(function*(source: ChangeSource, 
   let notified = -1
 
   /** Drops the echo of an own write, which was published when it was made. */
-  const forward = ({ _tag, by, id }: RecordChange) => by === writer ? Effect.void : publish({ _tag, id })
+  const forward = ({ _tag, by, generation, id }: RecordChange) =>
+    by === writer ? Effect.void : publish({ _tag, id, generation })
 
-  /** Reads the changes since the last one seen. Answers whether there were any. */
+  /**
+   * Reads the changes since the last one seen. Answers whether there were any. They have no generation: a database that lost its data
+   * counts from 0 again, and a receiver would take the generation of another credential for the one that it holds.
+   */
   const catchUp = Effect.gen(function*() {
     const { changes, latest } = yield* source.since(seen)
     const hasChanged = latest !== seen

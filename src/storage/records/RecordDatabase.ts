@@ -28,12 +28,16 @@ export interface RecordWrite {
   readonly state: string
 }
 
-/** A save or deletion, numbered from 1. `by` is its writer, which has told its own listeners already. */
+/**
+ * A save or deletion, numbered from 1. `by` is its writer, which has told its own listeners already. `generation` is that of the
+ * record after it: only a notification has it, and not one of a version of this package that did not send it.
+ */
 export interface RecordChange {
   readonly _tag: "Saved" | "Deleted"
   readonly sequence: number
   readonly id: string
   readonly by: string
+  readonly generation?: number | undefined
 }
 
 /** A notification by the database: a change, or the release of a lease. */
@@ -92,11 +96,11 @@ export interface RecordDatabase {
   /** Writes the state while the record has the generation `expected`, which stays; `false` when it has another. */
   readonly writeState: (id: string, expected: number, state: string) => Effect.Effect<boolean, StorageIoFailed>
   /**
-   * Deletes document and state and leaves a tombstone with the generation incremented, if there was one; `false` when there was no
-   * document. With `expected`, does nothing and answers `false` when the record has another generation. Foreign data is deleted,
-   * too.
+   * Deletes document and state and leaves a tombstone with the generation incremented, which is answered; `undefined` when there
+   * was no document. With `expected`, does nothing and answers `undefined` when the record has another generation. Foreign data is
+   * deleted, too.
    */
-  readonly remove: (id: string, expected: number | undefined) => Effect.Effect<boolean, StorageIoFailed>
+  readonly remove: (id: string, expected: number | undefined) => Effect.Effect<number | undefined, StorageIoFailed>
   /** The ids of all records that have a document. */
   readonly ids: Effect.Effect<ReadonlyArray<string>, StorageIoFailed>
   readonly changes: ChangeSource

@@ -70,6 +70,9 @@ export const makeRecordStorage = Effect.fnUntraced(function*(name: string, optio
     return record.document === undefined ? undefined : yield* open(id, database.locationOf(id), record.document)
   })
 
+  const credentialOf = (id: string, record: StoredRecord | ForeignRecord) =>
+    Effect.map(opened(id, record), (document) => Option.fromUndefinedOr(document?.credential))
+
   const prepare = Effect.fnUntraced(function*(
     credential: Credential,
     record: StoredRecord | ForeignRecord,
@@ -100,7 +103,7 @@ export const makeRecordStorage = Effect.fnUntraced(function*(name: string, optio
       const found = yield* database.write(writes)
       for (const [index, { expected, id }] of writes.entries()) {
         const generation = found[index]
-        if (generation === expected) yield* publish({ _tag: "Saved", id })
+        if (generation === expected) yield* publish({ _tag: "Saved", id, generation: expected + 1 })
         else late.set(id, generation ?? -1)
       }
       return late
@@ -110,8 +113,9 @@ export const makeRecordStorage = Effect.fnUntraced(function*(name: string, optio
     const { id } = credential
     const expected = options.expectedGeneration
     for (let attempt = 0; attempt < attempts; attempt++) {
-      const actual = (yield* write([yield* prepare(credential, yield* read(id), options)])).get(id)
-      if (actual === undefined) return
+      const one = yield* prepare(credential, yield* read(id), options)
+      const actual = (yield* write([one])).get(id)
+      if (actual === undefined) return one.expected + 1
       if (expected !== undefined) return yield* new GenerationConflict({ id, expected, actual })
     }
     return yield* tooBusy(id)
@@ -175,11 +179,15 @@ export const makeRecordStorage = Effect.fnUntraced(function*(name: string, optio
   })
 
   return CredentialStorage.of({
-    load: Effect.fn(`${name}.load`)(
+    read: Effect.fn(`${name}.read`)(
       function*(id) {
-        const stored = yield* opened(id, yield* read(id))
-        return Option.map(Option.fromUndefinedOr(stored), ({ credential }) => credential)
+        const record = yield* read(id)
+        return { credential: yield* credentialOf(id, record), state: stateOf(record) }
       },
+      (effect, id) => asStorageError("read", id)(effect)
+    ),
+    load: Effect.fn(`${name}.load`)(
+      (id) => Effect.flatMap(read(id), (record) => credentialOf(id, record)),
       (effect, id) => asStorageError("load", id)(effect)
     ),
     save: Effect.fn(`${name}.save`)(
@@ -193,12 +201,12 @@ export const makeRecordStorage = Effect.fnUntraced(function*(name: string, optio
     delete: Effect.fn(`${name}.delete`)(
       function*(id, options) {
         yield* checkCredentialId(id)
-        return yield* Effect.uninterruptible(
-          Effect.tap(
-            database.remove(id, options?.expectedGeneration),
-            (isDeleted) => isDeleted ? publish({ _tag: "Deleted", id }) : Effect.void
-          )
-        )
+        return yield* Effect.uninterruptible(Effect.gen(function*() {
+          const generation = yield* database.remove(id, options?.expectedGeneration)
+          if (generation === undefined) return false
+          yield* publish({ _tag: "Deleted", id, generation })
+          return true
+        }))
       },
       (effect, id) => asStorageError("delete", id)(effect)
     ),

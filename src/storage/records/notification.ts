@@ -9,7 +9,9 @@ const NotificationText = Schema.fromJsonString(Schema.Union([
     _tag: Schema.Literals(["Saved", "Deleted"]),
     sequence: Schema.Int,
     id: Schema.String,
-    by: Schema.String
+    by: Schema.String,
+    // versions that do not send it share databases with this one; they ignore it
+    generation: Schema.optional(Schema.Int)
   }),
   Schema.Struct({ _tag: Schema.Literal("Released"), id: Schema.String })
 ]))
@@ -17,8 +19,11 @@ const NotificationText = Schema.fromJsonString(Schema.Union([
 /** None when another program published the text. */
 export const decodeNotification = Schema.decodeUnknownOption(NotificationText)
 
-/** The notification of a change, without its number: the database, which counts, puts `{"sequence":`, number and comma in front. */
-export const unnumberedNotification = (change: Omit<RecordChange, "sequence">): string =>
+/**
+ * The notification of a change, without its numbers: the database, which counts, puts
+ * `{"sequence":`, the number, `,"generation":`, the generation and a comma in front.
+ */
+export const unnumberedNotification = (change: Omit<RecordChange, "sequence" | "generation">): string =>
   JSON.stringify(change).slice(1)
 
 /** The notification that a lease was released. */

@@ -72,9 +72,9 @@ local function foreignKind(key)
   end
   return kind
 end
--- Numbers a change. Called first, because it fails when another program wrote to these keys. After a loss of all data, numbering
+-- Numbers a change, and answers how its notification begins: see unnumberedNotification. Called first, because it fails when another program wrote to these keys. After a loss of all data, numbering
 -- goes on above the numbers given before.
-local function count(changes, sequence, id)
+local function count(changes, sequence, id, generation)
   local number = redis.call('INCR', sequence)
   if number == 1 then
     local time = redis.call('TIME')
@@ -82,7 +82,7 @@ local function count(changes, sequence, id)
     redis.call('SET', sequence, whole(number))
   end
   redis.call('ZADD', changes, number, id)
-  return '{"sequence":' .. whole(number) .. ','
+  return '{"sequence":' .. whole(number) .. ',"generation":' .. whole(generation) .. ','
 end
 `
 
@@ -133,7 +133,7 @@ for index = 1, #KEYS - 3 do
   local id, expected = ARGV[at + 1], tonumber(ARGV[at + 2])
   local generation = foreignKind(key) and -1 or generationOf(key)
   if generation == expected then
-    local numbered = count(KEYS[2], KEYS[3], id)
+    local numbered = count(KEYS[2], KEYS[3], id, expected + 1)
     redis.call('SADD', KEYS[1], id)
     redis.call('HSET', key, 'generation', whole(expected + 1), 'document', ARGV[at + 3], 'state', ARGV[at + 4],
       'writer', ARGV[2])
@@ -182,17 +182,17 @@ const removeScript = Redis.script(
 local key = KEYS[4]
 local foreign = foreignKind(key)
 local generation = foreign and 0 or generationOf(key)
-if ARGV[4] ~= '' and tonumber(ARGV[4]) ~= generation then return 0 end
+if ARGV[4] ~= '' and tonumber(ARGV[4]) ~= generation then return false end
 local existed = foreign or redis.call('HEXISTS', key, 'document') == 1
-local numbered = existed and count(KEYS[2], KEYS[3], ARGV[3])
+local numbered = existed and count(KEYS[2], KEYS[3], ARGV[3], generation + 1)
 redis.call('SREM', KEYS[1], ARGV[3])
 redis.call('DEL', key)
 if existed or generation > 0 then
   redis.call('HSET', key, 'generation', whole(generation + 1), 'writer', ARGV[2])
 end
-if not existed then return 0 end
+if not existed then return false end
 redis.call('PUBLISH', ARGV[1], numbered .. ARGV[5])
-return 1`
+return whole(generation + 1)`
   }
 ).withReturnType<unknown>()
 
@@ -406,7 +406,7 @@ export const makeRedisDatabase = (redis: Redis.Redis["Service"], namespace: stri
       ),
     remove: (id, expected) =>
       Effect.map(
-        answer(keyOf(id), Flag)(
+        answer(keyOf(id), Schema.NullOr(Count))(
           redis.eval(removeScript)(
             shared,
             writer,
@@ -416,7 +416,7 @@ export const makeRedisDatabase = (redis: Redis.Redis["Service"], namespace: stri
             unnumberedNotification({ _tag: "Deleted", id, by: writer })
           )
         ),
-        (isDeleted) => isDeleted === 1
+        (generation) => generation ?? undefined
       ),
     ids: Effect.gen(function*() {
       const found = new Set<string>()

@@ -203,7 +203,7 @@ describe("EncryptedFileStorage", () => {
           age(file)
           const before = traces(file)
           yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
-            for (const refused of [storage.load("bad"), storage.save(apiKey("bad", "new"))]) {
+            for (const refused of [storage.load("bad"), Effect.asVoid(storage.save(apiKey("bad", "new")))]) {
               const error = yield* Effect.flip(Effect.asVoid(refused))
               assert.strictEqual(error._tag, "CredentialDecryptionFailed")
               if (error._tag === "CredentialDecryptionFailed") {
@@ -377,7 +377,7 @@ describe("EncryptedFileStorage", () => {
         fs.renameSync(enc(directory, "x"), elsewhere)
         fs.symlinkSync(elsewhere, enc(directory, "x"))
         const before = traces(elsewhere)
-        for (const refused of [storage.load("x"), storage.save(apiKey("x", "new"))]) {
+        for (const refused of [storage.load("x"), Effect.asVoid(storage.save(apiKey("x", "new")))]) {
           const error = yield* Effect.flip(Effect.asVoid(refused))
           assert.strictEqual(error._tag, "CredentialStorageError")
           if (error._tag === "CredentialStorageError") assert.strictEqual(error.reason._tag, "StorageInsecure")
@@ -454,7 +454,7 @@ describe("EncryptedFileStorage", () => {
       run(Effect.fnUntraced(function*(directory, storage) {
         fs.rmSync(enc(directory, "x"))
         fs.mkdirSync(enc(directory, "x"))
-        for (const refused of [storage.load("x"), storage.save(apiKey("x")), storage.delete("x")]) {
+        for (const refused of [storage.load("x"), Effect.asVoid(storage.save(apiKey("x"))), storage.delete("x")]) {
           const error = yield* Effect.flip(Effect.asVoid(refused))
           assert.strictEqual(error._tag, "CredentialStorageError")
           assert.include(error.message, enc(directory, "x"))
@@ -558,7 +558,7 @@ describe("EncryptedFileStorage", () => {
         const directory = path.join(parent, "file")
         fs.writeFileSync(directory, "mine")
         yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
-          for (const refused of [storage.load("x"), storage.save(apiKey("x")), storage.list]) {
+          for (const refused of [storage.load("x"), Effect.asVoid(storage.save(apiKey("x"))), storage.list]) {
             assert.match((yield* Effect.flip(Effect.asVoid(refused))).message, /file: is not a directory/)
           }
         }))

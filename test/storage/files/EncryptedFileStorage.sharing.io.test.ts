@@ -278,7 +278,7 @@ describe("EncryptedFileStorage: what lies where it should not", () => {
         fs.writeFileSync(at("metadata", "index.json"), "{ not JSON")
         const refusals = { link: /symbolic link/, folder: /is a directory, not a file/, huge: /larger than 16 MiB/ }
         for (const [id, message] of Object.entries(refusals)) {
-          for (const refused of [storage.load(id), storage.save(apiKey(id, "2"))]) {
+          for (const refused of [storage.load(id), Effect.asVoid(storage.save(apiKey(id, "2")))]) {
             const error = yield* Effect.flip(Effect.asVoid(refused))
             assert.match(error.message, message)
             assert.include(error.message, `${id}.enc`)

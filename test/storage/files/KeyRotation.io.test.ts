@@ -400,7 +400,9 @@ describe("a key rotation", () => {
           const directory = yield* temporaryDirectory
           yield* inDirectory(directory)((storage) => storage.save(apiKey("x", "before")))
           const write = inDirectory(directory, [newKey, key])((storage) =>
-            Effect.asVoid(what === "saves" ? storage.save(apiKey("x", "written meanwhile")) : storage.delete("x"))
+            what === "saves"
+              ? Effect.asVoid(storage.save(apiKey("x", "written meanwhile")))
+              : Effect.asVoid(storage.delete("x"))
           )
           const writing = yield* Deferred.make<Fiber.Fiber<void, unknown>>()
           const scope = yield* Effect.scope

@@ -178,7 +178,7 @@ describe("Hive's files", () => {
           const file = path.join(directory, "credentials", entry.file)
           const before = traces(file)
           const replacement = Credential.fromApiKey({ id: entry.id, apiKey: Redacted.make("replacement") })
-          for (const refused of [storage.load(entry.id), storage.save(replacement)]) {
+          for (const refused of [storage.load(entry.id), Effect.asVoid(storage.save(replacement))]) {
             const error = yield* Effect.flip(Effect.asVoid(refused))
             assert.strictEqual(error._tag, "CredentialDecryptionFailed")
             if (error._tag === "CredentialDecryptionFailed") {

@@ -100,19 +100,27 @@ const ownStorage = Effect.gen(function*() {
   const memory = yield* Effect.map(Layer.build(Layer.fresh(MemoryStorage.layer())), Context.get(CredentialStorage))
   const states = new Map<string, State>()
   const damaged = new Set<string>()
+  const opened = <A, E>(id: string, read: Effect.Effect<A, E>) =>
+    Effect.suspend((): Effect.Effect<A, E | CredentialDecryptionFailed> =>
+      damaged.has(id)
+        ? Effect.fail(new CredentialDecryptionFailed({ id, location: "memory", detail: "no token" }))
+        : read
+    )
+  const written = (id: string, state: CredentialState): CredentialState => {
+    const { blockedSince, ...others } = states.get(id) ?? { blockedSince: undefined }
+    const since = blockedSince === undefined ? undefined : DateTime.makeUnsafe(blockedSince)
+    return { ...state, ...others, blockedSince: since ?? state.blockedSince }
+  }
   const place: Place = {
     storage: CredentialStorage.of({
       ...memory,
-      load: (id) =>
-        damaged.has(id)
-          ? Effect.fail(new CredentialDecryptionFailed({ id, location: "memory", detail: "no token" }))
-          : memory.load(id),
-      loadState: (id) =>
-        Effect.map(memory.loadState(id), (state) => {
-          const { blockedSince, ...others } = states.get(id) ?? { blockedSince: undefined }
-          const since = blockedSince === undefined ? undefined : DateTime.makeUnsafe(blockedSince)
-          return { ...state, ...others, blockedSince: since ?? state.blockedSince }
-        })
+      read: (id) =>
+        opened(
+          id,
+          Effect.map(memory.read(id), ({ credential, state }) => ({ credential, state: written(id, state) }))
+        ),
+      load: (id) => opened(id, memory.load(id)),
+      loadState: (id) => Effect.map(memory.loadState(id), (state) => written(id, state))
     }),
     writeState: (id, state) => Effect.sync(() => void states.set(id, state)),
     damage: (id) => Effect.sync(() => void damaged.add(id))
@@ -511,6 +519,7 @@ describe("What others hand to a store", () => {
         const reason = new ReauthRequired({ id: "x", reauthorizationUrl: text })
         const storage = CredentialStorage.of({
           ...(yield* memory),
+          read: (id) => Effect.fail(new CredentialStorageError({ id, operation: "read", reason })),
           load: (id) => Effect.fail(new CredentialStorageError({ id, operation: "load", reason }))
         })
         const outputs = yield* outputsOf(yield* started(storage), ["x"], [])

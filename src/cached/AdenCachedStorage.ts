@@ -22,21 +22,20 @@ import type { AdenConfigError } from "../errors/ConfigError.ts"
 import { CredentialStorageError } from "../errors/StorageError.ts"
 import type { StorageFailure } from "../errors/StorageError.ts"
 import type { Credential, ProviderAccount } from "../model/Credential.ts"
-import { CredentialState } from "../model/CredentialState.ts"
+import { CredentialState, stateAfterSave, tombstoneOf } from "../model/CredentialState.ts"
 import { confirmationOf, coolDownLeft, defaultMaxStale, localExpiry, unconfirmedUntil } from "../model/freshness.ts"
 import { durationSetting } from "../model/settings.ts"
 import { AdenSyncProvider } from "../providers/aden/AdenSyncProvider.ts"
 import { CredentialStorage } from "../storage/CredentialStorage.ts"
+import type { StoredEntry } from "../storage/CredentialStorage.ts"
 import { decorate, RemoteLoadAllowed } from "../storage/decorate.ts"
 import { checkedStorage } from "../store/checkedAnswers.ts"
-import { loadRecord } from "../store/storedRecord.ts"
-import type { StoredEntry } from "../store/storedRecord.ts"
 import { cleanText } from "../util/sanitize.ts"
 import { SingleFlight } from "../util/SingleFlight.ts"
 
 /**
- * A {@link CredentialStorage} that caches Aden's answers in another storage. `load` returns the stored credential; it asks Aden
- * (`GET`) first when the entry is missing, or when Aden confirmed it longer ago than `cacheTtl`, and saves the answer. While Aden
+ * A {@link CredentialStorage} that caches Aden's answers in another storage. `load` and `read` return the stored credential; they ask
+ * Aden (`GET`) first when the entry is missing, or when Aden confirmed it longer ago than `cacheTtl`, and save the answer. While Aden
  * cannot answer, an unexpired copy is returned for up to `maxStale`. All other methods are those of the other storage.
  *
  * The age of an entry is part of its stored state, and so outlives a restart. Aden is never asked for credentials that the provider
@@ -51,12 +50,12 @@ export class AdenCachedStorage {
    * and cache share one provider.
    *
    * - `cacheTtl`: how long an entry is returned without confirmation by Aden; 5 minutes by default.
-   * - `preferLocal`: `true` by default. With `false`, every `load` asks Aden first, and the stored copy is only a fallback while
+   * - `preferLocal`: `true` by default. With `false`, every `load` and `read` asks Aden first, and the stored copy is only a fallback while
    *   Aden cannot answer.
    * - `maxStale`: how long an unexpired copy is returned after Aden last confirmed it; 24 hours by default. After a 401 or 403 it is
    *   1 hour at most.
    *
-   * When no stored copy may be returned, `load` fails with a `CredentialStorageError` whose `reason` is Aden's error. The layer
+   * When no stored copy may be returned, both fail with a `CredentialStorageError` whose `reason` is Aden's error. The layer
    * fails with `AdenConfigError` when `cacheTtl` or `maxStale` is not a finite time above zero.
    *
    * @example
@@ -107,7 +106,7 @@ const make = Effect.fnUntraced(function*(options: {
   const cacheTtl = Duration.toMillis(yield* durationSetting("cacheTtl", options.cacheTtl ?? "5 minutes"))
   const maxStale = Duration.toMillis(yield* durationSetting("maxStale", options.maxStale ?? defaultMaxStale))
   const preferLocal = options.preferLocal ?? true
-  const fetches = new SingleFlight<string, Option.Option<Credential>, FetchFailure | StorageFailure>()
+  const fetches = new SingleFlight<string, StoredEntry, FetchFailure | StorageFailure>()
   const listings = new SingleFlight<
     "list",
     { readonly accounts: ReadonlyArray<ProviderAccount> },
@@ -125,16 +124,15 @@ const make = Effect.fnUntraced(function*(options: {
     return backoff !== undefined && isWithinBackoff(backoff.since, now) ? backoff : undefined
   }
 
-  const load = Effect.fn("AdenCachedStorage.load")(function*(id: string) {
-    if (!(yield* RemoteLoadAllowed)) return yield* local.load(id)
-    const entry: CachedEntry = { id, ...(yield* loadRecord(local, id)) }
-    const { state, stored } = entry
-    if (Option.exists(stored, (credential) => !provider.canHandle(credential))) return stored
+  const readThrough = Effect.fnUntraced(function*(id: string): Effect.fn.Return<StoredEntry, StorageFailure> {
+    const entry: CachedEntry = { id, ...(yield* local.read(id)) }
+    const { credential: stored, state } = entry
+    if (Option.exists(stored, (credential) => !provider.canHandle(credential))) return entry
     const now = yield* Clock.currentTimeMillis
     if (state.blockedSince !== undefined) return yield* recheck(entry, now)
     const offset = yield* provider.clockOffset
     if (Option.isNone(stored) || localExpiry(stored.value, offset) <= now) return yield* loadFromAden(entry, now)
-    if (preferLocal && isConfirmed(stored.value, state, now)) return stored
+    if (preferLocal && isConfirmed(stored.value, state, now)) return entry
     // without a known time of confirmation, it counts as confirmed now
     const confirmedAt = confirmationOf(state, stored.value, now) ?? now
     const isTooOld = now >= unconfirmedUntil(state, { confirmedAt, maxStale })
@@ -153,9 +151,9 @@ const make = Effect.fnUntraced(function*(options: {
   const loadFromAden = Effect.fnUntraced(function*(
     entry: CachedEntry,
     now: number
-  ): Effect.fn.Return<Option.Option<Credential>, StorageFailure> {
-    const { id, state, stored } = entry
-    if (Option.isNone(stored) && activeBackoff(id, now)?.isMissing === true) return Option.none()
+  ): Effect.fn.Return<StoredEntry, StorageFailure> {
+    const { credential: stored, id, state } = entry
+    if (Option.isNone(stored) && activeBackoff(id, now)?.isMissing === true) return entry
     const left = coolDownLeft(state, now)
     if (left > 0) return yield* failLoad(id, new RateLimited({ id, retryAfter: Duration.millis(left) }))
     return yield* Effect.catch(fetches.run(id, ask(entry)), (error) => failLoad(id, error))
@@ -165,9 +163,9 @@ const make = Effect.fnUntraced(function*(options: {
   const confirm = Effect.fnUntraced(function*(
     entry: CachedEntry,
     now: number
-  ): Effect.fn.Return<Option.Option<Credential>, StorageFailure> {
-    const { id, state, stored } = entry
-    if (activeBackoff(id, now) !== undefined || coolDownLeft(state, now) > 0) return stored
+  ): Effect.fn.Return<StoredEntry, StorageFailure> {
+    const { id, state } = entry
+    if (activeBackoff(id, now) !== undefined || coolDownLeft(state, now) > 0) return entry
     return yield* fetches.run(id, ask(entry)).pipe(
       Effect.timeoutOrElse({
         duration: confirmTimeout,
@@ -179,7 +177,7 @@ const make = Effect.fnUntraced(function*(options: {
           yield* Effect.logWarning("Serving a stored credential that Aden did not confirm").pipe(
             Effect.annotateLogs({ credential: cleanText(id), error: error._tag, reason: error.message })
           )
-          return stored
+          return entry
         })),
       Effect.catch((error) => failLoad(id, error))
     )
@@ -189,7 +187,7 @@ const make = Effect.fnUntraced(function*(options: {
   const recheck = Effect.fnUntraced(function*(
     entry: CachedEntry,
     now: number
-  ): Effect.fn.Return<Option.Option<Credential>, StorageFailure> {
+  ): Effect.fn.Return<StoredEntry, StorageFailure> {
     const { id, state } = entry
     const blocked = new ReauthRequired({ id, reauthorizationUrl: state.reauthorizationUrl })
     const since = state.blockedSince === undefined ? -Infinity : DateTime.toEpochMillis(state.blockedSince)
@@ -203,7 +201,7 @@ const make = Effect.fnUntraced(function*(options: {
   })
 
   /** Asks Aden once, and applies the answer to the storage. */
-  const ask = (entry: CachedEntry): Effect.Effect<Option.Option<Credential>, FetchFailure | StorageFailure> =>
+  const ask = (entry: CachedEntry): Effect.Effect<StoredEntry, FetchFailure | StorageFailure> =>
     Effect.gen(function*() {
       const { id, state } = entry
       if (state.blockedSince !== undefined) {
@@ -221,9 +219,9 @@ const make = Effect.fnUntraced(function*(options: {
     )
 
   const accept = Effect.fnUntraced(function*(
-    { id, state, stored }: CachedEntry,
+    { credential: stored, id, state }: CachedEntry,
     answer: Credential
-  ): Effect.fn.Return<Option.Option<Credential>, RefreshFailed | StorageFailure> {
+  ): Effect.fn.Return<StoredEntry, RefreshFailed | StorageFailure> {
     const offset = yield* provider.clockOffset
     const now = yield* DateTime.now
     if (localExpiry(answer, offset) <= DateTime.toEpochMillis(now)) {
@@ -232,42 +230,45 @@ const make = Effect.fnUntraced(function*(options: {
     const credential = Option.match(stored, { onNone: () => answer, onSome: (held) => held.renewedBy(answer) })
     const confirmed = new CredentialState({ generation: state.generation, lastConfirmed: now })
     return yield* local.save(credential, { expectedGeneration: state.generation, state: confirmed }).pipe(
-      Effect.as(Option.some(credential)),
+      Effect.as({ credential: Option.some(credential), state: stateAfterSave(credential, state, confirmed) }),
       // another writer has saved or deleted the entry since: its version wins
-      Effect.catchTag("GenerationConflict", () => local.load(id)),
+      Effect.catchTag("GenerationConflict", () => local.read(id)),
       Effect.catchTag("CredentialStorageError", (error) =>
         Effect.as(
           Effect.logWarning("Credential storage fails; the answer from Aden is not stored").pipe(
             Effect.annotateLogs({ reason: error.message })
           ),
-          Option.some(credential)
+          { credential: Option.some(credential), state }
         ))
     )
   })
 
   /** Aden does not have the integration. The entry is removed only when Aden's list does not have it either. */
   const confirmRemoval = Effect.fnUntraced(function*(
-    { id, state, stored }: CachedEntry
-  ): Effect.fn.Return<Option.Option<Credential>, FetchFailure | StorageFailure> {
+    { credential: stored, id, state }: CachedEntry
+  ): Effect.fn.Return<StoredEntry, FetchFailure | StorageFailure> {
+    let after = state
     if (Option.isSome(stored) || state.blockedSince !== undefined) {
       const { accounts } = yield* listings.run("list", provider.list)
       if (accounts.some((account) => account.id === id)) {
         const detail = "Aden lists the integration, but does not have it"
         return yield* new AdenUnavailable({ id, reason: new AdenProtocolError({ detail, isTransient: false }) })
       }
-      // another writer has saved the entry since: its version wins
-      if (!(yield* local.delete(id, { expectedGeneration: state.generation }))) {
-        const saved = yield* local.load(id)
-        if (Option.isSome(saved)) return saved
+      if (yield* local.delete(id, { expectedGeneration: state.generation })) after = tombstoneOf(state)
+      else {
+        const left = yield* local.read(id)
+        // another writer has saved the entry since: its version wins
+        if (Option.isSome(left.credential)) return left
+        after = left.state
       }
     }
     backOff(id, yield* Clock.currentTimeMillis, true)
-    return Option.none()
+    return { credential: Option.none(), state: after }
   })
 
   /** Records Aden's failure in the entry's state, unless another writer has saved since. Ignores failures of the storage. */
   const recordFailure = Effect.fnUntraced(
-    function*({ id, state: asked, stored }: CachedEntry, error: FetchFailure | StorageFailure) {
+    function*({ credential: stored, id, state: asked }: CachedEntry, error: FetchFailure | StorageFailure) {
       if (error._tag === "CredentialStorageError" || error._tag === "CredentialDecryptionFailed") return
       const state = yield* local.loadState(id)
       if (state.generation !== asked.generation) return
@@ -294,7 +295,15 @@ const make = Effect.fnUntraced(function*(options: {
     (effect) => Effect.ignore(effect)
   )
 
-  return decorate(original, { load })
+  return decorate(original, {
+    read: Effect.fn("AdenCachedStorage.read")(function*(id) {
+      const { credential, state } = yield* (yield* RemoteLoadAllowed) ? readThrough(id) : local.read(id)
+      return { credential, state }
+    }),
+    load: Effect.fn("AdenCachedStorage.load")(function*(id) {
+      return (yield* RemoteLoadAllowed) ? (yield* readThrough(id)).credential : yield* local.load(id)
+    })
+  })
 })
 
 /** Whether a back-off that began at `since` is still active. One that begins in the future was written by a wrong clock. */

@@ -18,7 +18,6 @@ import type { CredentialSource } from "./CredentialEntry.ts"
 import { CredentialEntry } from "./CredentialEntry.ts"
 import { observed } from "./observedStorage.ts"
 import type { RefreshPolicies } from "./RefreshPolicy.ts"
-import { loadRecord } from "./storedRecord.ts"
 
 /** A smaller change of a provider's clock, in ms, is not told apart: `Date` counts in seconds. */
 const clockResolution = 1_000
@@ -215,7 +214,7 @@ export class Entries {
     entry: CredentialEntry
   ): Effect.fn.Return<boolean, StorageFailure> {
     if (entry.isDirty) return true
-    const { state: remembered, stored } = yield* loadRecord(this.storage, entry.id)
+    const { credential: stored, state: remembered } = yield* this.storage.read(entry.id)
     const newer = newerState(entry, remembered)
     entry.isStateDirty = newer === entry.state && entry.isStateDirty
     const state = stillLimited(newer, entry.state)

@@ -8,7 +8,7 @@ import { CredentialState } from "../model/CredentialState.ts"
 import { makeKeyedLock } from "../util/KeyedLock.ts"
 import type { CredentialEntry } from "./CredentialEntry.ts"
 import type { Entries } from "./Entries.ts"
-import { isEarlier, loadRecord } from "./storedRecord.ts"
+import { isEarlier } from "./storedRecord.ts"
 
 /** How often a storage that failed is tried again. */
 const retryInterval = Duration.seconds(1)
@@ -98,9 +98,9 @@ export class WriteBehind {
     credential: Credential,
     known: { readonly generation: number; readonly at: number }
   ): Effect.fn.Return<{ readonly generation: number | undefined; readonly state: CredentialState }> {
-    const unread = { stored: Option.none<Credential>(), state: CredentialState.initial }
-    const record = yield* Effect.orElseSucceed(loadRecord(this.#entries.storage, credential.id), () => unread)
-    const { state, stored } = record
+    const unread = { credential: Option.none<Credential>(), state: CredentialState.initial }
+    const record = yield* Effect.orElseSucceed(this.#entries.storage.read(credential.id), () => unread)
+    const { credential: stored, state } = record
     if (Option.exists(stored, (own) => this.#entries.providerOf(own) !== this.#entries.providerOf(credential))) {
       return { generation: undefined, state }
     }

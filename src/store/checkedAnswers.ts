@@ -51,6 +51,11 @@ const checkedValidation = (validation: CredentialValidation): CredentialValidati
 /** A storage, whoever wrote it and whatever is kept there. */
 export const checkedStorage = (storage: CredentialStorage["Service"]): CredentialStorage["Service"] =>
   decorate(storage, {
+    read: (id) =>
+      Effect.mapError(
+        Effect.map(storage.read(id), ({ credential, state }) => ({ credential, state: checkedState(state) })),
+        checkedStorageFailure
+      ),
     load: (id) => Effect.mapError(storage.load(id), checkedStorageFailure),
     loadState: (id) => Effect.map(storage.loadState(id), checkedState)
   })

@@ -1,7 +1,7 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import { CredentialStorageError } from "../errors/StorageError.ts"
+import { CredentialDecryptionFailed, CredentialStorageError } from "../errors/StorageError.ts"
 import type { CredentialStorage } from "../storage/CredentialStorage.ts"
 import { decorate } from "../storage/decorate.ts"
 
@@ -45,7 +45,14 @@ export const observed = (storage: Storage, observer: StorageObserver): Storage =
       }))
   const reading = <A, E>(id: string, operation: Effect.Effect<A, E>) =>
     observing(operation, (error) => observer.read(id, error))
+  /** What cannot be decrypted was read. */
+  const readingEntry = <A, E>(id: string, operation: Effect.Effect<A, E>) =>
+    Effect.tapError(reading(id, operation), (error) =>
+      Effect.sync(() => {
+        if (error instanceof CredentialDecryptionFailed) observer.read(id, undefined)
+      }))
   return decorate(storage, {
+    read: (id) => readingEntry(id, storage.read(id)),
     load: (id) => reading(id, storage.load(id)),
     loadState: (id) => reading(id, storage.loadState(id)),
     save: (credential, options) =>

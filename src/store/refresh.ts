@@ -24,7 +24,7 @@ import type { CredentialEntry, Freshness } from "./CredentialEntry.ts"
 import type { Entries } from "./Entries.ts"
 import { AwaitRefresh } from "./RefreshPolicy.ts"
 import type { RefResolver } from "./resolve.ts"
-import { isEarlier, loadRecord } from "./storedRecord.ts"
+import { isEarlier } from "./storedRecord.ts"
 import type { WriteBehind } from "./WriteBehind.ts"
 
 /** A token that was renewed less than this long ago, in ms, is not renewed again because it lasts too short. */
@@ -487,9 +487,9 @@ export class Refresher {
     let outcome = yield* save(generation)
     // what another process could not save while storage was away, and saves now, is older than this answer
     while (outcome === "outdated" && generation !== undefined && entry.epoch === basis.epoch) {
-      const record = yield* loadRecord(entries.storage, entry.id)
+      const record = yield* entries.storage.read(entry.id)
       const isProviders = Option.exists(
-        record.stored,
+        record.credential,
         (one) => entries.providerOf(one) === entries.providerOf(credential)
       )
       if (!isProviders || !isEarlier(record, credential, basis.at) || record.state.generation === generation) break

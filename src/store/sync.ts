@@ -21,7 +21,6 @@ import { cleanText, shownName } from "../util/sanitize.ts"
 import type { Entries } from "./Entries.ts"
 import type { Refresher, RequestBasis } from "./refresh.ts"
 import type { RefResolver } from "./resolve.ts"
-import { loadRecord } from "./storedRecord.ts"
 import type { WriteBehind } from "./WriteBehind.ts"
 
 /** A fetched integration that waits to be saved, with what it was asked on. */
@@ -106,10 +105,10 @@ export class Synchronization {
       // what has been counted may have been stored since it was listed
       const unstored = isStored ? undefined : yield* storage.loadState(id)
       const record = unstored?.generation === 0
-        ? Result.succeed({ stored: Option.none<Credential>(), state: unstored })
-        : yield* Effect.result(loadRecord(storage, id))
+        ? Result.succeed({ credential: Option.none<Credential>(), state: unstored })
+        : yield* Effect.result(storage.read(id))
       if (Result.isFailure(record)) return failed(account, record.failure)
-      const { state, stored } = record.success
+      const { credential: stored, state } = record.success
       if (Option.isSome(stored) && this.#entries.providerOf(stored.value) !== provider) {
         return skipped(account, "OwnedElsewhere", "a credential of this id is stored that this provider did not write")
       }
@@ -156,9 +155,9 @@ export class Synchronization {
     provider: CredentialProvider,
     id: string
   ): Effect.fn.Return<Option.Option<SyncEvent | Unsaved>> {
-    const record = yield* Effect.option(loadRecord(this.#entries.storage, id))
+    const record = yield* Effect.option(this.#entries.storage.read(id))
     if (Option.isNone(record)) return Option.none()
-    const { state, stored: present } = record.value
+    const { credential: present, state } = record.value
     if (Option.isNone(present) || this.#entries.providerOf(present.value) !== provider) return Option.none()
     const entry = this.#entries.entry(id)
     const now = yield* Clock.currentTimeMillis

@@ -182,8 +182,35 @@ describe("AdenCachedStorage: when Aden is asked", () => {
       assert.isFalse(yield* cached.exists("github"))
       yield* cached.loadState("github")
       assert.isTrue(Option.isNone(yield* localOnly(cached).load("github")))
+      assert.deepStrictEqual(yield* localOnly(cached).read("github"), {
+        credential: Option.none(),
+        state: CredentialState.initial
+      })
       assert.strictEqual(yield* requests, 0)
     }).pipe(Effect.provide(memoryAden(forever))))
+
+  it.effect("read asks as load does, and answers the state that belongs to the answer", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const local = yield* memory()
+      const cached = yield* cacheOver(local)
+      const asked = yield* cached.read("github")
+      assert.isTrue(Option.isSome(asked.credential))
+      assert.strictEqual(asked.state.generation, 1)
+      assert.deepStrictEqual(asked, yield* local.read("github"))
+      assert.deepStrictEqual(yield* cached.read("github"), asked)
+      assert.strictEqual(yield* gets, 1)
+      yield* TestClock.adjust("6 minutes")
+      const confirmed = yield* cached.read("github")
+      assert.strictEqual(confirmed.state.generation, 2)
+      assert.deepStrictEqual(confirmed, yield* local.read("github"))
+      assert.strictEqual(yield* gets, 2)
+      yield* aden.removeIntegration("github")
+      yield* TestClock.adjust("6 minutes")
+      const removed = { credential: Option.none(), state: new CredentialState({ generation: 3 }) }
+      assert.deepStrictEqual(yield* cached.read("github"), removed)
+      assert.deepStrictEqual(yield* local.read("github"), removed)
+    }).pipe(Effect.provide(AdenEmulator.layer(forever))))
 
   it.effect("what was stored and Aden does not name is kept", () =>
     Effect.gen(function*() {

@@ -22,6 +22,7 @@ describe("CredentialStore over a storage that fails with what Aden said", () => 
         changes: Stream.empty,
         list: Effect.succeed([]),
         exists: () => Effect.succeed(false),
+        read: (id) => Effect.fail(new CredentialStorageError({ id, operation: "read", reason })),
         load: (id) => Effect.fail(new CredentialStorageError({ id, operation: "load", reason })),
         loadState: () => Effect.succeed(CredentialState.initial)
       }))

@@ -144,6 +144,25 @@ describe("FallbackStorage", () => {
       }))
     }))
 
+  it.effect("reads the credential of the first that has it, with the state of the primary", () =>
+    Effect.gen(function*() {
+      const { first, second, use } = yield* threeOf
+      yield* use(Effect.fnUntraced(function*(storage) {
+        yield* second.save(apiKey("shared", "1"))
+        yield* second.save(apiKey("shared", "second"))
+        const state = new CredentialState({ generation: 0, lastError: "AdenUnavailable" })
+        yield* storage.saveState("shared", state)
+        const hidden = yield* storage.read("shared")
+        assert.strictEqual(valueOf(hidden.credential), "second")
+        assert.deepStrictEqual(hidden.state, state)
+        // a save that expects what was read is the primary's first
+        assert.strictEqual(yield* storage.save(apiKey("shared", "first"), { expectedGeneration: 0 }), 1)
+        const saved = yield* storage.read("shared")
+        assert.strictEqual(valueOf(saved.credential), "first")
+        assert.deepStrictEqual(saved, yield* first.read("shared"))
+      }))
+    }))
+
   it.effect("tells of the changes of all, with the generation where it is the primary's", () =>
     Effect.gen(function*() {
       const { first, second, third, use } = yield* threeOf

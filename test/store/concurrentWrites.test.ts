@@ -18,39 +18,38 @@ const own = Credential.fromApiKey({ id: "hubspot", apiKey: Redacted.make("the pr
 /** The store of one more process over the same storage. */
 const startProcess = Effect.map(Layer.build(Layer.fresh(storeLayer())), Context.get(CredentialStore))
 
-/** A storage in memory into which another process saves in the middle of the n-th read: between credential and state. */
-const interruptedRead = { saving: undefined as Credential | undefined, loadsLeft: 0 }
+/** A storage in memory into which another process saves right after the n-th read. */
+const overtakenRead = { saving: undefined as Credential | undefined, readsLeft: 0 }
 
-const interrupted = Layer.effect(
+const overtaken = Layer.effect(
   CredentialStorage,
   Effect.map(Effect.service(CredentialStorage), (storage) =>
     CredentialStorage.of({
       ...storage,
-      load: (id) =>
-        Effect.tap(storage.load(id), () => Effect.sync(() => void (id === own.id && interruptedRead.loadsLeft--))),
-      loadState: (id) => {
-        const { loadsLeft, saving } = interruptedRead
-        if (saving?.id !== id || loadsLeft > 0) return storage.loadState(id)
-        interruptedRead.saving = undefined
-        return Effect.andThen(Effect.orDie(storage.save(saving)), storage.loadState(id))
-      }
+      read: (id) =>
+        Effect.tap(storage.read(id), () => {
+          const { saving } = overtakenRead
+          if (saving?.id !== id || --overtakenRead.readsLeft > 0) return Effect.void
+          overtakenRead.saving = undefined
+          return Effect.orDie(storage.save(saving))
+        })
     }))
 ).pipe(Layer.provide(MemoryStorage.layer()))
 
-const saveDuringRead = (n: number) =>
+const saveAfterRead = (n: number) =>
   Effect.sync(() => {
-    interruptedRead.saving = own
-    interruptedRead.loadsLeft = n
+    overtakenRead.saving = own
+    overtakenRead.readsLeft = n
   })
 
-describe("CredentialStore: another process saves its own while this one reads the entry", () => {
-  const setting = setup({ storage: interrupted, aden: { integrations: [{ id: "hubspot" }, { id: "other" }] } })
+describe("CredentialStore: another process saves its own when this one has just read the entry", () => {
+  const setting = setup({ storage: overtaken, aden: { integrations: [{ id: "hubspot" }, { id: "other" }] } })
   const removed = AdenEmulator.use((aden) => aden.removeIntegration("hubspot"))
   const refreshing = Effect.exit(CredentialStore.use((store) => store.refresh("hubspot")))
   const syncing = Effect.exit(CredentialStore.use((store) => store.sync))
 
-  /** In each read of the entry that the program makes. */
-  const duringEachRead = <E, R>(
+  /** After each read of the entry that the program makes. */
+  const afterEachRead = <E, R>(
     before: Effect.Effect<unknown, E, R>,
     program: Effect.Effect<unknown, E, CredentialStore>
   ) =>
@@ -59,9 +58,9 @@ describe("CredentialStore: another process saves its own while this one reads th
         const isDone = yield* Effect.gen(function*() {
           yield* token("hubspot")
           yield* before
-          yield* saveDuringRead(n)
+          yield* saveAfterRead(n)
           yield* restarted(program)
-          if (interruptedRead.saving !== undefined) return true
+          if (overtakenRead.saving !== undefined) return true
           const stored = yield* CredentialStorage.use((storage) => storage.load("hubspot"))
           assert.isTrue(Option.exists(stored, ({ providerId }) => providerId === undefined), `read ${n}`)
           return false
@@ -71,14 +70,14 @@ describe("CredentialStore: another process saves its own while this one reads th
     })
 
   it.effect("and Aden does not have the integration any more: what it saved is not removed", () =>
-    duringEachRead(removed, refreshing))
+    afterEachRead(removed, refreshing))
 
-  it.effect("and then renews it: what it saved is not overwritten", () => duringEachRead(Effect.void, refreshing))
+  it.effect("and then renews it: what it saved is not overwritten", () => afterEachRead(Effect.void, refreshing))
 
-  it.effect("and then synchronises: what it saved is not overwritten", () => duringEachRead(Effect.void, syncing))
+  it.effect("and then synchronises: what it saved is not overwritten", () => afterEachRead(Effect.void, syncing))
 
   it.effect("and then synchronises without the integration: what it saved is not removed", () =>
-    duringEachRead(removed, syncing))
+    afterEachRead(removed, syncing))
 })
 
 describe("CredentialStore: another process saves its own while Aden is asked", () => {

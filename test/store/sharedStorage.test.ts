@@ -42,13 +42,17 @@ const storage = Layer.effect(
             })
           )
           : Effect.void)
+    const reading = <A, E>(id: string, read: Effect.Effect<A, E>) =>
+      Effect.flatMap(turn, (): Effect.Effect<A, E | CredentialDecryptionFailed> => {
+        disk.reads++
+        return disk.isCorrupt
+          ? Effect.fail(new CredentialDecryptionFailed({ id, location: id, detail: "is no credential" }))
+          : read
+      })
     return CredentialStorage.of({
       ...memory,
-      load: (id) =>
-        Effect.flatMap(turn, () =>
-          (disk.reads++, disk.isCorrupt)
-            ? Effect.fail(new CredentialDecryptionFailed({ id, location: id, detail: "is no credential" }))
-            : memory.load(id)),
+      read: (id) => reading(id, memory.read(id)),
+      load: (id) => reading(id, memory.load(id)),
       loadState: (id) => Effect.andThen(turn, memory.loadState(id)),
       save: (credential, options) => Effect.andThen(writing("save"), memory.save(credential, options)),
       saveMany: (credentials, options) => Effect.andThen(writing("saveMany"), memory.saveMany(credentials, options)),

@@ -29,6 +29,7 @@ const startHost = Effect.gen(function*() {
         : operation
     )
   const storage = decorate(shared, {
+    read: (id) => failing(id, shared.read(id)),
     load: (id) => failing(id, shared.load(id)),
     loadState: (id) => failing(id, shared.loadState(id)),
     save: (credential, options) => failing(credential.id, shared.save(credential, options)),

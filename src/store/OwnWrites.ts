@@ -6,13 +6,19 @@ import { decorate } from "../storage/decorate.ts"
 
 type Storage = CredentialStorage["Service"]
 
+/** By id, the generation that a write expects, if it expects one. */
+type Expected = ReadonlyMap<string, number | undefined>
+
+const next = (generation: number | undefined): number | undefined =>
+  generation === undefined ? undefined : generation + 1
+
 /**
- * Tells apart, in the changes of a storage, what its user wrote itself. Each write is told of once; which of two changes of one
- * entry was the own does not matter, as the other one comes after it.
+ * Tells the echoes of the store's own writes from what others change: an echo has the generation that the write reached. It may come
+ * before the write returns, so the generation that a compare-and-swap will reach is noted when it begins.
  */
 export class OwnWrites {
-  /** How many changes of each entry are still to be told of, or may be. */
-  readonly #expected = new Map<string, number>()
+  /** By id, the generation of the latest own write; `undefined` while a write is under way of which it is not known. */
+  readonly #reached = new Map<string, number | undefined>()
   /** The storage, through which the own writes are made. */
   readonly storage: Storage
   /** What others wrote. */
@@ -21,40 +27,52 @@ export class OwnWrites {
   constructor(storage: Storage) {
     this.storage = decorate(storage, {
       save: (credential, options) =>
-        this.#expecting([credential.id], storage.save(credential, options), () => [credential.id]),
-      saveMany: (credentials, options) =>
-        this.#expecting(
-          // of one id given twice the last is saved
-          Array.from(new Set(credentials.map(({ id }) => id))),
-          storage.saveMany(credentials, options),
-          (failures, ids) => ids.filter((id) => !failures.has(id))
+        this.#writing(
+          new Map([[credential.id, options?.expectedGeneration]]),
+          storage.save(credential, options),
+          (generation) => generation
         ),
-      delete: (id, options) => this.#expecting([id], storage.delete(id, options), (isDeleted) => isDeleted ? [id] : [])
+      saveMany: (credentials, options) => {
+        const expected: Expected = new Map(
+          credentials.map(({ id }) => [id, options?.expectedGenerations?.get(id)])
+        )
+        return this.#writing(
+          expected,
+          storage.saveMany(credentials, options),
+          (failures, id) => failures.has(id) ? undefined : next(expected.get(id))
+        )
+      },
+      delete: (id, options) =>
+        this.#writing(
+          new Map([[id, options?.expectedGeneration]]),
+          storage.delete(id, options),
+          (isDeleted) => isDeleted ? next(options?.expectedGeneration) : undefined
+        )
     })
-    this.foreign = Stream.filter(storage.changes, ({ id }) => !this.#take(id))
+    this.foreign = Stream.filter(storage.changes, (change) => !this.#isEcho(change))
   }
 
-  #expecting<A, E>(
-    ids: ReadonlyArray<string>,
+  #writing<A, E>(
+    expected: Expected,
     write: Effect.Effect<A, E>,
-    written: (answer: A, ids: ReadonlyArray<string>) => ReadonlyArray<string>
+    reached: (answer: A, id: string) => number | undefined
   ): Effect.Effect<A, E> {
     return Effect.suspend(() => {
-      for (const id of ids) this.#expected.set(id, (this.#expected.get(id) ?? 0) + 1)
+      for (const [id, generation] of expected) this.#reached.set(id, next(generation))
       return Effect.onExit(write, (exit) =>
         Effect.sync(() => {
-          const told = new Set(Exit.isSuccess(exit) ? written(exit.value, ids) : [])
-          for (const id of ids) if (!told.has(id)) this.#take(id)
+          for (const id of expected.keys()) {
+            const generation = Exit.isSuccess(exit) ? reached(exit.value, id) : undefined
+            if (generation === undefined) this.#reached.delete(id)
+            else this.#reached.set(id, generation)
+          }
         }))
     })
   }
 
-  /** Whether a change was expected, which it is no more. */
-  #take(id: string): boolean {
-    const count = this.#expected.get(id)
-    if (count === undefined) return false
-    if (count === 1) this.#expected.delete(id)
-    else this.#expected.set(id, count - 1)
-    return true
+  #isEcho({ generation, id }: StorageChange): boolean {
+    if (!this.#reached.has(id)) return false
+    const reached = this.#reached.get(id)
+    return reached === undefined || reached === generation
   }
 }

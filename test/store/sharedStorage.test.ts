@@ -11,11 +11,13 @@ import {
   CredentialStore,
   type CredentialStoreOptions,
   MemoryStorage,
+  type StorageChange,
   StorageIoFailed
 } from "aden-credentials"
 import { AdenEmulator, type AdenEmulatorOptions, Fault } from "aden-credentials/emulator"
-import { Context, DateTime, Effect, Fiber, Layer, Option, Redacted, Schedule, Stream } from "effect"
+import { Context, DateTime, Effect, Fiber, Layer, Option, PubSub, Redacted, Schedule, Stream } from "effect"
 import { TestClock } from "effect/testing"
+import { decorate } from "../../src/storage/decorate.ts"
 import { count, eventually, turn } from "../fixtures/emulatedStore.ts"
 import { memoryAden, MemoryHttpClient } from "../fixtures/memoryAden.ts"
 
@@ -342,6 +344,54 @@ describe("CredentialStore: what another process changes is in memory at once", (
       const reads = disk.reads
       for (let i = 0; i < 20; i++) yield* turn
       assert.strictEqual(disk.reads, reads)
+    }).pipe(Effect.provide(setup())))
+
+  it.effect("nor where the storage tells of a write before it returns", () =>
+    Effect.gen(function*() {
+      const memory = yield* CredentialStorage
+      const seen: Array<StorageChange> = []
+      yield* Stream.runForEach(memory.changes, (change) => Effect.sync(() => seen.push(change))).pipe(
+        Effect.forkScoped({ startImmediately: true })
+      )
+      const reads: Array<string> = []
+      const counting = decorate(memory, {
+        read: (id) => Effect.suspend(() => (reads.push(id), memory.read(id))),
+        save: (credential, options) => Effect.tap(memory.save(credential, options), turn)
+      })
+      const store = yield* startProcess().pipe(Effect.provideService(CredentialStorage, counting))
+      yield* tokenOf(store, "hubspot")
+      reads.length = 0
+      yield* store.refresh("hubspot")
+      yield* store.save(ownKey("brave", "one"))
+      yield* store.save(ownKey("brave", "two"))
+      yield* eventually(Effect.sync(() => seen.length === 4))
+      for (let i = 0; i < 20; i++) yield* turn
+      // under the lock, and what the program saved
+      assert.deepStrictEqual(reads, ["hubspot", "brave", "brave"])
+    }).pipe(Effect.provide(setup())))
+
+  it.effect("a writer that does not count is not taken for an echo of its own", () =>
+    Effect.gen(function*() {
+      const memory = yield* CredentialStorage
+      const changes = yield* PubSub.unbounded<StorageChange>()
+      const uncounted = new Map<string, Credential>()
+      const storage = decorate(memory, {
+        read: (id) =>
+          Effect.map(memory.read(id), ({ credential, state }) => ({
+            credential: Option.orElse(Option.fromUndefinedOr(uncounted.get(id)), () => credential),
+            state
+          })),
+        changes: Stream.merge(memory.changes, Stream.fromPubSub(changes))
+      })
+      const store = yield* startProcess().pipe(Effect.provideService(CredentialStorage, storage))
+      yield* store.save(ownKey("brave", "one"))
+      uncounted.set("brave", ownKey("brave", "two"))
+      // its generation is still that of the store's own write
+      yield* PubSub.publish(changes, { _tag: "Saved", id: "brave", generation: 1 })
+      for (let i = 0; i < 20; i++) yield* turn
+      assert.strictEqual(yield* tokenOf(store, "brave"), "one")
+      yield* PubSub.publish(changes, { _tag: "Saved", id: "brave", generation: undefined })
+      yield* eventually(Effect.map(tokenOf(store, "brave"), (token) => token === "two"))
     }).pipe(Effect.provide(setup())))
 })
 

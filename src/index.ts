@@ -112,7 +112,7 @@ export type {
 export { AdenSyncProvider } from "./providers/aden/AdenSyncProvider.ts"
 export type { AdenSnapshot } from "./providers/aden/AdenSyncProvider.ts"
 export { CredentialProviders, syncConcurrency, syncOne } from "./providers/CredentialProvider.ts"
-export type { CredentialProvider, ProviderSyncEvent } from "./providers/CredentialProvider.ts"
+export type { CredentialProvider, ProviderList, ProviderSyncEvent } from "./providers/CredentialProvider.ts"
 export { CredentialStorage } from "./storage/CredentialStorage.ts"
 export type { StorageChange, StoredEntry } from "./storage/CredentialStorage.ts"
 export { EnvironmentStorage } from "./storage/EnvironmentStorage.ts"

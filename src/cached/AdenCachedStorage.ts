@@ -9,23 +9,18 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import {
-  AdenProtocolError,
-  AdenTimeout,
-  AdenUnavailable,
-  RateLimited,
-  ReauthRequired,
-  RefreshFailed
-} from "../errors/AdenError.ts"
+import { AdenTimeout, AdenUnavailable, RateLimited, ReauthRequired, RefreshFailed } from "../errors/AdenError.ts"
 import type { AdenRequestFailure, FetchFailure } from "../errors/AdenError.ts"
 import type { AdenConfigError } from "../errors/ConfigError.ts"
 import { CredentialStorageError } from "../errors/StorageError.ts"
 import type { StorageFailure } from "../errors/StorageError.ts"
-import type { Credential, ProviderAccount } from "../model/Credential.ts"
+import type { Credential } from "../model/Credential.ts"
 import { CredentialState, stateAfterSave, tombstoneOf } from "../model/CredentialState.ts"
 import { confirmationOf, coolDownLeft, defaultMaxStale, localExpiry, unconfirmedUntil } from "../model/freshness.ts"
 import { durationSetting } from "../model/settings.ts"
 import { AdenSyncProvider } from "../providers/aden/AdenSyncProvider.ts"
+import { contradictionOf } from "../providers/CredentialProvider.ts"
+import type { ProviderList } from "../providers/CredentialProvider.ts"
 import { CredentialStorage } from "../storage/CredentialStorage.ts"
 import type { StoredEntry } from "../storage/CredentialStorage.ts"
 import { decorate, RemoteLoadAllowed } from "../storage/decorate.ts"
@@ -107,11 +102,7 @@ const make = Effect.fnUntraced(function*(options: {
   const maxStale = Duration.toMillis(yield* durationSetting("maxStale", options.maxStale ?? defaultMaxStale))
   const preferLocal = options.preferLocal ?? true
   const fetches = new SingleFlight<string, StoredEntry, FetchFailure | StorageFailure>()
-  const listings = new SingleFlight<
-    "list",
-    { readonly accounts: ReadonlyArray<ProviderAccount> },
-    AdenRequestFailure
-  >()
+  const listings = new SingleFlight<"list", ProviderList, AdenRequestFailure>()
   yield* Effect.addFinalizer(() => Effect.andThen(fetches.shutdown(0), listings.shutdown(0)))
 
   const backoffs = new Map<string, { readonly since: number; readonly isMissing: boolean }>()
@@ -249,11 +240,10 @@ const make = Effect.fnUntraced(function*(options: {
   ): Effect.fn.Return<StoredEntry, FetchFailure | StorageFailure> {
     let after = state
     if (Option.isSome(stored) || state.blockedSince !== undefined) {
-      const { accounts } = yield* listings.run("list", provider.list)
-      if (accounts.some((account) => account.id === id)) {
-        const detail = "Aden lists the integration, but does not have it"
-        return yield* new AdenUnavailable({ id, reason: new AdenProtocolError({ detail, isTransient: false }) })
-      }
+      const { accounts, isIncomplete = false } = yield* listings.run("list", provider.list)
+      const isListed = accounts.some((account) => account.id === id)
+      const contradiction = contradictionOf(id, { isListed, isIncomplete })
+      if (contradiction !== undefined) return yield* contradiction
       if (yield* local.delete(id, { expectedGeneration: state.generation })) after = tombstoneOf(state)
       else {
         const left = yield* local.read(id)

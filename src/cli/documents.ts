@@ -93,7 +93,9 @@ export const SyncDocument = Schema.Struct({
   })),
   failed: Schema.Array(Schema.Struct({ id: Shown, provider: Text, alias: Text, error: ErrorDetails })),
   /** The ids of stored credentials that Aden no longer has. */
-  removed: Schema.Array(Shown)
+  removed: Schema.Array(Shown),
+  /** Whether Aden's list may lack integrations, because it tells of further pages. Nothing is removed then. */
+  isIncomplete: Schema.Boolean
 })
 
 /**

@@ -28,7 +28,8 @@ export type CredentialEvent =
  * - `ReauthRequired`: a person has to authorize it again, at `reauthorizationUrl` where Aden named one.
  * - `OwnedElsewhere`: the credential stored under this id was not written by this provider, or the program changed it while Aden
  *   was asked.
- * - `NotFound`: Aden lists it but does not have it.
+ * - `NotFound`: Aden lists it but does not have it. Or it is stored and Aden does not have it, but the list may be incomplete: it
+ *   stays stored.
  * - `Malformed`: the item of the list cannot be read; `detail` says why, and `provider` is not known.
  *
  * @since 0.1.0
@@ -51,7 +52,12 @@ export interface SyncSkipped {
  * @category synchronisation
  */
 export type SyncEvent =
-  | { readonly _tag: "Listed"; readonly total: number }
+  | {
+    readonly _tag: "Listed"
+    readonly total: number
+    /** Whether the list may lack integrations: it tells of further pages, which are not read. Nothing is removed by it. */
+    readonly isIncomplete: boolean
+  }
   | {
     readonly _tag: "Synced"
     readonly id: string
@@ -80,6 +86,8 @@ export interface SyncReport {
   readonly skipped: ReadonlyArray<SyncSkipped>
   readonly failed: ReadonlyArray<Extract<SyncEvent, { readonly _tag: "Failed" }>>
   readonly removed: ReadonlyArray<string>
+  /** Whether a list may have lacked integrations: see `Listed` of `SyncEvent`. */
+  readonly isIncomplete: boolean
 }
 
 /**

@@ -12,10 +12,24 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import type * as Stream from "effect/Stream"
-import { ReauthRequired } from "../errors/AdenError.ts"
+import { AdenProtocolError, AdenUnavailable, ReauthRequired } from "../errors/AdenError.ts"
 import type { AdenFailure, AdenRequestFailure, FetchFailure, IntegrationNotFound } from "../errors/AdenError.ts"
 import type { CredentialAccount, CredentialType, CredentialValidation, ProviderAccount } from "../model/Credential.ts"
 import { Credential, CredentialKey, defaultProvider } from "../model/Credential.ts"
+
+/**
+ * The integrations that a provider lists, the items that could not be read, and whether the list may lack some. What such a list
+ * lacks is not known to be gone, and is kept.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ProviderList {
+  readonly accounts: ReadonlyArray<ProviderAccount>
+  readonly malformed: ReadonlyArray<{ readonly id: string | undefined; readonly detail: string }>
+  /** Whether the list may lack integrations; `false` by default. */
+  readonly isIncomplete?: boolean | undefined
+}
 
 /**
  * One step of a synchronisation. `Listed` comes first; the others follow as answers arrive.
@@ -24,7 +38,12 @@ import { Credential, CredentialKey, defaultProvider } from "../model/Credential.
  * @category models
  */
 export type ProviderSyncEvent =
-  | { readonly _tag: "Listed"; readonly accounts: ReadonlyArray<ProviderAccount>; readonly total: number }
+  | {
+    readonly _tag: "Listed"
+    readonly accounts: ReadonlyArray<ProviderAccount>
+    readonly total: number
+    readonly isIncomplete?: boolean | undefined
+  }
   | { readonly _tag: "Fetched"; readonly account: ProviderAccount; readonly credential: Credential }
   | { readonly _tag: "Blocked"; readonly account: ProviderAccount; readonly error: ReauthRequired }
   | { readonly _tag: "Gone"; readonly account: ProviderAccount }
@@ -60,10 +79,7 @@ export interface CredentialProvider {
   /** Gets the credential as the server has it; none when it has none. */
   readonly fetch: (id: string) => Effect.Effect<Option.Option<Credential>, FetchFailure>
   /** All integrations, and the items of the list that could not be read. */
-  readonly list: Effect.Effect<{
-    readonly accounts: ReadonlyArray<ProviderAccount>
-    readonly malformed: ReadonlyArray<{ readonly id: string | undefined; readonly detail: string }>
-  }, AdenRequestFailure>
+  readonly list: Effect.Effect<ProviderList, AdenRequestFailure>
   /** Fetches all integrations, a bounded number at a time. Fails only when the list cannot be read. */
   readonly syncStream: Stream.Stream<ProviderSyncEvent, AdenRequestFailure>
 }
@@ -175,6 +191,27 @@ export const syncOne = (provider: CredentialProvider, account: ProviderAccount):
 export const BypassCircuit = Context.Reference<boolean>("aden-credentials/internal/BypassCircuit", {
   defaultValue: () => false
 })
+
+/**
+ * What contradicts a provider that does not have an integration: its list has it, or may only lack it. `undefined`: it is gone.
+ *
+ * @internal
+ */
+export const contradictionOf = (
+  id: string,
+  list: { readonly isListed: boolean; readonly isIncomplete: boolean }
+): AdenUnavailable | undefined =>
+  list.isListed || list.isIncomplete
+    ? new AdenUnavailable({
+      id,
+      reason: new AdenProtocolError({
+        detail: list.isListed
+          ? "Aden lists the integration, but does not have it"
+          : "Aden does not have the integration, but its list may be incomplete",
+        isTransient: false
+      })
+    })
+    : undefined
 
 /**
  * A fetched credential with the provider and alias of the list, where the answer left them out. Programs use these names as refs,

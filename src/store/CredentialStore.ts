@@ -760,6 +760,7 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
         report.removed.push(event.id)
         break
       case "Listed":
+        report.isIncomplete ||= event.isIncomplete
     }
     return report
   }).pipe(Effect.withSpan("CredentialStore.sync"))
@@ -793,7 +794,8 @@ const emptyReport = () => ({
   synced: new Array<Extract<SyncEvent, { readonly _tag: "Synced" }>>(),
   skipped: new Array<SyncSkipped>(),
   failed: new Array<Extract<SyncEvent, { readonly _tag: "Failed" }>>(),
-  removed: new Array<string>()
+  removed: new Array<string>(),
+  isIncomplete: false
 })
 
 /** A summary, with the names that refs are compared with. */

@@ -6,7 +6,7 @@ import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
-import { AdenProtocolError, AdenTimeout, AdenUnavailable, ReauthRequired, RefreshFailed } from "../errors/AdenError.ts"
+import { AdenTimeout, AdenUnavailable, ReauthRequired, RefreshFailed } from "../errors/AdenError.ts"
 import type { AdenRequestFailure, FetchFailure } from "../errors/AdenError.ts"
 import { CredentialNotFound, InsufficientTimeLeft, NoProvider } from "../errors/CredentialError.ts"
 import type { CredentialFailure } from "../errors/CredentialError.ts"
@@ -535,15 +535,7 @@ export class Refresher {
     provider: CredentialProvider,
     basis: RequestBasis
   ): Effect.fn.Return<never, AdenRequestFailure | CredentialNotFound> {
-    if (yield* this.#resolver.lists(provider, entry.id)) {
-      return yield* new AdenUnavailable({
-        id: entry.id,
-        reason: new AdenProtocolError({
-          detail: "Aden lists the integration, but does not have it",
-          isTransient: false
-        })
-      })
-    }
+    yield* this.#resolver.confirmAbsence(provider, entry.id)
     if (entry.epoch === basis.epoch) yield* this.#entries.remove(entry, basis.generation)
     return yield* new CredentialNotFound({ ref: entry.id })
   })

@@ -10,6 +10,7 @@ import type { CredentialStorageError, StorageFailure } from "../errors/StorageEr
 import { resolveRef } from "../model/Credential.ts"
 import type { CredentialRef, ProviderAccount } from "../model/Credential.ts"
 import { isWithin } from "../model/freshness.ts"
+import { contradictionOf } from "../providers/CredentialProvider.ts"
 import type { CredentialProvider } from "../providers/CredentialProvider.ts"
 import { SingleFlight } from "../util/SingleFlight.ts"
 import type { CredentialEntry } from "./CredentialEntry.ts"
@@ -29,6 +30,8 @@ interface Listing {
   readonly at: number
   readonly missingUntil: number
   readonly accounts: ReadonlyArray<ListItem>
+  /** Whether it may lack some. */
+  readonly isIncomplete: boolean
 }
 
 /** Finds the entry that a ref means: in storage first, then in the providers' lists. */
@@ -270,9 +273,13 @@ export class RefResolver {
       ))
   }
 
-  /** Whether a provider lists the integration now. */
-  lists(provider: CredentialProvider, id: string): Effect.Effect<boolean, AdenRequestFailure> {
-    return Effect.map(this.#listing(provider), ({ accounts }) => accounts.some(({ account }) => account.id === id))
+  /** Fails unless the list of a provider, asked for now, lacks the integration for certain. */
+  confirmAbsence(provider: CredentialProvider, id: string): Effect.Effect<void, AdenRequestFailure> {
+    return Effect.flatMap(this.#listing(provider), ({ accounts, isIncomplete }) => {
+      const isListed = accounts.some(({ account }) => account.id === id)
+      const contradiction = contradictionOf(id, { isListed, isIncomplete })
+      return contradiction === undefined ? Effect.void : Effect.fail(contradiction)
+    })
   }
 
   /** Asks a provider for its list now, once for all who ask meanwhile; never before a rate limit on it has ended. */
@@ -281,7 +288,8 @@ export class RefResolver {
       provider,
       Effect.flatMap(
         this.listOf(provider),
-        ({ accounts }) => this.#remember(provider, accounts.map((account) => ({ provider, account })))
+        ({ accounts, isIncomplete = false }) =>
+          this.#remember(provider, accounts.map((account) => ({ provider, account })), isIncomplete)
       )
     )
   }
@@ -317,11 +325,12 @@ export class RefResolver {
   readonly #remember = Effect.fnUntraced(function*(
     this: RefResolver,
     provider: CredentialProvider,
-    accounts: ReadonlyArray<ListItem>
+    accounts: ReadonlyArray<ListItem>,
+    isIncomplete: boolean
   ) {
     const at = yield* Clock.currentTimeMillis
     const missingUntil = yield* this.#missing.get(provider)?.until(at, { _tag: "Missing" }) ?? Effect.succeed(at)
-    const listing: Listing = { at, accounts, missingUntil }
+    const listing: Listing = { at, accounts, isIncomplete, missingUntil }
     this.#listings.set(provider, listing)
     return listing
   })

@@ -16,7 +16,7 @@ import type { SyncEvent, SyncFailure, SyncSkipped } from "../model/CredentialEve
 import { CredentialState } from "../model/CredentialState.ts"
 import { coolDownLeft } from "../model/freshness.ts"
 import type { CredentialProvider } from "../providers/CredentialProvider.ts"
-import { syncConcurrency, syncOne } from "../providers/CredentialProvider.ts"
+import { contradictionOf, syncConcurrency, syncOne } from "../providers/CredentialProvider.ts"
 import { cleanText, shownName } from "../util/sanitize.ts"
 import type { Entries } from "./Entries.ts"
 import type { Refresher, RequestBasis } from "./refresh.ts"
@@ -71,13 +71,13 @@ export class Synchronization {
     return Stream.unwrap(
       Effect.map(
         Effect.zip(this.#resolver.listOf(provider), this.#entries.storage.list),
-        ([{ accounts, malformed }, ids]) => {
+        ([{ accounts, isIncomplete = false, malformed }, ids]) => {
           this.#resolver.forgetList()
           const stored = new Set(ids)
           const listed = new Set<string>()
           for (const account of accounts) listed.add(account.id)
           const head: ReadonlyArray<SyncEvent> = [
-            { _tag: "Listed", total: accounts.length + malformed.length },
+            { _tag: "Listed", total: accounts.length + malformed.length, isIncomplete },
             ...malformed.map(({ id, detail }) =>
               skipped({ id: shownName(id), provider: undefined, alias: undefined }, "Malformed", cleanText(detail))
             )
@@ -88,7 +88,7 @@ export class Synchronization {
               (account) => this.#fetch(provider, account, stored.has(account.id)),
               { concurrency: syncConcurrency, unordered: true }
             ))),
-            Stream.concat(this.#saved(this.#unlisted(provider, ids.filter((id) => !listed.has(id)))))
+            Stream.concat(this.#saved(this.#unlisted(provider, ids.filter((id) => !listed.has(id)), isIncomplete)))
           )
         }
       )
@@ -143,9 +143,16 @@ export class Synchronization {
   )
 
   /** Stored entries that the list lacks. The list alone proves nothing: each of the provider's is asked for before it goes. */
-  #unlisted(provider: CredentialProvider, ids: ReadonlyArray<string>): Stream.Stream<SyncEvent | Unsaved> {
+  #unlisted(
+    provider: CredentialProvider,
+    ids: ReadonlyArray<string>,
+    isIncomplete: boolean
+  ): Stream.Stream<SyncEvent | Unsaved> {
     return Stream.fromIterable(ids).pipe(
-      Stream.mapEffect((id) => this.#fetchUnlisted(provider, id), { concurrency: syncConcurrency, unordered: true }),
+      Stream.mapEffect((id) => this.#fetchUnlisted(provider, id, isIncomplete), {
+        concurrency: syncConcurrency,
+        unordered: true
+      }),
       Stream.filterMap(Result.fromOption(() => undefined))
     )
   }
@@ -153,7 +160,8 @@ export class Synchronization {
   readonly #fetchUnlisted = Effect.fnUntraced(function*(
     this: Synchronization,
     provider: CredentialProvider,
-    id: string
+    id: string,
+    isIncomplete: boolean
   ): Effect.fn.Return<Option.Option<SyncEvent | Unsaved>> {
     const record = yield* Effect.option(this.#entries.storage.read(id))
     if (Option.isNone(record)) return Option.none()
@@ -176,6 +184,10 @@ export class Synchronization {
     }
     if (Option.isSome(answer.success)) {
       return Option.some({ _tag: "Unsaved", credential: present.value.renewedBy(answer.success.value), ...basis })
+    }
+    const contradiction = contradictionOf(id, { isListed: false, isIncomplete })
+    if (contradiction !== undefined) {
+      return Option.some(skipped(accountOf(present.value), "NotFound", contradiction.reason.message))
     }
     return entry.epoch === basis.epoch && (yield* this.#entries.remove(entry, basis.generation))
       ? Option.some({ _tag: "Removed", id })

@@ -21,7 +21,7 @@ const EmptyAden = AdenSyncProvider.layer({ providerId: "aden_contract" }).pipe(
   Layer.provide(AdenClient.layerTest({
     clockOffset: Effect.succeed(0),
     getCredential: () => Effect.succeedNone,
-    listIntegrations: Effect.succeed({ accounts: [], malformed: [] })
+    listIntegrations: Effect.succeed({ accounts: [], malformed: [], isIncomplete: false })
   }))
 )
 
@@ -489,6 +489,19 @@ describe("AdenCachedStorage: blocked and gone", () => {
       assert.isTrue(Option.isSome(yield* cached.load("github")))
       assert.deepStrictEqual(yield* local.list, ["github"])
     }).pipe(Effect.provide(memoryAden(forever))))
+
+  it.effect("not found at Aden, and its list tells of further pages: the copy stays and is answered", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const local = yield* memory()
+      const cached = yield* cacheOver(local)
+      yield* cached.load("github")
+      yield* aden.removeIntegration("github")
+      yield* aden.setFault(Fault.Patch({ fields: { next_cursor: "page-2" } }), { endpoint: "list" })
+      yield* TestClock.adjust("6 minutes")
+      assert.isTrue(Option.isSome(yield* cached.load("github")))
+      assert.deepStrictEqual(yield* local.list, ["github"])
+    }).pipe(Effect.provide(AdenEmulator.layer(forever))))
 
   it.effect("a proxy's 404, or an empty list alone, removes nothing", () =>
     Effect.gen(function*() {

@@ -112,6 +112,17 @@ describe("aden-creds sync", () => {
       assert.deepStrictEqual(report.removed, [])
     }).pipe(withAden()))
 
+  it.live("says that a list which tells of further pages may be incomplete, and ends with 0", () =>
+    Effect.gen(function*() {
+      const { aden, aden_creds } = yield* setup
+      assert.isFalse(document(SyncDocument, yield* aden_creds("sync", "--json")).isIncomplete)
+      yield* aden.setFault(Fault.Patch({ fields: { next_cursor: "page-2" } }), { endpoint: "list" })
+      const ran = yield* aden_creds("sync")
+      assert.strictEqual(ran.status, ExitStatus.done)
+      assert.match(ran.stdout, /0 removed\nwarning: Aden's list may be incomplete[^\n]*\n$/)
+      assert.isTrue(document(SyncDocument, yield* aden_creds("sync", "--json")).isIncomplete)
+    }).pipe(withAden()))
+
   it.live("lists what became of each by id, whichever came first", () =>
     Effect.gen(function*() {
       const { aden, aden_creds } = yield* setup

@@ -699,6 +699,17 @@ describe("aden-creds doctor", () => {
         assert.deepStrictEqual(found.failures.map(({ check }) => check), ["Aden"])
       }).pipe(withAden()))
 
+    it.live("whose list tells of further pages is a warning of 4", () =>
+      Effect.gen(function*() {
+        const { aden, examine } = yield* setup
+        yield* aden.setFault(Fault.Patch({ fields: { has_more: true } }), { endpoint: "list" })
+        const found = yield* examine()
+        assert.strictEqual(found.status, ExitStatus.adenUnavailable)
+        assert.deepStrictEqual(found.failures, [])
+        assert.match(found.warnings[0]?.message ?? "", /lists 3 integrations, but the list may be incomplete/)
+        assert.strictEqual(found.of("clock")[0]?.status, "ok")
+      }).pipe(withAden()))
+
     it.live("whose clock is off is a warning, or beyond 5 min a failure, each of 2", () =>
       Effect.gen(function*() {
         const { aden, examine } = yield* setup

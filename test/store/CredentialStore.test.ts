@@ -430,11 +430,30 @@ describe("CredentialStore: sync", () => {
       assert.deepStrictEqual(yield* storage.list, ["hubspot"])
     }).pipe(Effect.provide(setup())))
 
+  it.effect("a list that tells of further pages removes nothing, and the report says that it may be incomplete", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const store = yield* CredentialStore
+      const storage = yield* CredentialStorage
+      assert.isFalse((yield* store.sync).isIncomplete)
+      yield* aden.removeIntegration("github")
+      yield* aden.setFault(Fault.Patch({ fields: { integrations: [], has_more: true } }), { endpoint: "list" })
+      const report = yield* store.sync
+      assert.isTrue(report.isIncomplete)
+      // what the page lacks and Aden has is kept in step
+      assert.deepStrictEqual(report.synced.map(({ id }) => id), ["hubspot"])
+      assert.deepStrictEqual(report.skipped.map(({ id, reason }) => [id, reason]), [["github", "NotFound"]])
+      assert.deepStrictEqual(report.removed, [])
+      assert.deepStrictEqual((yield* storage.list).toSorted(), ["github", "hubspot"])
+      yield* aden.clearFaults
+      assert.deepStrictEqual((yield* store.sync).removed, ["github"])
+    }).pipe(Effect.provide(setup())))
+
   it.effect("syncStream: Listed comes first, and one event for each integration", () =>
     Effect.gen(function*() {
       const store = yield* CredentialStore
       const events = yield* Stream.runCollect(store.syncStream)
-      assert.deepStrictEqual(events[0], { _tag: "Listed", total: 3 })
+      assert.deepStrictEqual(events[0], { _tag: "Listed", total: 3, isIncomplete: false })
       assert.deepStrictEqual(events.slice(1).map((event) => event._tag).toSorted(), ["Skipped", "Synced", "Synced"])
     }).pipe(Effect.provide(setup())))
 

@@ -586,6 +586,21 @@ describe("any, ours: integration not found", () => {
       }).pipe(Effect.provide(setup({ aden: oneHour }))))
   }
 
+  it.effect("expired, and the list that lacks it tells of further pages: AdenUnavailable, nothing is removed", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const storage = yield* CredentialStorage
+      yield* hubspotExpired
+      yield* aden.removeIntegration("hubspot")
+      yield* aden.setFault(Fault.Patch({ fields: { next_cursor: "page-2" } }), { endpoint: "list" })
+      const error = yield* failureOf("hubspot")
+      assert.strictEqual(error._tag, "AdenUnavailable")
+      assert.include(error.message, "may be incomplete")
+      assert.isTrue(Option.isSome(yield* storage.load("hubspot")))
+      yield* aden.clearFaults
+      yield* assertGone
+    }).pipe(Effect.provide(setup({ aden: oneHour }))))
+
   it.effect("fresh, a refresh, and the list lacks it too: the entry is removed, CredentialNotFound", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator

@@ -25,7 +25,8 @@ export const syncCommand = Command.make(
           synced: outcome.synced.map((event) => ({ ...event, ...expiryOf(event.expiresAt, now) })),
           skipped: outcome.skipped,
           failed: outcome.failed.map((event) => ({ ...event, error: detailsOf(event.error) })),
-          removed: outcome.removed.map(({ id }) => id)
+          removed: outcome.removed.map(({ id }) => id),
+          isIncomplete: outcome.isIncomplete
         },
         (stdout) => textOf(outcome, stdout, now)
       )
@@ -48,11 +49,16 @@ const grouped = (events: ReadonlyArray<SyncEvent>) => ({
   synced: events.filter((event) => event._tag === "Synced"),
   skipped: events.filter((event) => event._tag === "Skipped"),
   failed: events.filter((event) => event._tag === "Failed"),
-  removed: events.filter((event) => event._tag === "Removed")
+  removed: events.filter((event) => event._tag === "Removed"),
+  isIncomplete: events.some((event) => event._tag === "Listed" && event.isIncomplete)
 })
 
 /** What became of each, then the counts. */
-const textOf = ({ failed, removed, skipped, synced }: Outcome, stdout: OutputStream, now: DateTime.Utc): string => {
+const textOf = (
+  { failed, isIncomplete, removed, skipped, synced }: Outcome,
+  stdout: OutputStream,
+  now: DateTime.Utc
+): string => {
   const called = namesOf([...synced, ...skipped, ...failed])
   const rows: ReadonlyArray<OutcomeRow> = [
     ...synced.map((event) => ({
@@ -70,8 +76,12 @@ const textOf = ({ failed, removed, skipped, synced }: Outcome, stdout: OutputStr
   ]
   const counts =
     `${synced.length} synced, ${skipped.length} skipped, ${failed.length} failed, ${removed.length} removed`
-  return outcomeTable(stdout, "INTEGRATION", rows, counts)
+  const text = outcomeTable(stdout, "INTEGRATION", rows, counts)
+  return isIncomplete ? `${text}${incompleteNotice}\n` : text
 }
+
+const incompleteNotice =
+  "warning: Aden's list may be incomplete: it tells of further pages, which are not read; nothing was removed"
 
 interface Named {
   readonly id: string | undefined

@@ -23,9 +23,20 @@ export const adenChecks: Effect.Effect<ReadonlyArray<Finding>, never, AdenClient
   })
   const list = yield* Effect.match(client.listIntegrations, {
     onFailure: (error) => failed("Aden", error),
-    onSuccess: ({ accounts }) => ok("Aden", `Aden accepts the API key and lists ${accounts.length} integrations`)
+    onSuccess: ({ accounts, isIncomplete }) => {
+      const message = `Aden accepts the API key and lists ${accounts.length} integrations`
+      return isIncomplete
+        ? warning("Aden", {
+          message: `${message}, but the list may be incomplete: it tells of further pages, which are not read`,
+          remedy: "Have the Aden server answer GET /v1/credentials with one whole list.",
+          exitCode: ExitStatus.adenUnavailable
+        })
+        : ok("Aden", message)
+    }
   })
-  const isReached = [health, list].some(({ exitCode }) => exitCode !== ExitStatus.adenUnavailable)
+  const isReached = [health, list].some(({ exitCode, status }) =>
+    status !== "failure" || exitCode !== ExitStatus.adenUnavailable
+  )
   const clock = isReached
     ? clockFinding(yield* client.clockOffset)
     : skipped("clock", "Not compared with that of Aden, which cannot be reached")

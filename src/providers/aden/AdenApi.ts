@@ -98,15 +98,18 @@ export const IntegrationItem = Schema.Struct({
 
 /**
  * The list of integrations as the client decodes it. Items are decoded one by one ({@link IntegrationItem}), so that a bad item
- * affects only itself.
+ * affects only itself. Unknown fields are kept, because they may tell of further pages.
  *
  * @since 0.1.0
  * @category answers
  */
-export const IntegrationListEnvelope = Schema.Struct({
-  integrations: Schema.Array(Schema.Unknown),
-  tenant_id: nullable(Schema.String)
-})
+export const IntegrationListEnvelope = Schema.StructWithRest(
+  Schema.Struct({
+    integrations: Schema.Array(Schema.Unknown),
+    tenant_id: nullable(Schema.String)
+  }),
+  [Schema.Record(Schema.String, Schema.Unknown)]
+)
 
 /**
  * The list of integrations as a server sends it, every item valid.

@@ -68,7 +68,7 @@ export interface AdenCredential {
 }
 
 /**
- * Aden's list: the integrations, and the items that could not be read.
+ * Aden's list: the integrations, the items that could not be read, and whether it may lack some.
  *
  * @since 0.1.0
  * @category models
@@ -76,6 +76,8 @@ export interface AdenCredential {
 export interface AdenIntegrations {
   readonly accounts: ReadonlyArray<ProviderAccount>
   readonly malformed: ReadonlyArray<{ readonly id: string | undefined; readonly detail: string }>
+  /** Whether the answer tells of further pages, which the contract does not have and the client does not read. */
+  readonly isIncomplete: boolean
 }
 
 /**
@@ -426,7 +428,7 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
         if (!isSuccessful(answer)) return Result.fail(requestFailureOf(answer, context))
         return Result.flatMap(
           decodeAnswer(IntegrationListEnvelope, answer, context),
-          (body) => integrationsOf(body, tenantId)
+          (body) => integrationsOf(body, answer, tenantId)
         )
       }
     })

@@ -35,6 +35,8 @@ export interface AdenSnapshot {
   readonly failed: ReadonlyArray<{ readonly account: ProviderAccount; readonly error: FetchFailure }>
   /** Items of the list that could not be read. */
   readonly malformed: ReadonlyArray<{ readonly id: string | undefined; readonly detail: string }>
+  /** Whether Aden's list may lack integrations: it tells of further pages, which the contract does not have. */
+  readonly isIncomplete: boolean
 }
 
 /**
@@ -143,10 +145,10 @@ const make = Effect.fnUntraced(function*(options: {
     fetch,
     list: client.listIntegrations,
     syncStream: Stream.unwrap(
-      Effect.map(client.listIntegrations, ({ accounts, malformed }) =>
+      Effect.map(client.listIntegrations, ({ accounts, isIncomplete, malformed }) =>
         Stream.concat(
           Stream.fromIterable([
-            { _tag: "Listed" as const, accounts, total: accounts.length + malformed.length },
+            { _tag: "Listed" as const, accounts, total: accounts.length + malformed.length, isIncomplete },
             ...malformed.map((item) => ({ _tag: "Malformed" as const, ...item }))
           ]),
           Stream.mapEffect(Stream.fromIterable(accounts), (account) => syncOne(provider, account), {
@@ -172,6 +174,8 @@ const make = Effect.fnUntraced(function*(options: {
         snapshot.malformed.push({ id: event.id, detail: event.detail })
         break
       case "Listed":
+        snapshot.isIncomplete = event.isIncomplete === true
+        break
       case "Gone":
     }
     return snapshot
@@ -184,7 +188,8 @@ const emptySnapshot = () => ({
   credentials: new Array<Credential>(),
   blocked: new Array<ReauthRequired>(),
   failed: new Array<{ readonly account: ProviderAccount; readonly error: FetchFailure }>(),
-  malformed: new Array<{ readonly id: string | undefined; readonly detail: string }>()
+  malformed: new Array<{ readonly id: string | undefined; readonly detail: string }>(),
+  isIncomplete: false
 })
 
 /** Converts Aden's answer to a credential with the keys that Hive writes. */

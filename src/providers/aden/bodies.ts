@@ -14,6 +14,7 @@ import type { CredentialAnswer, HealthAnswer, IntegrationListEnvelope, Validatio
 import { IntegrationId, IntegrationItem } from "./AdenApi.ts"
 import type { Answer, RequestContext } from "./failures.ts"
 import { protocolError } from "./failures.ts"
+import { isPartial } from "./pages.ts"
 
 const isIntegrationId = Schema.is(IntegrationId)
 
@@ -60,9 +61,14 @@ interface MalformedItem {
 /** The integrations of a list, and the items that cannot be read. A list of another tenant than `tenantId` is refused. */
 export const integrationsOf = (
   body: typeof IntegrationListEnvelope.Type,
+  answer: Answer,
   tenantId: string | undefined
 ): Result.Result<
-  { readonly accounts: ReadonlyArray<ProviderAccount>; readonly malformed: ReadonlyArray<MalformedItem> },
+  {
+    readonly accounts: ReadonlyArray<ProviderAccount>
+    readonly malformed: ReadonlyArray<MalformedItem>
+    readonly isIncomplete: boolean
+  },
   AdenUnavailable
 > => {
   const answeredTenant = emptyAsAbsent(body.tenant_id)
@@ -97,7 +103,7 @@ export const integrationsOf = (
       })
     }
   }
-  return Result.succeed({ accounts: Array.from(accounts.values()), malformed })
+  return Result.succeed({ accounts: Array.from(accounts.values()), malformed, isIncomplete: isPartial(body, answer) })
 }
 
 const statusOf = (status: string | null | undefined): ProviderAccount["status"] =>

@@ -268,6 +268,20 @@ describe(`fields of Aden's answers (${transportsTested})`, () => {
         assert.strictEqual(server.requests.length, 1)
       }))
 
+    it.live("a list that tells of further pages may be incomplete, and no other page is read", () =>
+      Effect.gen(function*() {
+        const { client, server } = yield* start(transport)
+        const list = { integrations: [{ integration_id: "good" }] }
+        const link = `<${server.url}/v1/credentials?page=2>; rel="next"`
+        server.script(reply(200, { ...list, next_cursor: "abc" }), reply(200, list, { link }), reply(200, list))
+        for (const isIncomplete of [true, true, false]) {
+          const listed = yield* client.listIntegrations
+          assert.deepStrictEqual(listed.accounts.map(({ id }) => id), ["good"])
+          assert.strictEqual(listed.isIncomplete, isIncomplete)
+        }
+        assert.deepStrictEqual(server.requests.map(({ path }) => path), Array(3).fill("/v1/credentials"))
+      }))
+
     it.live("a list that is not a list is a protocol error", () =>
       Effect.gen(function*() {
         const { client, server } = yield* start(transport, { circuitBreaker: { failures: 1000 } })
@@ -376,7 +390,7 @@ describe(`fields of Aden's answers (${transportsTested})`, () => {
           Buffer.concat([Buffer.from([0xef, 0xbb, 0xbf]), Buffer.from(JSON.stringify(body))])
         server.script(reply(200, marked(credentialBody)), reply(200, marked({ integrations: [] })))
         assert.isTrue(Option.isSome(yield* client.getCredential("hubspot")))
-        assert.deepStrictEqual(yield* client.listIntegrations, { accounts: [], malformed: [] })
+        assert.deepStrictEqual(yield* client.listIntegrations, { accounts: [], malformed: [], isIncomplete: false })
         server.script(reply(404, marked({ error: "integration_not_found", message: "no" })))
         assert.isTrue(Option.isNone(yield* client.getCredential("hubspot")))
       }))

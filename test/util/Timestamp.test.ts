@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { DateTime, Effect, Option, Schema } from "effect"
-import { formatTimestamp, parseTimestamp, Timestamp } from "../../src/util/Timestamp.ts"
+import { formatTimestamp, isZeroTime, parseTimestamp, Timestamp } from "../../src/util/Timestamp.ts"
 
 const millisOf = (text: string) => Option.getOrUndefined(Option.map(parseTimestamp(text), DateTime.toEpochMillis))
 
@@ -25,6 +25,7 @@ describe("parseTimestamp", () => {
         const size = Math.abs(minutes)
         const offset = `${minutes < 0 ? "-" : "+"}${pad(Math.floor(size / 60))}:${pad(size % 60)}`
         assert.strictEqual(millisOf(local + offset), millis - minutes * 60_000)
+        assert.strictEqual(millisOf(local + offset.replace(":", "")), millis - minutes * 60_000)
       })
   )
 
@@ -48,6 +49,10 @@ describe("parseTimestamp", () => {
     ["2026-01-28T15:30:00.999999+00:00", "2026-01-28T15:30:00.999Z"],
     ["2026-01-28T23:30:00-05:00", "2026-01-29T04:30:00.000Z"],
     ["2026-01-01T00:30:00+01:00", "2025-12-31T23:30:00.000Z"],
+    ["2026-01-28T15:30:00+0000", "2026-01-28T15:30:00.000Z"],
+    ["2026-01-28T15:30:00+00", "2026-01-28T15:30:00.000Z"],
+    ["2026-01-28T23:30:00.5-05", "2026-01-29T04:30:00.500Z"],
+    ["2026-01-28T21:00:00+0530", "2026-01-28T15:30:00.000Z"],
     ["2024-02-29T00:00:00Z", "2024-02-29T00:00:00.000Z"]
   ])("%s", (text, expected) => assert.strictEqual(millisOf(text), Date.parse(expected)))
 
@@ -66,7 +71,14 @@ describe("parseTimestamp", () => {
     "2026-01-28T15:30:61Z",
     "2026-01-28T15:30:00+24:00",
     "2026-01-28T15:30:00+01:60",
-    "2026-01-28T15:30:00+0100",
+    "2026-01-28T15:30:00+2400",
+    "2026-01-28T15:30:00+0160",
+    "2026-01-28T15:30:00+24",
+    "2026-01-28T15:30:00+1",
+    "2026-01-28T15:30:00+010",
+    "2026-01-28T15:30:00+01:",
+    "2026-01-28T15:30:00+01:0",
+    "2026-01-28T15:30:00 +0100",
     "2026-01-28T15:30:00 Z",
     " 2026-01-28T15:30:00Z",
     "2026-01-28T15:30:00Z\n",
@@ -78,6 +90,28 @@ describe("parseTimestamp", () => {
     "Wed, 28 Jan 2026 15:30:00 GMT",
     "1769614200"
   ])("%j is refused", (text) => assert.strictEqual(millisOf(text), undefined))
+})
+
+describe("isZeroTime", () => {
+  const isZero = (text: string) => Option.getOrUndefined(Option.map(parseTimestamp(text), isZeroTime))
+
+  it.each([
+    "0001-01-01T00:00:00Z",
+    "0001-01-01T00:00:00",
+    "0001-01-01T00:00:00+02:00",
+    "0001-01-01T00:00:00-05:00",
+    "1970-01-01T00:00:00Z",
+    "1970-01-01T00:00:00.000+0000",
+    "1970-01-01T01:00:00+01:00"
+  ])("%s stands for none", (text) => assert.isTrue(isZero(text)))
+
+  it.each([
+    "1969-12-31T23:59:59Z",
+    "1970-01-01T00:00:01Z",
+    "1970-01-01T00:00:00-01:00",
+    "0002-01-01T00:00:00Z",
+    "2026-01-28T15:30:00Z"
+  ])("%s is a time", (text) => assert.isFalse(isZero(text)))
 })
 
 describe("Timestamp", () => {

@@ -19,7 +19,6 @@ import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import type * as Schema from "effect/Schema"
 import {
@@ -35,7 +34,7 @@ import type { CredentialValidation, ProviderAccount } from "../../model/Credenti
 import { countSetting, durationSetting } from "../../model/settings.ts"
 import { requests } from "../../util/metrics.ts"
 import { CredentialAnswer, HealthAnswer, IntegrationListEnvelope, UsageAnswer, ValidationAnswer } from "./AdenApi.ts"
-import { credentialOf, fitsPath, healthOf, integrationsOf, validationOf } from "./bodies.ts"
+import { credentialOf, fitsPath, hasZeroExpiry, healthOf, integrationsOf, validationOf } from "./bodies.ts"
 import type { ClockSample } from "./ClockSkew.ts"
 import { ClockSkew } from "./ClockSkew.ts"
 import { AdenTransport, endpoints } from "./endpoints.ts"
@@ -287,6 +286,15 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
     redirect: "manual"
   }
 
+  const warned = new Set<string>()
+  /** Logs a warning about what this server sends, the first time that it does. */
+  const warnOnce = (message: string) =>
+    Effect.suspend(() => {
+      if (warned.has(message)) return Effect.void
+      warned.add(message)
+      return Effect.logWarning(message)
+    })
+
   const clockSkew = new ClockSkew()
   const recordServerTime = (sample: ClockSample) =>
     Effect.suspend(() => {
@@ -336,12 +344,12 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
     readonly request: PendingRequest
     readonly id: string | undefined
     readonly limit: number
-    readonly read: (answer: Answer, secrets: ReadonlyArray<string>) => Result.Result<A, E>
+    readonly read: (answer: Answer, secrets: ReadonlyArray<string>) => Effect.Effect<A, E>
   }): Effect.Effect<A, E | AdenUnavailable> => {
     const askWith = (key: Redacted.Redacted<string>) =>
       Effect.flatMap(
         attempt(call.endpoint, call.request, call.id, call.limit),
-        (answer) => Effect.fromResult(call.read(answer, [Redacted.value(key)]))
+        (answer) => call.read(answer, [Redacted.value(key)])
       )
     return Effect.suspend(() => {
       const used = apiKey
@@ -365,7 +373,7 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
     id: string,
     endpoint: Endpoint,
     request: PendingRequest,
-    read: (answer: Answer, context: RequestContext) => Result.Result<A, AdenFailure>
+    read: (answer: Answer, context: RequestContext) => Effect.Effect<A, AdenFailure>
   ): Effect.Effect<A, AdenFailure> =>
     ask({
       endpoint,
@@ -374,7 +382,7 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
       limit: bodyLimit,
       read: (answer, secrets) => {
         const context = { id, secrets }
-        return isSuccessful(answer) ? read(answer, context) : Result.fail(failureOf(answer, context))
+        return isSuccessful(answer) ? read(answer, context) : Effect.fail(failureOf(answer, context))
       }
     })
 
@@ -393,8 +401,12 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
   const tenant = tenantId === undefined ? {} : { "x-tenant-id": tenantId }
   const about = (id: string) => ({ params: { integration_id: id }, headers: tenant, responseMode }) as const
 
-  const readCredential = (id: string) => (answer: Answer, context: RequestContext) =>
-    Result.flatMap(decodeAnswer(CredentialAnswer, answer, context), (body) => credentialOf(id, body))
+  const readCredential = (id: string) =>
+    Effect.fnUntraced(function*(answer: Answer, context: RequestContext) {
+      const body = yield* Effect.fromResult(decodeAnswer(CredentialAnswer, answer, context))
+      if (hasZeroExpiry(body, answer)) yield* warnOnce(zeroExpiryWarning)
+      return yield* Effect.fromResult(credentialOf(id, body, answer))
+    })
 
   const getCredential = Effect.fn("AdenClient.getCredential")(function*(id: string) {
     yield* Effect.annotateCurrentSpan({ "aden.integration": id })
@@ -423,14 +435,17 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
       request: credentials.list({ headers: tenant, responseMode }),
       id: undefined,
       limit: listBodyLimit,
-      read: (answer, secrets): Result.Result<AdenIntegrations, AdenRequestFailure> => {
-        const context = { id: undefined, secrets }
-        if (!isSuccessful(answer)) return Result.fail(requestFailureOf(answer, context))
-        return Result.flatMap(
-          decodeAnswer(IntegrationListEnvelope, answer, context),
-          (body) => integrationsOf(body, answer, tenantId)
-        )
-      }
+      read: Effect.fnUntraced(
+        function*(answer, secrets): Effect.fn.Return<AdenIntegrations, AdenRequestFailure> {
+          const context = { id: undefined, secrets }
+          if (!isSuccessful(answer)) return yield* Effect.fail(requestFailureOf(answer, context))
+          const body = yield* Effect.fromResult(decodeAnswer(IntegrationListEnvelope, answer, context))
+          const { zeroExpiries, ...list } = yield* Effect.fromResult(integrationsOf(body, answer, tenantId))
+          if (zeroExpiries > 0) yield* warnOnce(zeroExpiryWarning)
+          if (list.isIncomplete) yield* warnOnce(incompleteListWarning)
+          return list
+        }
+      )
     })
   ).pipe(Effect.withSpan("AdenClient.listIntegrations"))
 
@@ -443,8 +458,11 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
         id,
         "validate",
         credentials.validate(about(id)),
-        (answer, context) =>
-          Result.map(decodeAnswer(ValidationAnswer, answer, context), (body) => validationOf(body, answer, context))
+        Effect.fnUntraced(function*(answer, context) {
+          const body = yield* Effect.fromResult(decodeAnswer(ValidationAnswer, answer, context))
+          if (hasZeroExpiry(body, answer)) yield* warnOnce(zeroExpiryWarning)
+          return validationOf(body, answer, context)
+        })
       )
     )
   })
@@ -466,7 +484,8 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
         id,
         "usage",
         request,
-        (answer, context) => Result.map(decodeAnswer(UsageAnswer, answer, context), (body) => body.received)
+        (answer, context) =>
+          Effect.map(Effect.fromResult(decodeAnswer(UsageAnswer, answer, context)), ({ received }) => received)
       )
     )
   })
@@ -513,5 +532,11 @@ const clockWarning = (offset: number): string => {
   const apart = Duration.format(Duration.seconds(Math.round(Math.abs(offset) / 1000)))
   return `Aden's clock and the local one are ${apart} apart; at most 5 minutes are corrected. Set this machine's clock.`
 }
+
+const zeroExpiryWarning =
+  "Aden sends the zero value of a time as expires_at; it is read as no expiry. It should leave the field out."
+
+const incompleteListWarning =
+  "Aden's list tells of further pages, which are not read: it may be incomplete, and nothing is removed by it."
 
 const asHeaderText = (text: string): string => text.toWellFormed().replace(/[^\x21-\x7e]/gu, encodeURIComponent)

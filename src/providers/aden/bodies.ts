@@ -10,6 +10,7 @@ import type { AdenUnavailable } from "../../errors/AdenError.ts"
 import type { CredentialValidation, ProviderAccount } from "../../model/Credential.ts"
 import { pageUrl } from "../../util/httpSyntax.ts"
 import { cleanMessage, cleanText, isClean } from "../../util/sanitize.ts"
+import { isZeroTime } from "../../util/Timestamp.ts"
 import type { CredentialAnswer, HealthAnswer, IntegrationListEnvelope, ValidationAnswer } from "./AdenApi.ts"
 import { IntegrationId, IntegrationItem } from "./AdenApi.ts"
 import type { Answer, RequestContext } from "./failures.ts"
@@ -22,7 +23,7 @@ const isIntegrationId = Schema.is(IntegrationId)
 export const fitsPath = (id: string): boolean => isIntegrationId(id) && id !== "." && id !== ".."
 
 /** The credential in an answer. A credential of another integration than `id` is refused. */
-export const credentialOf = (id: string, body: typeof CredentialAnswer.Type) => {
+export const credentialOf = (id: string, body: typeof CredentialAnswer.Type, answer: Answer) => {
   const answeredId = emptyAsAbsent(body.integration_id)
   if (answeredId !== undefined && answeredId !== id) {
     return Result.fail(
@@ -42,7 +43,7 @@ export const credentialOf = (id: string, body: typeof CredentialAnswer.Type) => 
     email,
     accessToken: body.access_token,
     tokenType: emptyAsAbsent(body.token_type) ?? "Bearer",
-    expiresAt: body.expires_at ?? undefined,
+    expiresAt: expiryOf(body, answer),
     scopes: body.scopes ?? [],
     metadata
   })
@@ -68,6 +69,7 @@ export const integrationsOf = (
     readonly accounts: ReadonlyArray<ProviderAccount>
     readonly malformed: ReadonlyArray<MalformedItem>
     readonly isIncomplete: boolean
+    readonly zeroExpiries: number
   },
   AdenUnavailable
 > => {
@@ -79,6 +81,7 @@ export const integrationsOf = (
   }
   const accounts = new Map<string, ProviderAccount>()
   const malformed: Array<MalformedItem> = []
+  let zeroExpiries = 0
   for (const item of body.integrations) {
     const result = Schema.decodeUnknownResult(IntegrationItem)(item)
     if (Result.isFailure(result)) {
@@ -90,6 +93,7 @@ export const integrationsOf = (
     }
     const integration = result.success
     const id = integration.integration_id
+    if (hasZeroExpiry(integration, answer)) zeroExpiries++
     if (!fitsPath(id)) malformed.push({ id, detail: "an id that cannot be part of a URL path" })
     else if (accounts.has(id)) malformed.push({ id, detail: "listed twice" })
     else {
@@ -99,12 +103,31 @@ export const integrationsOf = (
         alias: emptyAsAbsent(integration.alias),
         email: emptyAsAbsent(integration.email),
         status: statusOf(integration.status),
-        expiresAt: integration.expires_at ?? undefined
+        expiresAt: expiryOf(integration, answer)
       })
     }
   }
-  return Result.succeed({ accounts: Array.from(accounts.values()), malformed, isIncomplete: isPartial(body, answer) })
+  return Result.succeed({
+    accounts: Array.from(accounts.values()),
+    malformed,
+    isIncomplete: isPartial(body, answer),
+    zeroExpiries
+  })
 }
+
+interface Expiring {
+  readonly expires_at?: DateTime.Utc | null | undefined
+}
+
+/** A zero value that is more recent, in ms, is a time: the clock of tests begins at the Unix epoch. */
+const oneYear = 365 * 86_400_000
+
+/** Whether the expiry is the zero value of a time, which stands for none. */
+export const hasZeroExpiry = ({ expires_at }: Expiring, { receivedAt }: Pick<Answer, "receivedAt">): boolean =>
+  expires_at != null && isZeroTime(expires_at) && receivedAt - DateTime.toEpochMillis(expires_at) > oneYear
+
+const expiryOf = (body: Expiring, answer: Answer): DateTime.Utc | undefined =>
+  hasZeroExpiry(body, answer) ? undefined : body.expires_at ?? undefined
 
 const statusOf = (status: string | null | undefined): ProviderAccount["status"] =>
   status === "active" || status === "expired" || status === "requires_reauth" ? status : "unknown"
@@ -122,7 +145,7 @@ export const validationOf = (
   return {
     valid: body.valid,
     reason: reason === undefined ? undefined : cleanMessage(reason, context.secrets),
-    expiresAt: body.expires_at ?? (seconds === undefined
+    expiresAt: expiryOf(body, answer) ?? (seconds === undefined
       ? undefined
       : Option.getOrUndefined(DateTime.make(answer.receivedAt + seconds * 1000))),
     requiresReauthorization,

@@ -7,6 +7,7 @@ import type { AdenFailure } from "../../../src/errors/AdenError.ts"
 import type { AdenClientOptions, AdenCredential } from "../../../src/providers/aden/AdenClient.ts"
 import { accessToken, connect, credentialBody, transports, transportsTested } from "../../fixtures/adenClients.ts"
 import type { Transport } from "../../fixtures/adenClients.ts"
+import { collectingWarnings } from "../../fixtures/emulatedStore.ts"
 import { flood, reply, scriptedServer } from "../../fixtures/scriptedServer.ts"
 
 const start = Effect.fnUntraced(function*(transport: Transport, options: Partial<AdenClientOptions> = {}) {
@@ -152,12 +153,34 @@ describe(`fields of Aden's answers (${transportsTested})`, () => {
             ["2099-01-28T15:30:00.123456Z", "2099-01-28T15:30:00.123Z"],
             ["2099-01-28T15:30:00", "2099-01-28T15:30:00Z"],
             ["2099-01-28T15:30:00.5", "2099-01-28T15:30:00.500Z"],
+            ["2099-01-28T17:30:00+0200", "2099-01-28T15:30:00Z"],
+            ["2099-01-28T15:30:00+00", "2099-01-28T15:30:00Z"],
             ["2099-01-28 15:30:00", "2099-01-28T15:30:00Z"]
           ] as const
         ) {
           assertExpiry(yield* credential({ access_token: accessToken, expires_at: text }), expected)
         }
       }))
+
+    it.live("expires_at: the zero value of a time is no expiry, with one warning per client", () =>
+      collectingWarnings((warnings) =>
+        Effect.gen(function*() {
+          const { client, credential, server } = yield* start(transport)
+          for (const expires_at of ["0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "0001-01-01T00:00:00+02:00"]) {
+            assert.strictEqual((yield* credential({ access_token: accessToken, expires_at })).expiresAt, undefined)
+            assert.strictEqual((yield* client.requestRefresh("hubspot")).expiresAt, undefined)
+            server.script(reply(200, { integrations: [{ integration_id: "hubspot", expires_at }] }))
+            const { accounts, malformed } = yield* client.listIntegrations
+            assert.deepStrictEqual(accounts.map(({ expiresAt }) => expiresAt), [undefined])
+            assert.deepStrictEqual(malformed, [])
+            server.script(reply(200, { valid: true, expires_at }))
+            assert.strictEqual((yield* client.validateToken("hubspot")).expiresAt, undefined)
+          }
+          assert.lengthOf(warnings, 1)
+          assert.include(warnings[0], "zero value")
+          assert.notInclude(warnings[0], accessToken)
+        })
+      ))
 
     it.live("expires_at: anything else is a protocol error", () =>
       Effect.gen(function*() {

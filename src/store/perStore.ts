@@ -51,38 +51,3 @@ const memoiseAllBut = (excepted: unknown, memoMap: Layer.MemoMap): Layer.MemoMap
     layer === excepted ? build(memoMap, scope) : memoMap.getOrElseMemoize(layer, scope, build)
   return Object.create(memoMap, { getOrElseMemoize: { value: getOrElseMemoize } })
 }
-
-/** A tenant of one `TenantCredentials`. */
-interface Tenant {
-  readonly id: string
-  /** Tells two `TenantCredentials` apart that have a tenant of the same id. */
-  readonly platform: object
-}
-
-/** The tenant of each store that a `TenantCredentials` built. */
-const tenants = new WeakMap<Store, Tenant>()
-
-export const setTenant = (store: Store, tenant: Tenant): void => {
-  tenants.set(store, tenant)
-}
-
-/**
- * Why what stands over `store` must not work where a fiber has these services: the store is one tenant's, and the fiber runs with
- * another tenant's. It happens where Effect memoised a layer of the program's own that holds what stands over the store.
- */
-export const tenantMismatch = (store: Store, services: Context.Context<never>): string | undefined => {
-  const around = Context.getOrUndefined(services, CredentialStore)
-  const own = tenants.get(store)
-  const other = around === undefined ? undefined : tenants.get(around)
-  if (own === undefined || other === undefined) return undefined
-  if (own.id !== other.id) {
-    return `it belongs to tenant ${JSON.stringify(own.id)}, and the program runs for tenant ${JSON.stringify(other.id)}`
-  }
-  return own.platform === other.platform
-    ? undefined
-    : `it belongs to tenant ${JSON.stringify(own.id)} of another TenantCredentials`
-}
-
-/** The remedy for a mismatch. */
-export const onePerTenant =
-  "Build what holds it for each tenant: TenantCredentials.provide for effects, TenantCredentials.provideLayer for layers."

@@ -25,7 +25,7 @@ import { AdenSyncProvider } from "../providers/aden/AdenSyncProvider.ts"
 import { EncryptedFileStorage } from "../storage/files/EncryptedFileStorage.ts"
 import { CredentialStore } from "../store/CredentialStore.ts"
 import type { CredentialStoreOptions } from "../store/CredentialStore.ts"
-import { setTenant } from "../store/perStore.ts"
+import { setTenant } from "../store/storeTenant.ts"
 import { isClean } from "../util/sanitize.ts"
 import { apiKeyVariable, tenantSettings } from "./settings.ts"
 

@@ -50,7 +50,7 @@ export {
   StorageRefused
 } from "./errors/StorageError.ts"
 export type { StorageFailure } from "./errors/StorageError.ts"
-export { InvalidTenantId, TenantError, TenantLookupFailed } from "./errors/TenantError.ts"
+export { InvalidTenantId, TenantError, TenantLookupFailed, TenantsShareLayers } from "./errors/TenantError.ts"
 export {
   CredentialHostDenied,
   CredentialTemplateError,

@@ -40,6 +40,24 @@ export class TenantLookupFailed extends Schema.TaggedError<TenantLookupFailed>()
 }
 
 /**
+ * The tenant would be served with layers that Effect memoised for another one: `TenantCredentials.get` provides both in one
+ * build, or one inside the other. `owner` is the id of the other tenant.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
+export class TenantsShareLayers extends Schema.TaggedError<TenantsShareLayers>()("TenantsShareLayers", {
+  owner: Schema.String,
+  /** Whether the owner is a tenant of another `TenantCredentials`; its id may be the same. */
+  isOfAnotherPlatform: Schema.Boolean
+}) {
+  override get message(): string {
+    const owner = `tenant ${quoted(this.owner)}${this.isOfAnotherPlatform ? " of another TenantCredentials" : ""}`
+    return line`${owner} is provided in the same build or around it, where Effect would share their layers`
+  }
+}
+
+/**
  * There is no store for a tenant. `reason` says why.
  *
  * @since 0.1.0
@@ -47,11 +65,11 @@ export class TenantLookupFailed extends Schema.TaggedError<TenantLookupFailed>()
  */
 export class TenantError extends ActionableError<TenantError>()("TenantError", {
   tenantId: Schema.String,
-  reason: Schema.Union([AdenConfigError, InvalidTenantId, TenantLookupFailed])
+  reason: Schema.Union([AdenConfigError, InvalidTenantId, TenantLookupFailed, TenantsShareLayers])
 }, {
   message: ({ reason, tenantId }) => line`Tenant ${quoted(tenantId)} has no credentials: ${reason.message}`,
   isRetryable: ({ reason }) => reason._tag === "TenantLookupFailed" && reason.isTransient,
-  remedy: ({ reason }) => {
+  remedy: ({ reason, tenantId }) => {
     switch (reason._tag) {
       case "AdenConfigError":
         return reason.remedy
@@ -61,6 +79,10 @@ export class TenantError extends ActionableError<TenantError>()("TenantError", {
         return reason.isTransient
           ? "Try again; if it goes on, check where the lookup reads the settings of tenants."
           : "Check the tenant id, and that the lookup knows the tenant."
+      case "TenantsShareLayers": {
+        const id = quoted(tenantId)
+        return line`Use TenantCredentials.provide(${id}) for effects, and TenantCredentials.provideLayer(${id}) for layers: each gives the tenant layers of its own.`
+      }
     }
   }
 }) {}

@@ -82,10 +82,10 @@ export interface CredentialHttpClientOptions {
  */
 export class CredentialHttpClient {
   /**
-   * The client in place of the `HttpClient` that it uses. One value of this layer serves all tenants: there is one client for
-   * each store that it is built over. `TenantCredentials.provide` and `provideLayer` keep tenants apart however layers are
-   * composed; over `TenantCredentials.get` it holds for this layer and for what its `pipe` method makes of it. A client of one
-   * tenant's store fails with `CredentialHostDenied` in a fiber that has another tenant's store.
+   * The client in place of the `HttpClient` that it uses. One value of this layer serves all tenants, by
+   * `TenantCredentials.provide` and `provideLayer`. It also serves several stores that a program builds itself, and so does what
+   * its `pipe` method makes of it: there is one client for each store. A client of one tenant's store fails with
+   * `CredentialHostDenied` in a fiber that has another tenant's store.
    *
    * It fails with `HttpClientError`, like every `HttpClient`. If the credential is the cause, its own error is the `cause` of
    * the reason, and {@link CredentialHttpClient.unwrapFailure} extracts it. The reason is `TransportError` if the same request

@@ -1,15 +1,14 @@
 /**
- * Layers over a `CredentialStore` that work for the store they were provided with, as far as a layer can see to that.
- *
- * Effect memoises layers by reference: a layer that is provided a second time, inside the first or in the same build, is the
- * first instance. That instance holds the first store, which may be another tenant's. A layer cannot prevent it where it is
- * part of one that `Layer.provide(a, b)` or the function `pipe` made: Effect answers with that one and does not ask. There
- * `TenantCredentials.provide` and `provideLayer` keep tenants apart.
+ * Layers over a `CredentialStore` that work for the store they were provided with: one value serves several stores that a program
+ * builds itself. Effect memoises layers by reference, so that a second store in one build would be served with the instance of
+ * the first. Tenants are kept apart by `memoMapOwner.ts`, however layers are composed.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { CredentialStore } from "./CredentialStore.ts"
+import { claimMemoMap } from "./memoMapOwner.ts"
+import { tenantOf } from "./storeTenant.ts"
 
 type Store = CredentialStore["Service"]
 
@@ -23,8 +22,13 @@ export const perStore = <A, E, R>(layer: Layer.Layer<A, E, R>): Layer.Layer<A, E
   const layerOver = (store: Store) => {
     const known = layers.get(store)
     if (known !== undefined) return known
+    const tenant = tenantOf(store)
     const made = Layer.fromBuildMemo<A, E, R>((memoMap, scope) =>
-      Layer.buildWithMemoMap(layer, memoiseAllBut(layer, memoMap), scope)
+      // a client that outlives the layer of its store keeps the memo map
+      Effect.andThen(
+        tenant === undefined ? Effect.void : claimMemoMap(memoMap, scope, tenant),
+        Layer.buildWithMemoMap(layer, memoiseAllBut(layer, memoMap), scope)
+      )
     )
     layers.set(store, made)
     return made

@@ -7,7 +7,7 @@ import { CredentialStore } from "./CredentialStore.ts"
 type Store = CredentialStore["Service"]
 
 /** A tenant of one `TenantCredentials`. */
-interface Tenant {
+export interface Tenant {
   readonly id: string
   /** Tells two `TenantCredentials` apart that have a tenant of the same id. */
   readonly platform: object
@@ -20,9 +20,15 @@ export const setTenant = (store: Store, tenant: Tenant): void => {
   tenants.set(store, tenant)
 }
 
+/** The tenant of a store; `undefined` for one that a program built itself. */
+export const tenantOf = (store: Store): Tenant | undefined => tenants.get(store)
+
+export const isSameTenant = (one: Tenant, other: Tenant): boolean =>
+  one.id === other.id && one.platform === other.platform
+
 /**
  * Why what stands over `store` must not work where a fiber has these services: the store is one tenant's, and the fiber runs with
- * another tenant's. It happens where Effect memoised a layer of the program's own that holds what stands over the store.
+ * another tenant's. It happens where a program goes on using what it built for the first tenant.
  */
 export const tenantMismatch = (store: Store, services: Context.Context<never>): string | undefined => {
   const around = Context.getOrUndefined(services, CredentialStore)

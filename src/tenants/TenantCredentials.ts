@@ -15,7 +15,7 @@ import type * as Path from "effect/Path"
 import type * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import { AdenConfigError } from "../errors/ConfigError.ts"
-import { InvalidTenantId, TenantError } from "../errors/TenantError.ts"
+import { InvalidTenantId, TenantError, TenantsShareLayers } from "../errors/TenantError.ts"
 import type { TenantLookupFailed } from "../errors/TenantError.ts"
 import { CurrentTenant } from "../model/currentTenant.ts"
 import { durationSetting } from "../model/settings.ts"
@@ -25,7 +25,9 @@ import { AdenSyncProvider } from "../providers/aden/AdenSyncProvider.ts"
 import { EncryptedFileStorage } from "../storage/files/EncryptedFileStorage.ts"
 import { CredentialStore } from "../store/CredentialStore.ts"
 import type { CredentialStoreOptions } from "../store/CredentialStore.ts"
-import { setTenant } from "../store/storeTenant.ts"
+import { claimMemoMap } from "../store/memoMapOwner.ts"
+import { isSameTenant, setTenant } from "../store/storeTenant.ts"
+import type { Tenant } from "../store/storeTenant.ts"
 import { isClean } from "../util/sanitize.ts"
 import { apiKeyVariable, tenantSettings } from "./settings.ts"
 
@@ -100,7 +102,7 @@ type Surroundings = FileSystem.FileSystem | Path.Path | HttpClient.HttpClient
  *   Effect.gen(function*() {
  *     const store = yield* CredentialStore
  *     return yield* store.token("hubspot")
- *   }).pipe(Effect.provide(TenantCredentials.get(tenantId)))
+ *   }).pipe(TenantCredentials.provide(tenantId))
  * ```
  *
  * @since 0.1.0
@@ -150,13 +152,22 @@ export class TenantCredentials extends Context.Service<TenantCredentials, {
     FileSystem.FileSystem | Path.Path | HttpClient.HttpClient | R
   > => Layer.effect(TenantCredentials, make(options))
 
-  /** The store of a tenant: provide it to what the tenant runs. */
+  /**
+   * The store of a tenant, as a plain layer. It is refused (`TenantError`, reason `TenantsShareLayers`) where a layer that Effect
+   * memoised for another tenant could be used for this one: in one build with the other tenant's store, or around or inside what
+   * is provided with it. `provide` and `provideLayer` serve the tenant there.
+   */
   static readonly get = (tenantId: string): Layer.Layer<CredentialStore, TenantError, TenantCredentials> =>
-    Layer.unwrap(Effect.map(TenantCredentials, (tenants) => tenants.get(tenantId)))
+    Layer.fromBuild((memoMap, scope) =>
+      Effect.flatMap(
+        TenantCredentials,
+        (tenants) => Layer.buildWithMemoMap(tenants.get(tenantId), memoMap, scope)
+      )
+    )
 
   /**
-   * Runs an effect for a tenant: with its store, and with an instance of its own of every layer that the effect provides. So no
-   * layer that Effect memoised for another tenant, a service of the program's own among them, is used for this one.
+   * Runs an effect for a tenant: with its store, and with an instance of its own of every layer that the effect provides. It can
+   * run inside another tenant's.
    *
    * @example
    * ```ts
@@ -177,22 +188,18 @@ export class TenantCredentials extends Context.Service<TenantCredentials, {
   <A, E, R>(
     self: Effect.Effect<A, E, R>
   ): Effect.Effect<A, E | TenantError, Exclude<R, CredentialStore> | TenantCredentials> =>
-    self.pipe(
-      Effect.updateContext((services: Context.Context<R>) =>
-        Context.add(services, Layer.CurrentMemoMap, Layer.makeMemoMapUnsafe())
-      ),
-      Effect.provide(TenantCredentials.get(tenantId))
-    )
+    Effect.provide(self, TenantCredentials.get(tenantId), { local: true })
 
   /**
    * Builds a layer for a tenant: over its store, and with an instance of its own of every layer that it is made of. The same as
-   * `provide`, for services that outlive one effect.
+   * `provide`, for services that outlive one effect. It can be merged with another tenant's.
    */
   static readonly provideLayer = (tenantId: string) =>
   <A, E, R>(
     self: Layer.Layer<A, E, R>
   ): Layer.Layer<A, E | TenantError, Exclude<R, CredentialStore> | TenantCredentials> =>
-    Layer.provide(Layer.fresh(self), TenantCredentials.get(tenantId))
+    // memoised by `suspend`, which `fresh` is not: one value is one instance, as with any layer
+    Layer.suspend(() => Layer.fresh(Layer.provide(self, TenantCredentials.get(tenantId))))
 
   /** Makes the tenant's store be built again when it is next asked for, after its settings have changed. */
   static readonly invalidate = (tenantId: string): Effect.Effect<void, never, TenantCredentials> =>
@@ -220,6 +227,7 @@ const make = Effect.fnUntraced(function*<R>(options: {
   const scope = yield* Effect.scope
   const surroundings = yield* Effect.context<Surroundings | R>()
   const settings = yield* ConfigProvider.ConfigProvider
+  const tenantOf = (id: string): Tenant => ({ id, platform: scope })
 
   const layerOf = Effect.fnUntraced(function*(
     tenantId: string
@@ -242,7 +250,7 @@ const make = Effect.fnUntraced(function*<R>(options: {
     function*(tenantId: string) {
       const layer = yield* layerOf(tenantId)
       const context = yield* Layer.buildWithMemoMap(layer, yield* Layer.makeMemoMap, yield* Effect.scope)
-      setTenant(Context.get(context, CredentialStore), { id: tenantId, platform: scope })
+      setTenant(Context.get(context, CredentialStore), tenantOf(tenantId))
       return Context.pick(CredentialStore)(context)
     },
     (effect, tenantId) =>
@@ -275,8 +283,24 @@ const make = Effect.fnUntraced(function*<R>(options: {
   )
 
   return TenantCredentials.of({
-    get: (tenantId) => Layer.effectContext(stores.contextEffect(tenantId)),
+    get: (tenantId) =>
+      Layer.fromBuild(Effect.fnUntraced(function*(memoMap, scope) {
+        yield* claim(tenantOf(tenantId), memoMap, scope)
+        const context = yield* Scope.provide(stores.contextEffect(tenantId), scope)
+        // what a layer above the store provides while it is built belongs into this memo map; `Layer.fresh` leaves that of around
+        return Context.add(context, Layer.CurrentMemoMap, memoMap)
+      })),
     invalidate: stores.invalidate
+  })
+})
+
+/** A memo map has one tenant, so that no layer which Effect memoised for another one serves this one. */
+const claim = Effect.fnUntraced(function*(tenant: Tenant, memoMap: Layer.MemoMap, scope: Scope.Scope) {
+  const owner = yield* claimMemoMap(memoMap, scope, tenant)
+  if (isSameTenant(owner, tenant)) return
+  return yield* new TenantError({
+    tenantId: tenant.id,
+    reason: new TenantsShareLayers({ owner: owner.id, isOfAnotherPlatform: owner.platform !== tenant.platform })
   })
 })
 

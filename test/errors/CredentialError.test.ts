@@ -143,6 +143,14 @@ const errors: ReadonlyArray<readonly [Extract<AnyError, Errors.Actionable>, bool
     }),
     true,
     /"acme".*vault/
+  ],
+  [
+    new Errors.TenantError({
+      tenantId: "globex",
+      reason: new Errors.TenantsShareLayers({ owner: "acme", isOfAnotherPlatform: false })
+    }),
+    false,
+    /"globex" has no credentials: tenant "acme" is provided in the same build or around it/
   ]
 ]
 

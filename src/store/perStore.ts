@@ -53,5 +53,6 @@ export const perStore = <A, E, R>(layer: Layer.Layer<A, E, R>): Layer.Layer<A, E
 const memoiseAllBut = (excepted: unknown, memoMap: Layer.MemoMap): Layer.MemoMap => {
   const getOrElseMemoize: Layer.MemoMap["getOrElseMemoize"] = (layer, scope, build) =>
     layer === excepted ? build(memoMap, scope) : memoMap.getOrElseMemoize(layer, scope, build)
-  return Object.create(memoMap, { getOrElseMemoize: { value: getOrElseMemoize } })
+  // `parent` says to whom belongs what the layer forks while it is built
+  return Object.create(memoMap, { getOrElseMemoize: { value: getOrElseMemoize }, parent: { value: memoMap } })
 }

@@ -322,4 +322,29 @@ describe("a memo map belongs to a tenant as long as the tenant is there", () => 
       )
       assert.isTrue(same)
     }).pipe(Effect.provide(Platform)))
+
+  it.live("a memo map is not claimed while one that was forked from it is another tenant's", () =>
+    Effect.gen(function*() {
+      const { options, url } = yield* api
+      const gate = yield* Deferred.make<void>()
+      const started = yield* Deferred.make<void>()
+      const Tenants = tenantsWith((tenantId) =>
+        tenantId === "acme" ? Effect.andThen(Deferred.succeed(started, undefined), Deferred.await(gate)) : Effect.void
+      )
+      yield* Effect.gen(function*() {
+        const memoMap = yield* Layer.makeMemoMap
+        const scope = yield* Effect.scope
+        const client = Client(options)
+        const forked = yield* Layer.forkMemoMap(memoMap)
+        const worker = yield* Effect.forkChild(
+          Layer.buildWithMemoMap(over("acme", client), forked, scope).pipe(
+            Effect.flatMap((context) => Effect.provide(owner(url), context))
+          )
+        )
+        yield* Deferred.await(started)
+        const globex = yield* orRefusal(Effect.asVoid(Layer.buildWithMemoMap(over("globex", client), memoMap, scope)))
+        yield* Deferred.succeed(gate, undefined)
+        assert.deepStrictEqual([yield* Fiber.join(worker), globex], ["acme", refused])
+      }).pipe(Effect.provide(Tenants))
+    }).pipe(Effect.scoped, Effect.provide(Aden)))
 })

@@ -12,10 +12,10 @@
 /** The most steps of a search. A usual URL takes a fifth of them, and all of them take some 15 ms. */
 export const maximumSteps = 1_000_000
 
-/** So many letters and digits are no coincidence, whatever stands between them. */
+/** So many letters and digits are not a coincidence, whatever stands between them. */
 const unmistakable = 12
 
-/** A shorter one is no secret but a word that any URL may hold, such as "x" in place of a password. */
+/** A shorter one is not a secret but a word that any URL may hold, such as "x" in place of a password. */
 export const shortestSecret = 4
 
 /** Whether texts hold one of these secrets, in any form that is read here; `undefined` where that takes too many steps. */
@@ -308,7 +308,7 @@ const unpacked = (text: string): string =>
     ...Array.from(new Set(text.match(base64Run))).flatMap(ofBase64)
   ].join(",")
 
-/** A digit in front may be none of them. */
+/** The first digit may belong to the text in front. */
 const ofHex = (run: string): ReadonlyArray<string> =>
   [run, run.slice(1)].map((digits) => digits.replace(/../g, (pair) => String.fromCharCode(Number.parseInt(pair, 16))))
 

@@ -210,7 +210,7 @@ describe("AdenCachedStorage: when Aden is asked", () => {
       const removed = { credential: Option.none(), state: new CredentialState({ generation: 3 }) }
       assert.deepStrictEqual(yield* cached.read("github"), removed)
       assert.deepStrictEqual(yield* local.read("github"), removed)
-    }).pipe(Effect.provide(AdenEmulator.layer(forever))))
+    }).pipe(Effect.provide(memoryAden(forever))))
 
   it.effect("what was stored and Aden does not name is kept", () =>
     Effect.gen(function*() {
@@ -501,7 +501,7 @@ describe("AdenCachedStorage: blocked and gone", () => {
       yield* TestClock.adjust("6 minutes")
       assert.isTrue(Option.isSome(yield* cached.load("github")))
       assert.deepStrictEqual(yield* local.list, ["github"])
-    }).pipe(Effect.provide(AdenEmulator.layer(forever))))
+    }).pipe(Effect.provide(memoryAden(forever))))
 
   it.effect("a proxy's 404, or an empty list alone, removes nothing", () =>
     Effect.gen(function*() {

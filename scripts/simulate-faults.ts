@@ -1,20 +1,20 @@
 /**
- * Shows that the simulation finds faults (mutation testing): puts one fault at a time into a copy of the store, and runs seeds
- * until one fails.
+ * Shows that the simulation finds faults (mutation testing): plants one fault at a time, and runs seeds until one fails.
  *
  *     npm run simulate:faults
  *     npm run simulate:faults -- --fault "serves what has expired"
  *
- * Exits 1 when a fault is not found, or when it cannot be put in because the code has changed.
+ * Exits 1 when a fault is not found.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import { Console, Effect, FileSystem, Option, Path, Schema, Stream } from "effect"
+import { Console, Effect, Option, Schema, Stream } from "effect"
 import { Command, Flag } from "effect/cli"
 import { ChildProcess } from "effect/process"
 import { availableParallelism } from "node:os"
-import type { Fault, Patch } from "../test/simulation/Faults.ts"
-import { faults, patched } from "../test/simulation/Faults.ts"
+import { fileURLToPath } from "node:url"
+import type { Fault } from "../test/simulation/Faults.ts"
+import { faults } from "../test/simulation/Faults.ts"
 
 // ---------------------------------------------------------------------------------------------------------------------
 // One fault
@@ -26,7 +26,7 @@ interface Finding {
   readonly rule: string | undefined
   readonly firstSeed: number | undefined
   readonly seeds: number
-  /** Why the fault could not be put in, or why its seeds could not be run. */
+  /** Why its seeds could not be run. */
   readonly problem: string | undefined
 }
 
@@ -36,45 +36,22 @@ const Report = Schema.fromJsonString(Schema.Struct({
   failures: Schema.Array(Schema.Struct({ seed: Schema.Int, violation: Schema.Struct({ rule: Schema.String }) }))
 }))
 
-const root = new URL("..", import.meta.url)
+const simulation = new URL("simulate.ts", import.meta.url)
 
-/** What a copy consists of. Packages are found in the repository, which contains the copies. */
-const copied = ["src", "test/simulation", "scripts/simulate.ts"]
-
-const putIn = Effect.fnUntraced(function*(folder: string, patches: ReadonlyArray<Patch>) {
-  const fs = yield* FileSystem.FileSystem
-  const path = yield* Path.Path
-  for (const patch of patches) {
-    const file = path.join(folder, patch.file)
-    const source = patched(yield* fs.readFileString(file), patch)
-    if (source === undefined) return `${patch.file} does not have exactly once: ${patch.from}`
-    yield* fs.writeFileString(file, source)
-  }
-  return undefined
-})
-
-const find = Effect.fnUntraced(function*(fault: Fault, seeds: number) {
-  const fs = yield* FileSystem.FileSystem
-  const path = yield* Path.Path
-  const home = yield* path.fromFileUrl(root)
-  const none: Finding = { fault: fault.name, rule: undefined, firstSeed: undefined, seeds: 0, problem: undefined }
-  const folder = yield* fs.makeTempDirectoryScoped({ directory: home, prefix: ".simulation-" })
-  for (const item of copied) {
-    yield* fs.makeDirectory(path.dirname(path.join(folder, item)), { recursive: true })
-    yield* fs.copy(path.join(home, item), path.join(folder, item))
-  }
-  const problem = yield* putIn(folder, fault.patches)
-  if (problem !== undefined) return { ...none, problem }
+const find = Effect.fnUntraced(function*({ name }: Fault, seeds: number) {
+  const none: Finding = { fault: name, rule: undefined, firstSeed: undefined, seeds: 0, problem: undefined }
   const child = yield* ChildProcess.make(process.execPath, [
     "--stack-trace-limit=0",
     "--import",
     "tsx",
-    path.join(folder, "scripts/simulate.ts"),
+    fileURLToPath(simulation),
+    "--fault",
+    name,
     "--until-failure",
     "--seeds",
     String(seeds),
     "--json"
-  ], { cwd: home, stderr: "ignore" })
+  ], { stderr: "ignore" })
   const output = yield* Stream.mkString(Stream.decodeText(child.stdout))
   return yield* Schema.decodeEffect(Report)(output.trim()).pipe(
     Effect.map(({ failures: [first], runs }): Finding => ({

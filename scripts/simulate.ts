@@ -10,12 +10,14 @@
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import { Console, Effect, Option, Schedule } from "effect"
+import { Array as Arr, Console, Effect, Option, Schedule } from "effect"
 import { Command, Flag } from "effect/cli"
 import { fork } from "node:child_process"
 import { availableParallelism } from "node:os"
+import type { Fault } from "../test/simulation/Faults.ts"
+import { faults } from "../test/simulation/Faults.ts"
 import type { Violation } from "../test/simulation/Ledger.ts"
-import type { Program } from "../test/simulation/Program.ts"
+import type { Profile, Program } from "../test/simulation/Program.ts"
 import { generate } from "../test/simulation/Program.ts"
 import { shrink } from "../test/simulation/shrink.ts"
 import { run } from "../test/simulation/Simulator.ts"
@@ -39,7 +41,14 @@ const reportEvery = 25
 /** How many failing seeds are shrunk and shown. */
 const shownFailures = 3
 
+/** What is run of each seed. */
+interface Subject {
+  readonly profile: Profile
+  readonly fault: Fault | undefined
+}
+
 const runSeeds = (
+  { fault, profile }: Subject,
   seeds: {
     readonly from: number
     readonly to: number
@@ -51,7 +60,7 @@ const runSeeds = (
   Effect.gen(function*() {
     let progress = { runs: 0, requests: 0, operations: 0, failures: new Array<Failure>() }
     for (let seed = seeds.from; seed <= seeds.to; seed += seeds.stride) {
-      const { operations, requests, violation } = yield* run(generate(seed))
+      const { operations, requests, violation } = yield* run(generate(seed, profile), { plant: fault })
       progress.runs++
       progress.requests += requests
       progress.operations += operations
@@ -72,6 +81,7 @@ const runSeeds = (
  * the time.
  */
 const runSeedsIn = (
+  { fault, profile }: Subject,
   jobs: number,
   seeds: { readonly from: number; readonly to: number },
   report: (progress: Progress) => void
@@ -80,7 +90,8 @@ const runSeedsIn = (
     Array.from({ length: jobs }, (_, job) => job),
     (job) =>
       Effect.callback<void, Error>((resume) => {
-        const child = fork(import.meta.filename, ["worker", String(seeds.from + job), String(seeds.to), String(jobs)], {
+        const place = [String(seeds.from + job), String(seeds.to), String(jobs)]
+        const child = fork(import.meta.filename, ["worker", ...place, profile, fault?.name ?? ""], {
           execArgv: [...process.execArgv, "--stack-trace-limit=0"]
         })
         child.on("message", (progress: Progress) => report(progress))
@@ -100,29 +111,42 @@ const describeProgram = (program: Program): string =>
     ...program.steps.map((step, index) => `${index + 1}. ${JSON.stringify(step)}`)
   ].join("\n")
 
-const explainFailure = Effect.fnUntraced(function*({ seed, violation }: Failure) {
-  const program = yield* shrink(generate(seed), { rule: violation.rule, budget: 1_500, run: (program) => run(program) })
-  const smaller = yield* run(program, { isTraced: true })
+const explainFailure = Effect.fnUntraced(function*({ fault, profile }: Subject, { seed, violation }: Failure) {
+  const program = yield* shrink(generate(seed, profile), {
+    rule: violation.rule,
+    budget: 1_500,
+    run: (program) => run(program, { plant: fault })
+  })
+  const smaller = yield* run(program, { isTraced: true, plant: fault })
   yield* Console.log(
     `\nSeed ${seed} breaks the rule "${violation.rule}" in step ${violation.step}: ${violation.detail}\n` +
       `The smallest program that does:\n${describeProgram(program)}\n\n${smaller.trace.join("\n")}\n` +
-      `To run the whole of it: npm run simulate -- --seed ${seed}`
+      `To run the whole of it: npm run simulate -- ${profile === "wide" ? "--profile wide " : ""}--seed ${seed}`
   )
 })
 
-const runOne = Effect.fnUntraced(function*(seed: number, isJson: boolean) {
-  const program = generate(seed)
-  const { trace, violation } = yield* run(program, { isTraced: true })
+/** How often each rule is broken, the most often broken first, with the smallest seed that breaks it. */
+const summaryOf = (failures: ReadonlyArray<Failure>): ReadonlyArray<string> =>
+  Object.entries(Arr.groupBy(failures, ({ violation }) => violation.rule))
+    .toSorted(([, a], [, b]) => b.length - a.length)
+    .map(([rule, broken]) => {
+      const [first] = broken
+      return `${String(broken.length).padStart(6)}  ${rule.padEnd(66)} seed ${first.seed}: ${first.violation.detail}`
+    })
+
+const runOne = Effect.fnUntraced(function*(subject: Subject, seed: number, isJson: boolean) {
+  const program = generate(seed, subject.profile)
+  const { trace, violation } = yield* run(program, { isTraced: true, plant: subject.fault })
   if (isJson) yield* Console.log(JSON.stringify({ seed, program, violation, trace }))
   else {
     yield* Console.log(`${JSON.stringify(program.config)}\n${trace.join("\n")}`)
     if (violation === undefined) yield* Console.log(`\nSeed ${seed}: nothing is wrong.`)
-    else yield* explainFailure({ seed, violation })
+    else yield* explainFailure(subject, { seed, violation })
   }
   return violation === undefined
 })
 
-const runMany = Effect.fnUntraced(function*(options: {
+const runMany = Effect.fnUntraced(function*(subject: Subject, options: {
   readonly from: number
   readonly seeds: number
   readonly jobs: number
@@ -139,7 +163,9 @@ const runMany = Effect.fnUntraced(function*(options: {
     for (const failure of progress.failures) {
       total.failures.push(failure)
       // report a failing seed at once: the run may be long
-      process.stderr.write(`\nseed ${failure.seed} fails: ${failure.violation.rule}\n`)
+      if (subject.profile === "ordinary") {
+        process.stderr.write(`\nseed ${failure.seed} fails: ${failure.violation.rule}\n`)
+      }
     }
   }
   const rate = () => Math.round(total.runs / (performance.now() - start) * 1_000)
@@ -155,8 +181,8 @@ const runMany = Effect.fnUntraced(function*(options: {
   const range = { from, to: from + seeds - 1 }
   yield* Effect.raceFirst(
     jobs === 1 || isUntilFailure
-      ? runSeeds({ ...range, stride: 1, isUntilFailure }, report)
-      : runSeedsIn(jobs, range, report),
+      ? runSeeds(subject, { ...range, stride: 1, isUntilFailure }, report)
+      : runSeedsIn(subject, jobs, range, report),
     progressLine
   )
   if (process.stderr.isTTY) process.stderr.write("\r")
@@ -166,10 +192,9 @@ const runMany = Effect.fnUntraced(function*(options: {
     yield* Console.log(JSON.stringify({ ...total, from, failures, durationMs, seedsPerSecond: rate() }))
   } else {
     yield* Console.log(`${line()}; ${total.operations} operations, ${total.requests} requests`)
-    for (const { seed, violation } of failures.slice(0, 20)) {
-      yield* Console.log(`seed ${seed}: ${violation.rule}: ${violation.detail}`)
-    }
-    yield* Effect.forEach(failures.slice(0, shownFailures), explainFailure, { discard: true })
+    for (const broken of summaryOf(failures)) yield* Console.log(broken)
+    const shown = subject.profile === "ordinary" ? failures.slice(0, shownFailures) : []
+    yield* Effect.forEach(shown, (failure) => explainFailure(subject, failure), { discard: true })
   }
   return failures.length === 0
 })
@@ -186,25 +211,41 @@ const command = Command.make("simulate", {
     Flag.withDescription("Ends with the first seed that fails; in one process"),
     Flag.withDefault(false)
   ),
+  profile: Flag.Literals("profile", ["ordinary", "wide"]).pipe(
+    Flag.withDescription("Which programs are drawn; `wide`: also those that show what is still wrong"),
+    Flag.withDefault("ordinary")
+  ),
+  fault: Flag.String("fault").pipe(Flag.withDescription("Plants this fault, by its name"), Flag.optional),
   json: Flag.Boolean("json").pipe(Flag.withDescription("Prints the result as JSON"), Flag.withDefault(false))
-}, ({ from, jobs, json, seed, seeds, untilFailure }) =>
-  Effect.map(
+}, ({ fault, from, jobs, json, profile, seed, seeds, untilFailure }) => {
+  const subject: Subject = { profile, fault: faultOf(Option.getOrElse(fault, () => "")) }
+  return Effect.map(
     Option.match(seed, {
-      onNone: () => runMany({ from, seeds, jobs: Math.max(1, jobs), isUntilFailure: untilFailure, isJson: json }),
-      onSome: (seed) => runOne(seed, json)
+      onNone: () =>
+        runMany(subject, { from, seeds, jobs: Math.max(1, jobs), isUntilFailure: untilFailure, isJson: json }),
+      onSome: (seed) => runOne(subject, seed, json)
     }),
     (isFine) => {
       if (!isFine) process.exitCode = 1
     }
-  ))
+  )
+})
 
-const [mode, from, to, stride] = process.argv.slice(2)
+/** The fault of this name; none for no name. */
+const faultOf = (name: string): Fault | undefined => {
+  const fault = faults.find((item) => item.name === name)
+  if (fault === undefined && name !== "") throw new Error(`there is no fault "${name}"`)
+  return fault
+}
+
+const [mode, from, to, stride, profile, fault] = process.argv.slice(2)
 if (mode === "worker") {
   // the parent is gone
   const leave = () => process.exit(1)
   process.once("disconnect", leave)
   NodeRuntime.runMain(
     runSeeds(
+      { profile: profile === "wide" ? "wide" : "ordinary", fault: faultOf(fault ?? "") },
       { from: Number(from), to: Number(to), stride: Number(stride), isUntilFailure: false },
       (progress) => void process.send?.(progress)
     ).pipe(Effect.tap(() =>

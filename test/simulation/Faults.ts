@@ -1,159 +1,228 @@
 /**
- * Faults that the simulation has to find when they are put into the store: see scripts/simulate-faults.ts.
+ * Faults that the simulation has to find when they are planted: see scripts/simulate-faults.ts. Each is planted from outside, in
+ * the options of the store, in what it is built on, or in front of it. What is planted stands between the ledger and the store:
+ * the ledger sees what really happened.
  */
+import { Clock, DateTime, Duration, Effect, Fiber, Option, Schedule } from "effect"
+import type { Redacted, Scope } from "effect"
+import { RateLimited } from "../../src/errors/AdenError.ts"
+import { CredentialKeyNotFound } from "../../src/errors/CredentialError.ts"
+import type { CredentialFailure } from "../../src/errors/CredentialError.ts"
+import type { Credential } from "../../src/model/Credential.ts"
+import type { CredentialProvider } from "../../src/providers/CredentialProvider.ts"
+import type { CredentialStorage } from "../../src/storage/CredentialStorage.ts"
+import { decorate } from "../../src/storage/decorate.ts"
+import type { CredentialStore, CredentialStoreOptions } from "../../src/store/CredentialStore.ts"
+import { SingleFlight } from "../../src/util/SingleFlight.ts"
 
-/** Some code of the store that is replaced. It has to be there exactly once. */
-export interface Patch {
-  readonly file: string
-  readonly from: string
-  readonly to: string
+type Store = CredentialStore["Service"]
+type Storage = CredentialStorage["Service"]
+
+/** What is put into a store: other options, or something around its storage, its provider or itself. */
+export interface Plant {
+  readonly options?: CredentialStoreOptions | undefined
+  readonly storage?: ((storage: Storage) => Storage) | undefined
+  readonly provider?: ((provider: CredentialProvider) => CredentialProvider) | undefined
+  /** Around each store, for as long as the scope of the store is open. */
+  readonly store?: ((store: Store) => Effect.Effect<Store, never, Scope.Scope>) | undefined
 }
 
-export interface Fault {
+export interface Fault extends Plant {
   readonly name: string
-  readonly patches: readonly [Patch, ...Array<Patch>]
 }
-
-const entry = "src/store/CredentialEntry.ts"
-const flights = "src/util/SingleFlight.ts"
-const refresh = "src/store/refresh.ts"
-const synchronization = "src/store/sync.ts"
 
 export const faults: readonly [Fault, ...Array<Fault>] = [
   {
     name: "serves what has expired",
-    patches: [
-      {
-        file: entry,
-        from: "if (now >= this.#expiresAt || this.#isRejected) return \"expired\"",
-        to: "if (this.#isRejected) return \"expired\""
-      },
-      { file: entry, from: "return Math.min(this.#expiresAt, ", to: "return Math.min(" }
-    ]
+    store: (store) =>
+      Effect.sync(() => {
+        const remembered = new Map<string, Credential>()
+        return reading(store, (ref, read) =>
+          Effect.flatMap(Clock.currentTimeMillis, (now) => {
+            const credential = remembered.get(ref)
+            return credential !== undefined && isExpired(credential, now) ? Effect.succeed(credential) : Effect.tap(
+              read,
+              (credential) => Effect.sync(() => void remembered.set(ref, credential))
+            )
+          }))
+      })
   },
   {
     name: "forgets how far Aden's clock is ahead",
-    patches: [{
-      file: "src/model/freshness.ts",
-      from: "DateTime.toEpochMillis(credential.expiresAt) - offset",
-      to: "DateTime.toEpochMillis(credential.expiresAt)"
-    }]
+    provider: (provider) => ({ ...provider, clockOffset: Effect.succeed(0) })
   },
-  {
-    name: "serves what is older than maxStale",
-    patches: [{ file: "src/model/freshness.ts", from: "confirmedAt + maxStale", to: "Infinity" }]
-  },
+  { name: "serves what is older than maxStale", options: { maxStale: "1000 days" } },
   {
     name: "serves what was invalidated",
-    patches: [{ file: entry, from: "this.#rejected = this.credential?.defaultKey?.value", to: "" }]
+    store: (store) => Effect.succeed({ ...store, invalidate: () => Effect.void })
   },
   {
     name: "ignores that it is blocked",
-    patches: [
-      { file: entry, from: "if (this.state.blockedSince !== undefined) return \"blocked\"", to: "" },
-      {
-        file: entry,
-        from: "if (this.state.blockedSince === undefined && !this.#isRejected)",
-        to: "if (!this.#isRejected)"
-      }
-    ]
+    store: (store) =>
+      Effect.sync(() => {
+        const remembered = new Map<string, Credential>()
+        return reading(store, (ref, read) =>
+          read.pipe(
+            Effect.tap((credential) => Effect.sync(() => void remembered.set(ref, credential))),
+            Effect.catchTag("ReauthRequired", (error) =>
+              Effect.flatMap(Clock.currentTimeMillis, (now) => {
+                const credential = remembered.get(ref)
+                return credential === undefined || isExpired(credential, now)
+                  ? Effect.fail(error)
+                  : Effect.succeed(credential)
+              }))
+          ))
+      })
   },
   {
     name: "checks a blocked one at every read",
-    patches: [{ file: refresh, from: "entry.coolDownLeft(now) <= 0 &&\n      now >= entry.nextCheckAt", to: "true" }]
+    options: { policy: { recheck: Schedule.forever } }
   },
   {
-    name: "asks for every caller, without single flight or lock",
-    patches: [
-      {
-        file: flights,
-        from: "return flight === undefined\n          ? this.#launch(key, effect, this.#current,",
-        to: "return this.#current.size >= 0\n          ? this.#launch(key, effect, this.#current,"
-      },
-      {
-        file: refresh,
-        from:
-          "entries.storage.withLock(\n        entry.id,\n        this.#refreshUnderLock(entry, force, entry.state.blockedSince !== undefined)\n      )",
-        to: "this.#refreshUnderLock(entry, force, entry.state.blockedSince !== undefined)"
-      }
-    ]
+    name: "asks twice at a time",
+    provider: (provider) => ({
+      ...provider,
+      refresh: (credential) => twice(provider.refresh(credential)),
+      fetch: (id) => twice(provider.fetch(id))
+    })
+  },
+  {
+    name: "asks without the lock",
+    storage: (storage) => decorate(storage, { withLock: (_, effect) => effect })
   },
   {
     name: "ends a request when one of its callers leaves",
-    patches: [{ file: flights, from: "if (flight.waiters > 0) return Effect.void", to: "" }]
+    store: (store) =>
+      Effect.sync(() => {
+        const shared = new Map<string, Fiber.Fiber<Credential, CredentialFailure>>()
+        return reading(store, (ref, read) =>
+          Effect.gen(function*() {
+            const running = shared.get(ref)
+            const fiber = running ?? (yield* Effect.forkDetach(
+              Effect.onExit(read, () => Effect.sync(() => void shared.delete(ref)))
+            ))
+            if (fiber.pollUnsafe() === undefined) shared.set(ref, fiber)
+            return yield* Effect.onInterrupt(Fiber.join(fiber), () => Fiber.interrupt(fiber))
+          }))
+      })
   },
   {
     name: "goes on asking when every caller has left",
-    patches: [{ file: flights, from: "if (flight.waiters > 0) return Effect.void", to: "return Effect.void" }]
+    store: (store) =>
+      Effect.map(
+        Effect.scope,
+        (scope) => reading(store, (_, read) => Effect.flatMap(Effect.forkIn(read, scope), (fiber) => Fiber.join(fiber)))
+      )
   },
   {
     name: "answers a forced refresh with one from before",
-    patches: [{
-      file: refresh,
-      from: "this.#flights.runAfresh(entry.id, this.#refresh(entry, true))",
-      to: "this.#flights.run(entry.id, this.#refresh(entry, true))"
-    }]
+    store: (store) =>
+      Effect.sync(() => {
+        const flights = new SingleFlight<string, Credential, Effect.Error<ReturnType<Store["refresh"]>>>()
+        return { ...store, refresh: (ref) => flights.run(ref, store.refresh(ref)) }
+      })
   },
   {
     name: "forgets the rate limit",
-    patches: [{ file: entry, from: "return left > 0 ? Effect.fail", to: "return left > Infinity ? Effect.fail" }]
+    provider: (provider) => {
+      const forgetting = <A, E>(self: Effect.Effect<A, E>): Effect.Effect<A, E | RateLimited> =>
+        Effect.mapError(
+          self,
+          (error) => error instanceof RateLimited ? new RateLimited({ id: error.id, retryAfter: Duration.zero }) : error
+        )
+      return {
+        ...provider,
+        refresh: (credential) => forgetting(provider.refresh(credential)),
+        fetch: (id) => forgetting(provider.fetch(id)),
+        list: forgetting(provider.list)
+      }
+    }
   },
-  {
-    name: "forgets the back-off",
-    patches: [{
-      file: entry,
-      from: "this.nextAttemptAt = yield* this.#backOff.until(",
-      to: "yield* this.#backOff.until("
-    }]
-  },
-  {
-    name: "waits without end",
-    patches: [{ file: refresh, from: "duration: this.#deadline,\n", to: "duration: \"1 hour\",\n" }]
-  },
+  { name: "forgets the back-off", options: { policy: { backOff: Schedule.forever } } },
+  { name: "waits without end", options: { deadline: "1 hour" } },
   {
     name: "lets an old answer undo what the program did",
-    patches: [{
-      file: refresh,
-      from: "if (entry.epoch !== basis.epoch) return credential\n",
-      to: ""
-    }, {
-      file: refresh,
-      from: "{ expectedGeneration: generation, state: stateAfter(generation) }",
-      to: "{ state: stateAfter(generation) }"
-    }]
+    storage: (storage) =>
+      decorate(storage, { save: (credential, { state } = {}) => storage.save(credential, { state }) })
   },
   {
     name: "lets what a sync fetched win over what is newer",
-    patches: [
-      {
-        file: synchronization,
-        from: "expectedGenerations: new Map(current.map(({ credential, generation }) => [credential.id, generation])),",
-        to: ""
-      }
-    ]
+    storage: (storage) =>
+      decorate(storage, { saveMany: (credentials, { state } = {}) => storage.saveMany(credentials, { state }) })
   },
   {
     name: "lets a sync overwrite the program's own",
-    patches: [{
-      file: synchronization,
-      from: "Option.isSome(stored) && this.#entries.providerOf(stored.value) !== provider",
-      to: "Option.isSome(stored) && provider === undefined"
-    }]
+    provider: (provider) => ({ ...provider, canHandle: () => true })
   },
   {
     name: "removes what one answer says is missing",
-    patches: [{
-      file: refresh,
-      from: "if (yield* this.#resolver.lists(provider, entry.id))",
-      to: "if ((yield* this.#resolver.lists(provider, entry.id)) && entry.id === \"\")"
-    }]
+    provider: (provider) => {
+      const missed = new Set<string>()
+      return {
+        ...provider,
+        fetch: (id) =>
+          Effect.tap(
+            provider.fetch(id),
+            (answer) => Effect.sync(() => Option.isNone(answer) ? missed.add(id) : missed.delete(id))
+          ),
+        refresh: (credential) =>
+          Effect.tapErrorTag(
+            provider.refresh(credential),
+            "IntegrationNotFound",
+            () => Effect.sync(() => missed.add(credential.id))
+          ),
+        list: Effect.map(provider.list, ({ accounts, malformed }) => ({
+          accounts: accounts.filter(({ id }) => !missed.has(id)),
+          malformed
+        }))
+      }
+    }
   },
   {
     name: "leaves its requests behind when it ends",
-    patches: [{ file: refresh, from: "return this.#flights.shutdown(drainTimeout)", to: "return Effect.void" }]
+    provider: (provider) => {
+      const detached = <A, E>(self: Effect.Effect<A, E>) =>
+        Effect.flatMap(Effect.forkDetach(self), (fiber) => Fiber.join(fiber))
+      return {
+        ...provider,
+        refresh: (credential) => detached(provider.refresh(credential)),
+        fetch: (id) => detached(provider.fetch(id)),
+        list: detached(provider.list)
+      }
+    }
   }
 ]
 
-/** The file with the patch in it; `undefined` when what it replaces is not there exactly once. */
-export const patched = (source: string, { from, to }: Patch): string | undefined =>
-  source.split(from).length === 2 ? source.replace(from, () => to) : undefined
+/** A store whose plain reads go through this. */
+const reading = (
+  store: Store,
+  through: (
+    ref: string,
+    read: Effect.Effect<Credential, CredentialFailure>
+  ) => Effect.Effect<Credential, CredentialFailure>
+): Store => {
+  const get = (ref: string) => through(ref, store.get(ref))
+  const keyOf = (ref: string, name?: string) =>
+    Effect.flatMap(get(ref), (credential): Effect.Effect<Redacted.Redacted<string>, CredentialKeyNotFound> => {
+      const key = name === undefined ? credential.defaultKey : credential.keys.get(name)
+      return key === undefined ? Effect.fail(new CredentialKeyNotFound({ ref, key: name })) : Effect.succeed(key.value)
+    })
+  function token(ref: string): ReturnType<typeof keyOf>
+  function token(ref: string, options: { readonly minTimeLeft: Duration.Input }): ReturnType<Store["token"]>
+  function token(ref: string, options?: { readonly minTimeLeft: Duration.Input }) {
+    return options === undefined ? keyOf(ref) : store.token(ref, options)
+  }
+  return {
+    ...store,
+    get,
+    getOption: (ref) => Effect.catchTag(Effect.asSome(get(ref)), "CredentialNotFound", () => Effect.succeedNone),
+    getKey: keyOf,
+    token
+  }
+}
+
+const isExpired = ({ expiresAt }: Credential, now: number): boolean =>
+  expiresAt !== undefined && DateTime.toEpochMillis(expiresAt) < now
+
+const twice = <A, E>(self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  Effect.map(Effect.all([self, self], { concurrency: 2 }), ([first]) => first)

@@ -428,7 +428,7 @@ export class Ledger {
 
   /**
    * When this store was last told that a credential is blocked, before what the program asked for now. It knows nothing of that
-   * after a restart, or when somebody, here or in another process, deleted the entry.
+   * after a restart, or when the entry was deleted, here or in another process.
    */
   #blockedBefore({ operation, instance }: Call, id: string): number {
     const since = this.#record(instance).startedAt
@@ -608,7 +608,7 @@ export class Ledger {
 
   /**
    * Whether the entry was deleted after a token was asked for. A storage counts generations from 0 again after that, so that
-   * a process which asked before cannot tell that another one has deleted and saved meanwhile.
+   * a process which asked before cannot tell that another one has deleted and saved since.
    */
   #wasDeletedSince(key: string, token: Issued): boolean {
     const deletedAt = this.#deletedAt.get(key) ?? -Infinity

@@ -138,8 +138,11 @@ const lifetimes: readonly [number | undefined, ...Array<number | undefined>] = [
   2 * second
 ]
 
+/** Which programs are drawn. */
+export type Profile = "ordinary" | "wide"
+
 /** The program of a seed: always the same one. */
-export const generate = (seed: number): Program => {
+export const generate = (seed: number, _profile: Profile = "ordinary"): Program => {
   const random = new Prng(seed)
   const config = drawConfig(random.split())
   return { seed, config, steps: drawSteps(random.split(), config) }
@@ -227,7 +230,7 @@ const drawSteps = (random: Prng, config: Config): ReadonlyArray<Step> => {
       [1, () => ({ _tag: "ClockSkew", duration: random.pick([0, 0, -3 * minute, 2 * minute, 10 * minute]) })]
     ])()
 
-  // Most programs begin with something in hand.
+  // Most programs begin with a token in memory.
   const steps: Array<Step> = random.chance(0.7)
     ? [
       { _tag: "Read", instance: 0, reads: [{ ref: favourite, method: "token" }] },

@@ -28,7 +28,7 @@ export interface Exchange {
   readonly startedAt: number
   endedAt: number | undefined
   isInterrupted: boolean
-  /** What Aden said, in a word; `undefined` while it has not. */
+  /** What Aden said, in short; `undefined` while it has not. */
   said: Said | undefined
   /** The answer's `Date`, in ms, where it had one. */
   date: number | undefined
@@ -311,7 +311,7 @@ export class ScriptedAden {
         alias,
         status: isRevoked ? "requires_reauth" : current !== undefined && hasExpired(current, now) ? "expired" : "active"
       })),
-      tenant_id: fault?._tag === "OtherTenant" ? "somebody-else" : tenant
+      tenant_id: fault?._tag === "OtherTenant" ? "another-tenant" : tenant
     }
     const isUsable = fault?._tag !== "OtherTenant" && fault?._tag !== "Malformed"
     return fault?._tag === "Malformed"

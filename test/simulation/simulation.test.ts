@@ -1,10 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { repeats } from "../fixtures/repeats.ts"
+import type { Plant } from "./Faults.ts"
 import type { Config, Program, Step } from "./Program.ts"
 import { generate } from "./Program.ts"
 import { shrink } from "./shrink.ts"
-import type { Alter } from "./Simulator.ts"
 import { run } from "./Simulator.ts"
 
 const seeds = repeats(250)
@@ -49,7 +49,7 @@ describe("simulation", () => {
   it.live("a program that breaks a rule is made smaller until nothing can be left out", () =>
     Effect.gen(function*() {
       const rule = "some operations make no request"
-      const runNosy = (program: Program) => run(program, { alter: nosy })
+      const runNosy = (program: Program) => run(program, { plant: { store: nosy } })
       assert.strictEqual((yield* runNosy(noisy)).violation?.rule, rule)
       const { steps, ...smaller } = yield* shrink(noisy, { rule, budget: 1_500, run: runNosy })
       // what is explained has to be known, for which time has to pass
@@ -171,14 +171,14 @@ describe("Simulator", () => {
   it.live("finds it when a store never comes to rest", () =>
     breaks("no endless loops", (store) => Effect.as(Effect.forkScoped(Effect.forever(Effect.yieldNow)), store)))
 
-  const breaks = Effect.fnUntraced(function*(rule: string, alter: Alter) {
-    const { violation } = yield* run({ ...noisy, steps: [] }, { alter })
+  const breaks = Effect.fnUntraced(function*(rule: string, store: Plant["store"]) {
+    const { violation } = yield* run({ ...noisy, steps: [] }, { plant: { store } })
     assert.strictEqual(violation?.rule, rule)
   })
 })
 
 /** A store that makes a request when it should only explain. */
-const nosy: Alter = (store) =>
+const nosy: Plant["store"] = (store) =>
   Effect.succeed({
     ...store,
     explain: (ref) => Effect.tap(store.explain(ref), () => Effect.ignore(store.refresh(ref)))

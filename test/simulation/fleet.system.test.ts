@@ -8,7 +8,7 @@ const clients = 2_000
 const window = 60_000
 
 describe("a fleet of 2,000 clients of one Aden", () => {
-  it.live("steady state: nothing runs out, nobody is refused", () =>
+  it.live("steady state: nothing runs out, no client is refused", () =>
     Effect.gen(function*() {
       const run = yield* runFleet({ scenario: scenarios.steady, clients, seed: 1 })
       const summary = summaryOf(run, { window })

@@ -15,6 +15,29 @@ export interface IntegrationConfig {
   readonly alias: string | undefined
   /** How long its tokens live, in ms; `undefined`: they do not expire. */
   readonly lifetime: number | undefined
+  /** Which provider has it; the first unless stated. */
+  readonly server?: Server | undefined
+}
+
+/** The providers of a store: the first is every store's, the second only of those where an integration names it. */
+export type Server = 0 | 1
+
+/** What programs of the wide profile have besides. */
+export interface Wide {
+  /** How long a write takes before it takes effect, and from then until it returns, in ms. */
+  readonly writeTakes: readonly [before: number, after: number]
+  /** How long a read from storage takes, in ms. */
+  readonly readTakes: number
+  /** How much longer it takes to list what it holds. */
+  readonly listTakes: number
+  /** Whether a storage tells each of its stores what the others write, as databases do and files do not. */
+  readonly notifies: boolean
+  /** The integrations whose credential stands in a second storage, behind the first, from the start. */
+  readonly fallback: ReadonlyArray<string>
+  /** Whether Aden ends a token when it issues the next one. */
+  readonly endsOldTokens: boolean
+  /** Whether the stores have policies of the program's own. */
+  readonly hasOwnPolicies: boolean
 }
 
 /** All durations in ms. */
@@ -36,6 +59,8 @@ export interface Config {
   readonly maxStale: number
   readonly refreshBuffer: number
   readonly reportsUsage: boolean
+  /** Only in programs of the wide profile. */
+  readonly wide?: Wide | undefined
 }
 
 /** What goes wrong with a request. Whether Aden carries it out nevertheless is in the name: `Lost` and all from there on. */
@@ -64,6 +89,8 @@ export interface FaultRule {
   readonly endpoint: Endpoint | "any"
   /** The integration it is for; `undefined`: all. */
   readonly id: string | undefined
+  /** Whose requests it spoils; `undefined`: those of all providers. */
+  readonly server?: Server | undefined
   /** How many requests it spoils. */
   readonly times: number
   readonly kind: FaultKind
@@ -71,13 +98,54 @@ export interface FaultRule {
 
 export type ReadMethod = "get" | "token" | "getKey" | "getOption"
 
+/** How a storage fares: it works, it fails, or it does not answer until it works again. */
+export type Health = "works" | "fails" | "hangs"
+
+/** What dies of a defect, once. */
+export type Mortal = "storage read" | "storage write" | "policy" | "provider"
+
+/** A step that only programs of the wide profile take. `limit`: after how many ms the program gives up. */
+export type WideStep =
+  | {
+    readonly _tag: "Lasting"
+    readonly instance: number
+    readonly ref: string
+    readonly minTimeLeft: number
+    readonly limit?: number | undefined
+  }
+  | { readonly _tag: "Follow"; readonly instance: number; readonly ref: string; readonly limit?: number | undefined }
+  | { readonly _tag: "Require"; readonly instance: number; readonly refs: ReadonlyArray<string> }
+  | { readonly _tag: "Await"; readonly instance: number; readonly ref: string; readonly timeout: number }
+  /** A request to an API, by `CredentialHttpClient`. */
+  | { readonly _tag: "Call"; readonly instance: number; readonly ref: string; readonly limit?: number | undefined }
+  /** An API refuses the token that Aden has of now on. */
+  | { readonly _tag: "End"; readonly tenant: string; readonly id: string }
+  | { readonly _tag: "Storage"; readonly storage: number; readonly reads: Health; readonly writes: Health }
+  | { readonly _tag: "Die"; readonly what: Mortal }
+  /** The local clock is set; Aden's is not. */
+  | { readonly _tag: "SetClock"; readonly by: number }
+  | { readonly _tag: "Rename"; readonly tenant: string; readonly id: string; readonly alias: string }
+  /** Removed, and connected again under another id. */
+  | { readonly _tag: "Replace"; readonly tenant: string; readonly id: string; readonly by: string }
+  /** The program saves an account of its own, with names that a ref may mean. */
+  | {
+    readonly _tag: "SaveAccount"
+    readonly instance: number
+    readonly id: string
+    readonly provider: string
+    readonly alias: string
+    readonly limit?: number | undefined
+  }
+
 export type Step =
+  | WideStep
   | {
     readonly _tag: "Read"
     readonly instance: number
     readonly reads: ReadonlyArray<{ readonly ref: string; readonly method: ReadMethod }>
+    readonly limit?: number | undefined
   }
-  | { readonly _tag: "Refresh"; readonly instance: number; readonly ref: string }
+  | { readonly _tag: "Refresh"; readonly instance: number; readonly ref: string; readonly limit?: number | undefined }
   | { readonly _tag: "Validate"; readonly instance: number; readonly ref: string }
   | { readonly _tag: "Explain"; readonly instance: number; readonly ref: string }
   | { readonly _tag: "Invalidate"; readonly instance: number; readonly id: string }
@@ -87,9 +155,10 @@ export type Step =
     readonly id: string
     readonly lifetime: number | undefined
     readonly isApiKey: boolean
+    readonly limit?: number | undefined
   }
-  | { readonly _tag: "Delete"; readonly instance: number; readonly id: string }
-  | { readonly _tag: "Sync"; readonly instance: number }
+  | { readonly _tag: "Delete"; readonly instance: number; readonly id: string; readonly limit?: number | undefined }
+  | { readonly _tag: "Sync"; readonly instance: number; readonly limit?: number | undefined }
   | { readonly _tag: "Interrupt"; readonly share: number; readonly salt: number }
   | { readonly _tag: "Advance"; readonly duration: number }
   /** The machine sleeps: the time of day goes on, timers do not. */
@@ -142,10 +211,12 @@ const lifetimes: readonly [number | undefined, ...Array<number | undefined>] = [
 export type Profile = "ordinary" | "wide"
 
 /** The program of a seed: always the same one. */
-export const generate = (seed: number, _profile: Profile = "ordinary"): Program => {
+export const generate = (seed: number, profile: Profile = "ordinary"): Program => {
   const random = new Prng(seed)
   const config = drawConfig(random.split())
-  return { seed, config, steps: drawSteps(random.split(), config) }
+  if (profile === "ordinary") return { seed, config, steps: drawSteps(random.split(), config) }
+  const wide = drawWideConfig(random.split(), config)
+  return { seed, config: wide, steps: drawWideSteps(random.split(), wide) }
 }
 
 const drawConfig = (random: Prng): Config => {
@@ -306,6 +377,154 @@ const drawFault = (random: Prng): FaultKind =>
       })
     ]
   ])()
+
+// ---------------------------------------------------------------------------------------------------------------------
+// The wide profile
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** Two accounts of one provider, one with an alias, and one of the second provider. */
+const wideCatalogue: ReadonlyArray<IntegrationConfig> = [
+  { id: "gmail-1", provider: "google", alias: "Timothy", lifetime: hour },
+  { id: "gmail-2", provider: "google", alias: "Ada", lifetime: hour },
+  { id: "hub-1", provider: "hubspot", alias: "eu", lifetime: hour },
+  { id: "github", provider: "github", alias: undefined, lifetime: undefined },
+  { id: "jira-1", provider: "jira", alias: undefined, lifetime: hour, server: 1 }
+]
+
+const drawWideConfig = (random: Prng, config: Config): Config => {
+  const storages = random.weighted([[4, [0]], [4, [0, 0]], [1, [0, 0, 0, 0]], [1, [0, 1]]])
+  const first = random.below(wideCatalogue.length)
+  const count = random.weighted([[2, 1], [3, 2], [1, 3], [1, 5]])
+  const integrations = wideCatalogue.filter((_, index) =>
+    (index - first + wideCatalogue.length) % wideCatalogue.length < count
+  ).map((one) => random.chance(0.7) ? one : { ...one, lifetime: random.pick(lifetimes) })
+  return {
+    ...config,
+    instances: storages.map((storage) => ({ tenant: storage === 0 ? "acme" : "globex", storage })),
+    integrations,
+    latency: random.weighted([[1, 0], [8, 40], [1, 1_500]]),
+    clockSkew: random.chance(0.8) ? 0 : config.clockSkew,
+    reportsUsage: false,
+    wide: {
+      writeTakes: [random.pick([0, 0, 20, 400]), random.pick([0, 20, 400])],
+      readTakes: random.pick([0, 0, 0, 20, 400]),
+      listTakes: random.pick([0, 0, 20, 2_000]),
+      notifies: random.chance(0.5),
+      fallback: integrations.map(({ id }) => id).filter(() => random.chance(0.1)),
+      endsOldTokens: random.chance(0.5),
+      hasOwnPolicies: random.chance(0.2)
+    }
+  }
+}
+
+const drawWideSteps = (random: Prng, config: Config): ReadonlyArray<Step> => {
+  const one = () => config.integrations[random.below(config.integrations.length)] ?? catalogue[0]
+  const favourite = one()
+  const it = () => random.chance(0.6) ? favourite : one()
+  const anId = () => it().id
+  const nameOf = ({ alias, provider }: IntegrationConfig) =>
+    alias === undefined || random.chance(0.5) ? provider : `${provider}:${alias}`
+  const aRef = () => random.weighted([[6, anId()], [5, nameOf(it())], [1, "nothing"], [1, "brave:home"]])
+  const anInstance = () => random.below(config.instances.length)
+  const aTenant = () => config.instances[anInstance()]?.tenant ?? "acme"
+  const aStorage = () => config.instances[anInstance()]?.storage ?? 0
+  const limit = () => random.chance(0.3) ? random.pick([1, 10, 50, 200, 500, 2_000]) : undefined
+  const method = () => random.weighted<ReadMethod>([[6, "token"], [3, "get"], [1, "getOption"]])
+  const advance = () => random.chance(0.5) ? random.between(1, 1_000) : drawAdvance(random)
+  const step = (): Step =>
+    random.weighted<() => Step>([
+      [28, () => ({
+        _tag: "Read",
+        instance: anInstance(),
+        reads: Array.from({ length: random.weighted([[6, 1], [2, 2]]) }, () => ({ ref: aRef(), method: method() })),
+        limit: limit()
+      })],
+      [24, () => ({ _tag: "Advance", duration: advance() })],
+      [4, () => ({ _tag: "Refresh", instance: anInstance(), ref: aRef(), limit: limit() })],
+      [1, () => ({ _tag: "Validate", instance: anInstance(), ref: aRef() })],
+      [1, () => ({ _tag: "Explain", instance: anInstance(), ref: aRef() })],
+      [2, () => ({ _tag: "Invalidate", instance: anInstance(), id: anId() })],
+      [2, () => ({
+        _tag: "Save",
+        instance: anInstance(),
+        id: random.chance(0.3) ? anId() : "brave",
+        lifetime: random.chance(0.5) ? undefined : hour,
+        isApiKey: random.chance(0.5),
+        limit: limit()
+      })],
+      [3, () => ({
+        _tag: "SaveAccount",
+        instance: anInstance(),
+        id: random.pick(["own-1", "own-2"]),
+        provider: random.chance(0.5) ? it().provider : "brave",
+        alias: random.pick(["home", "work"]),
+        limit: limit()
+      })],
+      [3, () => ({
+        _tag: "Delete",
+        instance: anInstance(),
+        id: random.chance(0.6) ? anId() : random.pick(["brave", "own-1", "own-2"]),
+        limit: limit()
+      })],
+      [3, () => ({ _tag: "Sync", instance: anInstance(), limit: limit() })],
+      [2, () => ({ _tag: "Interrupt", share: random.pick([1, 0.5]), salt: random.below(1_000) })],
+      [1, () => ({ _tag: "Suspend", duration: drawAdvance(random) })],
+      [1, () => ({ _tag: "Restart", instance: anInstance() })],
+      [6, () => ({
+        _tag: "Fault",
+        rule: { ...drawRule(random, anId), server: random.pick([undefined, 0, 1]) }
+      })],
+      [6, () => ({ _tag: "Heal" })],
+      [3, () => ({ _tag: "Revoke", tenant: aTenant(), id: anId() })],
+      [2, () => ({ _tag: "Connect", tenant: aTenant(), id: anId() })],
+      [2, () => ({ _tag: "Remove", tenant: aTenant(), id: anId() })],
+      [4, () => ({
+        _tag: "Lasting",
+        instance: anInstance(),
+        ref: aRef(),
+        minTimeLeft: random.pick([minute, 20 * minute, 50 * minute]),
+        limit: limit()
+      })],
+      [1, () => ({ _tag: "Follow", instance: anInstance(), ref: aRef(), limit: random.pick([minute, hour]) })],
+      [1, () => ({ _tag: "Require", instance: anInstance(), refs: [aRef(), aRef()] })],
+      [
+        2,
+        () => ({ _tag: "Await", instance: anInstance(), ref: aRef(), timeout: random.pick([20 * second, 10 * minute]) })
+      ],
+      [6, () => ({ _tag: "Call", instance: anInstance(), ref: aRef(), limit: limit() })],
+      [3, () => ({ _tag: "End", tenant: aTenant(), id: anId() })],
+      [7, () => ({
+        _tag: "Storage",
+        storage: aStorage(),
+        ...random.weighted<{ readonly reads: Health; readonly writes: Health }>([
+          [6, { reads: "works", writes: "works" }],
+          [2, { reads: "fails", writes: "works" }],
+          [2, { reads: "works", writes: "fails" }],
+          [2, { reads: "fails", writes: "fails" }],
+          [1, { reads: "hangs", writes: "hangs" }],
+          [1, { reads: "hangs", writes: "works" }],
+          [1, { reads: "works", writes: "hangs" }]
+        ])
+      })],
+      [3, () => ({
+        _tag: "Die",
+        what: random.pick<Mortal>(["storage read", "storage read", "storage write", "policy", "provider"])
+      })],
+      [1, () => ({ _tag: "SetClock", by: random.pick([-6 * hour, -10 * minute, -5 * second, 10 * minute]) })],
+      [2, () => ({ _tag: "Rename", tenant: aTenant(), id: anId(), alias: random.pick(["Timothy", "Ada", "eu"]) })],
+      [1, () => {
+        const { id } = it()
+        return { _tag: "Replace", tenant: aTenant(), id, by: `${id}-new` }
+      }]
+    ])()
+  const steps: Array<Step> = [
+    { _tag: "Read", instance: 0, reads: [{ ref: favourite.id, method: "token" }] },
+    { _tag: "Advance", duration: 10 * second }
+  ]
+  const count = random.between(4, 28)
+  for (let i = 0; i < count; i++) steps.push(step())
+  return steps
+}
 
 /** A step in one line. */
 export const describe = ({ _tag, ...step }: Step): string => `${_tag} ${JSON.stringify(step)}`

@@ -7,7 +7,7 @@ import { Cookies, Headers, HttpClient, HttpClientError, HttpClientResponse, Http
 import type { HttpClientRequest } from "effect/http"
 import * as Inspectable from "effect/Inspectable"
 import { Prng } from "./Prng.ts"
-import type { Endpoint, FaultKind, FaultRule, IntegrationConfig } from "./Program.ts"
+import type { Endpoint, FaultKind, FaultRule, IntegrationConfig, Server } from "./Program.ts"
 
 /** A token as it was issued. Times are in ms; the expiry is by Aden's clock, a program's own by the local one. */
 export interface Issued {
@@ -45,7 +45,7 @@ export type Said =
 interface Integration {
   readonly id: string
   readonly provider: string
-  readonly alias: string | undefined
+  alias: string | undefined
   lifetime: number | undefined
   isRevoked: boolean
   current: Issued | undefined
@@ -65,7 +65,16 @@ export interface ScriptedAdenOptions {
   readonly clockSkew: number
   readonly latency: number
   readonly seed: number
+  readonly endsOldTokens?: boolean | undefined
 }
+
+/** The name under which a tenant is known to one of the providers: each has an Aden of its own. */
+export const accountAt = (tenant: string, server: Server): string => server === 0 ? tenant : `${tenant}2`
+
+/** The tenant whose account this is. */
+export const tenantOf = (account: string): string => account.replace("2", "")
+
+const serverOf = (account: string): Server => account.endsWith("2") ? 1 : 0
 
 export const apiKeyOf = (tenant: string): string => `key-of-${tenant}`
 
@@ -78,18 +87,27 @@ export class ScriptedAden {
   latency: number
   readonly #tenants = new Map<string, Map<string, Integration>>()
   readonly #renewsOnGet: boolean
+  readonly #endsOldTokens: boolean
+  /** Tokens that APIs refuse although they have not expired. */
+  readonly #ended = new Set<string>()
   readonly #random: Prng
   #rules: Array<{ readonly rule: FaultRule; left: number }> = []
 
   constructor(options: ScriptedAdenOptions) {
     this.clockSkew = options.clockSkew
     this.#renewsOnGet = options.renewsOnGet
+    this.#endsOldTokens = options.endsOldTokens ?? false
     this.latency = options.latency
     this.#random = new Prng(options.seed)
     for (const tenant of options.tenants) {
       this.#tenants.set(
         tenant,
-        new Map(options.integrations.map((config) => [config.id, { ...config, isRevoked: false, current: undefined }]))
+        new Map(
+          options.integrations.filter(({ server = 0 }) => server === serverOf(tenant)).map((config) => [
+            config.id,
+            { ...config, isRevoked: false, current: undefined }
+          ])
+        )
       )
     }
   }
@@ -131,6 +149,40 @@ export class ScriptedAden {
     if (integration !== undefined) integration.lifetime = lifetime
   }
 
+  rename(tenant: string, id: string, alias: string): void {
+    const integration = this.#find(tenant, id)
+    if (integration !== undefined) integration.alias = alias
+  }
+
+  /** APIs refuse the current token from now on, which nobody tells Aden. */
+  end(tenant: string, id: string): void {
+    const value = this.#find(tenant, id)?.current?.value
+    if (value !== undefined) this.#ended.add(value)
+  }
+
+  /** Whether an API accepts a token now, by Aden's clock. */
+  isAccepted({ expiresAt, value }: Issued, now: number): boolean {
+    return !this.#ended.has(value) && (expiresAt === undefined || now + this.clockSkew < expiresAt)
+  }
+
+  /** Issues a token outside of any request, as it was before the program ran. */
+  issue(tenant: string, id: string, now: number): Issued | undefined {
+    const integration = this.#find(tenant, id)
+    return integration === undefined ? undefined : this.#issue(tenant, integration, undefined, now + this.clockSkew)
+  }
+
+  /** The accounts that a tenant has connected now. */
+  accountsOf(
+    tenant: string
+  ): ReadonlyArray<{ readonly id: string; readonly provider: string; readonly alias: string | undefined }> {
+    return Array.from(this.#tenants.get(tenant)?.values() ?? []).filter(({ isRevoked }) => !isRevoked)
+  }
+
+  /** Whether nothing goes wrong with the requests to a provider. */
+  isFaultless(server: Server): boolean {
+    return this.#rules.every(({ rule }) => rule.server !== undefined && rule.server !== server)
+  }
+
   has(tenant: string, id: string): boolean {
     return this.#find(tenant, id)?.isRevoked === false
   }
@@ -147,6 +199,22 @@ export class ScriptedAden {
     return HttpClient.makeWith<never, never, HttpClientError.HttpClientError, never>(
       Effect.flatMap((request) => this.#exchange(request, observe)),
       Effect.succeed
+    )
+  }
+
+  /** An API that accepts what Aden issued, unless it was ended or has expired. `refused` is told which token it refuses. */
+  api(refused: (token: string) => Effect.Effect<void>): HttpClient.HttpClient {
+    return HttpClient.make((request) =>
+      Effect.flatMap(Clock.currentTimeMillis, (now) => {
+        const value = Option.getOrElse(Headers.get(request.headers, "authorization"), () => "").replace("Bearer ", "")
+        const token = this.issued.get(value)
+        const isAccepted = token === undefined || this.isAccepted(token, now)
+        const answer = json(isAccepted ? 200 : 401, {}, { _tag: "Other", status: 200 })
+        return Effect.as(
+          isAccepted ? Effect.void : refused(value),
+          new ScriptedResponse(request, answer, answer.headers, false)
+        )
+      })
     )
   }
 
@@ -204,11 +272,12 @@ export class ScriptedAden {
     return new ScriptedResponse(request, answer, headers, isTorn)
   })
 
-  #takeFault({ endpoint, id }: Exchange): FaultKind | undefined {
+  #takeFault({ endpoint, id, tenant }: Exchange): FaultKind | undefined {
     const found = this.#rules.find(({ rule }) =>
       endpoint !== "health" && endpoint !== "usage" &&
       (rule.endpoint === "any" || rule.endpoint === endpoint) &&
       (rule.id === undefined || rule.id === id) &&
+      (rule.server === undefined || rule.server === serverOf(tenant)) &&
       isFor(rule.kind, endpoint)
     )
     if (found === undefined) return undefined
@@ -262,13 +331,14 @@ export class ScriptedAden {
       : integration.lifetime
     const token: Issued = {
       value: `token-${number}-${tenant}-${integration.id}`,
-      tenant,
+      tenant: tenantOf(tenant),
       id: integration.id,
       number,
       expiresAt: lifetime === undefined ? undefined : now + lifetime,
       isOwn: false
     }
     this.issued.set(token.value, token)
+    if (this.#endsOldTokens && integration.current !== undefined) this.#ended.add(integration.current.value)
     integration.current = token
     return token
   }

@@ -19,28 +19,36 @@ import {
   Random,
   Redacted,
   References,
+  Schedule,
   Scheduler,
   Scope,
   Stream
 } from "effect"
 import { HttpClient } from "effect/http"
 import { TestClock } from "effect/testing"
-import { Credential } from "../../src/model/Credential.ts"
+import { CredentialHttpClient } from "../../src/http/CredentialHttpClient.ts"
+import { accountOf, Credential, CredentialKey } from "../../src/model/Credential.ts"
 import { AdenClient } from "../../src/providers/aden/AdenClient.ts"
 import { AdenSyncProvider } from "../../src/providers/aden/AdenSyncProvider.ts"
 import type { CredentialProvider } from "../../src/providers/CredentialProvider.ts"
 import { CredentialProviders } from "../../src/providers/CredentialProvider.ts"
 import { CredentialStorage } from "../../src/storage/CredentialStorage.ts"
+import { FallbackStorage } from "../../src/storage/FallbackStorage.ts"
 import { MemoryStorage } from "../../src/storage/MemoryStorage.ts"
 import { CredentialStore } from "../../src/store/CredentialStore.ts"
+import { confirmWithin, renewInTime } from "../../src/store/RefreshPolicy.ts"
+import type { RefreshPolicy } from "../../src/store/RefreshPolicy.ts"
 import { makeKeyedLock } from "../../src/util/KeyedLock.ts"
 import type { Plant } from "./Faults.ts"
-import type { Call, CallKind, CallResult, Operation, OperationResult, Violation } from "./Ledger.ts"
+import { Invariants } from "./Invariants.ts"
 import { Ledger } from "./Ledger.ts"
+import type { Call, CallKind, CallResult, Operation, OperationResult, Violation } from "./Observations.ts"
 import { Prng } from "./Prng.ts"
-import type { Config, Program, Step } from "./Program.ts"
+import type { Config, IntegrationConfig, Mortal, Program, ReadMethod, Server, Step } from "./Program.ts"
 import { describe } from "./Program.ts"
-import { apiKeyOf, ScriptedAden } from "./ScriptedAden.ts"
+import { accountAt, apiKeyOf, ScriptedAden } from "./ScriptedAden.ts"
+import type { Issued } from "./ScriptedAden.ts"
+import { planted, UnreliableStorage } from "./UnreliableStorage.ts"
 
 export interface Run {
   readonly violation: Violation | undefined
@@ -90,7 +98,12 @@ const simulate = Effect.fnUntraced(function*(
   yield* timers.setTime(epoch)
   const clock = new SuspendableClock(timers)
   const fibers = new FiberCount()
-  const aden = new ScriptedAden({ ...config, tenants: ["acme", "globex"], seed })
+  const aden = new ScriptedAden({
+    ...config,
+    tenants: config.wide === undefined ? ["acme", "globex"] : ["acme", "globex", "acme2", "globex2"],
+    seed,
+    endsOldTokens: config.wide?.endsOldTokens
+  })
   const ledger = new Ledger({
     config,
     issued: aden.issued,
@@ -98,7 +111,18 @@ const simulate = Effect.fnUntraced(function*(
     timer: () => timers.currentTimeMillisUnsafe() - epoch,
     isTraced
   })
-  const world = new World({ config, aden, ledger, timers, scheduler, clock, plant })
+  const storages: Array<UnreliableStorage> = []
+  if (config.wide !== undefined) {
+    ledger.invariants = new Invariants({
+      config,
+      ledger,
+      aden,
+      storages,
+      now: () => clock.currentTimeMillisUnsafe(),
+      timer: () => timers.currentTimeMillisUnsafe() - epoch
+    })
+  }
+  const world = new World({ config, aden, ledger, timers, scheduler, clock, plant, storages })
   yield* Effect.gen(function*() {
     yield* world.open
     for (const [index, step] of steps.entries()) {
@@ -137,7 +161,11 @@ const simulate = Effect.fnUntraced(function*(
 interface Process {
   readonly store: CredentialStore["Service"]
   readonly scope: Scope.Closeable
+  /** The clients that carry the credential of a ref to an API. */
+  readonly clients: Map<string, ApiClient>
 }
+
+type ApiClient = Effect.Success<ReturnType<typeof CredentialHttpClient.make>>
 
 class World {
   readonly #config: Config
@@ -149,6 +177,9 @@ class World {
   readonly #plant: Plant
   readonly #scope = Scope.makeUnsafe()
   readonly #storages: Array<CredentialStorage["Service"]> = []
+  readonly #unreliable: Array<UnreliableStorage>
+  /** How often a policy or a provider is still to die. */
+  readonly #dying = { policy: 0, provider: 0 }
   readonly #processes: Array<Process> = []
   readonly #fibers = new Map<Operation, Fiber.Fiber<unknown, unknown>>()
 
@@ -160,7 +191,9 @@ class World {
     readonly clock: SuspendableClock
     readonly scheduler: CountingScheduler
     readonly plant: Plant
+    readonly storages: Array<UnreliableStorage>
   }) {
+    this.#unreliable = options.storages
     this.#config = options.config
     this.#aden = options.aden
     this.#ledger = options.ledger
@@ -174,13 +207,34 @@ class World {
     return Effect.gen({ self: this }, function*() {
       for (const { storage } of this.#config.instances) {
         this.#storages[storage] ??= Context.get(
-          yield* Layer.buildWithScope(MemoryStorage.layer(), this.#scope),
+          yield* Layer.buildWithScope(this.#layerOf(storage), this.#scope),
           CredentialStorage
         )
+        const { wide } = this.#config
+        if (wide !== undefined) this.#unreliable[storage] ??= new UnreliableStorage(this.#storages[storage], wide)
       }
+      if (this.#config.wide !== undefined) { for (const one of this.#config.integrations) this.#ledger.isNamed(one) }
+      this.#ledger.invariants?.look()
       for (const instance of this.#config.instances.keys()) this.#processes[instance] = yield* this.#start(instance)
       yield* this.settle
     })
+  }
+
+  #layerOf(storage: number): Layer.Layer<CredentialStorage> {
+    const { fallback = [] } = this.#config.wide ?? {}
+    if (fallback.length === 0) return MemoryStorage.layer()
+    const tenant = this.#config.instances.find((place) => place.storage === storage)?.tenant ?? "acme"
+    const now = this.#clock.currentTimeMillisUnsafe()
+    const standing = this.#config.integrations.flatMap((one) => {
+      if (!fallback.includes(one.id)) return []
+      const token = this.#aden.issue(accountAt(tenant, one.server ?? 0), one.id, now)
+      if (token === undefined) return []
+      const credential = standingCredential(one, token)
+      this.#ledger.stood(storage, token)
+      this.#ledger.invariants?.stoodBehind(storage, credential, token.value)
+      return [credential]
+    })
+    return FallbackStorage.layer([MemoryStorage.layer(), MemoryStorage.layer(standing)])
   }
 
   /** Runs everything that can run without time passing. */
@@ -202,12 +256,21 @@ class World {
   // -------------------------------------------------------------------------------------------------------------------
 
   take(step: Step): Effect.Effect<void> {
+    return Effect.andThen(this.#take(step), Effect.sync(() => this.#ledger.invariants?.look()))
+  }
+
+  /** Where a tenant has an integration: with which of its providers. */
+  #account(tenant: string, id: string): string {
+    return accountAt(tenant, this.#config.integrations.find((one) => one.id === id)?.server ?? 0)
+  }
+
+  #take(step: Step): Effect.Effect<void> {
     return Effect.gen({ self: this }, function*() {
       const aden = this.#aden
       switch (step._tag) {
         case "Read":
           for (const { method, ref } of step.reads) {
-            yield* this.#begin("read", step.instance, ref, (store) => read(store, ref, method))
+            yield* this.#begin("read", step.instance, ref, (store) => read(store, ref, method), step.limit)
           }
           return
         case "Refresh":
@@ -215,7 +278,8 @@ class World {
             "refresh",
             step.instance,
             step.ref,
-            (store) => Effect.map(store.refresh(step.ref), tokenOf)
+            (store) => Effect.map(store.refresh(step.ref), tokenOf),
+            step.limit
           )
         case "Validate":
           return yield* this.#begin("validate", step.instance, step.ref, (store) => done(store.validate(step.ref)))
@@ -242,12 +306,81 @@ class World {
               accessToken: value,
               expiresAt: own.expiresAt === undefined ? undefined : DateTime.makeUnsafe(own.expiresAt)
             })
-          return yield* this.#begin("save", step.instance, step.id, (store) => done(store.save(credential)))
+          return yield* this.#begin("save", step.instance, step.id, (store) => done(store.save(credential)), step.limit)
+        }
+        case "SaveAccount": {
+          const { alias, id, provider } = step
+          const own = this.#ledger.makeOwn(step.instance, id, undefined)
+          this.#ledger.isNamed(step)
+          const credential = Credential.fromAccessToken({ id, accessToken: Redacted.make(own.value), provider, alias })
+          return yield* this.#begin("save", step.instance, id, (store) => done(store.save(credential)), step.limit)
         }
         case "Delete":
-          return yield* this.#begin("delete", step.instance, step.id, (store) => done(store.delete(step.id)))
+          return yield* this.#begin(
+            "delete",
+            step.instance,
+            step.id,
+            (store) => done(store.delete(step.id)),
+            step.limit
+          )
         case "Sync":
-          return yield* this.#begin("sync", step.instance, "", (store) => done(store.sync))
+          return yield* this.#begin("sync", step.instance, "", (store) => done(store.sync), step.limit)
+        case "Lasting":
+          return yield* this.#begin(
+            "lasting",
+            step.instance,
+            step.ref,
+            (store) => Effect.map(store.token(step.ref, { minTimeLeft: step.minTimeLeft }), bare),
+            step.limit
+          )
+        case "Follow":
+          return yield* this.#begin("follow", step.instance, step.ref, (store, operation) =>
+            done(Stream.runForEach(
+              store.tokens(step.ref),
+              (token) => Effect.sync(() => this.#ledger.followed(operation, bare(token)))
+            )), step.limit)
+        case "Require":
+          return yield* this.#begin("require", step.instance, "", (store) => done(store.require(step.refs)))
+        case "Await":
+          return yield* this.#begin(
+            "await",
+            step.instance,
+            step.ref,
+            (store) => Effect.map(store.awaitReauthorization(step.ref, { timeout: step.timeout }), tokenOf)
+          )
+        case "Call":
+          return yield* this.#begin(
+            "call",
+            step.instance,
+            step.ref,
+            () =>
+              done(Effect.flatMap(this.#client(step.instance, step.ref), (client) => client.get("https://api.test/"))),
+            step.limit
+          )
+        case "End":
+          return aden.end(this.#account(step.tenant, step.id), step.id)
+        case "Storage":
+          return this.#unreliable[step.storage]?.setHealth(step.reads, step.writes)
+        case "Die":
+          return this.#die(step.what)
+        case "SetClock":
+          this.#clock.suspended += step.by
+          // Aden's clock is right
+          aden.clockSkew -= step.by
+          return this.#ledger.invariants?.clockSet()
+        case "Rename": {
+          const one = this.#config.integrations.find(({ id }) => id === step.id)
+          if (one !== undefined) this.#ledger.isNamed({ ...one, alias: step.alias })
+          return aden.rename(this.#account(step.tenant, step.id), step.id, step.alias)
+        }
+        case "Replace": {
+          const one = this.#config.integrations.find(({ id }) => id === step.id)
+          if (one === undefined) return
+          const account = this.#account(step.tenant, step.id)
+          aden.remove(account, step.id)
+          aden.connect(account, { ...one, id: step.by })
+          return this.#ledger.isNamed({ ...one, id: step.by })
+        }
         case "Interrupt": {
           const random = new Prng(step.salt)
           return yield* this.#interrupt(() => random.chance(step.share))
@@ -267,13 +400,13 @@ class World {
         case "Heal":
           return aden.heal()
         case "Revoke":
-          return aden.revoke(step.tenant, step.id)
+          return aden.revoke(this.#account(step.tenant, step.id), step.id)
         case "Connect":
           return this.#connect(step.tenant, step.id)
         case "Remove":
-          return aden.remove(step.tenant, step.id)
+          return aden.remove(this.#account(step.tenant, step.id), step.id)
         case "Lifetime":
-          return aden.setLifetime(step.tenant, step.id, step.lifetime)
+          return aden.setLifetime(this.#account(step.tenant, step.id), step.id, step.lifetime)
         case "ClockSkew":
           aden.clockSkew = step.duration
       }
@@ -282,7 +415,53 @@ class World {
 
   #connect(tenant: string, id: string): void {
     const integration = this.#config.integrations.find((item) => item.id === id)
-    if (integration !== undefined) this.#aden.connect(tenant, integration)
+    if (integration !== undefined) this.#aden.connect(this.#account(tenant, id), integration)
+  }
+
+  #die(what: Mortal): void {
+    switch (what) {
+      case "policy":
+      case "provider":
+        this.#dying[what]++
+        return
+      case "storage read":
+      case "storage write":
+        for (const { dying } of this.#unreliable) dying[what === "storage read" ? "reads" : "writes"]++
+    }
+  }
+
+  /** Dies once when it is to. */
+  #survives(what: "policy" | "provider"): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (this.#dying[what] === 0) return Effect.void
+      this.#dying[what]--
+      return Effect.die(new Error(`${planted}: ${what}`))
+    })
+  }
+
+  /** The client of a ref in a process, made when it is first used. */
+  #client(instance: number, ref: string) {
+    return Effect.suspend(() => {
+      const { clients, scope, store } = this.#process(instance)
+      const present = clients.get(ref)
+      if (present !== undefined) return Effect.succeed(present)
+      const refused = (token: string) =>
+        Effect.map(CurrentOperation, (operation) => {
+          if (operation !== undefined) this.#ledger.invariants?.refused(operation, token)
+        })
+      return CredentialHttpClient.make({
+        ref,
+        allowedHosts: ["api.test"],
+        headers: { authorization: `Bearer {{${ref}}}` }
+      })
+        .pipe(
+          Effect.provideService(CredentialStore, store),
+          Effect.provideService(HttpClient.HttpClient, this.#aden.api(refused)),
+          Effect.provideService(Scope.Scope, scope),
+          Effect.orDie,
+          Effect.tap((client) => Effect.sync(() => void clients.set(ref, client)))
+        )
+    })
   }
 
   /** Starts an operation of the program in a fiber of its own. */
@@ -290,12 +469,22 @@ class World {
     kind: Operation["kind"],
     instance: number,
     ref: string,
-    use: (store: CredentialStore["Service"], operation: Operation) => Effect.Effect<OperationResult, E>
+    use: (store: CredentialStore["Service"], operation: Operation) => Effect.Effect<OperationResult, E>,
+    limit?: number
   ): Effect.Effect<void> {
     return Effect.suspend(() => {
       const operation = this.#ledger.started(kind, instance, ref)
       const { store } = this.#process(instance)
-      return use(store, operation).pipe(
+      const used = use(store, operation)
+      const limited = limit === undefined ? used : Effect.timeoutOrElse(used, {
+        duration: limit,
+        orElse: () =>
+          Effect.sync((): OperationResult => {
+            operation.isInterrupted = true
+            return { _tag: "Interrupted" }
+          })
+      })
+      return limited.pipe(
         Effect.onExit((exit) =>
           Effect.sync(() => {
             this.#fibers.delete(operation)
@@ -327,12 +516,20 @@ class World {
     return Effect.gen({ self: this }, function*() {
       const aden = this.#aden
       aden.heal()
+      for (const storage of this.#unreliable) {
+        storage.setHealth("works", "works")
+        storage.dying.reads = 0
+        storage.dying.writes = 0
+      }
+      this.#dying.policy = 0
+      this.#dying.provider = 0
       aden.clockSkew = 0
+      this.#ledger.invariants?.look()
       aden.latency = Math.min(this.#config.latency, 40)
       for (const { tenant } of this.#config.instances) {
         for (const { id } of this.#config.integrations) {
           this.#connect(tenant, id)
-          aden.setLifetime(tenant, id, 3_600_000)
+          aden.setLifetime(this.#account(tenant, id), id, 3_600_000)
         }
       }
       for (let round = 0; round < 3; round++) {
@@ -375,6 +572,7 @@ class World {
   #start(instance: number): Effect.Effect<Process> {
     return Effect.gen({ self: this }, function*() {
       const { autoRefresh, cacheTtl, deadline, maxStale, refreshBuffer, reportsUsage, instances } = this.#config
+      const { integrations, wide } = this.#config
       const { options, provider: aroundProvider = identity, storage: aroundStorage = identity } = this.#plant
       const { store: aroundStore = Effect.succeed } = this.#plant
       const place = instances[instance]
@@ -387,28 +585,34 @@ class World {
           ),
         answered: (exchange) => this.#ledger.answered(instance, exchange)
       })
-      const provider = AdenSyncProvider.layer({ refreshBuffer, reportUsage: reportsUsage }).pipe(
-        Layer.provide(AdenClient.layer({
-          baseUrl: "https://aden.test",
-          apiKey: Redacted.make(apiKeyOf(place.tenant)),
-          tenantId: place.tenant
-        })),
-        Layer.provide(Layer.succeed(HttpClient.HttpClient, http))
-      )
+      const servers: ReadonlyArray<Server> = integrations.some(({ server }) => server === 1) ? [0, 1] : [0]
+      const providerOf = (server: Server) =>
+        AdenSyncProvider.layer({ providerId: providerIds[server], refreshBuffer, reportUsage: reportsUsage }).pipe(
+          Layer.provide(AdenClient.layer({
+            baseUrl: "https://aden.test",
+            apiKey: Redacted.make(apiKeyOf(accountAt(place.tenant, server))),
+            tenantId: accountAt(place.tenant, server)
+          })),
+          Layer.provide(Layer.succeed(HttpClient.HttpClient, http))
+        )
+      const provider = servers.length === 1 ? providerOf(0) : CredentialProviders.layerAll(servers.map(providerOf))
       const observed = Layer.effect(
         CredentialProviders,
         Effect.map(CredentialProviders, ({ all }) => ({
-          all: all.map((item) => aroundProvider(observedProvider(item, instance, this.#ledger)))
+          all: all.map((item) =>
+            aroundProvider(
+              observedProvider(wide === undefined ? item : this.#mortal(item), instance, this.#ledger)
+            )
+          )
         }))
       )
-      const layer = CredentialStore.layer({ autoRefresh, cacheTtl, deadline, maxStale, ...options }).pipe(
+      const policy = wide?.hasOwnPolicies === true ? { policy: this.#ownPolicies() } : {}
+      const layer = CredentialStore.layer({ autoRefresh, cacheTtl, deadline, maxStale, ...policy, ...options }).pipe(
         Layer.provide(Layer.provide(observed, provider)),
         Layer.provide(
-          Layer.succeed(
+          Layer.effect(
             CredentialStorage,
-            aroundStorage(
-              observedStorage(storage, instance, this.#ledger, { hasOwnLock: !this.#config.hasSharedLock })
-            )
+            Effect.map(this.#storageOf(instance, storage, place.storage), aroundStorage)
           )
         )
       )
@@ -418,8 +622,54 @@ class World {
       yield* Stream.runForEach(store.changes, (event) => Effect.sync(() => this.#ledger.event(instance, event))).pipe(
         Effect.forkIn(scope, { startImmediately: true })
       )
-      return { store, scope }
+      return { store, scope, clients: new Map() }
     })
+  }
+
+  #storageOf(
+    instance: number,
+    storage: CredentialStorage["Service"],
+    number: number
+  ): Effect.Effect<CredentialStorage["Service"]> {
+    const hasOwnLock = !this.#config.hasSharedLock
+    const unreliable = this.#unreliable[number]
+    if (unreliable === undefined) {
+      return Effect.succeed(observedStorage(storage, instance, this.#ledger, { hasOwnLock }))
+    }
+    const ledger = this.#ledger
+    return unreliable.view({
+      saved: (credential) =>
+        Effect.map(CurrentOperation, (operation) => {
+          const { expiresAt, value } = valueOf(credential)
+          ledger.isNamed(accountOf(credential))
+          ledger.invariants?.saved(instance, credential, value)
+          ledger.storedToken({ id: credential.id, value, expiresAt, instance, operation })
+        }),
+      deleted: (id, isDeleted) =>
+        Effect.map(CurrentOperation, (operation) => {
+          if (isDeleted) ledger.invariants?.deleted(instance, id)
+          if (isDeleted || operation?.kind === "delete") ledger.deleted(instance, id, operation)
+        }),
+      stateSaved: (id, state) => Effect.sync(() => ledger.storedState(instance, id, state.blockedSince !== undefined))
+    }, { hasOwnLock })
+  }
+
+  /** A provider that dies when it is to. */
+  #mortal(provider: CredentialProvider): CredentialProvider {
+    const survives = this.#survives("provider")
+    return {
+      ...provider,
+      fetch: (id) => Effect.andThen(survives, provider.fetch(id)),
+      refresh: (credential) => Effect.andThen(survives, provider.refresh(credential))
+    }
+  }
+
+  /** Policies of the program's own, which die when they are to. */
+  #ownPolicies() {
+    const { cacheTtl } = this.#config
+    const surviving = (policy: RefreshPolicy): RefreshPolicy =>
+      Schedule.modifyDelay(policy, ({ duration }) => Effect.as(this.#survives("policy"), duration))
+    return { confirm: surviving(confirmWithin(cacheTtl)), renew: surviving(renewInTime) }
   }
 
   /** Ends a store as a program ends: its operations are interrupted, then its scope closes. */
@@ -450,6 +700,32 @@ const CurrentOperation = Context.Reference<Operation | undefined>("simulation/Cu
 /** The question to the provider that a request belongs to. */
 const CurrentCall = Context.Reference<Call | undefined>("simulation/CurrentCall", { defaultValue: () => undefined })
 
+/** The ids of the providers: of one, or of two. */
+const providerIds = { 0: "aden_sync", 1: "aden_two" } as const
+
+const serverOf = ({ id }: CredentialProvider): Server => id === providerIds[1] ? 1 : 0
+
+/** A credential as the first provider would have stored it. */
+const standingCredential = ({ alias, id, provider, server = 0 }: IntegrationConfig, token: Issued): Credential => {
+  const key = (name: string, value: string | undefined, expiresAt?: DateTime.Utc) =>
+    value === undefined ? [] : [[name, new CredentialKey({ name, value: Redacted.make(value), expiresAt })] as const]
+  const expiresAt = token.expiresAt === undefined ? undefined : DateTime.makeUnsafe(token.expiresAt)
+  return new Credential({
+    id,
+    type: "oauth2",
+    keys: new Map([
+      ...key("access_token", token.value, expiresAt),
+      ...key("_aden_managed", "true"),
+      ...key("_integration_type", provider),
+      ...key("_alias", alias)
+    ]),
+    providerId: providerIds[server],
+    autoRefresh: true,
+    description: "",
+    tags: []
+  })
+}
+
 const observedProvider = (provider: CredentialProvider, instance: number, ledger: Ledger): CredentialProvider => {
   const observed = <A, E>(
     kind: CallKind,
@@ -458,7 +734,7 @@ const observedProvider = (provider: CredentialProvider, instance: number, ledger
     answerOf: (answer: A) => CallResult
   ): Effect.Effect<A, E> =>
     Effect.withFiber((fiber) => {
-      const call = ledger.callStarted(instance, kind, id, fiber.getRef(CurrentOperation))
+      const call = ledger.callStarted(instance, kind, id, fiber.getRef(CurrentOperation), serverOf(provider))
       return self.pipe(
         Effect.provideService(CurrentCall, call),
         Effect.onExit((exit) =>
@@ -491,7 +767,8 @@ const observedProvider = (provider: CredentialProvider, instance: number, ledger
       })),
     list: observed("list", undefined, provider.list, ({ accounts }) => ({
       _tag: "List",
-      ids: accounts.map(({ id }) => id)
+      ids: accounts.map(({ id }) => id),
+      accounts
     }))
   }
 }
@@ -622,12 +899,17 @@ const tokenOf = (credential: Credential): OperationResult => ({ _tag: "Token", .
 
 const done = <A, E>(self: Effect.Effect<A, E>): Effect.Effect<OperationResult, E> => Effect.as(self, { _tag: "Done" })
 
-const read = (store: CredentialStore["Service"], ref: string, method: "get" | "token" | "getKey" | "getOption") => {
-  const bare = (value: Redacted.Redacted<string>): OperationResult => ({
-    _tag: "Token",
-    value: Redacted.value(value),
-    expiresAt: "unknown"
-  })
+const bare = (value: Redacted.Redacted<string>) => ({
+  _tag: "Token" as const,
+  value: Redacted.value(value),
+  expiresAt: "unknown" as const
+})
+
+const read = (
+  store: CredentialStore["Service"],
+  ref: string,
+  method: ReadMethod
+): Effect.Effect<OperationResult, Effect.Error<ReturnType<CredentialStore["Service"]["getKey"]>>> => {
   switch (method) {
     case "get":
       return Effect.map(store.get(ref), tokenOf)

@@ -43,6 +43,24 @@ export const until = (condition: () => boolean, patience: Duration.Input = "20 s
     Effect.timeout(patience)
   )
 
+/**
+ * The least number of round trips that an operation took of several times: what a storage looks up in the background now and then
+ * only adds to some of them.
+ */
+export const leastRoundTrips = <E>(
+  proxy: { readonly roundTrips: Effect.Effect<number> },
+  operation: Effect.Effect<unknown, E>
+) =>
+  Effect.gen(function*() {
+    let least = Infinity
+    for (let time = 0; time < 5; time++) {
+      const before = yield* proxy.roundTrips
+      yield* operation
+      least = Math.min(least, (yield* proxy.roundTrips) - before)
+    }
+    return least
+  })
+
 /** In ms. */
 export const elapsed = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.gen(function*() {

@@ -28,7 +28,18 @@ import { CurrentTenant } from "../../../src/model/currentTenant.ts"
 import { CredentialStorage } from "../../../src/storage/CredentialStorage.ts"
 import { hasPostgresServer, needsPostgresServer, password, restartablePostgres } from "../../fixtures/postgresServer.ts"
 import { describeWith, postgres } from "../../fixtures/realServers.ts"
-import { apiKey, changesOf, elapsed, shortest, told, until, valueOf, warningsOf } from "../observing.ts"
+import { tcpProxy } from "../../fixtures/tcpProxy.ts"
+import {
+  apiKey,
+  changesOf,
+  elapsed,
+  leastRoundTrips,
+  shortest,
+  told,
+  until,
+  valueOf,
+  warningsOf
+} from "../observing.ts"
 import { suite } from "../StorageContract.ts"
 import { key, NodeFiles, otherKey } from "../temporaryStorage.ts"
 import { connected, deaf, following, inSchema, namespacedIn, newSchema, place, storageOver } from "./postgresSchema.ts"
@@ -69,6 +80,20 @@ describeWith(postgres, "SqlStorage", () => {
           yield* sql`select id, generation::int, document, state from aden_credentials`,
           [{ id: "hubspot", generation: 2, document: null, state: null }]
         )
+      }))
+
+    it.live("of a read one round trip, and of a save two", () =>
+      Effect.gen(function*() {
+        const url = new URL(yield* newSchema)
+        const proxy = yield* tcpProxy(Number(url.port || 5432), url.hostname)
+        url.hostname = "127.0.0.1"
+        url.port = String(proxy.port)
+        const storage = yield* storageOver(yield* connected(url.href))
+        yield* storage.save(apiKey("hubspot", "1"))
+        yield* storage.read("hubspot")
+        assert.strictEqual(yield* leastRoundTrips(proxy, storage.read("hubspot")), 1)
+        assert.strictEqual(yield* leastRoundTrips(proxy, storage.read("absent")), 1)
+        assert.strictEqual(yield* leastRoundTrips(proxy, storage.save(apiKey("hubspot", "2"))), 2)
       }))
 
     it.effect("of a sync of 5,000 credentials two statements", () =>
@@ -696,6 +721,40 @@ describeWith(postgres, "SqlStorage", () => {
           "Saved hubspot",
           "Saved slack",
           "Deleted hubspot"
+        ])
+      }))
+
+    it.live("each has the generation that it left; none where the writer is of a version that does not send it", () =>
+      Effect.gen(function*() {
+        const { process, sql, storage } = yield* place
+        const other = yield* process
+        const seen = yield* changesOf(storage)
+        // until one is told by a notification: what is looked up while it connects has none
+        yield* Effect.repeat(
+          Effect.suspend(() => {
+            const { length } = seen
+            return Effect.andThen(other.save(apiKey("first", "1")), until(() => seen.length > length))
+          }),
+          { until: () => seen.at(-1)?.generation !== undefined }
+        )
+        seen.length = 0
+        yield* other.save(apiKey("hubspot", "1"))
+        yield* other.saveMany([apiKey("hubspot", "2"), apiKey("slack", "1")])
+        yield* other.delete("hubspot")
+        yield* until(() => seen.length >= 4)
+        yield* sql`
+          with place as (update aden_credentials_namespaces set latest = latest + 1 returning namespace, latest)
+          select pg_notify(
+            'aden_credentials_' || 'aden_credentials'::regclass::oid,
+            namespace || ' {"sequence":' || latest || ',"_tag":"Saved","id":"hubspot","by":"an older version"}'
+          ) from place`
+        yield* until(() => seen.length >= 5)
+        assert.deepStrictEqual(seen, [
+          { _tag: "Saved", id: "hubspot", generation: 1 },
+          { _tag: "Saved", id: "hubspot", generation: 2 },
+          { _tag: "Saved", id: "slack", generation: 1 },
+          { _tag: "Deleted", id: "hubspot", generation: 3 },
+          { _tag: "Saved", id: "hubspot", generation: undefined }
         ])
       }))
 

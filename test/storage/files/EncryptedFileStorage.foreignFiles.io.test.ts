@@ -203,7 +203,13 @@ describe("EncryptedFileStorage", () => {
           age(file)
           const before = traces(file)
           yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
-            for (const refused of [storage.load("bad"), Effect.asVoid(storage.save(apiKey("bad", "new")))]) {
+            for (
+              const refused of [
+                storage.read("bad"),
+                storage.load("bad"),
+                Effect.asVoid(storage.save(apiKey("bad", "new")))
+              ]
+            ) {
               const error = yield* Effect.flip(Effect.asVoid(refused))
               assert.strictEqual(error._tag, "CredentialDecryptionFailed")
               if (error._tag === "CredentialDecryptionFailed") {
@@ -216,6 +222,7 @@ describe("EncryptedFileStorage", () => {
                 assert.notInclude(shown(error), hidden)
               }
             }
+            assert.strictEqual((yield* storage.loadState("bad")).generation, 1)
             const failures = yield* storage.saveMany([apiKey("bad", "new"), apiKey("good", "renewed")])
             assert.deepStrictEqual(Array.from(failures.keys()), ["bad"])
             assert.isTrue(yield* storage.exists("bad"))
@@ -231,6 +238,20 @@ describe("EncryptedFileStorage", () => {
           }))
         })
     )
+
+    it.effect("what Hive writes over it is read under the generation that Hive does not count", () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)(Effect.fnUntraced(function*(storage) {
+          yield* storage.save(apiKey("x", "own"))
+          yield* writeToken(enc(directory, "x"), JSON.stringify({ id: "x", keys: { api_key: { value: "of Hive" } } }))
+          const { credential, state } = yield* storage.read("x")
+          assert.strictEqual(valueOf(credential), "of Hive")
+          assert.deepStrictEqual(state, yield* storage.loadState("x"))
+          assert.strictEqual(state.generation, 1)
+          assert.strictEqual(yield* storage.save(apiKey("x", "again"), { expectedGeneration: 1 }), 2)
+        }))
+      }))
 
     it.effect("every single-bit flip and every truncation of a file is an error", () =>
       Effect.gen(function*() {

@@ -344,7 +344,13 @@ describeWith(postgres, "SqlStorage", () => {
           const { sql, storage } = yield* place
           yield* storage.save(apiKey("hubspot", "1"))
           yield* sql`update aden_credentials set document = ${text}`
-          for (const failing of [storage.load("hubspot"), Effect.asVoid(storage.save(apiKey("hubspot", "2")))]) {
+          for (
+            const failing of [
+              storage.read("hubspot"),
+              storage.load("hubspot"),
+              Effect.asVoid(storage.save(apiKey("hubspot", "2")))
+            ]
+          ) {
             const failure = yield* Effect.flip(failing)
             assert.instanceOf(failure, CredentialDecryptionFailed)
             assert.include(
@@ -378,7 +384,13 @@ describeWith(postgres, "SqlStorage", () => {
           const { sql, storage } = yield* place
           yield* storage.saveMany([apiKey("hubspot", "1"), apiKey("slack", "1")])
           yield* sql`update aden_credentials set generation = ${count}::bigint where id = 'hubspot'`
-          for (const failing of [storage.load("hubspot"), Effect.asVoid(storage.save(apiKey("hubspot", "2")))]) {
+          for (
+            const failing of [
+              storage.read("hubspot"),
+              storage.load("hubspot"),
+              Effect.asVoid(storage.save(apiKey("hubspot", "2")))
+            ]
+          ) {
             const failure = yield* Effect.flip(failing)
             assert.instanceOf(failure, CredentialDecryptionFailed)
             assert.include(

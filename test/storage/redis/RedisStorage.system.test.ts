@@ -188,7 +188,13 @@ describeWith(redis, "RedisStorage", () => {
         yield* redis.send(write, keyOf("hubspot"), ...values)
         const theirs = redis.send(read, keyOf("hubspot"), ...range)
         const before = yield* theirs
-        for (const failing of [storage.load("hubspot"), Effect.asVoid(storage.save(apiKey("hubspot", "1")))]) {
+        for (
+          const failing of [
+            storage.read("hubspot"),
+            storage.load("hubspot"),
+            Effect.asVoid(storage.save(apiKey("hubspot", "1")))
+          ]
+        ) {
           const failure = yield* Effect.flip(failing)
           assert.instanceOf(failure, CredentialDecryptionFailed)
           assert.include(failure.message, keyOf("hubspot"))

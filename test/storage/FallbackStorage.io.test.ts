@@ -35,7 +35,7 @@ const withStorage =
   <E>(layer: Layer.Layer<CredentialStorage, E>) => <A, E2>(use: (storage: Storage) => Effect.Effect<A, E2>) =>
     Effect.provide(CredentialStorage.use(use), layer)
 
-/** A storage at hand, to be looked at beside the one that is made of it. */
+/** A storage that a test looks at beside the one that is made of it. */
 const memory = (credentials: ReadonlyArray<Credential> = []) =>
   Effect.map(Layer.build(Layer.fresh(MemoryStorage.layer(credentials))), Context.get(CredentialStorage))
 
@@ -241,7 +241,7 @@ describe("FallbackStorage", () => {
         )
       }))
 
-    it.effect("one that nobody has to ask harms nobody", () =>
+    it.effect("one that does not have to be asked does no harm", () =>
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory
         fs.writeFileSync(path.join(directory, "credentials"), "not a directory")

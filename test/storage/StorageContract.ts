@@ -1,5 +1,5 @@
 /**
- * What every `CredentialStorage` has to do. A storage runs it over its own layer, which is built anew for each test.
+ * What every `CredentialStorage` has to do. A storage runs it over its own layer, which is built for each test.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, DateTime, Deferred, Effect, Fiber, Layer, Option, Redacted, Stream } from "effect"

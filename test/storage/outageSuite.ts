@@ -79,7 +79,7 @@ export const outageSuite = <E, E2>(name: string, options: {
                 Effect.sleep("5 millis")
               )
             ), { concurrency: "unbounded" }))
-          // somebody always renews something
+          // each host renews one credential again and again
           const renewing = yield* Effect.forkChild(Effect.forEach(hosts, ({ store }, index) =>
             Effect.forever(
               Effect.andThen(

@@ -1,4 +1,4 @@
-/** Files in a directory of credentials that another program, or nobody who may, has put there. */
+/** Files in a directory of credentials that another program put there, with or without the right to do so. */
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, DateTime, Effect, Fiber, Option, PlatformError, Redacted } from "effect"
 import { execFileSync } from "node:child_process"
@@ -594,7 +594,7 @@ describe("EncryptedFileStorage", () => {
         assert.match(error.message, /link: is a link to nothing/)
       }))
 
-    // only Linux has a folder in which nobody can make another, and which says so with ENOENT
+    // only Linux has a folder in which no process can make another, and which says so with ENOENT
     it.effect.skipIf(!fs.existsSync("/proc/self"))(
       "a folder that the system refuses to make is an error, not tried for ever",
       () =>

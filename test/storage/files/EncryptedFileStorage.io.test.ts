@@ -360,7 +360,7 @@ describe("EncryptedFileStorage", () => {
         ["older", (index: string) => fs.writeFileSync(index, JSON.stringify({ credentials: { gone: {} } }))]
       ] as const
     )(
-      "that is %s is made anew by the next save or delete, of all that is there",
+      "that is %s is rebuilt by the next save or delete, from all that is there",
       ([, damage]) =>
         Effect.gen(function*() {
           const directory = yield* temporaryDirectory

@@ -132,7 +132,7 @@ describe("a key of the environment, in the directory that Hive uses", () => {
       assert.deepStrictEqual(warnings, [])
     }))
 
-  it.effect("is not warned of elsewhere, and a later write there is warned of nonetheless", () =>
+  it.effect("is not warned of elsewhere, and a later write there is still warned of", () =>
     Effect.gen(function*() {
       const { inProcess, root, storage, warnings } = yield* newProcess
       const elsewhere = yield* storage({

@@ -45,7 +45,7 @@ const onHost =
 
 const settle = Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 4)))
 
-/** Until somebody holds the lock of an id. */
+/** Until the lock of an id is held. */
 const isHeld = (directory: string, id: string) =>
   Effect.gen(function*() {
     while (!fs.existsSync(path.join(directory, "locks", escapedName(id), "1"))) yield* settle
@@ -241,7 +241,7 @@ describe("CredentialStore: hosts that share a directory", () => {
             )
         }))
       )
-      // nobody is there to be asked
+      // no Aden is there to be asked
       const aden = AdenClient.layer({ baseUrl: "http://127.0.0.1:9", apiKey: Redacted.make("key") })
       const reading = yield* CredentialStore.use((store) => store.token("hubspot")).pipe(
         Effect.provide(CredentialStore.layer()),

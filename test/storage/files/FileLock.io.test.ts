@@ -49,11 +49,11 @@ const pass = (millis: number, step = 200) =>
     { discard: true }
   )
 
-/** Lets time pass until somebody has the lock. */
+/** Lets time pass until the lock is held. */
 const arrival = <A, E>(coming: Fiber.Fiber<A, E>) =>
   Effect.gen(function*() {
     for (let steps = 0; coming.pollUnsafe() === undefined && steps < 300; steps++) yield* pass(200)
-    assert.isDefined(coming.pollUnsafe(), "nobody got the lock within a minute")
+    assert.isDefined(coming.pollUnsafe(), "the lock was not acquired within a minute")
     return yield* Fiber.join(coming)
   })
 
@@ -113,7 +113,7 @@ const enter = (
 
 describe("FileLock", () => {
   it.effect.prop(
-    "hosts that freeze and go on at any moment: nobody enters beside a holder within its lease, and one that lost it is told",
+    "hosts that freeze and go on at any moment: no other enters beside a holder within its lease, and a holder that lost it is told",
     [Arbitrary.schema(Schema.Int)],
     ([seed]) =>
       Effect.gen(function*() {
@@ -253,7 +253,7 @@ describe("FileLock", () => {
       ["empty", "", ["4"]],
       ["no JSON", "held 0000000001\nnonsense\n", ["4"]],
       ["of 100 MB", undefined, ["3", "4"]],
-      ["somebody's notes", "mine", ["3", "4"]]
+      ["another program's notes", "mine", ["3", "4"]]
     ] as const
   )(
     "a file in the place of a lock that is %s is waited out, and left if it is no lock",
@@ -273,7 +273,7 @@ describe("FileLock", () => {
       })
   )
 
-  it.effect("a file of somebody else's below the number of a lock is left", () =>
+  it.effect("a file of another program below the number of a lock is left", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
       const place = path.join(directory, "lock")
@@ -285,7 +285,7 @@ describe("FileLock", () => {
       assert.sameMembers(fs.readdirSync(place), ["1", "4"])
     }))
 
-  it.effect("where all locks are removed while somebody waits it makes its lock anew", () =>
+  it.effect("a waiter makes its lock again where all locks are removed", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
       const folder = path.join(directory, "locks")

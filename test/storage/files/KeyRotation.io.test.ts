@@ -184,7 +184,7 @@ describe("a key rotation", () => {
       assert.deepStrictEqual(fs.readdirSync(directory), [])
     }))
 
-  it.effect("a directory that others can write is refused with the command that mends it", () =>
+  it.effect("a directory that others can write is refused with the command that fixes it", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
       yield* inDirectory(directory)((storage) => storage.save(apiKey("x")))
@@ -434,7 +434,7 @@ describe("a key rotation", () => {
         })
     )
 
-    it.effect("a file that somebody deletes just then stays deleted", () =>
+    it.effect("a file that another program deletes at that moment stays deleted", () =>
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory
         yield* inDirectory(directory)((storage) => storage.save(apiKey("x")))

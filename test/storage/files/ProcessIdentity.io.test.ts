@@ -20,7 +20,7 @@ const hidden = (file: string) =>
 const noPid = 4_194_305
 
 describe.skipIf(!fs.existsSync("/proc/self/ns/pid"))("CurrentProcess", () => {
-  it.effect("a process is gone when its id is nobody's, or another's that started later; this one is there", () =>
+  it.effect("a process is gone when no process has its id, or one that started later; this one is there", () =>
     Effect.gen(function*() {
       const { isGone, self } = yield* processesWhere(() => ({}))
       assert.isFalse(yield* isGone(self))

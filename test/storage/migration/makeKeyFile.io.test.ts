@@ -1,4 +1,4 @@
-/** The making of the key file, step by step: what is in its place whenever the process ends, or somebody looks. */
+/** The making of the key file, step by step: what is in its place whenever the process ends, or another one looks. */
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Effect, Exit, Fiber, FileSystem, Layer, PlatformError, Redacted } from "effect"
 import * as fs from "node:fs"

@@ -127,7 +127,7 @@ describeWith(postgres, "SqlStorage", () => {
   })
 
   describe("a transaction that the program has open", () => {
-    it.live("is no part of it: what is saved stays when it is rolled back, and nobody waits for its end", () =>
+    it.live("does not hold the writes of a storage: they stay when it is rolled back, and no other writer waits for its end", () =>
       Effect.gen(function*() {
         const { process, sql, storage } = yield* place
         const other = yield* process
@@ -897,8 +897,8 @@ describeWith(postgres, "SqlStorage", () => {
     it.live("is given back by its owner alone", () =>
       Effect.gen(function*() {
         const { sql, storage } = yield* place
-        yield* storage.withLock("x", sql`update aden_credentials_leases set token = 'somebody else'`)
-        assert.deepStrictEqual(yield* leases(sql), [{ token: "somebody else" }])
+        yield* storage.withLock("x", sql`update aden_credentials_leases set token = 'another holder'`)
+        assert.deepStrictEqual(yield* leases(sql), [{ token: "another holder" }])
       }))
 
     it.live("an interrupted holder and an interrupted waiter leave no lease", () =>

@@ -27,7 +27,7 @@ describeWith(postgres, "listenTo", () => {
       assert.deepStrictEqual(yield* Queue.take(b), { _tag: "Released", id: "x" })
     }))
 
-  it.live("who listens after the connection was lost gets another, also while somebody has not let go of the first", () =>
+  it.live("a listener that comes after the connection was lost gets another one, also while the first is still held", () =>
     Effect.gen(function*() {
       const sql = yield* client
       const channel = yield* newChannel
@@ -39,7 +39,7 @@ describeWith(postgres, "listenTo", () => {
       assert.deepStrictEqual(yield* Queue.take(after), { _tag: "Released", id: "x" })
     }))
 
-  it.live("who could not listen can try again, also while another has not let go", () =>
+  it.live("a listener that failed can try again, also while another is still held", () =>
     Effect.gen(function*() {
       const sql = yield* client
       const channel = yield* newChannel

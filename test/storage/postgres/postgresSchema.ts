@@ -1,5 +1,5 @@
 /**
- * A place in the real Postgres server for one test: a schema that nobody else has, removed when the scope closes.
+ * A place in the real Postgres server for one test: a schema of its own, removed when the scope closes.
  */
 import { PostgresConnection } from "aden-credentials/postgres"
 import { Context, Effect, Layer, Redacted } from "effect"

@@ -463,7 +463,7 @@ describeWith(redis, "RedisStorage", () => {
         ])
       }))
 
-    it.live("a notification that was lost without a trace is made good within 10 s, and it listens anew", () =>
+    it.live("a change whose notification was lost without a trace is looked up within 10 s, and the storage listens again", () =>
       Effect.gen(function*() {
         const { namespace, process, redis } = yield* place
         let times = 0
@@ -509,7 +509,7 @@ describeWith(redis, "RedisStorage", () => {
         assert.isBelow(looks, 50)
       }))
 
-    it.live("a notification that was lost is made good by the next one", () =>
+    it.live("a change whose notification was lost is looked up when the next one arrives", () =>
       Effect.gen(function*() {
         const { namespace, process, redis } = yield* place
         let isDeaf = true
@@ -726,8 +726,8 @@ describeWith(redis, "RedisStorage", () => {
     it.live("is given back by its owner alone", () =>
       Effect.gen(function*() {
         const { lockOf, redis, storage } = yield* place
-        yield* storage.withLock("x", redis.send("SET", lockOf("x"), "somebody else", "PX", "10000"))
-        assert.strictEqual(yield* redis.send("GET", lockOf("x")), "somebody else")
+        yield* storage.withLock("x", redis.send("SET", lockOf("x"), "another holder", "PX", "10000"))
+        assert.strictEqual(yield* redis.send("GET", lockOf("x")), "another holder")
       }))
 
     it.live("an interrupted holder and an interrupted waiter leave no lease", () =>
@@ -883,7 +883,7 @@ describeWith(redis, "RedisStorage", () => {
         return { proxy, redis, storage, other, seen, works }
       })
 
-      it.live("its connections are made anew, and nothing that is saved meanwhile is missed", () =>
+      it.live("its connections are made again, and no change is missed", () =>
         Effect.gen(function*() {
           const { other, proxy, seen, storage, works } = yield* cutOff
           yield* proxy.cut
@@ -906,7 +906,7 @@ describeWith(redis, "RedisStorage", () => {
           yield* works
         }))
 
-      it.live("a program that is about to listen ends nonetheless", () =>
+      it.live("a program that is about to listen can still end", () =>
         Effect.gen(function*() {
           const { proxy, redis } = yield* cutOff
           yield* proxy.cut

@@ -1,5 +1,5 @@
 /**
- * A place in the real Redis server for one test: a namespace that nobody else has, removed when the scope closes.
+ * A place in the real Redis server for one test: a namespace of its own, removed when the scope closes.
  */
 import { RedisConnection } from "aden-credentials/redis"
 import { Context, Effect, Layer, Redacted } from "effect"

@@ -65,20 +65,28 @@ export class UnreliableStorage {
     const { notifies } = this.#wide
     const lock = makeKeyedLock()
     const tell = (change: StorageChange) => notifies ? Effect.void : PubSub.publish(own, change)
-    const saved = (credential: Credential) =>
-      Effect.andThen(watch.saved(credential), tell({ _tag: "Saved", id: credential.id }))
+    const saved = (credential: Credential, generation: number | undefined) =>
+      Effect.andThen(watch.saved(credential), tell({ _tag: "Saved", id: credential.id, generation }))
     return decorate(storage, {
+      read: (id) => this.#read("read", storage.read(id)),
       load: (id) => this.#read("load", storage.load(id)),
       loadState: (id) => this.#read("loadState", storage.loadState(id)),
       exists: (id) => this.#read("exists", storage.exists(id)),
       list: this.#read("list", Effect.tap(storage.list, () => pause(this.#wide.listTakes))),
       save: (credential, options) =>
-        this.#write("save", Effect.tap(storage.save(credential, options), () => saved(credential))),
+        this.#write(
+          "save",
+          Effect.tap(storage.save(credential, options), (generation) => saved(credential, generation))
+        ),
       saveMany: (credentials, options) =>
         this.#write(
           "saveMany",
           Effect.tap(storage.saveMany(credentials, options), (failures) =>
-            Effect.forEach(credentials.filter(({ id }) => !failures.has(id)), saved, { discard: true }))
+            Effect.forEach(
+              credentials.filter(({ id }) => !failures.has(id)),
+              (credential) => saved(credential, next(options?.expectedGenerations?.get(credential.id))),
+              { discard: true }
+            ))
         ),
       delete: (id, options) =>
         this.#write(
@@ -86,7 +94,7 @@ export class UnreliableStorage {
           Effect.tap(storage.delete(id, options), (isDeleted) =>
             Effect.andThen(
               watch.deleted(id, isDeleted),
-              isDeleted ? tell({ _tag: "Deleted", id }) : Effect.void
+              isDeleted ? tell({ _tag: "Deleted", id, generation: next(options?.expectedGeneration) }) : Effect.void
             ))
         ),
       saveState: (id, state) =>
@@ -147,3 +155,6 @@ export class UnreliableStorage {
 }
 
 const pause = (duration: number): Effect.Effect<void> => duration === 0 ? Effect.void : Effect.sleep(duration)
+
+/** The generation that a write reaches which expects this one. */
+const next = (expected: number | undefined): number | undefined => expected === undefined ? undefined : expected + 1

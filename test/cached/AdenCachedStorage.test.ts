@@ -112,7 +112,7 @@ describe("AdenCachedStorage: when Aden is asked", () => {
     Effect.gen(function*() {
       const aged = (id: string, lastRefreshed: DateTime.Utc | undefined) =>
         new Credential({
-          ...Credential.fromAccessToken({ id, accessToken: Redacted.make("at hand") }),
+          ...Credential.fromAccessToken({ id, accessToken: Redacted.make("stored") }),
           providerId: "aden_sync",
           lastRefreshed
         })
@@ -125,9 +125,9 @@ describe("AdenCachedStorage: when Aden is asked", () => {
           aged("unknown", undefined)
         ])
       )
-      assert.strictEqual(tokenOf(yield* cached.load("young")), "at hand")
+      assert.strictEqual(tokenOf(yield* cached.load("young")), "stored")
       assert.strictEqual(yield* gets, 0)
-      for (const id of ["old", "ahead", "unknown"]) assert.notStrictEqual(tokenOf(yield* cached.load(id)), "at hand")
+      for (const id of ["old", "ahead", "unknown"]) assert.notStrictEqual(tokenOf(yield* cached.load(id)), "stored")
       assert.strictEqual(yield* gets, 3)
     }).pipe(
       Effect.provide(memoryAden({
@@ -176,7 +176,7 @@ describe("AdenCachedStorage: when Aden is asked", () => {
       assert.strictEqual(yield* requests, 0)
     }).pipe(Effect.provide(memoryAden({ integrations: [{ id: "hubspot" }, { id: "github" }] }))))
 
-  it.effect("list, exists and states ask nobody, and neither does a reader that asks Aden by itself", () =>
+  it.effect("list, exists and states send no request, nor does a reader that asks Aden by itself", () =>
     Effect.gen(function*() {
       const cached = yield* cacheOver(yield* memory(), { preferLocal: false })
       assert.deepStrictEqual(yield* cached.list, [])
@@ -221,14 +221,14 @@ describe("AdenCachedStorage: when Aden is asked", () => {
   it.effect("what was stored and Aden does not name is kept", () =>
     Effect.gen(function*() {
       const stored = new Credential({
-        ...Credential.fromAccessToken({ id: "github", accessToken: Redacted.make("at hand"), alias: "work" }),
+        ...Credential.fromAccessToken({ id: "github", accessToken: Redacted.make("stored"), alias: "work" }),
         providerId: "aden_sync",
         description: "mine",
         tags: ["a"]
       })
       const cached = yield* cacheOver(yield* memory([stored]))
       const answered = Option.getOrThrow(yield* cached.load("github"))
-      assert.notStrictEqual(tokenOf(Option.some(answered)), "at hand")
+      assert.notStrictEqual(tokenOf(Option.some(answered)), "stored")
       assert.deepInclude(answered, { alias: "work", description: "mine", tags: ["a"] })
     }).pipe(Effect.provide(memoryAden(forever))))
 })
@@ -287,7 +287,7 @@ describe("AdenCachedStorage: when Aden cannot answer", () => {
       }))))
   }
 
-  it.effect("a slow Aden keeps nobody waiting longer than 5 seconds for what is at hand", () =>
+  it.effect("a slow Aden delays a read of what is stored by at most 5 seconds", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const cached = yield* cacheOver(yield* memory())
@@ -509,7 +509,7 @@ describe("AdenCachedStorage: blocked and gone", () => {
       assert.deepStrictEqual(yield* local.list, ["github"])
     }).pipe(Effect.provide(memoryAden(forever))))
 
-  it.effect("a proxy's 404, or an empty list alone, removes nothing", () =>
+  it.effect("a proxy's 404, or an empty list by itself, removes nothing", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const local = yield* memory()

@@ -90,7 +90,7 @@ describe("CredentialStore over AdenCachedStorage", () => {
       }).pipe(Effect.provide(process(directory)))
     }).pipe(Effect.provide(AdenEmulator.layer(google))))
 
-  it.effect("to list, to explain and to find out what a ref means asks nobody, however old the entries", () =>
+  it.effect("to list, to explain and to find out what a ref means sends no request, however old the entries are", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const directory = yield* temporaryDirectory
@@ -106,7 +106,7 @@ describe("CredentialStore over AdenCachedStorage", () => {
       }).pipe(Effect.provide(process(directory, { preferLocal: false })))
     }).pipe(Effect.provide(AdenEmulator.layer(google))))
 
-  it.effect("the first read of a fresh entry asks nobody, and with a shorter cacheTtl of the storage, once", () =>
+  it.effect("the first read of a fresh entry sends no request, and with a shorter cacheTtl of the storage one", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
       const first = yield* token("github").pipe(Effect.provide(process(directory)))

@@ -170,7 +170,7 @@ describe("CredentialStore: refresh and concurrency", () => {
       assert.strictEqual(yield* count("get"), before)
     }).pipe(Effect.provide(setup({ aden: forever }))))
 
-  it.effect("invalidate: the token at hand is not served again", () =>
+  it.effect("invalidate: the current token is not served again", () =>
     Effect.gen(function*() {
       const store = yield* CredentialStore
       const first = yield* token("hubspot")
@@ -253,7 +253,7 @@ describe("CredentialStore: refs", () => {
       ["synced", CredentialStore.use((store) => store.sync)]
     ] as const
   ) {
-    it.effect(`names that Aden gives in its list alone survive a restart without Aden: ${how}`, () =>
+    it.effect(`names that only Aden's list gives survive a restart without Aden: ${how}`, () =>
       Effect.gen(function*() {
         const aden = yield* AdenEmulator
         const fields = { integration_type: null, provider: null, alias: null, email: null }
@@ -411,7 +411,7 @@ describe("CredentialStore: sync", () => {
       assert.strictEqual(yield* token("unlisted"), "my-other-key")
     }).pipe(Effect.provide(setup())))
 
-  it.effect("an entry that the list lacks and Aden does not have is removed; an empty list alone removes nothing", () =>
+  it.effect("an entry that the list lacks and Aden does not have is removed; an empty list by itself removes nothing", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const store = yield* CredentialStore
@@ -462,7 +462,7 @@ describe("CredentialStore: sync", () => {
       const aden = yield* AdenEmulator
       const store = yield* CredentialStore
       const storage = yield* CredentialStorage
-      yield* aden.setFault(Fault.Patch({ fields: { tenant_id: "somebody-else" } }), { endpoint: "list" })
+      yield* aden.setFault(Fault.Patch({ fields: { tenant_id: "another-tenant" } }), { endpoint: "list" })
       const error = yield* Effect.flip(store.sync)
       assert.strictEqual(error._tag, "AdenUnavailable")
       if (error._tag === "AdenUnavailable") assert.strictEqual(error.reason._tag, "AdenProtocolError")
@@ -504,7 +504,7 @@ describe("CredentialStore: sync", () => {
 })
 
 describe("CredentialStore: without a provider", () => {
-  const alone = CredentialStore.layer().pipe(
+  const withoutProvider = CredentialStore.layer().pipe(
     Layer.provide(CredentialProviders.layerNone),
     Layer.provideMerge(MemoryStorage.layer())
   )
@@ -518,7 +518,7 @@ describe("CredentialStore: without a provider", () => {
       assert.strictEqual((yield* Effect.flip(store.refresh("brave")))._tag, "NoProvider")
       assert.isTrue((yield* store.validate("brave")).valid)
       assert.strictEqual((yield* Effect.flip(store.token("nothing")))._tag, "CredentialNotFound")
-    }).pipe(Effect.provide(alone)))
+    }).pipe(Effect.provide(withoutProvider)))
 
   it.effect("an expired credential is not served", () =>
     Effect.gen(function*() {
@@ -530,5 +530,5 @@ describe("CredentialStore: without a provider", () => {
       }))
       yield* TestClock.adjust("1 minute")
       assert.strictEqual((yield* Effect.flip(store.token("old")))._tag, "RefreshFailed")
-    }).pipe(Effect.provide(alone)))
+    }).pipe(Effect.provide(withoutProvider)))
 })

@@ -45,7 +45,7 @@ describe("backOff", () => {
       })
     ))
 
-  it.effect("takes at most three quarters of the time that the token at hand has left, and 1 second at least", () =>
+  it.effect("takes at most three quarters of the time that the current token has left, and 1 second at least", () =>
     withSeeds(() =>
       Effect.gen(function*() {
         const patient = repeated(6, failed())
@@ -84,7 +84,7 @@ describe("backOff", () => {
       }
     }))
 
-  it.effect("a hint is kept to, though the token runs out meanwhile", () =>
+  it.effect("a hint is kept to, even if the token expires before", () =>
     withSeeds(() =>
       Effect.gen(function*() {
         const limited = failed({ retryAfter: "60 seconds", timeLeft: "30 seconds" })
@@ -96,7 +96,7 @@ describe("backOff", () => {
 })
 
 describe("confirmWithin", () => {
-  it.effect("at most the time given after a confirmation, up to a fifth of it earlier, drawn anew each time", () =>
+  it.effect("at most the time given after a confirmation, up to a fifth of it earlier, drawn for each confirmation", () =>
     Effect.gen(function*() {
       const seconds = yield* delays(confirmWithin("5 minutes"), repeated(200, { _tag: "Confirmed" }))
       assert.isAtLeast(Math.min(...seconds), 240)

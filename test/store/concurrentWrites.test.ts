@@ -144,7 +144,7 @@ describe("CredentialStore: another process saves its own, which is not noticed h
     }).pipe(Effect.provide(setup({ aden: oneHour, storage: silent }))))
 })
 
-describe("CredentialStore: another process saves its own of what is known from the list alone", () => {
+describe("CredentialStore: another process saves its own of what is known only from the list", () => {
   it.effect("validate tells of what it saved, and does not block it", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
@@ -165,7 +165,7 @@ describe("CredentialStore: the clock is set back", () => {
   const ahead = Date.parse("2027-11-22T00:00:00Z")
   const right = Date.parse("2026-11-22T00:00:00Z")
 
-  it.effect("a rate limit that was noted by the wrong clock holds nobody back, over a restart either", () =>
+  it.effect("a rate limit that was noted by the wrong clock holds no request back, also after a restart", () =>
     Effect.gen(function*() {
       const store = yield* CredentialStore
       const aden = yield* AdenEmulator
@@ -239,7 +239,7 @@ describe("CredentialStore: an alias is given to another account in Aden", () => 
       assert.strictEqual(yield* count("list"), 2)
     }).pipe(Effect.provide(setup({ aden: { integrations: [{ id: "g1", type: "google", alias: "Timothy" }] } }))))
 
-  it.effect("and nobody has it now: CredentialNotFound", () =>
+  it.effect("and no account has it now: CredentialNotFound", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const store = yield* CredentialStore

@@ -224,7 +224,7 @@ describe("CredentialStore: degraded disks", () => {
       assert.include(error.message, "EIO: i/o error")
     }).pipe(Effect.provide(environment)))
 
-  it.effect("EIO of one file alone: its error, for it may be the program's own", () =>
+  it.effect("EIO of only one file: its error, for it may be the program's own", () =>
     Effect.gen(function*() {
       const disk = yield* Disk
       const directory = yield* cache
@@ -236,7 +236,7 @@ describe("CredentialStore: degraded disks", () => {
       assert.include(error.message, "hubspot.enc: EIO: i/o error")
     }).pipe(Effect.provide(environment)))
 
-  it.effect("EIO while Aden was asked: what Hive wrote meanwhile as the person's own is neither overwritten nor outlived", () =>
+  it.effect("EIO while Aden was asked: what Hive wrote in that time as the person's own is not overwritten, and is served", () =>
     Effect.gen(function*() {
       const disk = yield* Disk
       const directory = yield* cache
@@ -264,7 +264,7 @@ describe("CredentialStore: degraded disks", () => {
       for (const left of ["0 minutes", "6 minutes", "52 minutes"] as const) {
         yield* TestClock.adjust(left)
         const before = yield* aden.countRequests()
-        // no time passes: whoever waited for the disk would wait for ever
+        // no time passes: a read that waited for the disk would never end
         assert.strictEqual(yield* tokenOf(store), first, left)
         assert.strictEqual(yield* aden.countRequests(), before, left)
       }
@@ -289,7 +289,7 @@ describe("CredentialStore: degraded disks", () => {
       assert.strictEqual(yield* tokenOf(store, "google"), first)
       disk.delay = undefined
       yield* pass("10 minutes")
-      // it is looked for nonetheless
+      // it is looked for all the same
       yield* aden.addIntegration({ id: "hash-2", type: "google", alias: "Work" })
       yield* store.sync
       yield* TestClock.adjust("6 minutes")

@@ -25,7 +25,7 @@ const events = Effect.gen(function*() {
 })
 
 describe("CredentialStore.token with minTimeLeft", () => {
-  it.effect("enough time left: the token at hand", () =>
+  it.effect("enough time left: the current token", () =>
     Effect.gen(function*() {
       const store = yield* CredentialStore
       const test = yield* TestCredentials
@@ -58,7 +58,7 @@ describe("CredentialStore.token with minTimeLeft", () => {
       assert.strictEqual(yield* test.requests("hubspot"), 1)
     }).pipe(Effect.provide(TestCredentials.layer([hubspot("10 minutes")]))))
 
-  it.effect("nothing at hand, and Aden has one that lasts too short: renewed once for all who ask", () =>
+  it.effect("nothing stored, and Aden has one that lasts too short: renewed once for all who ask", () =>
     Effect.gen(function*() {
       const store = yield* CredentialStore
       const test = yield* TestCredentials
@@ -73,7 +73,7 @@ describe("CredentialStore.token with minTimeLeft", () => {
       assert.strictEqual(yield* test.requests("hubspot"), 2)
     }).pipe(Effect.provide(TestCredentials.layer([hubspot("1 hour")]))))
 
-  it.effect("nothing at hand, and none of Aden's lasts long enough: a typed error, no loop", () =>
+  it.effect("nothing stored, and none of Aden's lasts long enough: a typed error, no loop", () =>
     Effect.gen(function*() {
       const store = yield* CredentialStore
       const test = yield* TestCredentials
@@ -85,7 +85,7 @@ describe("CredentialStore.token with minTimeLeft", () => {
       assert.strictEqual(yield* test.requests("hubspot"), 2)
     }).pipe(Effect.provide(TestCredentials.layer([hubspot("10 minutes")]))))
 
-  it.effect("a token that does not expire lasts as long as anybody needs", () =>
+  it.effect("a token that does not expire lasts long enough for any minTimeLeft", () =>
     Effect.gen(function*() {
       const store = yield* CredentialStore
       assert.strictEqual(Redacted.value(yield* store.token("slack", { minTimeLeft: "1000 days" })), "xoxb")
@@ -135,7 +135,7 @@ describe("CredentialStore.tokens", () => {
       assert.deepStrictEqual(seen, ["token", "key", "another key", "token.1"])
     }).pipe(Effect.provide(TestCredentials.layer([hubspot("1 hour"), brave]))))
 
-  it.effect("what nobody reads or follows is left alone", () =>
+  it.effect("what is not read or followed is not renewed", () =>
     Effect.gen(function*() {
       const test = yield* TestCredentials
       yield* TestClock.adjust("10 days")
@@ -228,7 +228,7 @@ describe("CredentialStore.awaitReauthorization", () => {
       assert.strictEqual((yield* Fiber.join(patient)).id, "slack")
     }).pipe(Effect.provide(TestCredentials.layer([slack]))))
 
-  it.effect("nobody connects it: a typed error at the timeout, with the URL", () =>
+  it.effect("it is not connected: a typed error at the timeout, with the URL", () =>
     Effect.gen(function*() {
       const store = yield* CredentialStore
       const test = yield* TestCredentials

@@ -205,18 +205,18 @@ describe("freshness", () => {
       assert.strictEqual(yield* count("list"), 2)
     }).pipe(Effect.provide(setup({ aden: { integrations: [{ id: "a" }, { id: "b" }, { id: "c" }] } }))))
 
-  it.effect("a slow Aden never blocks reads of other credentials, at hand or not", () =>
+  it.effect("a slow Aden never blocks reads of other credentials, stored or not", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
-      yield* token("at-hand")
+      yield* token("stored")
       yield* aden.setFault(Fault.Hang(), { integrationId: "slow" })
       const slow = yield* Effect.forkChild(token("slow"))
       yield* eventually(Effect.map(aden.countRequests({ integrationId: "slow" }), (n) => n === 1))
-      yield* token("at-hand")
+      yield* token("stored")
       yield* token("another")
       yield* Fiber.interrupt(slow)
     }).pipe(
-      Effect.provide(setup({ aden: { integrations: [{ id: "slow" }, { id: "at-hand" }, { id: "another" }] } }))
+      Effect.provide(setup({ aden: { integrations: [{ id: "slow" }, { id: "stored" }, { id: "another" }] } }))
     ))
 })
 
@@ -269,7 +269,7 @@ describe("explicit calls", () => {
     ["422", Fault.Status({ status: 422, body: `{"error":"unprocessable"}` }), "AdenRejected"]
   ] as const
   for (const [name, fault, tag] of answers) {
-    it.effect(`refresh, validate and sync fail with what Aden said, ${name}, although a fresh token is at hand`, () =>
+    it.effect(`refresh, validate and sync fail with what Aden said, ${name}, although there is a fresh token`, () =>
       Effect.gen(function*() {
         const aden = yield* AdenEmulator
         const store = yield* CredentialStore
@@ -371,7 +371,7 @@ describe("whose a credential is", () => {
       assert.notStrictEqual(yield* Effect.provide(token("hubspot"), storeOver("aden_sync")), "from-hive")
     }).pipe(Effect.provide(Layer.fresh(World))))
 
-  it.effect("marked as Aden's without a provider id: left alone where two are", () =>
+  it.effect("marked as Aden's without a provider id: not renewed where two are", () =>
     Effect.gen(function*() {
       yield* unnamed
       yield* Effect.gen(function*() {
@@ -420,7 +420,7 @@ describe("policies", () => {
       store: { policy: { confirm: Schedule.spaced("10 minutes"), renew: Schedule.spaced("30 minutes") } }
     }))))
 
-  it.effect("re-checks that come ever later start anew when it is blocked again", () =>
+  it.effect("re-checks that come ever later start again from the first interval when it is blocked again", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const store = yield* CredentialStore
@@ -523,7 +523,7 @@ describe("what is told", () => {
       for (const explanation of [fetched, limited, blocked]) assert.notInclude(JSON.stringify(explanation), secret)
     }).pipe(Effect.provide(setup({ aden: oneHour }))))
 
-  it.effect("explain asks nobody", () =>
+  it.effect("explain sends no request", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const store = yield* CredentialStore

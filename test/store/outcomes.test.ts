@@ -31,7 +31,7 @@ const forbidden = answer(403, "forbidden")
 const refreshFailed = answer(400, "refresh_failed", { requires_reauthorization: false })
 const rejected = answer(422, "unprocessable")
 
-/** A storage that tells of no change: what is deleted there stays in memory for as long as nobody looks. */
+/** A storage that tells of no change: what is deleted there stays in memory until the storage is read. */
 const silent = Layer.effect(
   CredentialStorage,
   Effect.map(CredentialStorage, (storage) => CredentialStorage.of({ ...storage, changes: Stream.empty }))
@@ -52,7 +52,7 @@ const failuresOf = (ref: string, times: number) =>
 
 const failureOf = (ref: string) => Effect.flatMap(CredentialStore, (store) => Effect.flip(store.token(ref)))
 
-/** At hand, and expired since an hour. */
+/** Stored, and expired for an hour. */
 const hubspotExpired = Effect.andThen(token("hubspot"), TestClock.adjust("2 hours"))
 
 describe("fresh", () => {
@@ -362,7 +362,7 @@ describe("expired: refresh failed, or rejected", () => {
         yield* aden.clearFaults
         yield* token("hubspot")
         assert.strictEqual(yield* count("refresh"), tries + 1)
-        // a success starts the back-off anew
+        // a success starts the back-off again from its first step
         yield* TestClock.adjust("2 hours")
         yield* aden.setFault(fault)
         yield* failureOf("hubspot")

@@ -48,7 +48,7 @@ const storage = Layer.effect(
       Effect.flatMap(turn, (): Effect.Effect<A, E | CredentialDecryptionFailed> => {
         disk.reads++
         return disk.isCorrupt
-          ? Effect.fail(new CredentialDecryptionFailed({ id, location: id, detail: "is no credential" }))
+          ? Effect.fail(new CredentialDecryptionFailed({ id, location: id, detail: "it is not a credential" }))
           : read
       })
     return CredentialStorage.of({
@@ -186,7 +186,7 @@ describe("CredentialStore: two processes over one storage", () => {
       assert.strictEqual(yield* tokenOf(here, "hubspot"), renewed)
     }).pipe(Effect.provide(setup())))
 
-  it.effect("an entry that another process deleted and synced anew is renewed and saved", () =>
+  it.effect("an entry that another process deleted and synced again is renewed and saved", () =>
     Effect.gen(function*() {
       const [here, there] = [yield* startProcess(), yield* startProcess()]
       yield* tokenOf(here, "hubspot")
@@ -215,7 +215,7 @@ describe("CredentialStore: two processes over one storage", () => {
       )
     }).pipe(Effect.provide(setup([{ id: "hash-1", type: "google", alias: "Home" }]))))
 
-  it.effect("integration not found: a person's own credential that another process saved meanwhile is not removed", () =>
+  it.effect("integration not found: a person's own credential that another process saved in that time is not removed", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const [here, there] = [yield* startProcess(), yield* startProcess()]
@@ -233,7 +233,7 @@ describe("CredentialStore: two processes over one storage", () => {
       assert.strictEqual(yield* tokenOf(here, "hubspot"), "my-own-key")
     }).pipe(Effect.provide(setup())))
 
-  it.effect("sync: a person's own credential that another process saved meanwhile is not removed", () =>
+  it.effect("sync: a person's own credential that another process saved during it is not removed", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const [here, there] = [yield* startProcess(), yield* startProcess()]
@@ -396,7 +396,7 @@ describe("CredentialStore: what another process changes is in memory at once", (
 })
 
 describe("CredentialStore: a disk that fails", () => {
-  it.effect("works again: what it did not take is saved within seconds, though nobody reads it", () =>
+  it.effect("works again: what it did not take is saved within seconds, without a read", () =>
     Effect.gen(function*() {
       const disk = yield* Disk
       const [here, there] = [yield* startProcess(), yield* startProcess()]
@@ -413,7 +413,7 @@ describe("CredentialStore: a disk that fails", () => {
       assert.strictEqual(yield* count("refresh"), 1)
     }).pipe(Effect.provide(setup())))
 
-  it.effect("works again, and another process renewed meanwhile: the older one does not replace the newer one", () =>
+  it.effect("works again, after another process has renewed: the older one does not replace the newer one", () =>
     Effect.gen(function*() {
       const disk = yield* Disk
       const [here, there] = [yield* startProcess(), yield* startProcess()]
@@ -472,7 +472,7 @@ describe("CredentialStore: a disk that fails", () => {
 })
 
 describe("CredentialStore: how often Aden is asked", () => {
-  it.effect("what is stored became undecryptable: the token at hand is served, with one event per back-off step", () =>
+  it.effect("what is stored became undecryptable: the token in memory is served, with one event per back-off step", () =>
     Effect.gen(function*() {
       const store = yield* startProcess()
       const events: Array<CredentialEvent> = []

@@ -48,7 +48,7 @@ describe("refresh and concurrency", () => {
       assert.strictEqual(yield* count("refresh"), 1)
     }).pipe(Effect.provide(setup({ aden: oneHour }))))
 
-  /** Another process holds the lock for longer than anybody waits for it. */
+  /** Another process holds the lock for longer than a store waits for it. */
   class Lock extends Context.Service<Lock, { isHeld: boolean; waiters: number }>()("test/Lock") {}
 
   const LockedStorage = Layer.effect(
@@ -78,8 +78,8 @@ describe("refresh and concurrency", () => {
   for (const isRenewed of [true, false]) {
     it.effect(
       isRenewed
-        ? "waiting for the lock times out and the entry is meanwhile fresh: success"
-        : "waiting for the lock times out and nobody renewed the entry: an error of storage, never of the credential",
+        ? "waiting for the lock times out and another process has renewed the entry: success"
+        : "waiting for the lock times out and no process has renewed the entry: an error of storage, never of the credential",
       () =>
         Effect.gen(function*() {
           const lock = yield* Lock
@@ -121,7 +121,7 @@ describe("refresh and concurrency", () => {
   for (const isRenewed of [true, false]) {
     it.effect(
       `a forced refresh waits for the lock in vain, ${
-        isRenewed ? "and somebody renewed the entry meanwhile: success" : "and the token is that from before: an error"
+        isRenewed ? "and another process has renewed the entry: success" : "and the token is that from before: an error"
       }`,
       () =>
         Effect.gen(function*() {

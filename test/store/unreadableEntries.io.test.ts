@@ -132,7 +132,7 @@ describe("CredentialStore: one of a provider's accounts cannot be opened", () =>
     }).pipe(Effect.provide(emulator)))
 })
 
-describe("CredentialStore: nobody remembers whose account it is that cannot be opened", () => {
+describe("CredentialStore: it is not known whose account it is that cannot be opened", () => {
   it.effect("Aden's list tells that the provider has several: AmbiguousCredential", () =>
     Effect.gen(function*() {
       const directory = yield* syncedDirectory
@@ -155,7 +155,7 @@ describe("CredentialStore: nobody remembers whose account it is that cannot be o
       assert.strictEqual((yield* aden.countRequests({ endpoint: "list" })) - before, 1)
     }).pipe(Effect.provide(emulator)))
 
-  it.effect("nobody can tell: the error names the file, and provider:alias and exact ids are served", () =>
+  it.effect("Aden cannot tell either: the error names the file, and provider:alias and exact ids are served", () =>
     Effect.gen(function*() {
       const directory = yield* syncedDirectory
       yield* damage(directory, "g1")
@@ -173,7 +173,7 @@ describe("CredentialStore: nobody remembers whose account it is that cannot be o
       }
     }).pipe(Effect.provide(emulator)))
 
-  it.effect("explain asks nobody, and list names no account by what could be another's name", () =>
+  it.effect("explain sends no request, and list names no account by what could be another's name", () =>
     Effect.gen(function*() {
       const directory = yield* syncedDirectory
       yield* damage(directory, "g1")
@@ -201,7 +201,7 @@ describe("CredentialStore: nobody remembers whose account it is that cannot be o
       assert.strictEqual((yield* (yield* startProcess(directory)).get("notion")).id, "mine")
     }).pipe(Effect.provide(emulator)))
 
-  it.effect("a file that cannot be read counts alike, and a link, which is nobody's, keeps no other from being served", () =>
+  it.effect("a file that cannot be read counts too, and a link does not", () =>
     Effect.gen(function*() {
       const directory = yield* syncedDirectory
       const folder = path.join(directory, "credentials")
@@ -216,7 +216,7 @@ describe("CredentialStore: nobody remembers whose account it is that cannot be o
       assert.include(error.message, "zy.enc")
     }).pipe(Effect.provide(emulator)))
 
-  it.effect("once it is mended or gone, the provider's name is served again", () =>
+  it.effect("once it is repaired or gone, the provider's name is served again", () =>
     Effect.gen(function*() {
       const directory = yield* syncedDirectory
       yield* damage(directory, "s1")

@@ -6,13 +6,13 @@ import { TestClock } from "effect/testing"
 import { decorate } from "../../src/storage/decorate.ts"
 import { count, eventually, setup, storeLayer } from "../fixtures/emulatedStore.ts"
 
-// What one host could not save while storage was away from it, and others saved or learnt meanwhile.
+// What one host could not save while storage was away from it, and others saved or learnt in that time.
 
 const setting = setup({
   aden: { integrations: [{ id: "x", tokenLifetime: "1 hour" }, { id: "y", tokenLifetime: "1 hour" }] }
 })
 
-/** One more host over the storage at hand, from which that can be taken away. */
+/** One more host over the same storage, which can be cut off from it. */
 const startHost = Effect.gen(function*() {
   const shared = yield* CredentialStorage
   const control = { isAway: false, refused: undefined as string | undefined }
@@ -63,7 +63,7 @@ describe("CredentialStore: what could not be saved", () => {
       yield* eventually(Effect.map(storedToken("x"), Option.contains(token)))
     }).pipe(Effect.provide(setting)))
 
-  it.effect("does not take the place of what another host has renewed meanwhile", () =>
+  it.effect("does not take the place of what another host has renewed since", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const one = yield* startHost
@@ -105,7 +105,7 @@ describe("CredentialStore: what could not be saved", () => {
       assert.deepStrictEqual(yield* storedToken("x"), Option.some(newest))
     }).pipe(Effect.provide(setting)))
 
-  it.effect("does not undo that another host has found it blocked meanwhile", () =>
+  it.effect("does not undo that another host has found it blocked since", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const one = yield* startHost

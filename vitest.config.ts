@@ -35,10 +35,19 @@ export default defineConfig({
     hookTimeout: 120_000,
     teardownTimeout: 10_000,
     projects: [
-      // values and TestClock: no socket, disk, process
+      // values, TestClock and the emulator in memory: no socket, disk, process
       {
         extends: true,
-        test: { name: "unit", include: ["test/**/*.test.ts"], exclude: ["test/**/*.{io,system}.test.ts"], env: quick }
+        test: {
+          name: "unit",
+          include: ["test/**/*.test.ts"],
+          exclude: ["test/**/*.{io,system}.test.ts"],
+          env: quick,
+          // nothing is waited for: with more workers than cores the library is only loaded more often
+          maxWorkers: availableParallelism(),
+          // vitest asks for a group of its own where the number of workers differs; it runs last
+          sequence: { groupOrder: 1 }
+        }
       },
       // one process, sockets on 127.0.0.1, temporary directories; beside it only helpers that end at once, such as mkfifo
       { extends: true, test: { name: "io", include: ["test/**/*.io.test.ts"], env: quick } },

@@ -1,7 +1,6 @@
 /**
- * The order of the test files. Those that take longest, much of it waiting for leases, servers and other processes, begin first:
- * the many short ones fill the gaps, and none of the long ones is left over at the end. A process that takes files of another
- * project loads everything again, so that those of `unit` stay together.
+ * The order of the test files within a project. Those that take longest, much of it waiting for leases, servers and other
+ * processes, begin first: the many short ones fill the gaps, and none of the long ones is left over at the end.
  */
 import { BaseSequencer } from "vitest/node"
 import type { TestSpecification } from "vitest/node"
@@ -38,16 +37,13 @@ const slow = [
   "providers/aden/AdenClient.answers.io",
   "providers/aden/AdenClient.secrets.io",
   "store/concurrentWrites.files.io",
-  "storage/files/FileLock.io"
+  "storage/files/FileLock.io",
+  // unit
+  "simulation/simulation"
 ]
 
-/** The one of `unit` that takes longest. */
-const slowUnit = "simulation/simulation"
-
-const rank = ({ moduleId, project }: TestSpecification): number => {
-  const isFile = (name: string) => moduleId.endsWith(`/test/${name}.test.ts`)
-  if (project.name === "unit") return slow.length + (isFile(slowUnit) ? 1 : 2)
-  const found = slow.findIndex(isFile)
+const rank = ({ moduleId }: TestSpecification): number => {
+  const found = slow.findIndex((name) => moduleId.endsWith(`/test/${name}.test.ts`))
   return found === -1 ? slow.length : found
 }
 

@@ -116,6 +116,10 @@ export const makeCredentialFiles = (
   /** The fingerprint of a credential's file. */
   const fingerprint = (name: string) => files.fingerprint(fileOf(name))
 
+  /** Whether a credential's file was written at this time (in ms) or later. */
+  const isWrittenSince = (name: string, since: number) =>
+    Effect.map(files.modifiedAt(fileOf(name)), (at) => at === undefined || at >= since)
+
   const identities = new Map<string, { readonly fingerprint: string; readonly id: string | undefined }>()
 
   /** The document in a file, when it can be opened and belongs there. */
@@ -191,6 +195,7 @@ export const makeCredentialFiles = (
     locate,
     names,
     fingerprint,
+    isWrittenSince,
     identify,
     openOwned,
     prepare,

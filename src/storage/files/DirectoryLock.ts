@@ -80,5 +80,5 @@ export const makeDirectoryLocks = Effect.fnUntraced(function*(files: PrivateFile
   /** Excludes the writes of other processes. The writes of this one share the lock and run concurrently. */
   const withWriteLock = yield* makeSharedLock(lock(writingLock, writeRetryMillis))
 
-  return { lock, withWriteLock } as const
+  return { lock, processes, withWriteLock } as const
 })

@@ -19,12 +19,12 @@ import { configuredKeys, defaultDirectory, parseKeys } from "../../encryption/ke
 import type { AdenConfigError } from "../../errors/ConfigError.ts"
 import { LockTimeout, StorageIoFailed } from "../../errors/StorageError.ts"
 import type { GenerationConflict, StorageFailure } from "../../errors/StorageError.ts"
-import type { CredentialType } from "../../model/Credential.ts"
 import { CredentialState, stateAfterUpdate } from "../../model/CredentialState.ts"
 import { CurrentTenant } from "../../model/currentTenant.ts"
 import { makeKeyedLock } from "../../util/KeyedLock.ts"
 import { CredentialStorage } from "../CredentialStorage.ts"
 import type { StorageChange } from "../CredentialStorage.ts"
+import { indexEntryOf } from "../format/HiveIndex.ts"
 import { escapedName, foldName, plainName } from "../format/names.ts"
 import { asStorageError, checkCredentialId } from "../operation.ts"
 import type { StorageFault } from "../operation.ts"
@@ -33,6 +33,7 @@ import type { Located } from "./CredentialFiles.ts"
 import { makeDirectoryLocks } from "./DirectoryLock.ts"
 import type { HeldLock } from "./FileLock.ts"
 import { makeIndexFile } from "./IndexFile.ts"
+import { makeIndexWriter } from "./IndexWriter.ts"
 import { makePrivateFiles } from "./PrivateFiles.ts"
 import { makeStateFiles, noState, underOneGeneration } from "./StateFiles.ts"
 import { tenantDirectory } from "./tenantFolders.ts"
@@ -44,7 +45,7 @@ import type { FoundEntry, PendingSave, SaveFailure } from "./transaction.ts"
  * credential each. Beside them are Hive's index, and the state of each credential in `{directory}/state/{name}.json`.
  *
  * Writes are atomic and private: a crash at any moment leaves the old or the new file. Unknown fields are kept. No file or folder is
- * created before the first write.
+ * created before the first write. Hive's index follows within about a second, and when the layer is closed.
  *
  * `withLock` is a lease that excludes all users of the directory: other fibers, processes and hosts. A holder renews it every 5 s;
  * after a holder has ended, its lock is taken over at once on the same host, and after 15 s from others. Waiting ends after 20 s
@@ -134,10 +135,10 @@ const make = Effect.fnUntraced(function*<E, R>(
     metadata: path.join(directory, "metadata"),
     state: path.join(directory, "state")
   }
-  const { withWriteLock, lock } = yield* makeDirectoryLocks(files, directory)
+  const { lock, processes, withWriteLock } = yield* makeDirectoryLocks(files, directory)
   const credentials = makeCredentialFiles(files, folders.credentials, keys, tenantId)
   const states = makeStateFiles(files, folders.state)
-  const index = makeIndexFile(files, path.join(folders.metadata, "index.json"), credentials)
+  const index = makeIndexFile(files, directory, credentials)
   const changes = yield* Effect.acquireRelease(PubSub.unbounded<StorageChange>(), PubSub.shutdown)
   const publish = (change: StorageChange) => PubSub.publish(changes, change)
 
@@ -183,14 +184,8 @@ const make = Effect.fnUntraced(function*<E, R>(
   const writingEntries = (ids: ReadonlyArray<string>) => <A, E2>(effect: Effect.Effect<A, E2>): Effect.Effect<A, E2> =>
     holdingEntries(ids)(Effect.uninterruptible(effect))
 
-  // uninterruptible, because the interruption of one caller would be cached for all
-  const removeAbandoned = yield* Effect.cached(Effect.uninterruptible(
-    Effect.forEach(Object.values(folders), (folder) => files.removeAbandoned(folder), { discard: true })
-  ))
-
   const ensureFolders = Effect.gen(function*() {
     for (const folder of new Set([common, directory, ...Object.values(folders)])) yield* files.ensureFolder(folder)
-    yield* removeAbandoned
     yield* warning
   })
 
@@ -228,30 +223,18 @@ const make = Effect.fnUntraced(function*<E, R>(
 
   // the index -----------------------------------------------------------------------------------------------------------
 
-  const indexed = new Map<string, CredentialType | undefined>()
+  const indexWriter = yield* makeIndexWriter({
+    files,
+    index,
+    processes,
+    withWriteLock,
+    isUsable: foldersExist(folders.credentials),
+    tidy: Effect.forEach(Object.values(folders), (folder) => files.removeAbandoned(folder), { discard: true })
+  })
 
-  /** Writes the changes since the last update to the index. Concurrent writers share one update. */
-  const updateIndex = ({ check }: HeldLock) =>
-    Effect.suspend(() => {
-      if (indexed.size === 0) return Effect.void
-      const batch = new Map(indexed)
-      const saved = new Map<string, CredentialType>()
-      for (const [id, type] of batch) {
-        if (type !== undefined) saved.set(id, type)
-      }
-      indexed.clear()
-      return index.update(saved, check).pipe(
-        Effect.onError(() =>
-          Effect.sync(() => {
-            for (const [id, type] of batch) {
-              if (!indexed.has(id)) indexed.set(id, type)
-            }
-          })
-        )
-      )
-    }).pipe(Effect.uninterruptible, writing("index"))
-
-  const updateIndexIfNeeded = Effect.suspend(() => indexed.size === 0 ? Effect.void : withWriteLock(updateIndex))
+  /** Runs a write of entries under the write lock of the directory. */
+  const writeUnderLock = <A, E>(write: (lock: HeldLock) => Effect.Effect<A, E>) =>
+    indexWriter.during(withWriteLock(write))
 
   // writing -------------------------------------------------------------------------------------------------------------
 
@@ -261,18 +244,20 @@ const make = Effect.fnUntraced(function*<E, R>(
     credentials,
     states,
     tenantId,
-    onSaved: ({ id, type }, generation) => {
-      indexed.set(id, type)
-      return publish({ _tag: "Saved", id, generation })
-    },
-    onRemoved: (id, generation) => publish({ _tag: "Deleted", id, generation })
+    onSaved: (credential, generation, document) =>
+      Effect.andThen(
+        indexWriter.changed(credential.id, indexEntryOf(credential, document)),
+        publish({ _tag: "Saved", id: credential.id, generation })
+      ),
+    onRemoved: (id, generation) =>
+      Effect.andThen(indexWriter.changed(id, undefined), publish({ _tag: "Deleted", id, generation }))
   })
 
   /** Finds the entry to be removed. A file that cannot be decrypted is the entry's if the index lists the id. */
   const findEntry = Effect.fnUntraced(function*(id: string): Effect.fn.Return<FoundEntry, StorageFault> {
     const located = yield* locate(id)
     const isOwn = located._tag === "Found" ||
-      (located._tag === "Unreadable" && (yield* index.ids).includes(id))
+      (located._tag === "Unreadable" && (yield* indexWriter.ids).includes(id))
     if (isOwn) yield* files.ensureFolder(folders.state)
     return { located, isOwn, state: (yield* foldersExist(folders.state)) ? yield* states.locate(id) : noState }
   })
@@ -294,11 +279,10 @@ const make = Effect.fnUntraced(function*<E, R>(
         yield* checkCredentialId(id)
         yield* ensureFolders
         const saving = pendingSave(credential, options ?? {})
-        return yield* withWriteLock((lock) =>
+        return yield* writeUnderLock((lock) =>
           writingEntries([id])(Effect.gen(function*() {
             const failure = (yield* putAll([saving], lock)).get(id)
             if (failure !== undefined) return yield* Effect.fail(failure)
-            yield* updateIndex(lock)
             return yield* Effect.orDie(Effect.fromNullishOr(saving.savedAs))
           }))
         )
@@ -332,7 +316,7 @@ const make = Effect.fnUntraced(function*<E, R>(
           const ids = batch.map(({ credential }) => credential.id)
           const put = timeout !== undefined
             ? Effect.fail(timeout)
-            : withWriteLock((lock) => writingEntries(ids)(putAll(batch, lock)))
+            : writeUnderLock((lock) => writingEntries(ids)(putAll(batch, lock)))
           return Effect.matchEffect(put, {
             onSuccess: Effect.forEach(([id, failure]) => fail(id, failure), { discard: true }),
             onFailure: (failure) => {
@@ -344,11 +328,7 @@ const make = Effect.fnUntraced(function*<E, R>(
               )
             }
           })
-        }, { discard: true }).pipe(
-          Effect.andThen(updateIndexIfNeeded),
-          // some may have been saved before the interruption: the index has to list them for Hive
-          Effect.onInterrupt(() => Effect.ignore(updateIndexIfNeeded))
-        )
+        }, { discard: true })
         return failures
       },
       (effect) => asStorageError("saveMany")(recordFailure(effect))
@@ -358,23 +338,17 @@ const make = Effect.fnUntraced(function*<E, R>(
         yield* checkCredentialId(id)
         if (!(yield* foldersExist())) return false
         const removal = pendingRemoval()
-        return yield* withWriteLock((lock) =>
+        yield* writeUnderLock((lock) =>
           writingEntries([id])(Effect.gen(function*() {
             yield* remove(id, yield* findEntry(id), options?.expectedGeneration, removal, lock)
-            const { isRemoved } = removal
-            // an earlier delete may have removed the file, and failed before it updated the index
-            if (!isRemoved && !(yield* index.has(id))) return false
-            indexed.set(id, undefined)
-            yield* files.ensureFolder(folders.metadata)
-            yield* updateIndex(lock)
-            return isRemoved
           }))
         )
+        return removal.isRemoved
       },
       (effect, id) => asStorageError("delete", id)(recordFailure(effect))
     ),
     list: Effect.gen(function*() {
-      return (yield* foldersExist(folders.credentials)) ? yield* index.ids : []
+      return (yield* foldersExist(folders.credentials)) ? yield* indexWriter.ids : []
     }).pipe(asStorageError("list"), Effect.withSpan("EncryptedFileStorage.list")),
     exists: Effect.fn("EncryptedFileStorage.exists")(
       function*(id) {

@@ -47,6 +47,8 @@ export class LockLost extends Data.TaggedError("LockLost") {}
 export interface HeldLock {
   /** Fails when the lock has been taken over. */
   readonly check: Effect.Effect<void, LockLost | StorageIoFailed>
+  /** Increases by one with each holder, so that one who holds it again sees whether another did in between. */
+  readonly number: number
 }
 
 /**
@@ -187,7 +189,7 @@ export const makeFileLocks = (files: PrivateFiles, folder: string, processes: Pr
         if (own !== undefined) {
           yield* Effect.addFinalizer(() => release(own))
           yield* Effect.forkScoped(renew(own))
-          return { check: check(lockFolder, own) }
+          return { check: check(lockFolder, own), number: own.number }
         }
         const before = yield* Clock.currentTimeMillis
         yield* restore(Effect.sleep(Duration.millis(retryMillis * (yield* Random.nextBetween(0.5, 1)))))

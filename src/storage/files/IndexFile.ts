@@ -1,14 +1,20 @@
 /**
- * Keeps Hive's index in step with the encrypted files. The files are the truth: index entries without a file are removed, files
- * without an entry are decrypted and added, and a lost or broken index is rebuilt.
+ * Hive's index, derived from the encrypted files. They are the truth: index entries without a file are removed, files without an
+ * entry are decrypted and added, and a lost or broken index is rebuilt.
  */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { Buffer } from "node:buffer"
-import type { CredentialType } from "../../model/Credential.ts"
-import { formatTimestamp } from "../../util/Timestamp.ts"
-import { decodeIndex, emptyIndex, encodeIndex, indexEntry } from "../format/HiveIndex.ts"
+import {
+  decodeIndex,
+  emptyIndex,
+  encodeIndex,
+  indexEntry,
+  indexVersion,
+  isComplete,
+  laterEntry
+} from "../format/HiveIndex.ts"
 import type { HiveIndex } from "../format/HiveIndex.ts"
 import { canBePlain, escapedName, plainName } from "../format/names.ts"
 import type { CredentialFiles } from "./CredentialFiles.ts"
@@ -16,28 +22,111 @@ import type { PrivateFiles } from "./PrivateFiles.ts"
 
 const maximumBytes = 64 * 1024 * 1024
 
-export const makeIndexFile = (files: PrivateFiles, file: string, credentials: CredentialFiles) => {
+/** The entries of credentials that were saved, by id; `undefined` for those that were removed. */
+export type IndexChanges = ReadonlyMap<string, string | undefined>
+
+const sameEntries = (one: HiveIndex["entries"], other: HiveIndex["entries"]): boolean =>
+  one.size === other.size && Array.from(one).every(([id, entry]) => other.get(id) === entry)
+
+/** The index of the credentials in `directory`. */
+export const makeIndexFile = (files: PrivateFiles, directory: string, credentials: CredentialFiles) => {
+  const folder = files.fileIn(directory, "metadata")
+  const file = files.fileIn(folder, "index.json")
+
+  /** What the file held when it was last read or written here, to be used again while it is the same file. */
+  let known: { readonly fingerprint: string; readonly index: HiveIndex } | undefined
+
   const decode = (bytes: Uint8Array): HiveIndex | undefined => decodeIndex(Buffer.from(bytes).toString("utf8"))
 
-  /** The current index; an empty one when it is lost or broken. */
-  const read = files.rereadTorn(file)(
-    files.read(file, maximumBytes).pipe(
-      Effect.map(Option.match({ onNone: () => emptyIndex, onSome: decode })),
-      Effect.catchTag("FileTooLarge", () => Effect.succeed(undefined))
-    ),
-    (index) => index === undefined
-  ).pipe(Effect.map((index) => index ?? emptyIndex))
+  const remember = (fingerprint: Option.Option<string>, index: HiveIndex): HiveIndex => {
+    known = Option.isNone(fingerprint) ? undefined : { fingerprint: fingerprint.value, index }
+    return index
+  }
 
-  /** The candidate ids in the index for each of these files, whose id is not known otherwise. */
-  const claimants = (index: HiveIndex, names: ReadonlyArray<string>): Map<string, Array<string>> => {
+  /** The current index; an empty one when it is lost or broken. */
+  const read = Effect.gen(function*() {
+    const fingerprint = yield* files.fingerprint(file)
+    if (known !== undefined && Option.isSome(fingerprint) && known.fingerprint === fingerprint.value) return known.index
+    const index = yield* files.rereadTorn(file)(
+      files.read(file, maximumBytes).pipe(
+        Effect.map(Option.match({ onNone: () => emptyIndex, onSome: decode })),
+        Effect.catchTag("FileTooLarge", () => Effect.succeed(undefined))
+      ),
+      (index) => index === undefined
+    )
+    return remember(fingerprint, index ?? emptyIndex)
+  })
+
+  /** Which of these ids each file can have, for files whose id is not known otherwise. */
+  const claimants = (ids: Iterable<string>, names: ReadonlyArray<string>): Map<string, Array<string>> => {
     const claims = new Map<string, Array<string>>(names.map((name) => [name, []]))
-    if (claims.size === 0) return claims
-    for (const id of index.entries.keys()) {
+    for (const id of ids) {
       claims.get(plainName(id))?.push(id)
       claims.get(escapedName(id))?.push(id)
     }
     return claims
   }
+
+  /** The ids that have an entry, by the name of the file that each can have. One without a file has none. */
+  const idsByName = (ids: Iterable<string>, names: ReadonlySet<string>): Map<string, Array<string>> => {
+    const byName = new Map<string, Array<string>>()
+    for (const id of ids) {
+      const plain = plainName(id)
+      const name = names.has(plain) ? plain : escapedName(id)
+      if (names.has(name)) byName.set(name, [...byName.get(name) ?? [], id])
+    }
+    return byName
+  }
+
+  /**
+   * Brings the index in step with the files, and writes it if that changed it. Only files that no entry, an incomplete one or
+   * several of them claim are opened, and those that were `writtenSince` (in ms).
+   */
+  const update = Effect.fnUntraced(function*<E>(
+    changes: IndexChanges,
+    check: Effect.Effect<void, E>,
+    writtenSince = Infinity
+  ) {
+    const index = yield* read
+    const candidates = new Map(index.entries)
+    for (const [id, entry] of changes) {
+      if (entry === undefined) candidates.delete(id)
+      // another process may have saved it since, and have written the index before
+      else candidates.set(id, laterEntry(entry, candidates.get(id)))
+    }
+    const names = new Set(yield* credentials.names)
+    const byName = idsByName(candidates.keys(), names)
+    const rewritten = new Set(
+      writtenSince === Infinity
+        ? []
+        : yield* Effect.filter(names, (name) => credentials.isWrittenSince(name, writtenSince), { concurrency: 16 })
+    )
+    const entries = new Map<string, string>()
+    const unclear: Array<string> = []
+    for (const name of names) {
+      const [id, ...others] = byName.get(name) ?? []
+      const entry = id === undefined ? undefined : candidates.get(id)
+      if (id === undefined || entry === undefined || others.length > 0 || !isComplete(entry) || rewritten.has(name)) {
+        unclear.push(name)
+      } else entries.set(id, entry)
+    }
+    const opened = yield* Effect.forEach(
+      unclear,
+      (name) => Effect.map(credentials.openOwned(name), (stored) => ({ name, stored })),
+      { concurrency: 16 }
+    )
+    for (const { name, stored } of opened) {
+      if (stored === undefined) {
+        // what cannot be opened keeps what is known about it
+        for (const id of byName.get(name) ?? []) entries.set(id, candidates.get(id) ?? "{}")
+      } else entries.set(stored.credential.id, indexEntry(stored.credential, stored.members))
+    }
+    if (index.version === indexVersion && sameEntries(entries, index.entries)) return
+    const now = yield* DateTime.now
+    const updated = { ...index, version: indexVersion, entries }
+    yield* files.write(file, Buffer.from(encodeIndex(updated, directory, now)), check)
+    remember(yield* files.fingerprint(file), updated)
+  })
 
   const identify = (names: ReadonlyArray<string>) =>
     Effect.forEach(
@@ -46,53 +135,24 @@ export const makeIndexFile = (files: PrivateFiles, file: string, credentials: Cr
       { concurrency: 16 }
     )
 
-  type Identified = Effect.Success<ReturnType<typeof identify>>
-
-  /** The ids of each file: the one that the file tells, else the candidates in the index. */
-  const owners = (identified: Identified, index: HiveIndex) => {
-    const claims = claimants(index, identified.flatMap(({ id, name }) => id === undefined ? [name] : []))
-    return identified.map(({ id, name }) => ({ name, ids: id === undefined ? claims.get(name) ?? [] : [id] }))
-  }
-
-  /** Updates the index; `saved` are the credentials that were saved since. Writes nothing when `check` fails. */
-  const update = Effect.fnUntraced(function*<E>(
-    saved: ReadonlyMap<string, CredentialType>,
-    check: Effect.Effect<void, E>
-  ) {
-    const index = yield* read
-    const now = yield* DateTime.now
-    const nowText = JSON.stringify(formatTimestamp(now))
-    const entries = new Map<string, string>()
-    for (const { ids, name } of owners(yield* identify(yield* credentials.names), index)) {
-      for (const id of ids) {
-        const before = index.entries.get(id)
-        const type = saved.get(id)
-        if (type !== undefined) entries.set(id, indexEntry(before, type, nowText))
-        else if (before !== undefined) entries.set(id, before)
-        else {
-          const stored = yield* credentials.openOwned(name)
-          if (stored === undefined) continue
-          entries.set(id, indexEntry(undefined, stored.credential.type, stored.members.get("updated_at") ?? nowText))
-        }
-      }
-    }
-    yield* files.write(file, Buffer.from(encodeIndex({ members: index.members, entries }, now)), check)
-  })
-
-  /** Whether the index has an entry for this id, with or without a file. */
-  const has = (id: string) => read.pipe(Effect.map(({ entries }) => entries.has(id)), Effect.orElseSucceed(() => false))
-
-  /** The ids of all files. A file whose id neither it nor the index tells is listed by its name. */
-  const ids = Effect.gen(function*() {
+  /**
+   * The ids of all files. A file whose id it does not tell is listed by the ids that the index gives it, or that were `changed`
+   * since, else by its name.
+   */
+  const ids = Effect.fnUntraced(function*(changed: IndexChanges) {
     const identified = yield* identify(yield* credentials.names)
-    const index = identified.every(({ id }) => id !== undefined)
-      ? emptyIndex
-      : yield* Effect.orElseSucceed(read, () => emptyIndex)
-    const all = owners(identified, index).flatMap(({ ids, name }) =>
-      ids.length > 0 ? ids : canBePlain(name) ? [name] : []
-    )
+    const unknown = identified.flatMap(({ id, name }) => id === undefined ? [name] : [])
+    const { entries } = unknown.length === 0 ? emptyIndex : yield* Effect.orElseSucceed(read, () => emptyIndex)
+    const claims = claimants(unknown.length === 0 ? [] : new Set([...entries.keys(), ...changed.keys()]), unknown)
+    const all = identified.flatMap(({ id, name }) => {
+      if (id !== undefined) return [id]
+      const ids = claims.get(name) ?? []
+      return ids.length > 0 ? ids : canBePlain(name) ? [name] : []
+    })
     return Array.from(new Set(all))
   })
 
-  return { update, has, ids } as const
+  return { folder, update, ids } as const
 }
+
+export type IndexFile = ReturnType<typeof makeIndexFile>

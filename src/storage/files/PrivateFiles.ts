@@ -373,6 +373,13 @@ export const makePrivateFiles = Effect.gen(function*() {
       Effect.orElseSucceed(() => Option.none())
     )
 
+  /** When a file or folder was last written, in ms; `undefined` when that cannot be told. */
+  const modifiedAt = (location: string): Effect.Effect<number | undefined> =>
+    fs.lstat(location).pipe(
+      Effect.map(({ mtime }) => Option.getOrUndefined(mtime)?.getTime()),
+      Effect.orElseSucceed(() => undefined)
+    )
+
   /** The path of a file in a folder. */
   const fileIn = (folder: string, name: string): string => path.join(folder, name)
 
@@ -392,6 +399,7 @@ export const makePrivateFiles = Effect.gen(function*() {
     ensureClosedFolder,
     removeAbandoned,
     fingerprint,
+    modifiedAt,
     fileIn,
     windows: !hasModes
   } as const

@@ -14,10 +14,11 @@ import type { CredentialDecryptionFailed } from "../../errors/StorageError.ts"
 import type { Credential } from "../../model/Credential.ts"
 import { CredentialState, stateAfterSave, tombstoneOf } from "../../model/CredentialState.ts"
 import { encodeDocument } from "../format/HiveDocument.ts"
-import { chooseName, escapedName, foldName, plainName } from "../format/names.ts"
+import { escapedName, foldName, plainName } from "../format/names.ts"
 import type { StorageFault } from "../operation.ts"
 import type { CredentialFiles, Located } from "./CredentialFiles.ts"
 import type { HeldLock } from "./FileLock.ts"
+import { chooseUnused, makeNamesInUse } from "./NamesInUse.ts"
 import type { PrivateFiles, Replacement } from "./PrivateFiles.ts"
 import { noState } from "./StateFiles.ts"
 import type { LocatedState, StateFiles } from "./StateFiles.ts"
@@ -82,6 +83,7 @@ interface Prepared {
   readonly file: Option.Option<string>
   readonly newState: Replacement
   readonly newCredential: Replacement
+  readonly document: string
   /** An older file of the same credential. */
   readonly older: string | undefined
 }
@@ -97,7 +99,7 @@ const isWrittenBy = (state: CredentialState, replaced: Before | undefined): repl
   replaced !== undefined && state.generation === replaced.state.generation + 1
 
 /** Whether no file of these (folded) names can be the id's, on any file system. */
-const isNew = (id: string, names: ReadonlySet<string>) =>
+const isNew = (id: string, names: ReadonlyMap<string, unknown>) =>
   !names.has(foldName(plainName(id))) && !names.has(escapedName(id))
 
 export const makeEntryTransactions = (options: {
@@ -106,44 +108,61 @@ export const makeEntryTransactions = (options: {
   readonly credentials: CredentialFiles
   readonly states: StateFiles
   readonly tenantId: string | undefined
-  /** Called for each saved credential, once it is flushed to disk. */
-  readonly onSaved: (credential: Credential, generation: number) => Effect.Effect<unknown>
+  /** Called for each saved credential with the document that was stored, once it is flushed to disk. */
+  readonly onSaved: (credential: Credential, generation: number, document: string) => Effect.Effect<unknown>
   /** Called for each removed credential, with the generation of its tombstone. */
   readonly onRemoved: (id: string, generation: number) => Effect.Effect<unknown>
 }) => {
   const { credentials, files, folders, onRemoved, onSaved, states, tenantId } = options
 
-  /** The names in use, listed when the first new name is needed. */
-  const namesInUse = Effect.gen(function*() {
-    const folded = Effect.map((names: ReadonlyArray<string>) => new Set(names.map(foldName)))
-    return {
-      credentials: yield* Effect.cached(folded(credentials.names)),
-      states: yield* Effect.cached(folded(states.names))
-    }
+  const names = {
+    credentials: makeNamesInUse(files, folders.credentials, credentials.names),
+    states: makeNamesInUse(files, folders.state, states.names)
+  }
+
+  /** The names in use, looked up when the first new name is needed. */
+  const namesInUse = ({ number }: HeldLock) => ({
+    credentials: { listing: names.credentials.listing(number), chosen: new Map<string, string>() },
+    states: { listing: names.states.listing(number), chosen: new Map<string, string>() }
   })
 
-  type NamesInUse = Effect.Success<typeof namesInUse>
+  type NamesInUse = ReturnType<typeof namesInUse>
 
-  const nameOfState = Effect.fnUntraced(function*(id: string, located: LocatedState, inUse: NamesInUse) {
-    return located.name ?? chooseName(id, located.plainIsTaken, yield* inUse.states, files.windows)
-  })
+  const removeFile = (name: string) =>
+    Effect.tap(credentials.remove(name), () => Effect.sync(() => names.credentials.removed(name)))
+
+  const removeState = (name: string) =>
+    Effect.tap(states.remove(name), () => Effect.sync(() => names.states.removed(name)))
+
+  const chooseIn = (
+    { chosen, listing }: NamesInUse[keyof NamesInUse],
+    id: string,
+    { plainIsTaken }: { readonly plainIsTaken: boolean }
+  ) => Effect.map(listing, (names) => chooseUnused(id, plainIsTaken, names, chosen, files.windows))
+
+  /** Runs what changes both folders under the lock. */
+  const changingFolders = ({ number }: HeldLock) => <A, E, R>(change: Effect.Effect<A, E, R>) =>
+    names.credentials.changing(number)(names.states.changing(number)(change))
+
+  const nameOfState = (id: string, located: LocatedState, { states }: NamesInUse) =>
+    located.name === undefined ? chooseIn(states, id, located) : Effect.succeed(located.name)
 
   const writeState = Effect.fnUntraced(function*(
     id: string,
     located: LocatedState,
     state: CredentialState,
-    { check }: HeldLock
+    lock: HeldLock
   ) {
-    const name = yield* nameOfState(id, located, yield* namesInUse)
-    yield* states.write(name, id, state, check)
+    const name = yield* nameOfState(id, located, namesInUse(lock))
+    yield* states.write(name, id, state, lock.check)
     return name
-  })
+  }, (effect, _id, _located, _state, lock) => changingFolders(lock)(effect))
 
   /** Rolls back the generation of a write that failed, which would make later saves look outdated. */
   const rollBackState = (name: string, id: string, before: CredentialState, { check }: HeldLock) =>
     Effect.andThen(
       check,
-      Equal.equals(before, CredentialState.initial) ? states.remove(name) : states.write(name, id, before, check)
+      Equal.equals(before, CredentialState.initial) ? removeState(name) : states.write(name, id, before, check)
     ).pipe(Effect.ignore)
 
   // saving --------------------------------------------------------------------------------------------------------------
@@ -159,7 +178,7 @@ export const makeEntryTransactions = (options: {
     if (located._tag === "Unreadable") return yield* credentials.cannotOpen(id, located)
     const file = located._tag === "Found" ? yield* credentials.fingerprint(located.name) : Option.none()
     // under the lock no other process writes states, so the listing of a large batch stays valid
-    const found = isOneOfMany && isNew(id, yield* inUse.states) ? noState : yield* states.locate(id)
+    const found = isOneOfMany && isNew(id, yield* inUse.states.listing) ? noState : yield* states.locate(id)
     // after a lost lock: the generation may come from the own first attempt, not from another writer
     const isOwnGeneration = isWrittenBy(found.state, replaced) && Equal.equals(file, replaced.file)
     const before = isOwnGeneration ? replaced.state : found.state
@@ -174,14 +193,14 @@ export const makeEntryTransactions = (options: {
     if (Result.isFailure(document)) return yield* new StorageRefused({ detail: document.failure })
     const name = located._tag === "Found"
       ? located.name
-      : chooseName(id, located.plainIsTaken, yield* inUse.credentials, files.windows)
+      : yield* chooseIn(inUse.credentials, id, located)
     const stateName = yield* nameOfState(id, found, inUse)
     const after = stateAfterSave(credential, before, options.state)
     const newState = yield* states.prepare(stateName, id, after)
     const newCredential = yield* credentials.prepare(name, document.success)
     // Hive may have written the plain name since: of two files of one credential, the older must not survive
     const older = located._tag === "Found" && name !== escapedName(id) ? escapedName(id) : undefined
-    return { saving, before, after, stateName, file, newState, newCredential, older }
+    return { saving, before, after, stateName, file, newState, newCredential, document: document.success, older }
   })
 
   const commitState = ({ before, file, newState, saving }: Prepared) =>
@@ -195,7 +214,7 @@ export const makeEntryTransactions = (options: {
   const commitCredential = (one: Prepared, lock: HeldLock) => {
     const { after, newCredential, older, saving } = one
     // the older file first: it is not read while the other exists, so a save that fails then has changed nothing
-    return Effect.andThen(older === undefined ? Effect.void : credentials.remove(older), newCredential.commit).pipe(
+    return Effect.andThen(older === undefined ? Effect.void : removeFile(older), newCredential.commit).pipe(
       Effect.tapError(() => rollBack(one, lock)),
       Effect.map(() => {
         saving.savedAs = after.generation
@@ -206,7 +225,7 @@ export const makeEntryTransactions = (options: {
   /** Saves credentials together. Answers the failures by id; they do not affect the others. */
   const putAll = Effect.fnUntraced(
     function*(batch: ReadonlyArray<PendingSave>, lock: HeldLock) {
-      const inUse = yield* namesInUse
+      const inUse = namesInUse(lock)
       const failures = new Map<string, SaveFailure>()
       const each = <A extends { readonly saving: PendingSave }, R>(
         items: ReadonlyArray<A>,
@@ -230,7 +249,9 @@ export const makeEntryTransactions = (options: {
         return saved.length === 0 ? Effect.void : Effect.gen(function*() {
           yield* files.flush(folders.state)
           yield* files.flush(folders.credentials)
-          for (const { after, saving } of saved) yield* onSaved(saving.credential, after.generation)
+          for (const { after, document, saving } of saved) {
+            yield* onSaved(saving.credential, after.generation, document)
+          }
         })
       })
       // state before credential, so that a new credential never appears under the old generation; and the credential right after
@@ -251,7 +272,7 @@ export const makeEntryTransactions = (options: {
       )
       return failures
     },
-    Effect.scoped
+    (effect, _batch, lock) => changingFolders(lock)(Effect.scoped(effect))
   )
 
   // removing ------------------------------------------------------------------------------------------------------------
@@ -278,7 +299,7 @@ export const makeEntryTransactions = (options: {
     if (located._tag === "Absent" || !isOwn) {
       if (found.name === undefined) return
       if (state.generation > 0) yield* states.write(found.name, id, tombstoneOf(state), lock.check)
-      else yield* Effect.andThen(lock.check, states.remove(found.name))
+      else yield* Effect.andThen(lock.check, removeState(found.name))
       return
     }
     // the generation first, so that no writer that knew the entry can save over its deletion; the rest of the state stays until the
@@ -289,8 +310,8 @@ export const makeEntryTransactions = (options: {
     yield* Effect.gen(function*() {
       yield* lock.check
       // the older file first: it would be read again
-      if (located.name !== escapedName(id)) yield* credentials.remove(escapedName(id))
-      yield* credentials.remove(located.name)
+      if (located.name !== escapedName(id)) yield* removeFile(escapedName(id))
+      yield* removeFile(located.name)
       yield* files.flush(folders.credentials)
     }).pipe(
       Effect.tapError(() => rollBackState(name, id, state, lock))
@@ -298,7 +319,7 @@ export const makeEntryTransactions = (options: {
     removal.isRemoved = true
     yield* onRemoved(id, tombstone.generation)
     yield* states.write(name, id, tombstone, lock.check)
-  })
+  }, (effect, _id, _found, _expected, _removal, lock) => changingFolders(lock)(effect))
 
   return { putAll, remove, writeState } as const
 }

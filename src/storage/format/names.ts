@@ -45,13 +45,13 @@ export const canBePlain = (name: string): boolean => name !== "" && name.isWellF
 /** Whether this plain name is the id itself: it has no character that could be a replacement. */
 export const namesItsId = (name: string): boolean => canBePlain(name) && !name.startsWith("~") && !name.includes("_")
 
-/**
- * The name for the first file of an id: the plain one, unless it is unsafe, taken, or folds to a name in use. `inUse` are the
- * folded names of a recent listing; the chosen name is added.
- */
-export const chooseName = (id: string, plainIsTaken: boolean, inUse: Set<string>, windows: boolean): string => {
+/** The name for the first file of an id: the plain one, unless it is unsafe, or taken by a name that folds to the same text. */
+export const chooseName = (
+  id: string,
+  plainIsTaken: boolean,
+  isTaken: (plain: string) => boolean,
+  windows: boolean
+): string => {
   const plain = plainName(id)
-  const name = !plainIsTaken && canBeWritten(plain, windows) && !inUse.has(foldName(plain)) ? plain : escapedName(id)
-  inUse.add(foldName(name))
-  return name
+  return !plainIsTaken && canBeWritten(plain, windows) && !isTaken(plain) ? plain : escapedName(id)
 }

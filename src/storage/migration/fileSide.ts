@@ -11,7 +11,6 @@ import { makeKeyFileWarning } from "../../encryption/keyFile.ts"
 import type { AdenConfigError } from "../../errors/ConfigError.ts"
 import { CredentialDecryptionFailed, StorageInsecure } from "../../errors/StorageError.ts"
 import type { CredentialStorageError, GenerationConflict, StorageFailure } from "../../errors/StorageError.ts"
-import type { CredentialType } from "../../model/Credential.ts"
 import { CredentialState } from "../../model/CredentialState.ts"
 import { cleanText } from "../../util/sanitize.ts"
 import { shellQuote } from "../../util/shellQuote.ts"
@@ -23,6 +22,7 @@ import { makeStateFiles, underOneGeneration } from "../files/StateFiles.ts"
 import { folderOfTenantName, nameOfTenantFolder, tenantFolders } from "../files/tenantFolders.ts"
 import { makeEntryTransactions, pendingSave } from "../files/transaction.ts"
 import { documentText } from "../format/HiveDocument.ts"
+import { indexEntryOf } from "../format/HiveIndex.ts"
 import { wrongTenant } from "../format/tenantNames.ts"
 import { asStorageError } from "../operation.ts"
 import { directoryOf } from "./location.ts"
@@ -95,15 +95,15 @@ const makeSide = Effect.fnUntraced(function*(options: {
   const { withWriteLock } = yield* makeDirectoryLocks(files, directory)
   const credentials = makeCredentialFiles(files, folders.credentials, keys, undefined)
   const states = makeStateFiles(files, folders.state)
-  const index = makeIndexFile(files, path.join(folders.metadata, "index.json"), credentials)
-  const saved = new Map<string, CredentialType>()
+  const index = makeIndexFile(files, directory, credentials)
+  const saved = new Map<string, string>()
   const { putAll } = makeEntryTransactions({
     files,
     folders,
     credentials,
     states,
     tenantId: undefined,
-    onSaved: ({ id, type }) => Effect.sync(() => saved.set(id, type)),
+    onSaved: (credential, _generation, document) => Effect.sync(() => saved.set(credential.id, indexEntryOf(credential, document))),
     onRemoved: () => Effect.void
   })
 
@@ -139,7 +139,7 @@ const makeSide = Effect.fnUntraced(function*(options: {
 
   return {
     ids: Effect.gen(function*() {
-      return (yield* foldersExist(folders.credentials)) ? yield* index.ids : []
+      return (yield* foldersExist(folders.credentials)) ? yield* index.ids(saved) : []
     }).pipe(asStorageError("list")),
     read: Effect.forEach((id) =>
       asStorageError("load", id)(read(id)).pipe(

@@ -234,8 +234,8 @@ describe("EncryptedFileStorage", () => {
             assert.isTrue(yield* storage.delete("bad"))
             assert.isFalse(fs.existsSync(file))
             assert.sameMembers([...yield* storage.list], ["good", "good_too"])
-            assert.sameMembers(Object.keys(readIndex(directory).credentials), ["good", "good_too"])
           }))
+          assert.sameMembers(Object.keys(readIndex(directory).credentials), ["good", "good_too"])
         })
     )
 
@@ -354,11 +354,10 @@ describe("EncryptedFileStorage", () => {
               return base.open(opened, options)
             }
           }))(Effect.fnUntraced(function*(storage) {
-            if (name === "metadata/index.json") {
-              yield* storage.save(apiKey("z"))
-              assert.strictEqual(readIndex(directory).hive_note, "kept")
-            } else assert.strictEqual(valueOf(yield* storage.load("x")), "longer".repeat(100))
+            if (name === "metadata/index.json") yield* storage.save(apiKey("z"))
+            else assert.strictEqual(valueOf(yield* storage.load("x")), "longer".repeat(100))
           }))
+          if (name === "metadata/index.json") assert.strictEqual(readIndex(directory).hive_note, "kept")
           assert.isTrue(isReplaced)
         })
     )
@@ -443,12 +442,13 @@ describe("EncryptedFileStorage", () => {
         const elsewhere = path.join(directory, "elsewhere")
         fs.writeFileSync(elsewhere, "mine")
         for (const file of [path.join(directory, "state", "x.json"), indexOf(directory)]) {
-          fs.rmSync(file)
+          fs.rmSync(file, { force: true })
           fs.symlinkSync(elsewhere, file)
         }
         assert.match((yield* Effect.flip(storage.loadState("x"))).message, /symbolic link/)
         assert.match((yield* Effect.flip(storage.saveState("x", CredentialState.initial))).message, /symbolic link/)
-        assert.match((yield* Effect.flip(storage.save(apiKey("new_one")))).message, /symbolic link/)
+        // the index is not what a save is about
+        yield* storage.save(apiKey("new_one"))
         fs.truncateSync(enc(directory, "new_one"), 10)
         assert.sameMembers([...yield* storage.list], ["x", "y", "new_one"])
         assert.strictEqual(fs.readFileSync(elsewhere, "utf8"), "mine")

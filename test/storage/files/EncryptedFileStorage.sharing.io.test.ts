@@ -115,7 +115,7 @@ describe("EncryptedFileStorage: hosts that share a directory", () => {
       assert.deepStrictEqual(fs.readdirSync(path.join(directory, "credentials")), [])
     }))
 
-  it.effect("a saveMany that is interrupted while it waits to write the index writes it when its turn comes", () =>
+  it.effect("a storage that is closed while another host holds the lock waits for its turn to write the index", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
       const isGone = () => Effect.succeed(false)
@@ -287,13 +287,13 @@ describe("EncryptedFileStorage: what lies where it should not", () => {
         yield* storage.save(apiKey("good", "2"))
         assert.strictEqual(valueOf(yield* storage.load("good")), "2")
         assert.sameMembers([...yield* storage.list], ["good", "link", "huge", "folder"])
-        const index = JSON.parse(fs.readFileSync(at("metadata", "index.json"), "utf8"))
-        assert.property(index.credentials, "good")
         assert.strictEqual(fs.readFileSync(elsewhere, "utf8"), "mine")
         for (const name of ["notes.txt", "sub", "link.enc", "folder.enc", "huge.enc"]) {
           assert.isTrue(fs.existsSync(at("credentials", name)), name)
         }
       }))
+      const index = JSON.parse(fs.readFileSync(at("metadata", "index.json"), "utf8"))
+      assert.property(index.credentials, "good")
     }))
 })
 

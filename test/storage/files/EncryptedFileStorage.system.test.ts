@@ -117,7 +117,7 @@ describe("EncryptedFileStorage: processes that share a directory", () => {
             known = found
             assert.sameMembers([...yield* storage.list], ids)
             if (round % 4 === 0) {
-              yield* storage.save(apiKey("hubspot", String(known.get("hubspot"))))
+              yield* inDirectory(directory)((other) => other.save(apiKey("hubspot", String(known.get("hubspot")))))
               assert.sameMembers([...indexedIds(directory)], ids)
             }
           }
@@ -126,6 +126,47 @@ describe("EncryptedFileStorage: processes that share a directory", () => {
       }),
     400_000
   )
+})
+
+describe("EncryptedFileStorage: a process that is killed before it wrote the index", () => {
+  it.live(
+    "the next storage that opens the directory brings in what it saved, new and renewed, even if it writes nothing",
+    () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.save(apiKey("known", "0")))
+        const indexed = () => JSON.parse(fs.readFileSync(path.join(directory, "metadata", "index.json"), "utf8"))
+        const before = indexed().credentials.known.updated_at
+        const ids = ["known", "new/1", "new_1"]
+        const [writer] = yield* workers(1)
+        if (writer === undefined) return assert.fail("no worker")
+        writer.tell({ do: "count", directory, key: Redacted.value(key), ids, from: 0 })
+        yield* until(Effect.sync(() => writer.lines.filter((line) => "ends" in Object(line)).length >= ids.length))
+        writer.signal("SIGKILL")
+        yield* writer.ended
+        yield* inDirectory(directory)((storage) => storage.load("known"))
+        const { credentials } = indexed()
+        assert.sameMembers(Object.keys(credentials), ids)
+        assert.isAbove(Date.parse(credentials.known.updated_at), Date.parse(before))
+        assert.deepStrictEqual(fs.readdirSync(path.join(directory, "metadata")), ["index.json"])
+      }),
+    60_000
+  )
+
+  it.live("processes that write the index in turn lose nothing of one another's", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryDirectory
+      yield* inDirectory(directory)((one) =>
+        Effect.gen(function*() {
+          yield* one.save(apiKey("one", "1"))
+          const [other] = yield* workers(1)
+          other?.tell({ do: "write", directory, key: Redacted.value(key), name: "other", count: 3 })
+          assert.strictEqual(yield* other?.ended ?? Effect.succeed(1), 0)
+          yield* one.save(apiKey("one more", "1"))
+        }).pipe(Effect.scoped)
+      )
+      assert.sameMembers([...indexedIds(directory)], ["one", "one more", "other-0", "other-1", "other-2"])
+    }), 60_000)
 })
 
 describe("CredentialStore: processes that share a directory", () => {

@@ -44,18 +44,20 @@ const Tampered = Schema.fromJsonString(Schema.Struct({
 }))
 const tampered = Schema.decodeUnknownSync(Tampered)(read("tampered", "expected.json"))
 
-/** A copy of a tree, as it would lie on a disk, and a storage over it. */
+/** A copy of a tree, as it would lie on a disk. */
+const copyOf = Effect.fnUntraced(function*(...tree: ReadonlyArray<string>) {
+  const directory = yield* temporaryDirectory
+  yield* FileSystem.FileSystem.use((files) => files.copy(path.join(fixtures, ...tree), directory, { overwrite: true }))
+    .pipe(Effect.provide(NodeFiles))
+  for (const folder of ["", "credentials", "metadata"]) fs.chmodSync(path.join(directory, folder), 0o755)
+  return directory
+})
+
+/** A storage over a copy of a tree. */
 const onCopyOf =
   (...tree: ReadonlyArray<string>) =>
   <A, E>(test: (storage: CredentialStorage["Service"], directory: string) => Effect.Effect<A, E>) =>
-    Effect.gen(function*() {
-      const directory = yield* temporaryDirectory
-      yield* FileSystem.FileSystem.use((files) =>
-        files.copy(path.join(fixtures, ...tree), directory, { overwrite: true })
-      ).pipe(Effect.provide(NodeFiles))
-      for (const folder of ["", "credentials", "metadata"]) fs.chmodSync(path.join(directory, folder), 0o755)
-      return yield* inDirectory(directory, [key])((storage) => test(storage, directory))
-    })
+    Effect.flatMap(copyOf(...tree), (directory) => inDirectory(directory, [key])((storage) => test(storage, directory)))
 
 const decrypt = Effect.fnUntraced(function*(file: string) {
   const plaintext = yield* Fernet.decrypt([yield* Fernet.parseKey(key)], fs.readFileSync(file, "latin1"))
@@ -242,21 +244,47 @@ describe("Hive's files", () => {
     it.effect.each(tampered.index.map(({ variant }) => variant))(
       "index %s: credentials stay loadable, the list comes from the files, save works",
       (variant) =>
-        onCopyOf("base")(Effect.fnUntraced(function*(storage, directory) {
+        Effect.gen(function*() {
+          const directory = yield* copyOf("base")
           const index = path.join(directory, "metadata", "index.json")
           fs.copyFileSync(path.join(fixtures, "tampered", "index_variants", `${variant}.index.json`), index)
           const ids = expected.map(({ id }) => id)
-          assert.isTrue(Option.isSome(yield* storage.load("github_oauth")))
-          assert.sameMembers([...yield* storage.list], ids)
-          yield* storage.save(Credential.fromApiKey({ id: "new", apiKey: Redacted.make("x") }))
-          const { credentials, last_modified, version } = JSON.parse(fs.readFileSync(index, "utf8"))
+          yield* inDirectory(directory, [key])(Effect.fnUntraced(function*(storage) {
+            assert.isTrue(Option.isSome(yield* storage.load("github_oauth")))
+            assert.sameMembers([...yield* storage.list], ids)
+            yield* storage.save(Credential.fromApiKey({ id: "new", apiKey: Redacted.make("x") }))
+          }))
+          const { credentials, generated_at, version } = JSON.parse(fs.readFileSync(index, "utf8"))
           assert.sameMembers(Object.keys(credentials), [...ids, "new"])
-          assert.strictEqual(version, "1.0")
-          assert.match(last_modified, /Z$/)
-          for (const { id, type } of expected) assert.strictEqual(credentials[id].type, type)
-          yield* storage.delete("new")
-          assert.sameMembers([...yield* storage.list], ids)
-        }))
+          assert.strictEqual(version, "2.0")
+          assert.match(generated_at, /Z$/)
+          for (const { id, type } of expected) assert.strictEqual(credentials[id].credential_type, type)
+          yield* inDirectory(directory, [key])(Effect.fnUntraced(function*(storage) {
+            yield* storage.delete("new")
+            assert.sameMembers([...yield* storage.list], ids)
+          }))
+        })
     )
   })
+
+  it.effect("of today have an index whose entries are those that are written here", () =>
+    Effect.gen(function*() {
+      const directory = yield* copyOf("today")
+      const index = path.join(directory, "metadata", "index.json")
+      const hives = JSON.parse(fs.readFileSync(index, "utf8"))
+      fs.rmSync(index)
+      const todaysKey = Redacted.make(read("today.key.txt").trim())
+      yield* inDirectory(directory, [todaysKey])((storage) =>
+        storage.save(Credential.fromApiKey({ id: "new", apiKey: Redacted.make("x") }))
+      )
+      const { credentials, version } = JSON.parse(fs.readFileSync(index, "utf8"))
+      assert.strictEqual(version, hives.version)
+      // Hive writes the same moments with their offset
+      const inUtc = (name: string, value: unknown) =>
+        typeof value === "string" && /_at$|_refreshed$/.test(name) ? Date.parse(value) : value
+      for (const [id, entry] of Object.entries(hives.credentials)) {
+        assert.strictEqual(JSON.stringify(credentials[id], inUtc), JSON.stringify(entry, inUtc))
+      }
+      assert.sameMembers(Object.keys(credentials), [...Object.keys(hives.credentials), "new"])
+    }))
 })

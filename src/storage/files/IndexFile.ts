@@ -67,15 +67,19 @@ export const makeIndexFile = (files: PrivateFiles, directory: string, credential
     return claims
   }
 
-  /** The ids that have an entry, by the name of the file that each can have. One without a file has none. */
-  const idsByName = (ids: Iterable<string>, names: ReadonlySet<string>): Map<string, Array<string>> => {
-    const byName = new Map<string, Array<string>>()
+  /** The ids with an entry by the name of the file that each can have; `contested` are the names that several can have. */
+  const idsByName = (ids: Iterable<string>, names: ReadonlySet<string>) => {
+    const byName = new Map<string, string>()
+    const contested = new Map<string, Array<string>>()
     for (const id of ids) {
       const plain = plainName(id)
       const name = names.has(plain) ? plain : escapedName(id)
-      if (names.has(name)) byName.set(name, [...byName.get(name) ?? [], id])
+      if (!names.has(name)) continue
+      const other = byName.get(name)
+      if (other === undefined) byName.set(name, id)
+      else contested.set(name, [...contested.get(name) ?? [other], id])
     }
-    return byName
+    return { byName, contested }
   }
 
   /**
@@ -95,7 +99,7 @@ export const makeIndexFile = (files: PrivateFiles, directory: string, credential
       else candidates.set(id, laterEntry(entry, candidates.get(id)))
     }
     const names = new Set(yield* credentials.names)
-    const byName = idsByName(candidates.keys(), names)
+    const { byName, contested } = idsByName(candidates.keys(), names)
     const rewritten = new Set(
       writtenSince === Infinity
         ? []
@@ -104,9 +108,9 @@ export const makeIndexFile = (files: PrivateFiles, directory: string, credential
     const entries = new Map<string, string>()
     const unclear: Array<string> = []
     for (const name of names) {
-      const [id, ...others] = byName.get(name) ?? []
+      const id = byName.get(name)
       const entry = id === undefined ? undefined : candidates.get(id)
-      if (id === undefined || entry === undefined || others.length > 0 || !isComplete(entry) || rewritten.has(name)) {
+      if (id === undefined || entry === undefined || contested.has(name) || !isComplete(entry) || rewritten.has(name)) {
         unclear.push(name)
       } else entries.set(id, entry)
     }
@@ -118,7 +122,10 @@ export const makeIndexFile = (files: PrivateFiles, directory: string, credential
     for (const { name, stored } of opened) {
       if (stored === undefined) {
         // what cannot be opened keeps what is known about it
-        for (const id of byName.get(name) ?? []) entries.set(id, candidates.get(id) ?? "{}")
+        for (const id of contested.get(name) ?? [byName.get(name)]) {
+          const entry = id === undefined ? undefined : candidates.get(id)
+          if (id !== undefined && entry !== undefined) entries.set(id, entry)
+        }
       } else entries.set(stored.credential.id, indexEntry(stored.credential, stored.members))
     }
     if (index.version === indexVersion && sameEntries(entries, index.entries)) return

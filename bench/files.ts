@@ -142,7 +142,7 @@ const measureReads = Effect.fnUntraced(function*(directory: Directory) {
   }
   const cold = Effect.forEach(
     Array.from({ length: readsPerRound }, (_, at) => idOf(at)),
-    (id) => Effect.all([storage.load(id), storage.loadState(id)], { concurrency: 2 }),
+    storage.read,
     { discard: true }
   )
   const all = { ...plain, "cold read": cold }

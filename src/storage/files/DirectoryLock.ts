@@ -3,8 +3,10 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as RcRef from "effect/RcRef"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import { LockTimeout } from "../../errors/StorageError.ts"
 import { makeKeyedLock } from "../../util/KeyedLock.ts"
 import { isEscapedName } from "../format/names.ts"
@@ -59,6 +61,10 @@ const processLock = makeKeyedLock()
 /** The name of the lock for writing files. Locks of credentials have names that begin with "~". */
 const writingLock = "writing"
 
+/** A lock keeps a file open. More than this at once have to wait, so that descriptors are left for others. Global, as those are. */
+const openFiles = Semaphore.makeUnsafe(256)
+const openFile = Effect.acquireRelease(openFiles.take(1), () => openFiles.release(1), { interruptible: true })
+
 /** Whether this is the name of a lock. */
 export const isLockName = (name: string): boolean => name === writingLock || isEscapedName(name)
 
@@ -69,12 +75,22 @@ export const makeDirectoryLocks = Effect.fnUntraced(function*(files: PrivateFile
   const processes = yield* yield* CurrentProcess
   const locks = makeFileLocks(files, files.fileIn(directory, "locks"), processes)
 
-  /** A lock of the directory, held until the scope closes. */
+  /** A lock of the directory, held until the scope closes. Closing does not wait for a disk that hangs. */
   const lock = (name: string, maxRetryMillis: number) =>
-    acquireLease(
-      processLock,
-      `${JSON.stringify(processes.self)}\0${directory}\0${name}`,
-      Effect.andThen(files.ensureFolder(directory), locks.acquire(name, maxRetryMillis))
+    Effect.flatMap(
+      Effect.acquireRelease(
+        Scope.make(),
+        (scope) => Effect.ignore(files.orGiveUp(Scope.close(scope, Exit.void)))
+      ),
+      (scope) =>
+        acquireLease(
+          processLock,
+          `${JSON.stringify(processes.self)}\0${directory}\0${name}`,
+          files.ensureFolder(directory).pipe(
+            Effect.andThen(name === writingLock ? Effect.void : openFile),
+            Effect.andThen(locks.acquire(name, maxRetryMillis))
+          )
+        ).pipe(Scope.provide(scope))
     )
 
   /** Excludes the writes of other processes. The writes of this one share the lock and run concurrently. */

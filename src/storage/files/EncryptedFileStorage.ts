@@ -152,7 +152,7 @@ const make = Effect.fnUntraced(function*<E, R>(
 
   /** The lock of a credential. When it cannot be created, it still excludes the fibers of this process, with a warning. */
   const credentialLock = (id: string) =>
-    lock(escapedName(id), refreshRetryMillis).pipe(
+    files.orGiveUp(lock(escapedName(id), refreshRetryMillis)).pipe(
       Effect.tap(() => Effect.sync(() => isReported = false)),
       Effect.catchTag("StorageIoFailed", (error) =>
         Effect.addFinalizer(() =>
@@ -192,7 +192,7 @@ const make = Effect.fnUntraced(function*<E, R>(
   /** Whether these folders exist. Checks the outer ones first: if others could write the common folder, they could replace a tenant's. */
   const foldersExist = Effect.fnUntraced(function*(...inside: ReadonlyArray<string>) {
     for (const folder of new Set([common, directory, ...inside])) {
-      if (!(yield* files.checkFolder(folder))) return false
+      if (!(yield* files.checkFolderForReading(folder))) return false
     }
     return true
   })
@@ -270,9 +270,9 @@ const make = Effect.fnUntraced(function*<E, R>(
         const { content, state } = yield* holdingEntries([id])(underOneGeneration(loadState(id), load(id)))
         return { credential: content, state }
       },
-      (effect, id) => asStorageError("read", id)(effect)
+      (effect, id) => asStorageError("read", id)(files.orGiveUp(effect))
     ),
-    load: Effect.fn("EncryptedFileStorage.load")((id) => asStorageError("load", id)(load(id))),
+    load: Effect.fn("EncryptedFileStorage.load")((id) => asStorageError("load", id)(files.orGiveUp(load(id)))),
     save: Effect.fn("EncryptedFileStorage.save")(
       function*(credential, options) {
         const { id } = credential
@@ -287,7 +287,7 @@ const make = Effect.fnUntraced(function*<E, R>(
           }))
         )
       },
-      (effect, { id }) => asStorageError("save", id)(recordFailure(effect))
+      (effect, { id }) => asStorageError("save", id)(recordFailure(files.orGiveUp(effect)))
     ),
     saveMany: Effect.fn("EncryptedFileStorage.saveMany")(
       function*(many, options) {
@@ -331,7 +331,7 @@ const make = Effect.fnUntraced(function*<E, R>(
         }, { discard: true })
         return failures
       },
-      (effect) => asStorageError("saveMany")(recordFailure(effect))
+      (effect) => asStorageError("saveMany")(recordFailure(files.orGiveUp(effect)))
     ),
     delete: Effect.fn("EncryptedFileStorage.delete")(
       function*(id, options) {
@@ -345,18 +345,20 @@ const make = Effect.fnUntraced(function*<E, R>(
         )
         return removal.isRemoved
       },
-      (effect, id) => asStorageError("delete", id)(recordFailure(effect))
+      (effect, id) => asStorageError("delete", id)(recordFailure(files.orGiveUp(effect)))
     ),
     list: Effect.gen(function*() {
       return (yield* foldersExist(folders.credentials)) ? yield* indexWriter.ids : []
-    }).pipe(asStorageError("list"), Effect.withSpan("EncryptedFileStorage.list")),
+    }).pipe(files.orGiveUp, asStorageError("list"), Effect.withSpan("EncryptedFileStorage.list")),
     exists: Effect.fn("EncryptedFileStorage.exists")(
       function*(id) {
         return (yield* locate(id))._tag !== "Absent"
       },
-      (effect, id) => asStorageError("exists", id)(effect)
+      (effect, id) => asStorageError("exists", id)(files.orGiveUp(effect))
     ),
-    loadState: Effect.fn("EncryptedFileStorage.loadState")((id) => asStorageError("loadState", id)(loadState(id))),
+    loadState: Effect.fn("EncryptedFileStorage.loadState")((id) =>
+      asStorageError("loadState", id)(files.orGiveUp(loadState(id)))
+    ),
     saveState: Effect.fn("EncryptedFileStorage.saveState")(
       function*(id, state) {
         yield* checkCredentialId(id)
@@ -368,7 +370,7 @@ const make = Effect.fnUntraced(function*<E, R>(
           }))
         )
       },
-      (effect, id) => asStorageError("saveState", id)(recordFailure(effect))
+      (effect, id) => asStorageError("saveState", id)(recordFailure(files.orGiveUp(effect)))
     ),
     changes: Stream.fromPubSub(changes),
     withLock: (id, effect) =>

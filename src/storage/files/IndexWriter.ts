@@ -154,7 +154,7 @@ export const makeIndexWriter = Effect.fnUntraced(function*(options: {
     const { names } = yield* findAbandoned
     isOpened = true
     if (names.length > 0) yield* isNeeded.open
-  }).pipe(Effect.ignore)
+  }).pipe(files.orGiveUp, Effect.ignore)
 
   const warn = (error: { readonly message: string }) =>
     Effect.logWarning("Hive's list of credentials could not be written").pipe(
@@ -168,7 +168,7 @@ export const makeIndexWriter = Effect.fnUntraced(function*(options: {
       yield* isNeeded.await
       yield* Effect.sleep(pause)
       yield* isNeeded.close
-      const written = yield* Effect.result(write)
+      const written = yield* Effect.result(files.orGiveUp(write))
       if (Result.isSuccess(written)) {
         pause = interval
         continue
@@ -183,7 +183,7 @@ export const makeIndexWriter = Effect.fnUntraced(function*(options: {
   yield* Effect.addFinalizer(() =>
     Effect.gen(function*() {
       if (!isOpened) yield* open
-      if (isNeeded.isOpen() || ownMark !== undefined) yield* Effect.catch(write, warn)
+      if (isNeeded.isOpen() || ownMark !== undefined) yield* Effect.catch(files.orGiveUp(write), warn)
     }).pipe(
       Effect.ensuring(Effect.sync(() => {
         if (ownMark !== undefined) ownMarks.delete(ownMark)

@@ -18,6 +18,7 @@ import { randomUUID } from "node:crypto"
 import { StorageInsecure, StorageIoFailed } from "../../errors/StorageError.ts"
 import { cleanText } from "../../util/sanitize.ts"
 import { shellQuote } from "../../util/shellQuote.ts"
+import { makeDiskGuard, wallClock } from "./DiskGuard.ts"
 
 /** The file is larger than the limit, and was not read. */
 export class FileTooLarge extends Data.TaggedError("FileTooLarge") {}
@@ -40,6 +41,8 @@ const groupAndOthersMayWrite = 0o022
 const groupAndOthers = 0o077
 /** A file counts as just written for this long: enough for a slow reader, and a file server whose clock is off by seconds. */
 const recentMillis = 60_000
+/** How long a folder counts as private, once that was checked, for reading. */
+const recheckMillis = 1_000
 const rereadAfter = "20 millis"
 const rereads = 3
 const abandonedMillis = 60 * 60 * 1_000
@@ -59,6 +62,7 @@ const isNotFound = (error: PlatformError.PlatformError): boolean => error.reason
 export const makePrivateFiles = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
+  const { orGiveUp, step } = makeDiskGuard()
   /** Windows has no POSIX modes, and reports files as open to all. */
   const hasModes = path.sep === "/"
 
@@ -88,31 +92,35 @@ export const makePrivateFiles = Effect.gen(function*() {
   ): Effect.fn.Return<Option.Option<Uint8Array>, StorageIoFailed | StorageInsecure | FileTooLarge> {
     const info = yield* optional(fs.lstat(file)).pipe(Effect.mapError(failed(file)))
     if (Option.isNone(info)) return Option.none()
-    const { type } = info.value
+    const { size, type } = info.value
     if (type === "SymbolicLink") return yield* isLink(file)
     if (type !== "File") {
       return yield* new StorageIoFailed({ location: cleanText(file), detail: `is a ${type.toLowerCase()}, not a file` })
     }
-    return yield* readBytes(file, limit).pipe(
+    if (ByteSize.toBigInt(size) > limit) return yield* new FileTooLarge()
+    return yield* readBytes(file, Number(ByteSize.toBigInt(size)), limit).pipe(
       Effect.asSome,
       Effect.catchTag(
         "PlatformError",
         (error) => isNotFound(error) ? Effect.succeedNone : Effect.fail(failed(file)(error))
       )
     )
-  })
+  }, (effect, file) => step(file)(effect))
 
   /**
-   * Reads the size that the file has after opening, because it may have been replaced since the `lstat`. A write in place that is
-   * under way shows later: its token is incomplete.
+   * Reads a file that had this size. It may have been replaced since, by a longer or shorter one. A write in place that is under way
+   * shows later: its token is incomplete.
    */
   const readBytes = Effect.fnUntraced(
-    function*(file: string, limit: number) {
+    function*(file: string, size: number, limit: number) {
       const handle = yield* open(file, "r")
+      // a byte more, which shows in the same call whether there is more
+      const first = Option.getOrElse(yield* handle.readAlloc(size + 1), () => new Uint8Array())
+      if (first.length === size) return first
       const length = Number(ByteSize.toBigInt((yield* handle.stat).size))
       if (length > limit) return yield* new FileTooLarge()
-      const parts: Array<Uint8Array> = []
-      for (let missing = length; missing > 0;) {
+      const parts = [first]
+      for (let missing = length - first.length; missing > 0;) {
         const part = yield* handle.readAlloc(missing)
         if (Option.isNone(part)) break
         parts.push(part.value)
@@ -124,7 +132,7 @@ export const makePrivateFiles = Effect.gen(function*() {
   )
 
   const isBeingWritten = Effect.fnUntraced(function*(file: string) {
-    const info = yield* Effect.option(fs.lstat(file))
+    const info = yield* step(file)(Effect.option(fs.lstat(file)))
     const now = yield* Clock.currentTimeMillis
     return Option.flatMap(info, ({ mtime }) => mtime).pipe(
       Option.exists((mtime) => Math.abs(now - mtime.getTime()) < recentMillis)
@@ -150,7 +158,12 @@ export const makePrivateFiles = Effect.gen(function*() {
    * Flushes a folder to disk. Failures are ignored: they only lose the guarantee after a power cut.
    */
   const flush = (folder: string): Effect.Effect<void> =>
-    fs.open(folder, { flag: "r" }).pipe(Effect.flatMap((handle) => handle.sync), Effect.scoped, Effect.ignore)
+    fs.open(folder, { flag: "r" }).pipe(
+      Effect.flatMap((handle) => handle.sync),
+      Effect.scoped,
+      Effect.ignore,
+      step(folder)
+    )
 
   const temporaryIn = (folder: string) => path.join(folder, `.aden-${randomUUID().replaceAll("-", "")}.tmp`)
 
@@ -164,18 +177,21 @@ export const makePrivateFiles = Effect.gen(function*() {
   ): Effect.fn.Return<Replacement, StorageIoFailed, Scope.Scope> {
     const temporary = temporaryIn(path.dirname(file))
     let isCommitted = false
-    const discard = Effect.suspend(() => isCommitted ? Effect.void : Effect.ignore(fs.remove(temporary)))
+    const discard = Effect.suspend(() =>
+      isCommitted ? Effect.void : step(temporary)(Effect.ignore(fs.remove(temporary)))
+    )
     yield* Effect.acquireRelease(
       open(temporary, "wx", 0o600).pipe(
         Effect.flatMap((handle) => Effect.andThen(handle.writeAll(bytes), handle.sync)),
         Effect.scoped,
         Effect.mapError(failed(file)),
+        step(file),
         Effect.onError(() => discard)
       ),
       () => discard
     )
     return {
-      commit: fs.rename(temporary, file).pipe(
+      commit: step(file)(fs.rename(temporary, file)).pipe(
         Effect.tap(() => Effect.sync(() => isCommitted = true)),
         Effect.uninterruptible,
         Effect.mapError(failed(file))
@@ -239,7 +255,7 @@ export const makePrivateFiles = Effect.gen(function*() {
         Effect.mapError(failed(file))
       )
     },
-    Effect.uninterruptible
+    (effect, file) => Effect.uninterruptible(step(file)(effect))
   )
 
   /** While a file is open, its inode is not reused, so the same inode means the same file. */
@@ -251,10 +267,11 @@ export const makePrivateFiles = Effect.gen(function*() {
     return {
       overwrite: (bytes) =>
         Effect.andThen(handle.seek(0n, "start"), handle.writeAll(bytes)).pipe(
+          step(file),
           Effect.uninterruptible,
           Effect.mapError(failed(file))
         ),
-      isInPlace: optional(fs.lstat(file)).pipe(
+      isInPlace: step(file)(optional(fs.lstat(file))).pipe(
         Effect.map((found) => Option.isSome(ino) && Option.exists(found, (info) => Equal.equals(info.ino, ino))),
         Effect.mapError(failed(file))
       )
@@ -263,7 +280,7 @@ export const makePrivateFiles = Effect.gen(function*() {
 
   /** Removes a file, or a link without following it; `false` when there was none. */
   const remove = (file: string): Effect.Effect<boolean, StorageIoFailed> =>
-    fs.remove(file).pipe(
+    step(file)(fs.remove(file)).pipe(
       Effect.as(true),
       Effect.catchIf(isNotFound, () => Effect.succeed(false)),
       Effect.uninterruptible,
@@ -272,7 +289,7 @@ export const makePrivateFiles = Effect.gen(function*() {
 
   /** The names with this suffix in a folder, without the suffix; empty when there is no folder. */
   const names = (folder: string, suffix: string): Effect.Effect<ReadonlyArray<string>, StorageIoFailed> =>
-    fs.readDirectory(folder).pipe(
+    step(folder)(fs.readDirectory(folder)).pipe(
       Effect.map((all) =>
         all.flatMap((name) => name.endsWith(suffix) ? [name.slice(0, name.length - suffix.length)] : [])
       ),
@@ -280,10 +297,15 @@ export const makePrivateFiles = Effect.gen(function*() {
       Effect.mapError(failed(folder))
     )
 
+  /** When folders were found to be in order, in ms. */
+  const checkedAt = new Map<string, number>()
+
   /** Whether the folder exists. One that others can write is refused: they could replace its files. */
   const checkFolder = Effect.fnUntraced(
     function*(folder: string) {
-      const info = yield* optional(fs.stat(folder)).pipe(Effect.mapError(failed(folder)))
+      const now = wallClock.currentTimeMillisUnsafe()
+      checkedAt.delete(folder)
+      const info = yield* step(folder)(optional(fs.stat(folder))).pipe(Effect.mapError(failed(folder)))
       if (Option.isNone(info)) return false
       if (info.value.type !== "Directory") {
         return yield* new StorageIoFailed({ location: cleanText(folder), detail: "is not a directory" })
@@ -295,9 +317,17 @@ export const makePrivateFiles = Effect.gen(function*() {
           mend: `chmod go-w ${shellQuote(folder)}`
         })
       }
+      checkedAt.set(folder, now)
       return true
     }
   )
+
+  /** Like `checkFolder`, for reading: a folder that was in order is looked at again after a second. */
+  const checkFolderForReading = (folder: string) =>
+    Effect.suspend(() => {
+      const age = wallClock.currentTimeMillisUnsafe() - (checkedAt.get(folder) ?? -Infinity)
+      return age >= 0 && age < recheckMillis ? Effect.succeed(true) : checkFolder(folder)
+    })
 
   /** Fails when the folder is not writable, or is missing and cannot be created. Does not detect a full disk. */
   const checkWritable = (folder: string): Effect.Effect<void, StorageIoFailed> =>
@@ -309,7 +339,7 @@ export const makePrivateFiles = Effect.gen(function*() {
 
   /** Creates the parents one by one: Node's recursive option loops forever where the system refuses with ENOENT, as in /proc. */
   const makeFolder = (folder: string): Effect.Effect<void, PlatformError.PlatformError> => {
-    const make = fs.makeDirectory(folder, { mode: 0o700 })
+    const make = step(folder)(fs.makeDirectory(folder, { mode: 0o700 }))
     return make.pipe(
       Effect.catchIf(
         (error) => isNotFound(error) && path.dirname(folder) !== folder,
@@ -329,14 +359,14 @@ export const makePrivateFiles = Effect.gen(function*() {
 
   /** Like `ensureFolder`, and refuses a link. */
   const ensureOwnFolder = Effect.fnUntraced(function*(folder: string) {
-    const info = yield* optional(fs.lstat(folder)).pipe(Effect.mapError(failed(folder)))
+    const info = yield* step(folder)(optional(fs.lstat(folder))).pipe(Effect.mapError(failed(folder)))
     if (Option.exists(info, ({ type }) => type === "SymbolicLink")) return yield* isLink(folder)
     yield* ensureFolder(folder)
   })
 
   /** Like `ensureOwnFolder`, and refuses a folder that others can access. */
   const ensureClosedFolder = Effect.fnUntraced(function*(folder: string) {
-    const info = yield* optional(fs.lstat(folder)).pipe(Effect.mapError(failed(folder)))
+    const info = yield* step(folder)(optional(fs.lstat(folder))).pipe(Effect.mapError(failed(folder)))
     if (hasModes && Option.exists(info, ({ mode, type }) => type === "Directory" && (mode & groupAndOthers) !== 0)) {
       return yield* new StorageInsecure({
         location: cleanText(folder),
@@ -348,15 +378,15 @@ export const makePrivateFiles = Effect.gen(function*() {
   })
 
   const removeIfAbandoned = Effect.fnUntraced(function*(file: string) {
-    const { mtime, type } = yield* fs.lstat(file)
+    const { mtime, type } = yield* step(file)(fs.lstat(file))
     const now = yield* Clock.currentTimeMillis
     if (type !== "File" || !Option.exists(mtime, (mtime) => now - mtime.getTime() > abandonedMillis)) return
-    yield* fs.remove(file)
+    yield* step(file)(fs.remove(file))
   })
 
   /** Removes temporary files of writers that died, after an hour. Failures are ignored. */
   const removeAbandoned = (folder: string): Effect.Effect<void> =>
-    fs.readDirectory(folder).pipe(
+    step(folder)(fs.readDirectory(folder)).pipe(
       Effect.map((names) => names.filter((name) => temporaryName.test(name))),
       Effect.flatMap(Effect.forEach((name) => Effect.ignore(removeIfAbandoned(path.join(folder, name))), {
         discard: true
@@ -366,7 +396,7 @@ export const makePrivateFiles = Effect.gen(function*() {
 
   /** A fingerprint of a file's content: changes when the file is replaced, and when it is written in place (by its time). */
   const fingerprint = (file: string): Effect.Effect<Option.Option<string>> =>
-    fs.lstat(file).pipe(
+    step(file)(fs.lstat(file)).pipe(
       Effect.map(({ ino, mtime, size }) =>
         Option.map(mtime, (mtime) => `${Option.getOrElse(ino, () => 0n)} ${mtime.getTime()} ${ByteSize.toBigInt(size)}`)
       ),
@@ -375,7 +405,7 @@ export const makePrivateFiles = Effect.gen(function*() {
 
   /** When a file or folder was last written, in ms; `undefined` when that cannot be told. */
   const modifiedAt = (location: string): Effect.Effect<number | undefined> =>
-    fs.lstat(location).pipe(
+    step(location)(fs.lstat(location)).pipe(
       Effect.map(({ mtime }) => Option.getOrUndefined(mtime)?.getTime()),
       Effect.orElseSucceed(() => undefined)
     )
@@ -393,6 +423,7 @@ export const makePrivateFiles = Effect.gen(function*() {
     remove,
     names,
     checkFolder,
+    checkFolderForReading,
     checkWritable,
     ensureFolder,
     ensureOwnFolder,
@@ -401,6 +432,7 @@ export const makePrivateFiles = Effect.gen(function*() {
     fingerprint,
     modifiedAt,
     fileIn,
+    orGiveUp,
     windows: !hasModes
   } as const
 })

@@ -103,7 +103,8 @@ const makeSide = Effect.fnUntraced(function*(options: {
     credentials,
     states,
     tenantId: undefined,
-    onSaved: (credential, _generation, document) => Effect.sync(() => saved.set(credential.id, indexEntryOf(credential, document))),
+    onSaved: (credential, _generation, document) =>
+      Effect.sync(() => saved.set(credential.id, indexEntryOf(credential, document))),
     onRemoved: () => Effect.void
   })
 

@@ -1,0 +1,108 @@
+/**
+ * Bounds what a disk can take from a process: how many files are open at once, and how long a caller waits for it.
+ *
+ * A file system of a network or of a program can hang, and no call to it can be taken back. So an operation runs in a fiber of its own,
+ * and its caller gives up when a step of it has taken too long. What was interrupted ends there; a write that had begun goes on
+ * whenever the disk answers, still under its locks, and checks them before it puts a file into its place.
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Semaphore from "effect/Semaphore"
+import { StorageIoFailed } from "../../errors/StorageError.ts"
+import { cleanText } from "../../util/sanitize.ts"
+
+const answerTime = Duration.seconds(2)
+/** Looked at twice, because a process that was busy itself only learns then that the disk has answered. */
+const checkEvery = Duration.millis(500)
+const overdueMillis = Duration.toMillis(answerTime) - Duration.toMillis(checkEvery)
+
+/** A disk takes real time, whichever clock the program runs on. */
+export const wallClock = Context.get(Context.empty(), Clock.Clock)
+
+/** Node has four threads for disks and for looking up hosts: a disk that hangs must leave one. Global, as the threads are. */
+const steps = Semaphore.makeUnsafe(3)
+
+/** A call to the disk, or several about one file. */
+interface Step {
+  readonly location: string
+  /** In ms. */
+  readonly since: number
+  isRunning: boolean
+}
+
+/** The steps of the whole process that the disk is busy with, the oldest first. */
+const running = new Set<Step>()
+
+const isOverdue = (step: Step | undefined, now: number): step is Step =>
+  step !== undefined && now - step.since >= overdueMillis
+
+const firstOf = <A>(values: Iterable<A>): A | undefined => {
+  for (const value of values) return value
+  return undefined
+}
+
+export const makeDiskGuard = () => {
+  /** The steps of this directory, those that wait for their turn included. */
+  const own = new Set<Step>()
+
+  /** Runs a step about this file. At most a few run at once, so a step must not contain another one. */
+  const step = (location: string) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.suspend(() => {
+      const step: Step = { location, since: wallClock.currentTimeMillisUnsafe(), isRunning: false }
+      own.add(step)
+      const run = Effect.suspend(() => {
+        step.isRunning = true
+        running.add(step)
+        return effect
+      })
+      return Effect.ensuring(
+        steps.withPermit(run),
+        Effect.sync(() => {
+          own.delete(step)
+          running.delete(step)
+        })
+      )
+    })
+
+  /** Fails when a step of this directory has not ended in time. */
+  const hanging = Effect.gen(function*() {
+    yield* wallClock.sleep(Duration.millis(overdueMillis))
+    let suspect: Step | undefined
+    for (;;) {
+      const now = wallClock.currentTimeMillisUnsafe()
+      const oldest = firstOf(own)
+      // who waits for a turn waits in vain only while the disk is busy with a step that does not end
+      const busyWith = oldest?.isRunning === true ? oldest : firstOf(running)
+      if (isOverdue(oldest, now) && isOverdue(busyWith, now)) {
+        if (busyWith === suspect) {
+          return yield* new StorageIoFailed({
+            location: cleanText(oldest.location),
+            detail: `no answer within ${Duration.format(answerTime)}`
+          })
+        }
+        suspect = busyWith
+      } else suspect = undefined
+      yield* wallClock.sleep(checkEvery)
+    }
+  })
+
+  /** Runs an operation. It is given up when the disk hangs, also where it cannot be interrupted. */
+  const orGiveUp = <A, E, R>(operation: Effect.Effect<A, E, R>): Effect.Effect<A, E | StorageIoFailed, R> =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(
+        Effect.forkDetach(restore(operation), { startImmediately: true }),
+        (fiber) =>
+          restore(Effect.raceFirst(Fiber.join(fiber), hanging)).pipe(
+            Effect.onInterrupt(() => Effect.ignore(Effect.raceFirst(Fiber.interrupt(fiber), hanging))),
+            Effect.onError(() => Effect.sync(() => fiber.interruptUnsafe()))
+          )
+      )
+    )
+
+  return { step, orGiveUp } as const
+}
+
+export type DiskGuard = ReturnType<typeof makeDiskGuard>

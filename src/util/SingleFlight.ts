@@ -1,3 +1,4 @@
+import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -6,16 +7,27 @@ import * as Fiber from "effect/Fiber"
 /**
  * Single flight: one run per key at a time, shared by all callers that ask while it is under way.
  *
- * An interrupted caller leaves, and the run goes on for the others. It is interrupted when the last caller leaves, unless it was
- * started in the background. Runs belong to no caller's scope: `shutdown` ends them.
+ * A run that has been asked for goes on to its end, although every caller has left: what it obtains may be lost otherwise. Runs
+ * belong to no caller's scope: `shutdown` ends them.
  *
  * Effect's `Cache` shares lookups too, but it can neither start one without a waiter nor guarantee a caller that the lookup
  * began after the call.
  */
 export class SingleFlight<K, A, E> {
+  readonly #abandonAfter: number
   readonly #current = new Map<K, Flight<A, E>>()
   /** Flights that start when the current one of their key has ended, for callers of `runAfresh`. */
   readonly #next = new Map<K, Flight<A, E>>()
+  /** All flights that have not ended, also those that no caller joins any more. */
+  readonly #all = new Set<Flight<A, E>>()
+
+  /**
+   * `abandonAfter`: when a caller has waited so long in vain, in ms, and leaves, the run may be dead (on some platforms a request ends,
+   * and all that it started): it is interrupted, and the next caller starts another.
+   */
+  constructor(options: { readonly abandonAfter?: number | undefined } = {}) {
+    this.#abandonAfter = options.abandonAfter ?? Infinity
+  }
 
   /** Whether a run for this key is under way. */
   has(key: K): boolean {
@@ -24,28 +36,30 @@ export class SingleFlight<K, A, E> {
 
   /** Joins the run of this key, or starts one. */
   run(key: K, effect: Effect.Effect<A, E>): Effect.Effect<A, E> {
+    const again = Effect.suspend(() => this.run(key, effect))
     return Effect.uninterruptibleMask((restore) =>
       Effect.suspend(() => {
         const flight = this.#current.get(key)
         return flight === undefined
-          ? this.#launch(key, effect, this.#current, (started) => this.#join(key, started, restore))
-          : this.#join(key, flight, restore)
+          ? this.#launch(key, effect, this.#current, (started) => this.#join(key, started, restore, again))
+          : this.#join(key, flight, restore, again)
       })
     )
   }
 
   /** Joins or starts a run that begins after this call. */
   runAfresh(key: K, effect: Effect.Effect<A, E>): Effect.Effect<A, E> {
+    const again = Effect.suspend(() => this.runAfresh(key, effect))
     return Effect.uninterruptibleMask((restore) =>
       Effect.suspend(() => {
         const running = this.#current.get(key)
         if (running === undefined) {
-          return this.#launch(key, effect, this.#current, (started) => this.#join(key, started, restore))
+          return this.#launch(key, effect, this.#current, (started) => this.#join(key, started, restore, again))
         }
         const waiting = this.#next.get(key)
-        if (waiting !== undefined) return this.#join(key, waiting, restore)
-        const afterwards = Effect.andThen(Effect.exit(Deferred.await(running.done)), effect)
-        return this.#launch(key, afterwards, this.#next, (started) => this.#join(key, started, restore))
+        if (waiting !== undefined) return this.#join(key, waiting, restore, again)
+        const afterwards = Effect.andThen(running.isOver, effect)
+        return this.#launch(key, afterwards, this.#next, (started) => this.#join(key, started, restore, again))
       })
     )
   }
@@ -53,26 +67,33 @@ export class SingleFlight<K, A, E> {
   /** Starts a run in the background, unless one is under way. */
   start(key: K, effect: Effect.Effect<A, E>): Effect.Effect<void> {
     return Effect.suspend(() =>
-      this.#current.has(key) ?
-        Effect.void :
-        Effect.uninterruptible(this.#launch(key, effect, this.#current, (flight) => {
-          flight.waiters++
-          return Effect.void
-        }))
+      this.#current.has(key)
+        ? Effect.void
+        : Effect.uninterruptible(this.#launch(key, effect, this.#current, () => Effect.void))
     )
   }
 
-  /** Waits up to `drainTimeout` for the flights to end, then interrupts them. */
+  /**
+   * Waits up to `drainTimeout` for the flights to end, then interrupts them. The time is also measured by the clock of the machine: a
+   * test clock that is not moved any more does not keep a scope open.
+   */
   shutdown(drainTimeout: Duration.Input): Effect.Effect<void> {
     return Effect.suspend(() => {
-      const flights = [...this.#current.values(), ...this.#next.values()]
-      return Effect.forEach(flights, (flight) => Effect.exit(Deferred.await(flight.done)), { concurrency: "unbounded" })
-        .pipe(
-          Effect.timeoutOption(drainTimeout),
-          Effect.andThen(
-            Effect.forEach(flights, (flight) => flight.interrupt, { concurrency: "unbounded", discard: true })
-          )
+      const flights = Array.from(this.#all)
+      if (flights.length === 0) return Effect.void
+      const landed = Effect.forEach(flights, (flight) => flight.isOver, {
+        concurrency: "unbounded",
+        discard: true
+      })
+      const timeout = Effect.sleep(drainTimeout)
+      return Effect.raceFirst(
+        landed,
+        Effect.raceFirst(timeout, Effect.provideService(timeout, Clock.Clock, Clock.Clock.defaultValue()))
+      ).pipe(
+        Effect.andThen(
+          Effect.forEach(flights, (flight) => flight.interrupt, { concurrency: "unbounded", discard: true })
         )
+      )
     })
   }
 
@@ -84,11 +105,14 @@ export class SingleFlight<K, A, E> {
   ): Effect.Effect<B, E2> {
     const flight = new Flight<A, E>()
     slot.set(key, flight)
+    this.#all.add(flight)
     return effect.pipe(
       Effect.interruptible,
       Effect.onExit((exit) => {
+        this.#all.delete(flight)
         this.#land(key, flight)
-        return Deferred.done(flight.done, exit)
+        // those who waited for a run that was given up wait for the next
+        return flight.isAbandoned ? Effect.void : Deferred.done(flight.done, exit)
       }),
       // uninterruptible, so that `onExit` also runs for a flight that is interrupted before its first step
       Effect.forkDetach({ uninterruptible: true }),
@@ -114,20 +138,35 @@ export class SingleFlight<K, A, E> {
   #join(
     key: K,
     flight: Flight<A, E>,
-    restore: <B, E2, R>(effect: Effect.Effect<B, E2, R>) => Effect.Effect<B, E2, R>
+    restore: <B, E2, R>(effect: Effect.Effect<B, E2, R>) => Effect.Effect<B, E2, R>,
+    again: Effect.Effect<A, E>
   ): Effect.Effect<A, E> {
-    flight.waiters++
-    return Effect.onInterrupt(restore(Deferred.await(flight.done)), () => {
-      flight.waiters--
-      if (flight.waiters > 0) return Effect.void
-      this.#land(key, flight)
-      return flight.interrupt
-    })
+    if (this.#abandonAfter === Infinity) return restore(Deferred.await(flight.done))
+    const joined = restore(
+      Effect.raceFirst(Deferred.await(flight.done), Effect.andThen(Deferred.await(flight.abandoned), again))
+    )
+    return Effect.flatMap(
+      Clock.currentTimeMillis,
+      (since) =>
+        Effect.onInterrupt(joined, () =>
+          Effect.flatMap(Clock.currentTimeMillis, (now) => {
+            if (now - since < this.#abandonAfter || this.#current.get(key) !== flight) return Effect.void
+            this.#land(key, flight)
+            flight.isAbandoned = true
+            return Effect.andThen(Deferred.succeed(flight.abandoned, undefined), Effect.forkDetach(flight.interrupt))
+          }))
+    )
   }
 }
 
 class Flight<A, E> {
   readonly done = Deferred.makeUnsafe<A, E>()
-  waiters = 0
+  readonly abandoned = Deferred.makeUnsafe<void>()
+  isAbandoned = false
   interrupt: Effect.Effect<void> = Effect.void
+
+  /** Waits until the flight has ended, or its callers have given it up. */
+  get isOver(): Effect.Effect<void> {
+    return Effect.raceFirst(Effect.exit(Deferred.await(this.done)), Deferred.await(this.abandoned))
+  }
 }

@@ -125,14 +125,9 @@ export { SqlStorage } from "./storage/postgres/SqlStorage.ts"
 export type { SqlStorageOptions } from "./storage/postgres/SqlStorage.ts"
 export { RedisStorage } from "./storage/redis/RedisStorage.ts"
 export { CredentialStore } from "./store/CredentialStore.ts"
-export type {
-  CredentialExplanation,
-  CredentialStoreOptions,
-  CredentialSummary,
-  StoredAccount,
-  TemplateFailure,
-  TemplateOptions
-} from "./store/CredentialStore.ts"
+export type { CredentialStoreOptions, TemplateFailure, TemplateOptions } from "./store/CredentialStore.ts"
+export type { CredentialExplanation } from "./store/explain.ts"
+export type { CredentialSummary, StoredAccount } from "./store/list.ts"
 export { backOff, confirmWithin, recheckBlocked, rememberMissing, renewInTime } from "./store/RefreshPolicy.ts"
 export type { RefreshOutcome, RefreshPolicies, RefreshPolicy } from "./store/RefreshPolicy.ts"
 export { CredentialTemplate } from "./templates/CredentialTemplate.ts"

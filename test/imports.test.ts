@@ -2,7 +2,7 @@
  * The rules of imports between rooms, by which `npm run check:circular` judges `src`.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { importFault } from "../scripts/oxlint/plugin.mjs"
+import { entryFault, importFault } from "../scripts/oxlint/plugin.mjs"
 
 describe("imports between rooms", () => {
   it.each<readonly [rule: string, file: string, specifier: string, fault: RegExp]>([
@@ -62,5 +62,24 @@ describe("imports between rooms", () => {
     ["Node to the command", "src/cli/bin.ts", "node:fs"]
   ])("allowed: %s", (_, file, specifier) => {
     assert.strictEqual(importFault(file, specifier), undefined)
+  })
+})
+
+describe("imports of the class Entry as a value", () => {
+  it.each<readonly [file: string, specifier: string, name: string]>([
+    ["src/store/commit.ts", "./core/Entry.ts", "Entry"],
+    ["src/store/core/decide.ts", "./Entry.ts", "Entry"],
+    ["src/store/commit.ts", "./core/Entry.ts", "*"]
+  ])("refused in %s, from %s: %s", (file, specifier, name) => {
+    assert.match(entryFault(file, specifier, name) ?? "allowed", /only transition makes entries/)
+  })
+
+  it.each<readonly [file: string, specifier: string, name: string]>([
+    ["src/store/core/transition.ts", "./Entry.ts", "Entry"],
+    ["src/store/Cell.ts", "./core/Entry.ts", "emptyEntry"],
+    ["src/store/commit.ts", "./core/decide.ts", "Entry"],
+    ["test/store/core/entryEvents.ts", "../../../src/store/core/Entry.ts", "Entry"]
+  ])("allowed in %s, from %s: %s", (file, specifier, name) => {
+    assert.strictEqual(entryFault(file, specifier, name), undefined)
   })
 })

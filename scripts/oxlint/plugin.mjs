@@ -162,6 +162,47 @@ const importDirection = {
   }
 }
 
+/** Where entries are made: `transition`, and the empty one beside the class. */
+const entryMakers = ["src/store/core/Entry.ts", "src/store/core/transition.ts"]
+
+/** What is wrong with `file` importing a name as a value, or undefined; `*` is all names of a module. */
+export const entryFault = (file, specifier, name) => {
+  if (!file.startsWith("src/") || entryMakers.includes(file)) return undefined
+  const target = relativeToRoot(path.resolve(root, path.dirname(file), specifier))
+  return target === "src/store/core/Entry.ts" && (name === "Entry" || name === "*")
+    ? "only transition makes entries, so that no field survives a change by being forgotten: import the type Entry"
+    : undefined
+}
+
+const entryOnlyByTransition = {
+  create(context) {
+    const file = relativeToRoot(context.filename)
+    const check = (node, source, name) => {
+      const message = source?.type === "Literal" ? entryFault(file, source.value, name) : undefined
+      if (message !== undefined) context.report({ node, message })
+    }
+    return {
+      ImportDeclaration: (node) => {
+        if (node.importKind === "type") return
+        for (const specifier of node.specifiers) {
+          if (specifier.importKind === "type") continue
+          check(specifier, node.source, specifier.type === "ImportSpecifier" ? specifier.imported.name : "*")
+        }
+      },
+      ExportNamedDeclaration: (node) => {
+        if (node.exportKind === "type") return
+        for (const specifier of node.specifiers) {
+          if (specifier.exportKind !== "type") check(specifier, node.source, specifier.local.name)
+        }
+      },
+      ExportAllDeclaration: (node) => {
+        if (node.exportKind !== "type") check(node, node.source, "*")
+      },
+      ImportExpression: (node) => check(node, node.source, "*")
+    }
+  }
+}
+
 const isAssertion = (node) => node.type === "TSAsExpression" || node.type === "TSTypeAssertion"
 const withoutParentheses = (node) =>
   node.type === "ParenthesizedExpression" ? withoutParentheses(node.expression) : node
@@ -193,6 +234,7 @@ const noCurrentDate = {
 export default {
   meta: { name: "aden-credentials" },
   rules: {
+    "entry-only-by-transition": entryOnlyByTransition,
     "import-direction": importDirection,
     "no-current-date": noCurrentDate,
     "no-forced-assertion": noForcedAssertion

@@ -27,6 +27,7 @@ import type { CredentialRef } from "../model/Credential.ts"
 import { CredentialStore } from "../store/CredentialStore.ts"
 import type { TemplateFailure } from "../store/CredentialStore.ts"
 import { perStore } from "../store/perStore.ts"
+import { ReplacedToken } from "../store/RefreshPolicy.ts"
 import { onePerTenant, tenantMismatch } from "../store/storeTenant.ts"
 import { UsageReporter } from "../usage/UsageReporter.ts"
 import { drain } from "../util/drain.ts"
@@ -224,15 +225,18 @@ const prepare = Effect.fnUntraced(function*(options: CredentialHttpClientOptions
 
   const current = Effect.flatMap(store.get(ref), (credential) => carrier.of(credential))
 
-  /** Refreshes the credential, unless it was replaced since it was sent. */
-  const replacementOf = (refused: CarriedCredential) =>
-    Effect.flatMap(current, (present) =>
-      present.isSameAs(refused)
-        ? Effect.tap(
-          Effect.flatMap(store.refresh(ref), (credential) => carrier.of(credential)),
-          (credential) => Effect.sync(() => newest = credential)
-        )
-        : Effect.succeed(present))
+  /** Refreshes the credential, unless it was replaced since it was sent: here, or by another process. */
+  const replacementOf = Effect.fnUntraced(function*(refused: CarriedCredential) {
+    const held = yield* store.get(ref)
+    const present = yield* carrier.of(held)
+    if (!present.isSameAs(refused)) return present
+    const replacement = yield* store.refresh(ref).pipe(
+      Effect.provideService(ReplacedToken, held.defaultKey?.value),
+      Effect.flatMap((credential) => carrier.of(credential))
+    )
+    newest = replacement
+    return replacement
+  })
 
   const recordRefusal = (refused: CarriedCredential) =>
     Effect.map(Clock.currentTimeMillis, (now) => {

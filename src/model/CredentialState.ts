@@ -35,6 +35,8 @@ export class CredentialState extends Schema.Class<CredentialState>("aden-credent
   refusedSince: Schema.optional(Timestamp),
   /** Until when Aden must not be asked for this credential. */
   coolDownUntil: Schema.optional(Timestamp),
+  /** Whether Aden listed further accounts of the same provider when it last confirmed the entry. */
+  hasSiblings: Schema.optional(Schema.Boolean),
   /** The tag of the last error, such as `AdenUnavailable`. */
   lastError: Schema.optional(Schema.String)
 }) {

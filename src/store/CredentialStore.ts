@@ -9,7 +9,6 @@
 import * as Arr from "effect/Array"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
@@ -31,38 +30,32 @@ import {
 import type { AmbiguousCredential, CredentialFailure, InsufficientTimeLeft } from "../errors/CredentialError.ts"
 import type { CredentialStorageError, StorageFailure } from "../errors/StorageError.ts"
 import type { CredentialTemplateError } from "../errors/UseError.ts"
-import { accountOf } from "../model/Credential.ts"
-import type {
-  Credential,
-  CredentialAccount,
-  CredentialIdentity,
-  CredentialRef,
-  CredentialType,
-  CredentialValidation
-} from "../model/Credential.ts"
+import type { Credential, CredentialRef, CredentialValidation } from "../model/Credential.ts"
 import type { CredentialEvent, SyncEvent, SyncFailure, SyncReport, SyncSkipped } from "../model/CredentialEvent.ts"
-import { CredentialState } from "../model/CredentialState.ts"
 import { defaultMaxStale } from "../model/freshness.ts"
 import { durationSetting } from "../model/settings.ts"
 import { CredentialProviders } from "../providers/CredentialProvider.ts"
 import { CredentialStorage } from "../storage/CredentialStorage.ts"
+import type { StorageChange } from "../storage/CredentialStorage.ts"
 import { localOnly } from "../storage/decorate.ts"
 import { TemplateResolver } from "../templates/expand.ts"
 import * as metrics from "../util/metrics.ts"
-import { isShown, shownName } from "../util/sanitize.ts"
-import type { CredentialEntry } from "./CredentialEntry.ts"
-import { isOwn } from "./CredentialEntry.ts"
+import type { Cell } from "./Cell.ts"
+import { Commit } from "./commit.ts"
 import { Entries } from "./Entries.ts"
+import { explanationOf } from "./explain.ts"
+import type { CredentialExplanation } from "./explain.ts"
 import { FastRead } from "./fastRead.ts"
 import { Follow } from "./follow.ts"
-import { OwnWrites } from "./OwnWrites.ts"
+import { accountsOf, listOf } from "./list.ts"
+import type { CredentialSummary, StoredAccount } from "./list.ts"
+import { Listings } from "./Listings.ts"
 import { Refresher } from "./refresh.ts"
 import type { RefreshPolicies } from "./RefreshPolicy.ts"
 import { backOff, confirmWithin, recheckBlocked, rememberMissing, renewInTime } from "./RefreshPolicy.ts"
 import { RefResolver } from "./resolve.ts"
 import { StricterStorage, unwrapReason } from "./StricterStorage.ts"
 import { Synchronization } from "./sync.ts"
-import { WriteBehind } from "./WriteBehind.ts"
 
 /**
  * Settings of the store.
@@ -81,70 +74,6 @@ export interface CredentialStoreOptions {
   readonly deadline?: Duration.Input | undefined
   /** How long an unexpired credential is served after Aden last confirmed it; 24 hours, and 1 hour after a 401 or 403. */
   readonly maxStale?: Duration.Input | undefined
-}
-
-/**
- * A summary of a stored credential, without secrets. `unreadable`: what is stored cannot be opened. `provider` and `alias` are
- * for people, without control and invisible characters; `ref` and `id` identify it in the store, so an id is exactly as stored.
- *
- * @since 0.1.0
- * @category models
- */
-export interface CredentialSummary {
-  /** The shortest ref that identifies it: its provider, `provider:alias`, or its id. */
-  readonly ref: CredentialRef
-  readonly id: string
-  readonly type: CredentialType | undefined
-  readonly provider: string | undefined
-  readonly alias: string | undefined
-  readonly status: "active" | "expired" | "requires_reauth" | "unreadable"
-  /** `undefined` if it does not expire. */
-  readonly expiresAt: DateTime.Utc | undefined
-}
-
-/**
- * A stored account of a provider.
- *
- * @since 0.1.0
- * @category models
- */
-export interface StoredAccount {
-  readonly ref: CredentialRef
-  readonly id: string
-  readonly alias: string | undefined
-  readonly identity: CredentialIdentity
-}
-
-/**
- * The status of a credential and what it results from, without secrets. Times are by the local clock.
- *
- * @since 0.1.0
- * @category models
- */
-export interface CredentialExplanation {
-  readonly ref: CredentialRef
-  readonly id: string
-  readonly provider: string | undefined
-  readonly alias: string | undefined
-  readonly status: "fresh" | "stale" | "due" | "expired" | "requires_reauth"
-  /** Where the current credential came from: `served stale` while Aden does not confirm it. */
-  readonly source: "memory" | "disk" | "aden" | "served stale"
-  /** The time since Aden last confirmed it or, if that is unknown, since it was first seen. */
-  readonly age: Duration.Duration
-  readonly expiresAt: DateTime.Utc | undefined
-  readonly timeLeft: Duration.Duration | undefined
-  /** From this time on, a read refreshes it. */
-  readonly renewalAt: DateTime.Utc | undefined
-  /** The tag of the last error, such as `AdenUnavailable`. */
-  readonly lastError: string | undefined
-  /**
-   * The last failure of storage: this credential could not be saved or read again, or the last write of any credential failed.
-   * The store works from memory until storage works again; this is then `undefined`.
-   */
-  readonly storageError: CredentialStorageError | undefined
-  /** How long Aden must not be asked for it. */
-  readonly coolDownLeft: Duration.Duration | undefined
-  readonly reauthorizationUrl: string | undefined
 }
 
 /**
@@ -412,9 +341,11 @@ export class CredentialStore extends Context.Service<CredentialStore, {
 /** Without `autoRefresh` a token is renewed only once it has expired. */
 const renewNever = Schedule.recurs(0)
 
+/** How long the last check of a wait for a re-authorization may take. */
+const lastCheckTimeout = "5 seconds"
+
 const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
   const original = yield* CredentialStorage
-  const ownWrites = new OwnWrites(localOnly(original))
   const { all: providers } = yield* CredentialProviders
   const cacheTtl = yield* durationSetting("cacheTtl", options.cacheTtl ?? "5 minutes")
   const deadline = yield* durationSetting("deadline", options.deadline ?? "30 seconds")
@@ -429,12 +360,14 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     })
   }
 
-  const entries = yield* Entries.make({
-    storage: ownWrites.storage,
+  const maxStaleMillis = Duration.toMillis(maxStale)
+  const entries = new Entries({
+    storage: localOnly(original),
     providers,
+    maxStale: maxStaleMillis,
     policies: {
       renew: policy.renew ?? (options.autoRefresh === false ? renewNever : renewInTime),
-      // nothing that is older than `maxStale` is served without a question
+      // what is older than `maxStale` is not served without a question
       confirm: Schedule.modifyDelay(
         policy.confirm ?? confirmWithin(cacheTtl),
         ({ duration }) => Effect.succeed(Duration.min(duration, maxStale))
@@ -445,36 +378,35 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     }
   })
   const { storage } = entries
-  const resolver = new RefResolver(entries, Duration.toMillis(cacheTtl))
-  const writeBehind = new WriteBehind(entries)
-  const refresher = new Refresher({
-    entries,
-    resolver,
-    writeBehind,
-    deadline,
-    maxStale: Duration.toMillis(maxStale)
+  const timeToLive = Duration.toMillis(cacheTtl)
+  const listings = new Listings({
+    providers: entries.providers,
+    missing: entries.policies.missing,
+    timeToLive,
+    onListed: () => entries.forgetMeanings()
   })
-  yield* Effect.addFinalizer(() => Effect.andThen(refresher.shutdown(), resolver.shutdown()))
-  const synchronization = new Synchronization({ entries, resolver, refresher, writeBehind })
+  const commit = new Commit({ entries, listings })
+  const resolver = new RefResolver({ entries, listings, timeToLive })
+  const refresher = new Refresher({ entries, resolver, listings, commit, deadline })
+  const synchronization = new Synchronization({ entries, listings, refresher, commit })
   const follow = new Follow({ entries, refresher })
   const stricter = new StricterStorage(original, entries)
+  yield* Effect.addFinalizer(() => Effect.andThen(resolver.shutdown(), entries.shutdown()))
+  yield* Effect.addFinalizer(() => refresher.shutdown())
   yield* Effect.addFinalizer(() => Effect.andThen(follow.shutdown(), stricter.shutdown()))
 
   // another process may share the storage: what it changes is in memory here at once
   yield* Effect.forkScoped(
     Stream.runForEachArray(
-      ownWrites.foreign,
+      storage.changes,
       (changes) =>
-        Effect.forEach(new Set(changes.map(({ id }) => id)), (id) => entries.follow(id), {
-          concurrency: 16,
-          discard: true
-        })
+        Effect.forEach(latestOf(changes), (change) => commit.follow(change), { concurrency: 16, discard: true })
     ),
     { startImmediately: true }
   )
-  yield* Effect.forkScoped(writeBehind.run())
+  yield* Effect.forkScoped(commit.run())
 
-  /** The entry that a ref means, stored or listed by a provider. */
+  /** The cell that a ref means, stored or listed by a provider. */
   const find = Effect.fnUntraced(
     function*(ref: CredentialRef) {
       const stored = yield* resolver.findStored(ref)
@@ -486,6 +418,21 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
         Effect.catchTag("CredentialStorageError", (error) => Effect.fail(unwrapReason(error, ref)))
       )
   )
+
+  /**
+   * Finds what a ref means, and does something with it. What is found to be gone may have been connected again under another id: a
+   * name is looked for once more.
+   */
+  const using = <A, E extends { readonly _tag: string }>(
+    ref: CredentialRef,
+    use: (cell: Cell) => Effect.Effect<A, E>
+  ) =>
+    Effect.flatMap(find(ref), (cell) =>
+      Effect.catchIf(
+        use(cell),
+        (error): error is E & CredentialNotFound => error instanceof CredentialNotFound && cell.id !== ref,
+        () => Effect.flatMap(find(ref), use)
+      ))
 
   /** Whoever waits for the credential of a ref waits no longer than the deadline, and is told of what it asked for. */
   const answering = <A, E extends { readonly _tag: string }>(
@@ -513,14 +460,13 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
   /** Counts a read that was more than a look into memory, by where its credential came from. */
   const counting = <E extends CredentialFailure | InsufficientTimeLeft>(
     ref: CredentialRef,
-    read: (entry: CredentialEntry) => Effect.Effect<Credential, E>
+    read: (cell: Cell) => Effect.Effect<Credential, E>
   ) =>
     Effect.gen(function*() {
       yield* countMemory
-      const held = entries.known(ref)?.credential
-      const entry = yield* find(ref)
-      const credential = yield* read(entry)
-      const source = credential === held ? "memory" : entry.source
+      const held = entries.known(ref)?.entry.credential
+      const credential = yield* using(ref, read)
+      const source = credential === held ? "memory" : entries.known(ref)?.entry.held?.source ?? "aden"
       yield* Effect.annotateCurrentSpan({ "credential.source": source })
       yield* Metric.update(Metric.withAttributes(metrics.reads, { source }), 1)
       return credential
@@ -528,7 +474,7 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
 
   const findAndRead = Effect.fn("CredentialStore.get")(function*(ref: CredentialRef) {
     yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
-    return yield* counting(ref, (entry) => refresher.read(entry))
+    return yield* counting(ref, (cell) => refresher.read(cell))
   }, answering)
 
   const keyOf = (ref: CredentialRef, credential: Credential) =>
@@ -538,7 +484,7 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
 
   const tokenFor = Effect.fn("CredentialStore.token")(function*(ref: CredentialRef, minTimeLeft: Duration.Duration) {
     yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
-    const lasting = counting(ref, (entry) => refresher.readFor(entry, ref, Duration.toMillis(minTimeLeft)))
+    const lasting = counting(ref, (cell) => refresher.readFor(cell, ref, Duration.toMillis(minTimeLeft)))
     return yield* keyOf(ref, yield* lasting)
   }, answering)
 
@@ -547,23 +493,23 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
    * counted in a variable, which becomes part of the metric when the next read does more.
    */
   const makeReads = (ref: CredentialRef) => {
-    let entry: CredentialEntry | undefined
+    let cell: Cell | undefined
     let version = -1
     // Looking the clock up costs as much as all the rest: a loop of reads does it once.
     let context: Context.Context<never> | undefined
     let clock: Clock.Clock
-    const fresh = (fiber: Fiber.Fiber<unknown, unknown>): CredentialEntry | undefined => {
+    const fresh = (fiber: Fiber.Fiber<unknown, unknown>): Cell | undefined => {
       if (version !== entries.version) {
-        entry = entries.known(ref)
+        cell = entries.known(ref)
         version = entries.version
       }
       if (context !== fiber.context) {
         context = fiber.context
         clock = fiber.getRef(Clock.Clock)
       }
-      if (entry === undefined) return undefined
+      if (cell === undefined) return undefined
       const now = clock.currentTimeMillisUnsafe()
-      return now < entry.freshUntil && now >= entry.freshFrom ? entry : undefined
+      return now < cell.serveUntil && now >= cell.serveFrom ? cell : undefined
     }
     const read = findAndRead(ref)
     return {
@@ -627,15 +573,23 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     // without a pause it would ask without end: a bug of the program's
     const poll = yield* Effect.orDie(durationSetting("poll", options?.poll ?? "5 seconds"))
     const timeout = Duration.fromInputUnsafe(options?.timeout ?? "10 minutes")
-    return yield* Effect.flatMap(find(ref), (entry) => follow.reconnected(entry, { ref, poll })).pipe(
+    return yield* using(ref, (cell) => follow.reconnected(cell, { ref, poll })).pipe(
       Effect.timeoutOrElse({
         duration: timeout,
-        orElse: () => {
-          const reauthorizationUrl = entries.known(ref)?.state.reauthorizationUrl
-          return Effect.fail(new ReauthorizationTimeout({ ref, after: timeout, reauthorizationUrl }))
-        }
+        orElse: () => lastCheck(ref, timeout)
       })
     )
+  })
+
+  /** At the end of a wait, Aden is asked once more: the wait may have been shorter than the time between two polls. */
+  const lastCheck = Effect.fnUntraced(function*(ref: CredentialRef, after: Duration.Duration) {
+    const cell = entries.known(ref)
+    if (cell?.entry.isBlocked === true) {
+      const checked = yield* Effect.option(Effect.timeout(refresher.check(cell), lastCheckTimeout))
+      if (Option.isSome(checked)) return checked.value
+    }
+    const reauthorizationUrl = entries.known(ref)?.entry.state.reauthorizationUrl
+    return yield* new ReauthorizationTimeout({ ref, after, reauthorizationUrl })
   })
 
   const getKey = (ref: CredentialRef, name: string) =>
@@ -649,74 +603,46 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
 
   const save = Effect.fn("CredentialStore.save")(function*(credential: Credential) {
     yield* Effect.annotateCurrentSpan({ "credential.id": credential.id })
-    yield* storage.save(credential, { state: CredentialState.initial }).pipe(
-      Effect.catchTag("GenerationConflict", Effect.die)
-    )
-    const entry = entries.entry(credential.id)
-    entry.replaced()
-    yield* entries.load(entry)
-    resolver.forgetList()
+    yield* commit.save(credential)
+    listings.expire()
   })
 
   const remove = Effect.fn("CredentialStore.delete")(function*(ref: CredentialRef) {
     yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
     if (ref === "") return false
-    const id = (yield* resolver.storedId(ref)) ?? ref
-    const isDeleted = yield* storage.delete(id)
-    entries.forget(id)
-    if (isDeleted) yield* entries.publish({ _tag: "Removed", id })
-    return isDeleted
+    return yield* commit.delete((yield* resolver.storedId(ref)) ?? ref)
   })
 
-  const summarized = Effect.gen(function*() {
-    const now = yield* DateTime.now
-    const summaries = yield* Effect.forEach(yield* storage.list, (id) => summaryOf(storage, id, now), {
-      concurrency: 16
-    })
-    return withRefs(summaries.filter((summary) => summary !== undefined))
-  }).pipe(Effect.withSpan("CredentialStore.list"))
-
-  const list = Effect.map(summarized, Arr.map(({ summary }) => summary))
-
-  const accounts = Effect.fn("CredentialStore.accounts")(function*(provider: string) {
-    const ofProvider = (yield* summarized).filter(({ account }) => account.provider === provider)
-    return yield* Effect.forEach(
-      ofProvider,
-      ({ summary: { alias, id, ref } }) =>
-        Effect.map(
-          Effect.orElseSucceed(storage.load(id), () => Option.none<Credential>()),
-          Option.map((credential): StoredAccount => ({ ref, id, alias, identity: credential.identity }))
-        )
-    ).pipe(Effect.map(Arr.getSomes))
-  })
+  const list = Effect.withSpan(listOf(storage), "CredentialStore.list")
+  const accounts = Effect.fn("CredentialStore.accounts")((provider: string) => accountsOf(storage, provider))
 
   const refresh = Effect.fn("CredentialStore.refresh")(function*(ref: CredentialRef) {
     yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
     if (providers.length === 0) return yield* new NoProvider({})
-    return yield* refresher.force(yield* find(ref), ref)
+    return yield* using(ref, (cell) => refresher.force(cell, ref))
   })
 
   const validate = Effect.fn("CredentialStore.validate")(function*(ref: CredentialRef) {
     yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
-    return yield* refresher.validate(yield* find(ref))
+    return yield* using(ref, (cell) => refresher.validate(cell))
   })
 
   const invalidate = Effect.fn("CredentialStore.invalidate")(function*(ref: CredentialRef) {
     yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
     // one that is not stored may be asked for at this moment: that answer is not to be kept either
-    const entry = (yield* resolver.findStored(ref)) ?? entries.get(ref)
-    if (entry === undefined) return
-    entry.reject()
-    yield* entries.wakeFollowers(entry.id)
+    const cell = (yield* resolver.findStored(ref)) ?? entries.get(ref)
+    if (cell !== undefined) {
+      yield* entries.change(cell, { _tag: "Rejected", token: cell.entry.credential?.defaultKey?.value })
+    }
   })
 
   const explain = Effect.fn("CredentialStore.explain")(function*(ref: CredentialRef) {
     const isInMemory = entries.known(ref) !== undefined
-    const entry = yield* resolver.peek(ref)
-    if (entry === undefined) return yield* new CredentialNotFound({ ref })
-    yield* entry.recomputeDeadlines()
+    const cell = yield* resolver.peek(ref)
+    if (cell === undefined) return yield* new CredentialNotFound({ ref })
+    const { entry } = cell
     const storageError = entries.storageErrorOf(entry)
-    return explanationOf(entry, { ref, isInMemory, storageError, now: yield* Clock.currentTimeMillis })
+    return explanationOf(entry, yield* entries.circumstances(entry), { ref, isInMemory, storageError })
   })
 
   const templates = new TemplateResolver(get)
@@ -786,7 +712,7 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     resolve,
     resolveHeaders,
     resolveParams,
-    changes: Stream.fromPubSub(entries.events)
+    changes: entries.events
   })
 })
 
@@ -798,114 +724,6 @@ const emptyReport = () => ({
   isIncomplete: false
 })
 
-/** A summary, with the names that refs are compared with. */
-interface Summarized {
-  readonly account: CredentialAccount
-  readonly summary: CredentialSummary
-}
-
-/** `undefined` when it was deleted since it was listed. What cannot be read does not keep the others from being listed. */
-const summaryOf = (
-  storage: CredentialStorage["Service"],
-  id: string,
-  now: DateTime.Utc
-): Effect.Effect<Summarized | undefined, CredentialStorageError> => {
-  const unreadable = Effect.map(
-    Effect.orElseSucceed(storage.loadState(id), () => CredentialState.initial),
-    ({ account }): Summarized => ({
-      account: { id, provider: account?.provider, alias: account?.alias },
-      summary: {
-        ref: id,
-        id,
-        type: undefined,
-        provider: shownName(account?.provider),
-        alias: shownName(account?.alias),
-        status: "unreadable",
-        expiresAt: undefined
-      }
-    })
-  )
-  return Effect.gen(function*() {
-    const stored = yield* storage.load(id)
-    if (Option.isNone(stored)) return undefined
-    const { alias, expiresAt, integrationType, type } = stored.value
-    const state = yield* storage.loadState(id)
-    const summary: CredentialSummary = {
-      ref: id,
-      id,
-      type,
-      provider: integrationType,
-      alias,
-      expiresAt,
-      status: state.blockedSince !== undefined && !isOwn(stored.value)
-        ? "requires_reauth"
-        : expiresAt !== undefined && DateTime.isLessThanOrEqualTo(expiresAt, now)
-        ? "expired"
-        : "active"
-    }
-    return { account: { ...accountOf(stored.value), id }, summary }
-  }).pipe(
-    Effect.catchTags({
-      CredentialDecryptionFailed: () => unreadable,
-      CredentialStorageError: (error) =>
-        error.reason._tag === "StorageIoFailed" || error.reason._tag === "StorageInsecure"
-          ? unreadable
-          : Effect.fail(error)
-    })
-  )
-}
-
-/** Gives each the shortest ref that names it alone, and is shown as it is: its provider, `provider:alias`, or its id. */
-const withRefs = (all: ReadonlyArray<Summarized>): ReadonlyArray<Summarized> => {
-  const uses = new Map<string, number>()
-  const count = (ref: string) => uses.set(ref, (uses.get(ref) ?? 0) + 1)
-  const ids = new Set(all.map(({ summary }) => summary.id))
-  // which could be another account of any provider
-  const isAnyUnknown = all.some(({ account, summary }) =>
-    summary.status === "unreadable" && account.provider === undefined
-  )
-  for (const { account: { alias, provider } } of all) {
-    if (provider === undefined) continue
-    count(provider)
-    if (isAnyUnknown) count(provider)
-    if (alias !== undefined) count(`${provider}:${alias}`)
-  }
-  return all.map(({ account, summary }) => {
-    const { alias, id, provider } = account
-    const refs = !isShown(provider) ? [] : isShown(alias) ? [provider, `${provider}:${alias}`] : [provider]
-    const ref = refs.find((ref) => ref === id || (uses.get(ref) === 1 && !ids.has(ref))) ?? id
-    return { account, summary: { ...summary, ref } }
-  }).toSorted((a, b) => a.summary.ref < b.summary.ref ? -1 : 1)
-}
-
-const explanationOf = (
-  entry: CredentialEntry,
-  options: {
-    readonly ref: CredentialRef
-    readonly isInMemory: boolean
-    readonly storageError: CredentialStorageError | undefined
-    readonly now: number
-  }
-): CredentialExplanation => {
-  const { isInMemory, now, ref, storageError } = options
-  const freshness = entry.freshness(now)
-  const coolDown = entry.coolDownLeft(now)
-  const isServedStale = entry.lastError !== undefined && (freshness === "due" || freshness === "stale")
-  const time = (millis: number) => Number.isFinite(millis) ? DateTime.makeUnsafe(millis) : undefined
-  return {
-    ref,
-    id: entry.id,
-    provider: entry.credential?.integrationType,
-    alias: entry.credential?.alias,
-    status: freshness === "blocked" ? "requires_reauth" : freshness === "missing" ? "expired" : freshness,
-    source: isServedStale ? "served stale" : entry.source === "aden" ? "aden" : isInMemory ? "memory" : "disk",
-    age: Duration.millis(entry.credential === undefined ? 0 : Math.max(0, now - entry.confirmedAt)),
-    expiresAt: entry.credential?.expiresAt,
-    timeLeft: Number.isFinite(entry.expiresAt) ? Duration.millis(Math.max(0, entry.expiresAt - now)) : undefined,
-    renewalAt: entry.provider === undefined ? undefined : time(entry.renewAt),
-    lastError: entry.lastError?._tag ?? entry.state.lastError,
-    storageError,
-    coolDownLeft: coolDown > 0 ? Duration.millis(coolDown) : undefined,
-    reauthorizationUrl: entry.state.reauthorizationUrl
-  }
-}
+/** Of several changes of one entry, the last: memory follows what is stored now. */
+const latestOf = (changes: ReadonlyArray<StorageChange>): Iterable<StorageChange> =>
+  new Map(changes.map((change) => [change.id, change])).values()

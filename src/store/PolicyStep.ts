@@ -4,6 +4,9 @@ import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
 import type { RefreshOutcome, RefreshPolicy } from "./RefreshPolicy.ts"
 
+/** The delay of a policy that died, in ms. */
+const delayAfterDefect = 30_000
+
 /** One policy, stepped for one credential. */
 export class PolicyStep {
   readonly #policy: RefreshPolicy
@@ -15,17 +18,29 @@ export class PolicyStep {
     this.#policy = policy
   }
 
-  /** The time until which the outcome holds, in ms since the epoch; `Infinity` once the policy has ended. */
-  readonly until = Effect.fnUntraced(function*(this: PolicyStep, now: number, outcome: RefreshOutcome) {
+  /**
+   * The time until which the outcome holds, in ms since the epoch; `Infinity` once the policy has ended. A policy that dies begins
+   * again at the next outcome: the store goes on.
+   */
+  until(now: number, outcome: RefreshOutcome): Effect.Effect<number> {
+    return Effect.catchDefect(
+      this.#until(now, outcome),
+      (defect) =>
+        Effect.logError("A refresh policy died; it begins again").pipe(
+          Effect.annotateLogs({ outcome: outcome._tag, defect: String(defect) }),
+          Effect.map(() => {
+            this.#step = undefined
+            return now + delayAfterDefect
+          })
+        )
+    )
+  }
+
+  readonly #until = Effect.fnUntraced(function*(this: PolicyStep, now: number, outcome: RefreshOutcome) {
     this.#step ??= yield* Schedule.toStep(this.#policy)
     return yield* this.#step(now, outcome).pipe(
       Effect.map(([, delay]) => now + Math.max(0, Duration.toMillis(delay))),
       Pull.catchDone(() => Effect.succeed(Infinity))
     )
   })
-
-  /** Starts the policy again from its first step. */
-  restart(): void {
-    this.#step = undefined
-  }
 }

@@ -9,6 +9,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
+import type * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import { backoffDelay, refreshLead } from "../model/freshness.ts"
 
@@ -177,3 +178,14 @@ export const rememberMissing: RefreshPolicy = Schedule.spaced("30 seconds")
 export const AwaitRefresh = Context.Reference<boolean>("aden-credentials/internal/AwaitRefresh", {
   defaultValue: () => false
 })
+
+/**
+ * The token that a forced refresh is to replace, because an API refused it: what another process has stored in its place is an answer
+ * then, and Aden is not asked. Without it, a forced refresh always asks Aden.
+ *
+ * @internal
+ */
+export const ReplacedToken = Context.Reference<Redacted.Redacted<string> | undefined>(
+  "aden-credentials/internal/ReplacedToken",
+  { defaultValue: () => undefined }
+)

@@ -1,11 +1,11 @@
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type { FetchFailure } from "../errors/AdenError.ts"
 import { CredentialNotFound } from "../errors/CredentialError.ts"
 import type { CredentialStorageError, StorageFailure } from "../errors/StorageError.ts"
 import type { CredentialStorage } from "../storage/CredentialStorage.ts"
 import { SingleFlight } from "../util/SingleFlight.ts"
-import type { CredentialEntry } from "./CredentialEntry.ts"
+import type { Cell } from "./Cell.ts"
+import { freshnessOf } from "./core/decide.ts"
 import type { Entries } from "./Entries.ts"
 
 /**
@@ -15,8 +15,8 @@ import type { Entries } from "./Entries.ts"
 export class StricterStorage {
   readonly #storage: CredentialStorage["Service"]
   readonly #entries: Entries
-  readonly #heard = new WeakSet<CredentialEntry>()
-  readonly #hearings = new SingleFlight<CredentialEntry, boolean, StorageFailure>()
+  readonly #heard = new WeakSet<Cell>()
+  readonly #hearings = new SingleFlight<Cell, boolean, StorageFailure>()
 
   constructor(storage: CredentialStorage["Service"], entries: Entries) {
     this.#storage = storage
@@ -24,32 +24,32 @@ export class StricterStorage {
   }
 
   /** Whether the entry is still there, once for all who ask meanwhile. */
-  hear(entry: CredentialEntry): Effect.Effect<boolean, StorageFailure> {
+  hear(cell: Cell): Effect.Effect<boolean, StorageFailure> {
     return Effect.suspend(() =>
-      this.#heard.has(entry) ? Effect.succeed(true) : this.#hearings.run(entry, this.#hear(entry))
+      this.#heard.has(cell) ? Effect.succeed(true) : this.#hearings.run(cell, this.#hear(cell))
     )
   }
 
   readonly #hear = Effect.fnUntraced(function*(
     this: StricterStorage,
-    entry: CredentialEntry
+    cell: Cell
   ): Effect.fn.Return<boolean, StorageFailure> {
-    const isUndisputed = entry.provider === undefined || entry.source === "aden" || entry.isDirty ||
-      entry.freshness(yield* Clock.currentTimeMillis) !== "fresh"
+    const { entry } = cell
+    const isUndisputed = entry.held?.owner !== "provider" || entry.held.source === "aden" ||
+      entry.dirty !== undefined || freshnessOf(entry, yield* this.#entries.circumstances(entry)) !== "fresh"
     if (isUndisputed) {
-      this.#heard.add(entry)
+      this.#heard.add(cell)
       return true
     }
-    // what is at hand was read a moment ago: of what goes wrong now, only what storage holds afterwards counts
-    yield* Effect.ignore(this.#storage.load(entry.id))
-    const isThere = yield* this.#entries.load(entry)
-    this.#heard.add(entry)
-    const { blockedSince, reauthorizationUrl } = entry.state
+    // what is in memory was read a moment ago: of what goes wrong now, only what storage holds afterwards counts
+    yield* Effect.ignore(this.#storage.load(cell.id))
+    const isThere = yield* this.#entries.load(cell)
+    this.#heard.add(cell)
+    const { blockedSince, reauthorizationUrl } = cell.entry.state
     if (blockedSince !== undefined) {
-      yield* this.#entries.publish({ _tag: "ReauthorizationRequired", id: entry.id, reauthorizationUrl })
+      yield* this.#entries.publish({ _tag: "ReauthorizationRequired", id: cell.id, reauthorizationUrl })
     } else if (!isThere) {
-      this.#entries.forget(entry.id)
-      yield* this.#entries.publish({ _tag: "Removed", id: entry.id })
+      yield* this.#entries.publish({ _tag: "Removed", id: cell.id })
     }
     return isThere
   })

@@ -4,7 +4,7 @@
  * believed more than Aden.
  */
 import * as Effect from "effect/Effect"
-import { ReauthRequired } from "../errors/AdenError.ts"
+import { AdenProtocolError, AdenUnavailable, ReauthRequired } from "../errors/AdenError.ts"
 import { CredentialStorageError } from "../errors/StorageError.ts"
 import type { CredentialValidation } from "../model/Credential.ts"
 import { CredentialState } from "../model/CredentialState.ts"
@@ -60,6 +60,19 @@ export const checkedStorage = (storage: CredentialStorage["Service"]): Credentia
     loadState: (id) => Effect.map(storage.loadState(id), checkedState)
   })
 
+/** A provider that dies has not answered: the store waits before it asks again, as after any other failure. */
+const surviving = <A, E>(id: string | undefined, answer: Effect.Effect<A, E>): Effect.Effect<A, E | AdenUnavailable> =>
+  Effect.catchDefect(answer, (defect) =>
+    Effect.andThen(
+      Effect.logError("A credential provider died", defect),
+      Effect.fail(
+        new AdenUnavailable({
+          ...(id === undefined ? {} : { id }),
+          reason: new AdenProtocolError({ detail: "the provider died; the log says of what", isTransient: false })
+        })
+      )
+    ))
+
 /** A provider, whoever wrote it and whatever its server says. */
 export const checkedProvider = (provider: CredentialProvider): CredentialProvider => ({
   id: provider.id,
@@ -68,10 +81,13 @@ export const checkedProvider = (provider: CredentialProvider): CredentialProvide
   clockOffset: provider.clockOffset,
   canHandle: (credential) => provider.canHandle(credential),
   shouldRefresh: (credential) => provider.shouldRefresh(credential),
-  refresh: (credential) => Effect.mapError(provider.refresh(credential), checkedFailure),
+  refresh: (credential) => surviving(credential.id, Effect.mapError(provider.refresh(credential), checkedFailure)),
   validate: (credential) =>
-    Effect.mapError(Effect.map(provider.validate(credential), checkedValidation), checkedFailure),
-  fetch: (id) => Effect.mapError(provider.fetch(id), checkedFailure),
-  list: provider.list,
+    surviving(
+      credential.id,
+      Effect.mapError(Effect.map(provider.validate(credential), checkedValidation), checkedFailure)
+    ),
+  fetch: (id) => surviving(id, Effect.mapError(provider.fetch(id), checkedFailure)),
+  list: surviving(undefined, provider.list),
   syncStream: provider.syncStream
 })

@@ -1,14 +1,14 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as PubSub from "effect/PubSub"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import { CredentialKeyNotFound, NoProvider } from "../errors/CredentialError.ts"
 import type { CredentialFailure } from "../errors/CredentialError.ts"
 import type { Credential, CredentialRef } from "../model/Credential.ts"
 import { SingleFlight } from "../util/SingleFlight.ts"
-import type { CredentialEntry } from "./CredentialEntry.ts"
+import type { Cell } from "./Cell.ts"
+import { decide } from "./core/decide.ts"
 import type { Entries } from "./Entries.ts"
 import type { Refresher } from "./refresh.ts"
 
@@ -26,21 +26,15 @@ export class Follow {
     this.#refresher = options.refresher
   }
 
-  /** The token, and each new one when it comes: whoever follows keeps it renewed. */
+  /** The token, and each new one when it comes: a follower keeps it renewed. */
   tokens(
     ref: CredentialRef,
     read: Effect.Effect<Credential, CredentialFailure>
   ): Stream.Stream<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound> {
-    return Stream.unwrap(
-      Effect.map(
-        PubSub.subscribe(this.#entries.changedIds),
-        (changedIds) =>
-          Stream.unfold(
-            undefined,
-            (last: Redacted.Redacted<string> | undefined) =>
-              Effect.map(this.#nextToken(ref, read, changedIds, last), (token) => [token, token] as const)
-          )
-      )
+    return Stream.unfold(
+      undefined,
+      (last: Redacted.Redacted<string> | undefined) =>
+        Effect.map(this.#nextToken(ref, read, last), (token) => [token, token] as const)
     )
   }
 
@@ -48,7 +42,6 @@ export class Follow {
     this: Follow,
     ref: CredentialRef,
     read: Effect.Effect<Credential, CredentialFailure>,
-    changedIds: PubSub.Subscription<string>,
     last: Redacted.Redacted<string> | undefined
   ): Effect.fn.Return<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound> {
     while (true) {
@@ -56,10 +49,20 @@ export class Follow {
       const token = defaultKey?.value
       if (token === undefined) return yield* new CredentialKeyNotFound({ ref })
       if (last === undefined || Redacted.value(last) !== Redacted.value(token)) return token
-      const freshUntil = this.#entries.get(id)?.freshUntil ?? -Infinity
-      const wait = Math.max(1_000, freshUntil - (yield* Clock.currentTimeMillis))
-      yield* Effect.raceFirst(Effect.sleep(Math.min(wait, longestSleep)), nextChangeOf(changedIds, id))
+      yield* this.#untilNextRead(this.#entries.cell(id))
     }
+  })
+
+  /** Until a read would do more than return what it did, or the entry changes. */
+  readonly #untilNextRead = Effect.fnUntraced(function*(this: Follow, cell: Cell) {
+    const seen = cell.entry
+    const circumstances = yield* this.#entries.circumstances(seen)
+    const decision = decide(seen, circumstances)
+    const wait = decision._tag === "Serve" ? decision.until - circumstances.now : 0
+    yield* Effect.raceFirst(
+      Effect.sleep(Math.min(Math.max(1_000, wait), longestSleep)),
+      cell.changedSince(seen)
+    )
   })
 
   /**
@@ -68,29 +71,34 @@ export class Follow {
    */
   readonly reconnected = Effect.fnUntraced(function*(
     this: Follow,
-    entry: CredentialEntry,
+    cell: Cell,
     options: { readonly ref: CredentialRef; readonly poll: Duration.Duration }
   ): Effect.fn.Return<Credential, CredentialFailure | NoProvider> {
     const { poll, ref } = options
-    if (!this.#entries.mayBeRefreshed(entry)) return yield* new NoProvider({ ref })
-    const read = this.#refresher.read(entry)
-    const watched = this.#reconnections.run(
-      `${Duration.toMillis(poll)} ${entry.id}`,
-      Effect.scoped(this.#watch(entry, poll))
-    )
+    if (!this.#entries.mayBeRefreshed(cell.entry)) return yield* new NoProvider({ ref })
+    const read = this.#refresher.read(cell)
+    const watched = this.#reconnections.run(`${Duration.toMillis(poll)} ${cell.id}`, this.#watch(cell, poll))
     return yield* Effect.catchTag(read, "ReauthRequired", () => watched)
   })
 
-  readonly #watch = Effect.fnUntraced(function*(this: Follow, entry: CredentialEntry, poll: Duration.Duration) {
-    const changedIds = yield* PubSub.subscribe(this.#entries.changedIds)
+  readonly #watch = Effect.fnUntraced(function*(this: Follow, cell: Cell, poll: Duration.Duration) {
     while (true) {
-      yield* Effect.raceFirst(Effect.sleep(poll), nextChangeOf(changedIds, entry.id))
-      if (entry.state.blockedSince === undefined) return yield* this.#refresher.read(entry)
-      const checked = yield* this.#refresher.check(entry).pipe(
-        // Whatever else happens, the person may still be about to connect it.
+      yield* this.#whileBlocked(cell, poll)
+      if (!cell.entry.isBlocked) return yield* this.#refresher.read(cell)
+      const checked = yield* this.#refresher.check(cell).pipe(
+        // whatever else happens, the person may still be about to connect it
         Effect.catchIf((error) => error._tag !== "CredentialNotFound", () => Effect.succeed(undefined))
       )
       if (checked !== undefined) return checked
+    }
+  })
+
+  /** Waits as long as the entry is blocked, and at most so long. */
+  readonly #whileBlocked = Effect.fnUntraced(function*(this: Follow, cell: Cell, longest: Duration.Duration) {
+    const end = (yield* Clock.currentTimeMillis) + Duration.toMillis(longest)
+    for (let left = Duration.toMillis(longest); left > 0 && cell.entry.isBlocked;) {
+      yield* Effect.raceFirst(Effect.sleep(Math.min(left, longestSleep)), cell.changedSince(cell.entry))
+      left = end - (yield* Clock.currentTimeMillis)
     }
   })
 
@@ -98,7 +106,3 @@ export class Follow {
     return this.#reconnections.shutdown(0)
   }
 }
-
-/** The next change of one credential. */
-const nextChangeOf = (changedIds: PubSub.Subscription<string>, id: string): Effect.Effect<string> =>
-  Effect.repeat(PubSub.take(changedIds), { until: (one) => one === id })

@@ -1,222 +1,219 @@
 import * as Clock from "effect/Clock"
-import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
-import { AdenTimeout, AdenUnavailable, ReauthRequired, RefreshFailed } from "../errors/AdenError.ts"
-import type { AdenRequestFailure, FetchFailure } from "../errors/AdenError.ts"
+import { AdenTimeout, AdenUnavailable, RefreshFailed } from "../errors/AdenError.ts"
+import type { AdenRequestFailure, FetchFailure, ReauthRequired } from "../errors/AdenError.ts"
 import { CredentialNotFound, InsufficientTimeLeft, NoProvider } from "../errors/CredentialError.ts"
 import type { CredentialFailure } from "../errors/CredentialError.ts"
-import type { StorageFailure } from "../errors/StorageError.ts"
+import type { CredentialStorageError, StorageFailure } from "../errors/StorageError.ts"
 import { Credential } from "../model/Credential.ts"
 import type { CredentialRef, CredentialValidation } from "../model/Credential.ts"
-import { CredentialState } from "../model/CredentialState.ts"
-import { BypassCircuit, withListedNames } from "../providers/CredentialProvider.ts"
+import { coolDownLeft, localExpiry } from "../model/freshness.ts"
+import { BypassCircuit } from "../providers/CredentialProvider.ts"
 import type { CredentialProvider } from "../providers/CredentialProvider.ts"
 import { refreshDuration, refreshes, servedStale } from "../util/metrics.ts"
 import { cleanText } from "../util/sanitize.ts"
 import { SingleFlight } from "../util/SingleFlight.ts"
-import { isUnexpired } from "./CredentialEntry.ts"
-import type { CredentialEntry, Freshness } from "./CredentialEntry.ts"
+import type { Cell } from "./Cell.ts"
+import type { Commit, RequestBasis } from "./commit.ts"
+import {
+  decide,
+  decideFor,
+  expiresBeforeProbe,
+  freshnessOf,
+  isServable,
+  isTooShort,
+  isUnexpired,
+  isUsable,
+  rateLimitOf,
+  reauthRequired,
+  timeLeft,
+  whyNotAsked
+} from "./core/decide.ts"
+import type { Purpose, Question } from "./core/decide.ts"
+import type { Entry } from "./core/Entry.ts"
+import { isRejected } from "./core/transition.ts"
 import type { Entries } from "./Entries.ts"
-import { AwaitRefresh } from "./RefreshPolicy.ts"
+import type { Listings } from "./Listings.ts"
+import { AwaitRefresh, ReplacedToken } from "./RefreshPolicy.ts"
 import type { RefResolver } from "./resolve.ts"
-import { isEarlier } from "./storedRecord.ts"
-import type { WriteBehind } from "./WriteBehind.ts"
-
-/** A token that was renewed less than this long ago, in ms, is not renewed again because it lasts too short. */
-const minRefreshInterval = 30_000
 
 /** A renewal that runs when the scope closes gets this long to end, and one of a token that has not expired when a caller waits. */
 const drainTimeout = Duration.seconds(5)
 
-/**
- * What a question was asked on: an answer is taken over only while this still holds. Otherwise the program changed the entry
- * meanwhile (`epoch`), or another process saved it (`generation`).
- */
-export interface RequestBasis {
-  readonly epoch: number
-  readonly generation: number
-  /** Its place among all questions of this process. */
-  readonly order: number
-  /** When, in ms. */
-  readonly at: number
-  readonly held: Credential | undefined
-}
+const read: Purpose = { _tag: "Read" }
+const check: Purpose = { _tag: "Check" }
 
-/**
- * Decides what a read gets and when Aden is asked, by the table of docs/semantics.md, and takes over what Aden answers. One
- * renewal per credential runs at a time.
- */
+/** Has providers asked as `decide` says, and commits what they answer. One question per credential is under way at a time. */
 export class Refresher {
   readonly #entries: Entries
   readonly #resolver: RefResolver
-  readonly #writeBehind: WriteBehind
+  readonly #listings: Listings
+  readonly #commit: Commit
   readonly #deadline: Duration.Duration
-  readonly #maxStale: number
-  readonly #flights = new SingleFlight<string, Credential, CredentialFailure>()
+  readonly #flights: SingleFlight<string, Credential, CredentialFailure>
 
   constructor(options: {
     readonly entries: Entries
     readonly resolver: RefResolver
-    readonly writeBehind: WriteBehind
+    readonly listings: Listings
+    readonly commit: Commit
     readonly deadline: Duration.Duration
-    readonly maxStale: number
   }) {
     this.#entries = options.entries
     this.#resolver = options.resolver
-    this.#writeBehind = options.writeBehind
+    this.#listings = options.listings
+    this.#commit = options.commit
     this.#deadline = options.deadline
-    this.#maxStale = options.maxStale
+    this.#flights = new SingleFlight({ abandonAfter: Duration.toMillis(options.deadline) / 2 })
   }
 
-  /** The credential of an entry, valid now. */
+  // -------------------------------------------------------------------------------------------------------------------
+  // What callers get
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /** The credential, valid now. */
   readonly read = Effect.fnUntraced(function*(
     this: Refresher,
-    entry: CredentialEntry
+    cell: Cell
   ): Effect.fn.Return<Credential, CredentialFailure> {
-    const now = yield* Clock.currentTimeMillis
-    yield* entry.recomputeDeadlines()
-    const { credential } = entry
-    switch (entry.freshness(now)) {
-      case "fresh":
-        return credential ?? (yield* this.#refreshed(entry))
-      case "due":
-      case "stale": {
-        if (credential === undefined || !entry.mayBeServed(now, this.#maxStale)) {
-          return yield* this.#refreshed(entry)
-        }
-        if (now < entry.nextAttemptAt || entry.coolDownLeft(now) > 0) entry.serveUntilNextAttempt(this.#maxStale)
-        else if (yield* AwaitRefresh) return yield* this.#afterRefresh(entry, credential)
-        else yield* this.#flights.start(entry.id, this.#refreshBehind(entry))
-        return credential
+    yield* this.#entries.settled(cell)
+    const circumstances = yield* this.#entries.circumstances(cell.entry)
+    const decision = decide(cell.entry, circumstances)
+    switch (decision._tag) {
+      case "Serve":
+        cell.serve(decision.credential, decision.until)
+        return decision.credential
+      case "ServeAndAsk": {
+        if (yield* AwaitRefresh) return yield* this.#afterRefresh(cell, decision.credential)
+        yield* this.#flights.start(cell.id, this.#refreshBehind(cell))
+        return decision.credential
       }
-      case "expired":
-      case "missing":
-        return yield* this.#refreshed(entry)
-      case "blocked":
-        return yield* this.#recheck(entry, now)
+      case "Ask":
+        return yield* decision.question === "validate" && cell.entry.isBlocked
+          ? this.#rechecked(cell)
+          : this.#refreshed(cell, read)
+      case "Fail":
+        // another process may have renewed it; one that is blocked stays so until the check that is under way has ended
+        return decision.error._tag === "ReauthRequired" && !this.#flights.has(cell.id)
+          ? yield* decision.error
+          : yield* this.#refreshed(cell, read)
     }
   })
 
-  /** Renews now, whatever the age: never answered by a renewal that began earlier, and held back only by a rate limit. */
+  /**
+   * Renews now, whatever the age: never answered by a renewal that began earlier, and held back only by a rate limit. Where it is to
+   * replace a token that was refused, another token that is in storage by now is the answer.
+   */
   readonly force = Effect.fnUntraced(function*(
     this: Refresher,
-    entry: CredentialEntry,
+    cell: Cell,
     ref: string
   ): Effect.fn.Return<Credential, CredentialFailure | NoProvider> {
-    if (!this.#entries.mayBeRefreshed(entry)) return yield* new NoProvider({ ref })
-    return yield* this.#flights.runAfresh(entry.id, this.#refresh(entry, true))
+    if (!this.#entries.mayBeRefreshed(cell.entry)) return yield* new NoProvider({ ref })
+    const token = yield* ReplacedToken
+    const purpose: Purpose = token === undefined ? { _tag: "Force" } : { _tag: "Replace", token }
+    return yield* this.#flights.runAfresh(cell.id, this.#flight(cell, purpose))
   })
 
   /**
-   * A credential that lasts at least `minTimeLeft` (ms) from now. Renews it once for all who ask meanwhile; a token that was
-   * renewed a moment ago and lasts too short still is not renewed again.
+   * A credential that lasts at least `minTimeLeft` (ms) from now. Renews it once for all who ask in that time; a token that was
+   * renewed a moment ago and still lasts too short is not renewed again.
    */
   readonly readFor = Effect.fnUntraced(function*(
     this: Refresher,
-    entry: CredentialEntry,
+    cell: Cell,
     ref: string,
     minTimeLeft: number
   ): Effect.fn.Return<Credential, CredentialFailure | InsufficientTimeLeft> {
-    yield* entry.recomputeDeadlines()
-    const asked = yield* Clock.currentTimeMillis
-    const isTooShort = isUnexpired(entry.freshness(asked)) && isRefreshedFor(entry, minTimeLeft, asked)
-    const read = isTooShort ? undefined : yield* this.read(entry)
-    const now = yield* Clock.currentTimeMillis
-    // Where nothing was at hand, Aden answered what it had.
-    const credential = read === undefined || isRefreshedFor(entry, minTimeLeft, now)
-      ? yield* this.#refreshedFor(entry, now)
-      : read
-    const timeLeft = (yield* this.#entries.expiryOf(credential)) - (yield* Clock.currentTimeMillis)
-    return timeLeft >= minTimeLeft ? credential : yield* new InsufficientTimeLeft({
+    yield* this.#entries.settled(cell)
+    const before = yield* this.#entries.circumstances(cell.entry)
+    const isShort = isUnexpired(freshnessOf(cell.entry, before)) && isTooShort(cell.entry, minTimeLeft, before)
+    const found = isShort ? undefined : yield* this.read(cell)
+    const now = yield* this.#entries.circumstances(cell.entry)
+    const credential = found === undefined || isTooShort(cell.entry, minTimeLeft, now)
+      ? yield* this.#outlasting(cell, minTimeLeft)
+      : found
+    const { clockOffset, now: asked } = yield* this.#entries.circumstancesOf(credential)
+    const left = localExpiry(credential, clockOffset) - asked
+    return left >= minTimeLeft ? credential : yield* new InsufficientTimeLeft({
       ref,
       minTimeLeft: Duration.millis(minTimeLeft),
-      timeLeft: Duration.millis(Math.max(0, timeLeft))
+      timeLeft: Duration.millis(Math.max(0, left))
     })
   })
 
-  readonly #refreshedFor = Effect.fnUntraced(function*(
+  readonly #outlasting = Effect.fnUntraced(function*(
     this: Refresher,
-    entry: CredentialEntry,
-    asked: number
+    cell: Cell,
+    minTimeLeft: number
   ): Effect.fn.Return<Credential, CredentialFailure> {
-    const backoff = entry.backoffError(asked)
-    if (backoff !== undefined) return yield* backoff
-    const renewed = Effect.suspend(() => this.#flights.run(entry.id, this.#refresh(entry, true)))
-    const answer = yield* renewed
-    // It may have been a question of another kind, which renewed nothing.
-    return entry.refreshedAt >= asked ? answer : yield* renewed
+    const error = whyNotAsked(cell.entry, yield* this.#entries.circumstances(cell.entry))
+    if (error !== undefined) return yield* error
+    const flight = Effect.suspend(() =>
+      this.#flights.run(cell.id, this.#flight(cell, { _tag: "Outlast", minTimeLeft }))
+    )
+    const answer = yield* flight
+    // it may have been a question of another kind, which renewed nothing
+    return isTooShort(cell.entry, minTimeLeft, yield* this.#entries.circumstances(cell.entry)) ? yield* flight : answer
   })
 
-  /** Checks a blocked credential now, once for all who ask meanwhile. */
-  readonly check = Effect.fnUntraced(function*(
-    this: Refresher,
-    entry: CredentialEntry
-  ): Effect.fn.Return<Credential, CredentialFailure> {
-    yield* entry.checked(yield* Clock.currentTimeMillis)
-    return yield* this.#flights.run(entry.id, this.#refresh(entry, false))
+  /** Checks a blocked credential now, once for all who ask in that time. */
+  check(cell: Cell): Effect.Effect<Credential, CredentialFailure> {
+    return Effect.andThen(this.#checked(cell), this.#flights.run(cell.id, this.#flight(cell, check)))
+  }
+
+  /** A read of a blocked one, when it is time to check it. */
+  #rechecked(cell: Cell): Effect.Effect<Credential, CredentialFailure> {
+    return Effect.andThen(this.#checked(cell), this.#refreshed(cell, check))
+  }
+
+  /** A check begins: the next one comes in due time, whatever becomes of this one. */
+  readonly #checked = Effect.fnUntraced(function*(this: Refresher, cell: Cell) {
+    if (!cell.entry.isBlocked) return
+    const recheckAt = yield* cell.step("recheck").until(yield* Clock.currentTimeMillis, { _tag: "Blocked" })
+    yield* this.#entries.change(cell, { _tag: "Checked", recheckAt })
   })
 
   /** Asks the provider whether the token is good, and remembers what that says of the connection. */
   readonly validate = Effect.fnUntraced(function*(
     this: Refresher,
-    entry: CredentialEntry
+    cell: Cell
   ): Effect.fn.Return<CredentialValidation, CredentialFailure> {
-    yield* this.#resolver.resolveProvider(entry)
-    // it may be known from the list alone, and what is stored by now be another's, or a rate limit from before a restart
-    if (entry.provider !== undefined && entry.credential === undefined) {
-      yield* this.#entries.orElseWhenStorageFails(this.#entries.load(entry), false)
+    const entries = this.#entries
+    yield* this.#resolver.resolveProvider(cell)
+    // it may be known from the list only, and what is stored by now be another's, or a rate limit from before a restart
+    if (cell.entry.providerId !== undefined && cell.entry.held === undefined) {
+      yield* entries.orElseWhenStorageFails(entries.load(cell), false)
     }
-    const { provider } = entry
-    const now = yield* Clock.currentTimeMillis
+    const provider = entries.providerFor(cell.entry)
+    const circumstances = yield* entries.circumstances(cell.entry)
     if (provider === undefined) {
-      yield* entry.recomputeDeadlines()
-      const freshness = entry.freshness(now)
+      const freshness = freshnessOf(cell.entry, circumstances)
       const isBlocked = freshness === "blocked"
       return {
         valid: freshness !== "expired" && !isBlocked,
         reason: isBlocked ? "requires_reauthorization" : freshness === "expired" ? "token_expired" : undefined,
-        expiresAt: entry.credential?.expiresAt,
+        expiresAt: cell.entry.credential?.expiresAt,
         requiresReauthorization: isBlocked,
-        reauthorizationUrl: isBlocked ? entry.state.reauthorizationUrl : undefined
+        reauthorizationUrl: isBlocked ? cell.entry.state.reauthorizationUrl : undefined
       }
     }
-    yield* entry.failWhileRateLimited(now)
-    const basis = this.#basisOf(entry, now)
-    const validation = yield* provider.validate(entry).pipe(
-      Effect.catchTag("IntegrationNotFound", () => this.#confirmRemoval(entry, provider, basis)),
-      Effect.tapError((error) => this.recordFailure(entry, error, basis))
+    const limit = rateLimitOf(cell.entry, circumstances.now)
+    if (limit !== undefined) return yield* limit
+    const basis = yield* this.#commit.basisOf(cell)
+    const validation = yield* provider.validate(cell).pipe(
+      Effect.catchTag("IntegrationNotFound", () => this.#confirmRemoval(provider, basis)),
+      Effect.tapError((error) => this.recordFailure(basis, error))
     )
-    if (entry.epoch !== basis.epoch || entry.isProgramOwned) return validation
-    if (validation.requiresReauthorization) yield* this.block(entry, reauthRequired(entry, validation))
-    else if (validation.valid && entry.state.blockedSince !== undefined) {
-      yield* Effect.ignore(this.#flights.run(entry.id, this.#refresh(entry, false)))
-    }
+    if (!this.#commit.isCurrent(basis) || cell.entry.isProgramOwned) return validation
+    if (validation.requiresReauthorization) yield* this.#commit.block(cell, reauthRequired(cell.entry, validation))
+    else if (validation.valid && cell.entry.isBlocked) yield* Effect.ignore(this.check(cell))
     return validation
-  })
-
-  /** Remembers, over a restart too, that a person has to authorize the integration again. */
-  readonly block = Effect.fnUntraced(function*(this: Refresher, entry: CredentialEntry, error: ReauthRequired) {
-    const now = yield* DateTime.now
-    const isNew = entry.state.blockedSince === undefined
-    const at = DateTime.toEpochMillis(now)
-    if (isNew || at >= entry.nextCheckAt) yield* entry.checked(at)
-    else entry.checkedAgain(at)
-    entry.freshUntil = -Infinity
-    entry.lastError = error
-    yield* this.#entries.patchState(entry, {
-      blockedSince: entry.state.blockedSince ?? now,
-      reauthorizationUrl: error.reauthorizationUrl ?? entry.state.reauthorizationUrl,
-      lastError: error._tag
-    })
-    if (isNew) {
-      const { reauthorizationUrl } = entry.state
-      yield* this.#entries.publish({ _tag: "ReauthorizationRequired", id: entry.id, reauthorizationUrl })
-    }
   })
 
   shutdown(): Effect.Effect<void> {
@@ -228,361 +225,255 @@ export class Refresher {
   // -------------------------------------------------------------------------------------------------------------------
 
   /**
-   * Renews while the caller waits, because nothing at hand may be served. A renewal that was joined late may answer what is of
-   * no use: then there is one more. When it fails, what another process may have put into storage meanwhile is served.
+   * Waits for an answer, because nothing that is held may be served. A flight that was joined late may answer what is of no use: then
+   * there is one more. When it fails, what another process may have put into storage is served.
    */
   readonly #refreshed = Effect.fnUntraced(function*(
     this: Refresher,
-    entry: CredentialEntry
+    cell: Cell,
+    purpose: Purpose
   ): Effect.fn.Return<Credential, CredentialFailure> {
     const flight = Effect.catch(
-      this.#flights.run(entry.id, this.#refresh(entry, false)),
+      Effect.suspend(() => this.#flights.run(cell.id, this.#flight(cell, purpose))),
       (error) =>
-        Effect.flatMap(
-          Clock.currentTimeMillis,
-          (now) =>
-            entry.credential !== undefined && entry.mayBeServed(now, this.#maxStale)
-              ? Effect.succeed(entry.credential)
-              : Effect.fail(error)
-        )
+        Effect.flatMap(this.#entries.circumstances(cell.entry), (circumstances) => {
+          const { credential, isBlocked } = cell.entry
+          if (credential !== undefined && isUsable(cell.entry, circumstances)) return Effect.succeed(credential)
+          // what a check cannot find out leaves it blocked
+          return Effect.fail(isBlocked && error._tag !== "CredentialNotFound" ? reauthRequired(cell.entry) : error)
+        })
     )
     const first = yield* flight
-    // the program's own, read from storage again or saved meanwhile
-    const answer = entry.provider === undefined ? entry.credential ?? first : first
-    if (yield* this.#isServable(entry, answer)) return answer
-    if (entry.provider === undefined) return yield* unservable(entry)
+    // the program's own, read from storage again or saved since
+    const answer = cell.entry.isProgramOwned ? cell.entry.credential ?? first : first
+    if (yield* this.#isServable(cell, answer)) return answer
+    if (cell.entry.isProgramOwned) return yield* unservable(cell.entry)
     const second = yield* flight
-    if (yield* this.#isServable(entry, second)) return second
-    return yield* unservable(entry)
+    return (yield* this.#isServable(cell, second)) ? second : yield* unservable(cell.entry)
   })
 
-  /** As of the entry, for what is at hand or was just answered, also where the entry has come to be somebody else's meanwhile. */
-  readonly #isServable = Effect.fnUntraced(function*(this: Refresher, entry: CredentialEntry, credential: Credential) {
-    const expiresAt = yield* this.#entries.expiryOf(credential)
-    return entry.isServable(credential, { expiresAt, now: yield* Clock.currentTimeMillis })
+  readonly #isServable = Effect.fnUntraced(function*(this: Refresher, { entry }: Cell, credential: Credential) {
+    return isServable(entry, credential, yield* this.#entries.circumstancesOf(credential))
   })
 
   /**
-   * Nobody waits longer than the deadline, over all attempts and all that is asked on the way. What is known to be blocked
-   * is blocked, whatever the wait was for.
+   * A caller waits at most the deadline, over all attempts and all that is asked on the way. A flight that it waited for in vain all
+   * that time may be dead (on some platforms a request ends, and all that it started): the next read starts another.
    */
   withinDeadline(ref: CredentialRef) {
     return <A, E>(self: Effect.Effect<A, E>): Effect.Effect<A, E | AdenUnavailable | ReauthRequired> =>
       Effect.timeoutOrElse(self, {
         duration: this.#deadline,
         orElse: () => {
-          const entry = this.#entries.known(ref)
-          return Effect.fail(
-            entry?.state.blockedSince === undefined
-              ? new AdenUnavailable({ id: entry?.id ?? ref, reason: new AdenTimeout({ after: this.#deadline }) })
-              : reauthRequired(entry)
-          )
+          const cell = this.#entries.known(ref)
+          const timeout = new AdenUnavailable({
+            id: cell?.id ?? ref,
+            reason: new AdenTimeout({ after: this.#deadline })
+          })
+          return Effect.fail(cell?.entry.isBlocked === true ? reauthRequired(cell.entry) : timeout)
         }
       })
   }
 
-  /** What is at hand when a renewal has ended; what was before it, when it failed or takes too long. */
+  /** What is held when a renewal has ended; what was before it, when it failed or takes too long. */
   readonly #afterRefresh = Effect.fnUntraced(function*(
     this: Refresher,
-    entry: CredentialEntry,
+    cell: Cell,
     before: Credential
   ): Effect.fn.Return<Credential, CredentialFailure> {
-    const outcome = yield* this.#flights.run(entry.id, this.#refreshBehind(entry)).pipe(
+    const outcome = yield* this.#flights.run(cell.id, this.#refreshBehind(cell)).pipe(
       Effect.result,
       Effect.timeoutOption(drainTimeout)
     )
     if (Option.isNone(outcome)) {
       yield* Effect.logWarning("Serving a cached credential that Aden did not confirm in time").pipe(
-        Effect.annotateLogs({ credential: cleanText(entry.id) })
+        Effect.annotateLogs({ credential: cleanText(cell.id) })
       )
       return before
     }
     const result = outcome.value
     if (Result.isSuccess(result)) return result.success
-    const isOver = entry.state.blockedSince !== undefined || entry.credential === undefined
+    const isOver = cell.entry.isBlocked || cell.entry.held === undefined
     return isOver ? yield* result.failure : before
   })
 
-  /** Renews while the caller is served what is at hand: told is that it is, when Aden does not confirm it. */
-  #refreshBehind(entry: CredentialEntry): Effect.Effect<Credential, CredentialFailure> {
+  /** Renews while callers are served what is held: where Aden does not confirm it, that is told. */
+  #refreshBehind(cell: Cell): Effect.Effect<Credential, CredentialFailure> {
     return Effect.tapError(
-      this.#refresh(entry, false),
+      this.#flight(cell, read),
       Effect.fnUntraced({ self: this }, function*(error) {
-        if (entry.state.blockedSince !== undefined || entry.credential === undefined) return
-        // What storage fails with is not noted by a question to Aden: it too is a reason to wait.
+        if (cell.entry.isBlocked || cell.entry.held === undefined) return
+        // a failure of storage, too, is a reason to wait before the next question
         const now = yield* Clock.currentTimeMillis
-        if (now >= entry.nextAttemptAt && entry.coolDownLeft(now) <= 0) yield* entry.failed(now, error)
-        entry.serveUntilNextAttempt(this.#maxStale)
+        if (now >= cell.entry.retryAt && coolDownLeft(cell.entry.state, now) <= 0) {
+          yield* this.#entries.change(cell, { _tag: "Failed", error, retryAt: yield* this.#backOff(cell, error, now) })
+        }
         yield* Effect.logWarning("Serving a cached credential that Aden did not confirm").pipe(
-          Effect.annotateLogs({ credential: cleanText(entry.id), error: error._tag, reason: error.message })
+          Effect.annotateLogs({ credential: cleanText(cell.id), error: error._tag, reason: error.message })
         )
         yield* Metric.update(servedStale, 1)
-        yield* this.#entries.publish({ _tag: "ServedStale", id: entry.id, error: error._tag })
+        yield* this.#entries.publish({ _tag: "ServedStale", id: cell.id, error: error._tag })
       })
     )
   }
 
-  /** A blocked credential is checked now and then; what the check cannot find out leaves it blocked. */
-  readonly #recheck = Effect.fnUntraced(function*(
-    this: Refresher,
-    entry: CredentialEntry,
-    now: number
-  ): Effect.fn.Return<Credential, CredentialFailure> {
-    const mayAsk = this.#entries.mayBeRefreshed(entry) && entry.coolDownLeft(now) <= 0 &&
-      now >= entry.nextCheckAt
-    if (!mayAsk && !this.#flights.has(entry.id)) return yield* reauthRequired(entry)
-    if (mayAsk) yield* entry.checked(now)
-    return yield* Effect.catchIf(
-      this.#refreshed(entry),
-      (error) => error._tag !== "CredentialNotFound" && entry.state.blockedSince !== undefined,
-      () => Effect.fail(reauthRequired(entry))
-    )
-  })
-
-  #basisOf(entry: CredentialEntry, at: number): RequestBasis {
-    return {
-      epoch: entry.epoch,
-      generation: entry.state.generation,
-      order: this.#entries.nextQuestion(),
-      at,
-      held: entry.credential
-    }
-  }
-
   // -------------------------------------------------------------------------------------------------------------------
-  // One renewal
+  // One question
   // -------------------------------------------------------------------------------------------------------------------
 
-  /** Under the storage's lock, and with what others did meanwhile in view. */
-  #refresh(entry: CredentialEntry, force: boolean): Effect.Effect<Credential, CredentialFailure> {
+  /** Under the storage's lock, and with what others did since in view. */
+  #flight(cell: Cell, purpose: Purpose): Effect.Effect<Credential, CredentialFailure> {
     const entries = this.#entries
     return Effect.suspend(() => {
-      const before = entry.credential
-      return entries.storage.withLock(
-        entry.id,
-        this.#refreshUnderLock(entry, force, entry.state.blockedSince !== undefined)
-      ).pipe(
-        // A lock that could not be had says nothing about the credential: whoever holds it may have renewed it.
-        Effect.catchTag("CredentialStorageError", (error) =>
-          Effect.gen(function*() {
-            yield* entries.orElseWhenStorageFails(entries.load(entry), false)
-            const { credential } = entry
-            const isFresh = entry.freshness(yield* Clock.currentTimeMillis) === "fresh"
-            const isOfNoUse = force && credential !== undefined && before?.holdsTokenOf(credential) === true
-            return credential === undefined || !isFresh || isOfNoUse ? yield* error : credential
-          }))
+      let answer: Result.Result<Credential, CredentialFailure> | undefined
+      const question = Effect.map(Effect.result(this.#underLock(cell, purpose)), (result) => {
+        answer = result
+        return result
+      })
+      const { credential } = cell.entry
+      return entries.storage.withLock(cell.id, question).pipe(
+        Effect.catch((error) =>
+          answer !== undefined
+            ? Effect.succeed(answer)
+            : error.reason._tag === "StorageIoFailed"
+            // a disk that takes no lock must not keep a token from the program; the lane of this process remains
+            ? Effect.andThen(entries.warnOfStorage(error), question)
+            : this.#withoutLock(cell, purpose, { error, before: credential })
+        ),
+        Effect.flatMap(Effect.fromResult)
       )
     }).pipe(
-      Effect.withSpan("CredentialStore.renew", { attributes: { "credential.id": entry.id } })
+      Effect.withSpan("CredentialStore.renew", { attributes: { "credential.id": cell.id } })
     )
   }
 
-  readonly #refreshUnderLock = Effect.fnUntraced(function*(
+  /** A lock that could not be had says nothing about the credential: whoever holds it may have renewed it. */
+  readonly #withoutLock = Effect.fnUntraced(function*(this: Refresher, cell: Cell, purpose: Purpose, options: {
+    readonly error: CredentialStorageError
+    readonly before: Credential | undefined
+  }): Effect.fn.Return<Result.Result<Credential, CredentialFailure>, StorageFailure> {
+    const entries = this.#entries
+    yield* entries.orElseWhenStorageFails(entries.load(cell), false)
+    const before = options.before?.defaultKey?.value
+    const wanted: Purpose = purpose._tag === "Force" && before !== undefined
+      ? { _tag: "Replace", token: before }
+      : purpose
+    const decision = decideFor(wanted, cell.entry, yield* entries.circumstances(cell.entry))
+    return decision._tag === "Serve" ? Result.succeed(decision.credential) : Result.fail(options.error)
+  })
+
+  readonly #underLock = Effect.fnUntraced(function*(
     this: Refresher,
-    entry: CredentialEntry,
-    force: boolean,
-    wasBlocked: boolean
+    cell: Cell,
+    purpose: Purpose
   ): Effect.fn.Return<Credential, CredentialFailure> {
     const entries = this.#entries
-    yield* entries.orElseWhenStorageFails(entries.load(entry), false)
-    yield* this.#resolver.resolveProvider(entry)
-    const { credential, provider } = entry
+    yield* entries.orElseWhenStorageFails(entries.load(cell), false)
+    yield* this.#resolver.resolveProvider(cell)
+    const provider = entries.providerFor(cell.entry)
     if (provider === undefined) {
+      const { credential, isBlocked } = cell.entry
       if (credential !== undefined) return credential
-      return yield* entry.state.blockedSince === undefined
-        ? new CredentialNotFound({ ref: entry.id })
-        : reauthRequired(entry)
+      return yield* isBlocked ? reauthRequired(cell.entry) : new CredentialNotFound({ ref: cell.id })
     }
-    const now = yield* Clock.currentTimeMillis
-    // Somebody else renewed or confirmed it, or found it blocked.
-    if (credential !== undefined && entry.freshness(now) === "fresh" && !force) return credential
-    if (!force && !wasBlocked && entry.state.blockedSince !== undefined && now < entry.nextCheckAt) {
-      return yield* reauthRequired(entry)
-    }
-    yield* entry.failWhileRateLimited(now)
-    const backoff = force ? undefined : entry.backoffError(now)
-    if (backoff !== undefined) return yield* backoff
-    const basis = this.#basisOf(entry, now)
-    return yield* this.#ask(entry, provider, force, basis).pipe(
-      Effect.tapError((error) => this.recordFailure(entry, error, basis)),
-      instrumented(entry.id, force || needsNew(entry.freshness(now)) ? "refresh" : "fetch")
+    const circumstances = yield* entries.circumstances(cell.entry)
+    const decision = decideFor(purpose, cell.entry, circumstances)
+    if (decision._tag === "Serve") return decision.credential
+    if (decision._tag === "Fail") return yield* decision.error
+    const { question } = decision
+    const basis = yield* this.#commit.basisOf(cell)
+    return yield* this.#ask(provider, question, basis).pipe(
+      Effect.tapError((error) => this.recordFailure(basis, error)),
+      instrumented(cell.id, question === "refresh" ? "refresh" : "fetch")
     )
   })
 
-  /** Asks the provider for what the entry needs now, and takes the answer over. */
+  /** Asks the provider, and takes the answer over. */
   readonly #ask = Effect.fnUntraced(function*(
     this: Refresher,
-    entry: CredentialEntry,
     provider: CredentialProvider,
-    force: boolean,
+    question: Question,
     basis: RequestBasis
   ): Effect.fn.Return<Credential, CredentialFailure> {
-    const freshness = entry.freshness(yield* Clock.currentTimeMillis)
-    if (force || needsNew(freshness)) {
-      return yield* this.#askForNew(entry, provider, basis)
-    }
-    if (freshness === "blocked" || entry.listed?.status === "requires_reauth") {
-      const validation = yield* provider.validate(entry).pipe(
-        Effect.catchTag("IntegrationNotFound", () => this.#confirmRemoval(entry, provider, basis))
+    const { cell } = basis
+    if (question === "refresh") return yield* this.#askForNew(provider, basis)
+    if (question === "validate") {
+      const validation = yield* provider.validate(cell).pipe(
+        Effect.catchTag("IntegrationNotFound", () => this.#confirmRemoval(provider, basis))
       )
-      if (validation.requiresReauthorization) return yield* reauthRequired(entry, validation)
+      if (validation.requiresReauthorization) return yield* reauthRequired(cell.entry, validation)
     }
-    const answer = yield* provider.fetch(entry.id)
-    if (Option.isNone(answer)) return yield* this.#confirmRemoval(entry, provider, basis)
-    const credential = yield* this.#accept(entry, answer.value, basis)
-    if (entry.epoch !== basis.epoch || (yield* this.#isServable(entry, credential))) return credential
-    // This question renews nothing, and the token has run out.
-    return yield* this.#askForNew(entry, provider, this.#basisOf(entry, yield* Clock.currentTimeMillis))
+    const answer = yield* provider.fetch(cell.id)
+    if (Option.isNone(answer)) return yield* this.#confirmRemoval(provider, basis)
+    const credential = yield* this.#commit.answer({ basis, answer: answer.value, isRefresh: false })
+    if (!this.#commit.isCurrent(basis) || (yield* this.#isServable(cell, credential))) return credential
+    // this question renews nothing, and the token has expired
+    return yield* this.#askForNew(provider, yield* this.#commit.basisOf(cell))
   })
 
   readonly #askForNew = Effect.fnUntraced(function*(
     this: Refresher,
-    entry: CredentialEntry,
     provider: CredentialProvider,
     basis: RequestBasis
   ): Effect.fn.Return<Credential, CredentialFailure> {
-    const expiresBeforeProbe = entry.expiresBeforeProbe(yield* Clock.currentTimeMillis)
-    const credential = yield* provider.refresh(entry.credential ?? emptyCredential(entry.id, provider.id)).pipe(
-      Effect.provideService(BypassCircuit, expiresBeforeProbe),
-      Effect.tap(() => Effect.map(Clock.currentTimeMillis, (now) => entry.refreshedAt = now)),
-      Effect.flatMap((answer) => this.#accept(entry, answer, { ...basis, isRefresh: true })),
-      Effect.catchTag("IntegrationNotFound", () => this.#confirmRemoval(entry, provider, basis))
+    const { cell } = basis
+    const isLastChance = expiresBeforeProbe(cell.entry, yield* this.#entries.circumstances(cell.entry))
+    const credential = yield* provider.refresh(cell.entry.credential ?? emptyCredential(cell.id, provider.id)).pipe(
+      Effect.provideService(BypassCircuit, isLastChance),
+      Effect.tap(() => this.#entries.change(cell, { _tag: "RefreshAnswered" })),
+      Effect.flatMap((answer) => this.#commit.answer({ basis, answer, isRefresh: true })),
+      Effect.catchTag("IntegrationNotFound", () => this.#confirmRemoval(provider, basis))
     )
-    return entry.epoch !== basis.epoch || (yield* this.#isServable(entry, credential))
+    return !this.#commit.isCurrent(basis) || (yield* this.#isServable(cell, credential))
       ? credential
-      : yield* unservable(entry)
+      : yield* unservable(cell.entry)
   })
-
-  /** Takes over what the provider answered, unless the entry has changed since it was asked. */
-  readonly #accept = Effect.fnUntraced(function*(
-    this: Refresher,
-    entry: CredentialEntry,
-    answer: Credential,
-    basis: RequestBasis & { readonly isRefresh?: true }
-  ): Effect.fn.Return<Credential, StorageFailure> {
-    const entries = this.#entries
-    const held = entry.credential
-    const named = entry.listed === undefined ? answer : withListedNames(answer, entry.listed)
-    const credential = held === undefined ? named : held.renewedBy(named)
-    if (entry.epoch !== basis.epoch) return credential
-    if (held !== undefined && entry.isProgramOwned) return held
-    // What a sync saved meanwhile does not stand in the way when it is older than this answer.
-    const isOlder = entry.saved.generation === entry.state.generation &&
-      (entry.saved.order < basis.order || (basis.held !== undefined && held?.holdsTokenOf(basis.held) === true))
-    let generation: number | undefined = isOlder ? entry.saved.generation : basis.generation
-    if (entry.isDirty || entry.unreadable !== undefined) {
-      generation = (yield* this.#writeBehind.behind(credential, { generation, at: basis.at })).generation
-    }
-    const lastConfirmed = yield* DateTime.now
-    const stateAfter = (generation: number | undefined) =>
-      new CredentialState({ generation: (generation ?? 0) + 1, lastConfirmed })
-    const save = (generation: number | undefined) =>
-      generation === undefined ? Effect.succeed("outdated" as const) : entries.orElseWhenWriteFails(
-        entries.storage.save(credential, { expectedGeneration: generation, state: stateAfter(generation) }).pipe(
-          Effect.as("saved" as const),
-          Effect.catchTag("GenerationConflict", () => Effect.succeed("outdated" as const))
-        ),
-        "unsaved" as const
-      )
-    let outcome = yield* save(generation)
-    // what another process could not save while storage was away, and saves now, is older than this answer
-    while (outcome === "outdated" && generation !== undefined && entry.epoch === basis.epoch) {
-      const record = yield* entries.storage.read(entry.id)
-      const isProviders = Option.exists(
-        record.credential,
-        (one) => entries.providerOf(one) === entries.providerOf(credential)
-      )
-      if (!isProviders || !isEarlier(record, credential, basis.at) || record.state.generation === generation) break
-      generation = record.state.generation
-      outcome = yield* save(generation)
-    }
-    const saved = stateAfter(generation)
-    if (entry.epoch !== basis.epoch) {
-      yield* entries.follow(entry.id)
-      return credential
-    }
-    if (outcome === "outdated") {
-      // Another process was faster: what it saved is as new as this answer, or newer.
-      entry.isDirty = false
-      if ((yield* entries.load(entry)) && entry.credential !== undefined) return entry.credential
-      // It deleted the entry: this caller has asked for it, and it is not kept.
-      entries.forget(entry.id)
-      return credential
-    }
-    const wasBlocked = entry.state.blockedSince !== undefined
-    // What was not saved has not been counted.
-    const state = outcome === "unsaved" ? new CredentialState({ ...saved, generation: saved.generation - 1 }) : saved
-    yield* entries.remember(entry, { credential, state, source: "aden" })
-    entry.isDirty = outcome === "unsaved"
-    entry.isStateDirty = entry.isDirty
-    if (entry.isDirty) this.#writeBehind.add(entry)
-    else entry.saved = { generation: state.generation, order: basis.order }
-    entry.listed = undefined
-    // a renewal that brings what cannot be served has failed
-    if (basis.isRefresh !== true || (yield* this.#isServable(entry, credential))) {
-      entry.succeeded(yield* Clock.currentTimeMillis)
-    }
-    if (wasBlocked) yield* entries.publish({ _tag: "Reconnected", id: entry.id })
-    if (held === undefined) yield* entries.publish({ _tag: "Fetched", id: entry.id })
-    else if (!held.holdsTokenOf(credential)) yield* entries.publish({ _tag: "Refreshed", id: entry.id })
-    return credential
-  }, (effect, entry) => this.#writeBehind.alone(entry.id)(effect))
 
   /** The provider does not have the integration. Only when its list lacks it too is the entry gone. */
   readonly #confirmRemoval = Effect.fnUntraced(function*(
     this: Refresher,
-    entry: CredentialEntry,
     provider: CredentialProvider,
     basis: RequestBasis
   ): Effect.fn.Return<never, AdenRequestFailure | CredentialNotFound> {
-    yield* this.#resolver.confirmAbsence(provider, entry.id)
-    if (entry.epoch === basis.epoch) yield* this.#entries.remove(entry, basis.generation)
-    return yield* new CredentialNotFound({ ref: entry.id })
+    const { id } = basis.cell
+    yield* this.#listings.confirmAbsence(provider, id)
+    yield* this.#commit.remove(basis)
+    return yield* new CredentialNotFound({ ref: id })
   })
 
   /** Remembers what came of asking, so that the next question comes in due time. */
   readonly recordFailure = Effect.fnUntraced(function*(
     this: Refresher,
-    entry: CredentialEntry,
-    error: CredentialFailure | FetchFailure,
-    basis: Pick<RequestBasis, "epoch">
+    basis: RequestBasis,
+    error: CredentialFailure | FetchFailure
   ) {
-    if (error._tag === "CredentialNotFound" || entry.isProgramOwned) return
-    const now = yield* DateTime.now
-    const nowMillis = DateTime.toEpochMillis(now)
-    // A rate limit holds whatever the program did meanwhile.
-    if (entry.epoch !== basis.epoch && error._tag !== "RateLimited") return
-    entry.lastError = error
-    if (error._tag === "ReauthRequired") return yield* this.block(entry, error)
-    if (error._tag === "RateLimited") {
-      // A hint of no time at all is no leave to ask without end.
-      yield* entry.failed(nowMillis, error)
-      const left = Duration.toMillis(error.retryAfter)
-      if (left > entry.coolDownLeft(nowMillis)) {
-        yield* this.#entries.patchState(entry, {
-          coolDownUntil: DateTime.makeUnsafe(nowMillis + left),
-          lastError: error._tag
-        })
-      }
-      return
-    }
-    yield* entry.failed(nowMillis, error)
-    const isRefused = error._tag === "AdenUnauthorized" || error._tag === "AdenForbidden"
-    if (entry.state.lastError !== error._tag || (isRefused && entry.state.refusedSince === undefined)) {
-      yield* this.#entries.patchState(entry, {
-        lastError: error._tag,
-        refusedSince: isRefused ? entry.state.refusedSince ?? now : entry.state.refusedSince
-      })
-    }
+    const { cell } = basis
+    if (error._tag === "CredentialNotFound" || cell.entry.isProgramOwned) return
+    // a rate limit holds whatever the program did in that time
+    if (!this.#commit.isCurrent(basis) && error._tag !== "RateLimited") return
+    if (error._tag === "ReauthRequired") return yield* this.#commit.block(cell, error)
+    const now = yield* Clock.currentTimeMillis
+    const retryAt = yield* this.#backOff(cell, error, now)
+    yield* this.#commit.note(
+      cell,
+      error._tag === "RateLimited"
+        ? { _tag: "RateLimited", error, until: now + Duration.toMillis(error.retryAfter), retryAt }
+        : { _tag: "Failed", error, retryAt }
+    )
+  })
+
+  /** When Aden may be asked again after a failure. */
+  readonly #backOff = Effect.fnUntraced(function*(this: Refresher, cell: Cell, error: CredentialFailure, now: number) {
+    const circumstances = yield* this.#entries.circumstances(cell.entry)
+    const isUsed = cell.entry.held !== undefined && !isRejected(cell.entry, cell.entry.held.credential)
+    return yield* cell.step("backOff").until(now, {
+      _tag: "Failed",
+      error: error._tag,
+      retryAfter: error._tag === "RateLimited" ? error.retryAfter : undefined,
+      timeLeft: Duration.millis(isUsed ? Math.max(0, timeLeft(cell.entry, circumstances)) : 0)
+    })
   })
 }
-
-/** Whether a token that lasts too short is renewed for that reason. */
-const isRefreshedFor = (entry: CredentialEntry, minTimeLeft: number, now: number): boolean =>
-  entry.provider !== undefined && entry.expiresAt - now < minTimeLeft && now - entry.refreshedAt >= minRefreshInterval
-
-/** Whether a token has to be renewed, where another has to be fetched or confirmed. */
-const needsNew = (freshness: Freshness): boolean => freshness === "due" || freshness === "expired"
 
 /** Counts, times and logs a question to Aden. */
 const instrumented =
@@ -606,22 +497,14 @@ const instrumented =
     })
 
 /** What an entry fails with when all that is answered for it cannot be served. */
-const unservable = ({ id, provider }: CredentialEntry): RefreshFailed =>
+const unservable = ({ id, isProgramOwned }: Entry): RefreshFailed =>
   new RefreshFailed({
     id,
-    detail: provider === undefined
+    detail: isProgramOwned
       ? "it has expired or was found refused, and no provider renews it"
       : "it answered with a token that has already expired, or that the program reported as refused"
   })
 
-/** What a blocked credential fails with: what the last check said, else what is remembered. */
-const reauthRequired = (entry: CredentialEntry, validation?: CredentialValidation): ReauthRequired =>
-  new ReauthRequired({
-    id: entry.id,
-    reauthorizationUrl: validation?.reauthorizationUrl ?? entry.state.reauthorizationUrl,
-    detail: validation?.reason
-  })
-
-/** What a forced refresh starts from when nothing is at hand. */
+/** What a forced refresh starts from when nothing is held. */
 const emptyCredential = (id: string, providerId: string): Credential =>
   new Credential({ id, type: "oauth2", keys: new Map(), providerId, autoRefresh: true, description: "", tags: [] })

@@ -1,6 +1,5 @@
 import * as Arr from "effect/Array"
 import * as Clock from "effect/Clock"
-import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -13,43 +12,43 @@ import type { StorageFailure } from "../errors/StorageError.ts"
 import { accountOf } from "../model/Credential.ts"
 import type { Credential, CredentialAccount, ProviderAccount } from "../model/Credential.ts"
 import type { SyncEvent, SyncFailure, SyncSkipped } from "../model/CredentialEvent.ts"
-import { CredentialState } from "../model/CredentialState.ts"
+import type { CredentialState } from "../model/CredentialState.ts"
 import { coolDownLeft } from "../model/freshness.ts"
 import type { CredentialProvider } from "../providers/CredentialProvider.ts"
 import { contradictionOf, syncConcurrency, syncOne } from "../providers/CredentialProvider.ts"
+import type { StoredEntry } from "../storage/CredentialStorage.ts"
 import { cleanText, shownName } from "../util/sanitize.ts"
+import type { Answer, Commit, RequestBasis } from "./commit.ts"
 import type { Entries } from "./Entries.ts"
-import type { Refresher, RequestBasis } from "./refresh.ts"
-import type { RefResolver } from "./resolve.ts"
-import type { WriteBehind } from "./WriteBehind.ts"
+import type { Listings } from "./Listings.ts"
+import type { Refresher } from "./refresh.ts"
 
-/** A fetched integration that waits to be saved, with what it was asked on. */
-interface Unsaved extends RequestBasis {
+/** A fetched integration that waits to be saved. */
+interface Unsaved extends Answer {
   readonly _tag: "Unsaved"
-  readonly credential: Credential
 }
 
 /**
  * Fetches everything the providers list, several at a time, and saves it in batches: what has arrived while one batch is being
- * written is the next. One bad integration never spoils the others. One provider whose list cannot be had spoils none of the
- * others' either: the stream fails with it at its end.
+ * written is the next. One bad integration does not spoil the others. One provider whose list cannot be had does not spoil those of the
+ * others either: the stream fails with it at its end.
  */
 export class Synchronization {
   readonly #entries: Entries
-  readonly #resolver: RefResolver
+  readonly #listings: Listings
   readonly #refresher: Refresher
-  readonly #writeBehind: WriteBehind
+  readonly #commit: Commit
 
   constructor(options: {
     readonly entries: Entries
-    readonly resolver: RefResolver
+    readonly listings: Listings
     readonly refresher: Refresher
-    readonly writeBehind: WriteBehind
+    readonly commit: Commit
   }) {
     this.#entries = options.entries
-    this.#resolver = options.resolver
+    this.#listings = options.listings
     this.#refresher = options.refresher
-    this.#writeBehind = options.writeBehind
+    this.#commit = options.commit
   }
 
   get stream(): Stream.Stream<SyncEvent, SyncFailure> {
@@ -70,9 +69,9 @@ export class Synchronization {
   #streamOf(provider: CredentialProvider): Stream.Stream<SyncEvent, SyncFailure> {
     return Stream.unwrap(
       Effect.map(
-        Effect.zip(this.#resolver.listOf(provider), this.#entries.storage.list),
-        ([{ accounts, isIncomplete = false, malformed }, ids]) => {
-          this.#resolver.forgetList()
+        Effect.zip(this.#listings.ask(provider), this.#entries.storage.list),
+        ([{ answer: { accounts, isIncomplete = false, malformed } }, ids]) => {
+          this.#listings.expire()
           const stored = new Set(ids)
           const listed = new Set<string>()
           for (const account of accounts) listed.add(account.id)
@@ -99,48 +98,47 @@ export class Synchronization {
   readonly #fetch = Effect.fnUntraced(
     function*(this: Synchronization, provider: CredentialProvider, account: ProviderAccount, isStored: boolean) {
       const { id } = account
-      const { storage } = this.#entries
-      const entry = this.#entries.entry(id)
-      const { epoch } = entry
-      // what has been counted may have been stored since it was listed
-      const unstored = isStored ? undefined : yield* storage.loadState(id)
-      const record = unstored?.generation === 0
-        ? Result.succeed({ credential: Option.none<Credential>(), state: unstored })
-        : yield* Effect.result(storage.read(id))
+      const cell = this.#entries.cell(id)
+      const { revision } = cell.entry
+      const record = yield* Effect.result(this.#recordOf(id, isStored))
       if (Result.isFailure(record)) return failed(account, record.failure)
-      const { credential: stored, state } = record.success
-      if (Option.isSome(stored) && this.#entries.providerOf(stored.value) !== provider) {
+      const { credential, state } = record.success
+      if (Option.isSome(credential) && this.#entries.providerOf(credential.value) !== provider) {
         return skipped(account, "OwnedElsewhere", "a credential of this id is stored that this provider did not write")
       }
-      const now = yield* Clock.currentTimeMillis
-      const limited = rateLimitOf(account, state, now)
+      const limited = rateLimitOf(account, state, yield* Clock.currentTimeMillis)
       if (limited !== undefined) return limited
-      const basis: RequestBasis = {
-        epoch,
-        generation: state.generation,
-        order: this.#entries.nextQuestion(),
-        at: now,
-        held: entry.credential
-      }
+      const basis = { ...(yield* this.#commit.basisOf(cell, state.generation)), revision }
       const event = yield* syncOne(provider, account)
       switch (event._tag) {
-        case "Fetched": {
-          const credential = Option.match(stored, {
-            onNone: () => event.credential,
-            onSome: (present) => present.renewedBy(event.credential)
-          })
-          return { _tag: "Unsaved", credential, ...basis } satisfies Unsaved
-        }
+        case "Fetched":
+          return {
+            _tag: "Unsaved",
+            basis,
+            answer: event.credential,
+            stored: Option.getOrUndefined(credential),
+            isRefresh: false
+          } satisfies Unsaved
         case "Blocked":
         case "Failed":
           return yield* this.#refused(provider, account, event.error, basis)
         default:
           return skipped(account, "NotFound", "Aden lists it and does not have it")
       }
-    },
-    (effect, _, account) =>
-      Effect.catchTag(effect, "CredentialStorageError", (error) => Effect.succeed(failed(account, error)))
+    }
   )
+
+  /** What is stored of an id. What was deleted has been counted, and may have been stored again since it was listed. */
+  readonly #recordOf = Effect.fnUntraced(function*(
+    this: Synchronization,
+    id: string,
+    isStored: boolean
+  ): Effect.fn.Return<StoredEntry, StorageFailure> {
+    const { storage } = this.#entries
+    if (isStored) return yield* storage.read(id)
+    const state = yield* storage.loadState(id)
+    return state.generation === 0 ? { credential: Option.none<Credential>(), state } : yield* storage.read(id)
+  })
 
   /** Stored entries that the list lacks. The list alone proves nothing: each of the provider's is asked for before it goes. */
   #unlisted(
@@ -165,33 +163,21 @@ export class Synchronization {
   ): Effect.fn.Return<Option.Option<SyncEvent | Unsaved>> {
     const record = yield* Effect.option(this.#entries.storage.read(id))
     if (Option.isNone(record)) return Option.none()
-    const { credential: present, state } = record.value
-    if (Option.isNone(present) || this.#entries.providerOf(present.value) !== provider) return Option.none()
-    const entry = this.#entries.entry(id)
-    const now = yield* Clock.currentTimeMillis
-    const limited = rateLimitOf(accountOf(present.value), state, now)
+    const { credential, state } = record.value
+    if (Option.isNone(credential) || this.#entries.providerOf(credential.value) !== provider) return Option.none()
+    const account = accountOf(credential.value)
+    const limited = rateLimitOf(account, state, yield* Clock.currentTimeMillis)
     if (limited !== undefined) return Option.some(limited)
-    const basis: RequestBasis = {
-      epoch: entry.epoch,
-      generation: state.generation,
-      order: this.#entries.nextQuestion(),
-      at: now,
-      held: entry.credential
-    }
+    const basis = yield* this.#commit.basisOf(this.#entries.cell(id), state.generation)
     const answer = yield* Effect.result(provider.fetch(id))
-    if (Result.isFailure(answer)) {
-      return Option.some(yield* this.#refused(provider, accountOf(present.value), answer.failure, basis))
-    }
+    if (Result.isFailure(answer)) return Option.some(yield* this.#refused(provider, account, answer.failure, basis))
     if (Option.isSome(answer.success)) {
-      return Option.some({ _tag: "Unsaved", credential: present.value.renewedBy(answer.success.value), ...basis })
+      const stored = credential.value
+      return Option.some({ _tag: "Unsaved", basis, answer: answer.success.value, stored, isRefresh: false })
     }
     const contradiction = contradictionOf(id, { isListed: false, isIncomplete })
-    if (contradiction !== undefined) {
-      return Option.some(skipped(accountOf(present.value), "NotFound", contradiction.reason.message))
-    }
-    return entry.epoch === basis.epoch && (yield* this.#entries.remove(entry, basis.generation))
-      ? Option.some({ _tag: "Removed", id })
-      : Option.none()
+    if (contradiction !== undefined) return Option.some(skipped(account, "NotFound", contradiction.reason.message))
+    return (yield* this.#commit.remove(basis)) ? Option.some({ _tag: "Removed", id }) : Option.none()
   })
 
   /** Aden answered with an error: what it means for later questions is remembered. */
@@ -202,14 +188,14 @@ export class Synchronization {
     error: FetchFailure,
     basis: RequestBasis
   ) {
-    const entry = this.#entries.entry(account.id)
-    if (entry.epoch === basis.epoch || error._tag === "RateLimited") {
-      if (entry.credential === undefined) yield* Effect.ignore(this.#entries.load(entry))
-      if (entry.credential === undefined) entry.provider ??= provider
-      if (entry.provider !== undefined) yield* this.#refresher.recordFailure(entry, error, basis)
+    const { cell } = basis
+    if (this.#commit.isCurrent(basis) || error._tag === "RateLimited") {
+      if (cell.entry.held === undefined) yield* Effect.ignore(this.#entries.load(cell))
+      yield* this.#entries.change(cell, { _tag: "ProviderFound", providerId: provider.id })
+      if (cell.entry.providerId !== undefined) yield* this.#refresher.recordFailure(basis, error)
     }
     return error._tag === "ReauthRequired"
-      ? skipped(account, "ReauthRequired", error.message, entry.state.reauthorizationUrl)
+      ? skipped(account, "ReauthRequired", error.message, cell.entry.state.reauthorizationUrl)
       : failed(account, error)
   })
 
@@ -226,55 +212,18 @@ export class Synchronization {
     this: Synchronization,
     batch: Arr.NonEmptyReadonlyArray<SyncEvent | Unsaved>
   ): Effect.fn.Return<ReadonlyArray<SyncEvent>> {
-    const entries = this.#entries
     const done = batch.filter((event): event is SyncEvent => event._tag !== "Unsaved")
     const fetched = batch.filter((event): event is Unsaved => event._tag === "Unsaved")
     if (fetched.length === 0) return done
-    // What the program changed since it was asked about keeps the program's word.
-    const isCurrent = ({ credential, epoch }: Unsaved) => entries.get(credential.id)?.epoch === epoch
-    const current = fetched.filter(isCurrent)
-    const changed = fetched.filter((item) => !isCurrent(item)).map(({ credential }) =>
-      skipped(accountOf(credential), "OwnedElsewhere", "the program changed it while Aden was asked")
+    const taken = yield* this.#commit.answers(fetched)
+    const events = taken.map(({ credential, error, isOutdated }): SyncEvent =>
+      error !== undefined
+        ? failed(accountOf(credential), error)
+        : isOutdated
+        ? skipped(accountOf(credential), "OwnedElsewhere", "the program changed it while Aden was asked")
+        : synced(credential)
     )
-    const now = yield* DateTime.now
-    const failures = yield* Effect.result(entries.storage.saveMany(current.map(({ credential }) => credential), {
-      expectedGenerations: new Map(current.map(({ credential, generation }) => [credential.id, generation])),
-      state: new CredentialState({ generation: 0, lastConfirmed: now })
-    }))
-    const events = yield* Effect.forEach(
-      current,
-      (item) =>
-        Effect.gen({ self: this }, function*() {
-          const { credential, generation, order } = item
-          const error = Result.isFailure(failures) ? failures.failure : failures.success.get(credential.id)
-          if (!isCurrent(item)) {
-            yield* entries.follow(credential.id)
-            return error === undefined || error._tag === "GenerationConflict"
-              ? synced(credential)
-              : failed(accountOf(credential), error)
-          }
-          const entry = entries.entry(credential.id)
-          if (error?._tag === "CredentialDecryptionFailed") return failed(accountOf(credential), error)
-          if (error?._tag === "GenerationConflict") {
-            yield* Effect.ignore(entries.load(entry))
-            return synced(entry.credential ?? credential)
-          }
-          const wasBlocked = entry.state.blockedSince !== undefined
-          // What was not saved has not been counted.
-          const counted = error === undefined ? generation + 1 : generation
-          const state = new CredentialState({ generation: counted, lastConfirmed: now })
-          yield* entries.remember(entry, { credential, state, source: "aden" })
-          entry.isDirty = error !== undefined
-          entry.isStateDirty = entry.isDirty
-          if (entry.isDirty) this.#writeBehind.add(entry)
-          else entry.saved = { generation: state.generation, order }
-          entry.listed = undefined
-          entry.succeeded(DateTime.toEpochMillis(now))
-          yield* entries.publish({ _tag: wasBlocked ? "Reconnected" : "Fetched", id: credential.id })
-          return error === undefined ? synced(credential) : failed(accountOf(credential), error)
-        })
-    )
-    return [...done, ...changed, ...events]
+    return [...done, ...events]
   })
 }
 

@@ -413,15 +413,18 @@ describe("AdenCachedStorage: when Aden cannot answer", () => {
       assert.deepStrictEqual(yield* local.list, [])
     }).pipe(Effect.provide(memoryAden({ ...oneHour, refreshOnGet: false }))))
 
-  it.effect("all who wait are interrupted: the question ends, and the next load asks a new one", () =>
+  it.effect("all who wait are interrupted: the question goes on, and its answer is kept", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const cached = yield* cacheOver(yield* memory())
-      yield* aden.setFault(Fault.Hang(), { times: 1 })
+      yield* aden.setFault(Fault.Latency({ duration: "1 second" }), { times: 1 })
       const waiting = yield* Effect.forkChild(cached.load("github"), { startImmediately: true })
       yield* eventually(Effect.map(gets, (count) => count === 1))
       yield* Fiber.interrupt(waiting)
-      assert.isTrue(Option.isSome(yield* cached.load("github")))
+      const loading = yield* Effect.forkChild(cached.load("github"), { startImmediately: true })
+      yield* TestClock.adjust("2 seconds")
+      assert.isTrue(Option.isSome(yield* Fiber.join(loading)))
+      assert.strictEqual(yield* gets, 1)
     }).pipe(Effect.provide(memoryAden(forever))))
 })
 

@@ -107,14 +107,6 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
       })
   },
   {
-    name: "goes on asking when every caller has left",
-    store: (store) =>
-      Effect.map(
-        Effect.scope,
-        (scope) => reading(store, (_, read) => Effect.flatMap(Effect.forkIn(read, scope), (fiber) => Fiber.join(fiber)))
-      )
-  },
-  {
     name: "answers a forced refresh with one from before",
     store: (store) =>
       Effect.sync(() => {

@@ -1,7 +1,7 @@
 /**
  * A fleet of clients against one Aden that limits its rate, on virtual time. Each client is a process of its own with one
  * credential in memory that it uses all the time: the worst case for Aden, where nothing is shared. What decides when it asks
- * is the package's own code: the entry of the store with its policies, and the retries and the circuit of the client.
+ * is the package's own code: what the store decides of an entry, its policies, and the retries and the circuit of the client.
  */
 import { Clock, DateTime, Duration, Effect, Exit, Option, Random, Redacted, References, Schedule, Stream } from "effect"
 import type { Scope } from "effect"
@@ -14,7 +14,13 @@ import { AdenClient } from "../../src/providers/aden/AdenClient.ts"
 import { AdenCircuit, retryPolicy } from "../../src/providers/aden/resilience.ts"
 import { BypassCircuit } from "../../src/providers/CredentialProvider.ts"
 import type { CredentialProvider } from "../../src/providers/CredentialProvider.ts"
-import { CredentialEntry } from "../../src/store/CredentialEntry.ts"
+import { Cell } from "../../src/store/Cell.ts"
+import { decide, expiresBeforeProbe, isUsable, timeLeft } from "../../src/store/core/decide.ts"
+import type { Circumstances, Question } from "../../src/store/core/decide.ts"
+import { expiryOf } from "../../src/store/core/Entry.ts"
+import { transition } from "../../src/store/core/transition.ts"
+import type { EntryEvent } from "../../src/store/core/transition.ts"
+import { takingOver } from "../../src/store/dates.ts"
 import { backOff, confirmWithin, recheckBlocked, rememberMissing, renewInTime } from "../../src/store/RefreshPolicy.ts"
 import type { RefreshPolicies } from "../../src/store/RefreshPolicy.ts"
 import { EventQueue } from "./EventQueue.ts"
@@ -277,13 +283,13 @@ const maxStale = 24 * hour
 
 interface Client {
   readonly index: number
-  readonly entry: CredentialEntry
+  readonly cell: Cell
   readonly life: number
   expiresAt: number
   ranOutAt: number | undefined
   /** What it does next, at the time that the queue has for it. */
   next: "read" | "send" | "take"
-  question: "refresh" | "fetch"
+  question: Question
   retry: ((now: number, error: AdenFailure) => Effect.Effect<number | undefined>) | undefined
   answer: AdenAnswer
   /** Whether the question may pass an open circuit. */
@@ -294,6 +300,7 @@ interface Client {
 
 class Fleet {
   readonly #options: FleetOptions
+  readonly #policies: RefreshPolicies
   readonly #clock: VirtualClock
   readonly #aden: LimitedAden
   readonly #circuit: AdenCircuit
@@ -310,6 +317,14 @@ class Fleet {
   constructor(options: FleetOptions, clock: VirtualClock, circuit: AdenCircuit) {
     const bins = Math.ceil(options.scenario.duration / bin)
     this.#options = options
+    this.#policies = {
+      renew: renewInTime,
+      confirm: confirmWithin(cacheTtl),
+      backOff,
+      recheck: recheckBlocked,
+      missing: rememberMissing,
+      ...options.policies
+    }
     this.#clock = clock
     this.#circuit = circuit
     this.#aden = new LimitedAden(options.scenario, options.clients)
@@ -357,21 +372,14 @@ class Fleet {
 
   /** A client in the midst of its token's life, and of the time until the next confirmation. */
   readonly #start = Effect.fnUntraced(function*(this: Fleet, index: number) {
-    const { policies, scenario } = this.#options
+    const { scenario } = this.#options
     const life = this.#random.weighted(scenario.lifetimes)
     const receivedAt = scenario.commonExpiry === undefined
       ? -this.#random.fraction() * (life - Duration.toMillis(provider.refreshBuffer))
       : scenario.commonExpiry - life
     const client: Client = {
       index,
-      entry: new CredentialEntry(`client-${index}`, {
-        renew: renewInTime,
-        confirm: confirmWithin(cacheTtl),
-        backOff,
-        recheck: recheckBlocked,
-        missing: rememberMissing,
-        ...policies
-      }),
+      cell: new Cell(`client-${index}`, this.#policies),
       life,
       expiresAt: receivedAt + life,
       ranOutAt: undefined,
@@ -384,27 +392,29 @@ class Fleet {
     }
     this.#clients.push(client)
     this.#clock.now = epoch
-    yield* this.#adopt(client, receivedAt, -this.#random.fraction() * 0.9 * cacheTtl)
-    this.#queue.set(index, Math.max(0, client.entry.freshUntil - epoch))
+    const state = confirmed(-this.#random.fraction() * 0.9 * cacheTtl)
+    const found = yield* this.#takingOver(client, credentialOf(client, receivedAt), state)
+    this.#change(client, { _tag: "Loaded", state, found, soleProviderId: provider.id, recheckAt: -Infinity })
+    this.#queue.set(index, Math.max(0, this.#servedUntil(client) - epoch))
   })
 
-  readonly #adopt = Effect.fnUntraced(function*(this: Fleet, client: Client, receivedAt: number, confirmedAt: number) {
-    const { entry } = client
-    const now = this.#clock.now
-    yield* entry.adopt({
-      credential: entry.credential?.expiresAt?.epochMilliseconds === epoch + Math.round(client.expiresAt)
-        ? entry.credential
-        : credentialOf(entry.id, epoch + Math.round(client.expiresAt), epoch + Math.round(receivedAt)),
-      state: new CredentialState({
-        generation: entry.state.generation + 1,
-        lastConfirmed: DateTime.makeUnsafe(epoch + Math.round(confirmedAt))
-      }),
-      provider,
-      source: "aden",
-      now
-    })
-    yield* entry.recomputeDeadlines()
-  })
+  #takingOver({ cell }: Client, credential: Credential, state: CredentialState) {
+    return takingOver(cell, { credential, state, provider, now: this.#clock.now, clockOffset: 0 })
+  }
+
+  #change({ cell }: Client, event: EntryEvent): void {
+    cell.put(transition(cell.entry, event, this.#clock.now))
+  }
+
+  get #circumstances(): Circumstances {
+    return { now: this.#clock.now, clockOffset: 0, maxStale }
+  }
+
+  /** Until when a read has nothing to do but to serve what is held. */
+  #servedUntil({ cell }: Client): number {
+    const decision = decide(cell.entry, this.#circumstances)
+    return decision._tag === "Serve" ? decision.until : this.#clock.now
+  }
 
   #step(client: Client, at: number): Effect.Effect<void> {
     switch (client.next) {
@@ -418,33 +428,19 @@ class Fleet {
   }
 
   /** The program asks for its token. See `Refresher.read`. */
-  readonly #read = Effect.fnUntraced(function*(this: Fleet, client: Client, at: number) {
-    const { entry } = client
-    const now = epoch + at
-    yield* entry.recomputeDeadlines()
-    const freshness = entry.freshness(now)
-    const isHeldBack = now < entry.nextAttemptAt || entry.coolDownLeft(now) > 0
-    if (freshness === "fresh") return this.#readAgain(client, at, entry.freshUntil)
-    if ((freshness === "due" || freshness === "stale") && entry.mayBeServed(now, maxStale)) {
-      if (isHeldBack) {
-        entry.serveUntilNextAttempt(maxStale)
-        return this.#readAgain(client, at, entry.freshUntil)
-      }
-    } else {
-      if (client.ranOutAt === undefined) {
-        client.ranOutAt = client.expiresAt
-        this.#outNow++
-      }
-      const refusal =
-        Option.getOrUndefined(Exit.findErrorOption(yield* Effect.exit(entry.failWhileRateLimited(now)))) ??
-          entry.backoffError(now)
-      if (refusal !== undefined) return this.#complain(client, at, refusal)
+  #read(client: Client, at: number): Effect.Effect<void> {
+    const decision = decide(client.cell.entry, this.#circumstances)
+    if (decision._tag === "Serve") return Effect.sync(() => this.#readAgain(client, at, decision.until))
+    if (decision._tag !== "ServeAndAsk" && client.ranOutAt === undefined) {
+      client.ranOutAt = client.expiresAt
+      this.#outNow++
     }
-    client.question = freshness === "stale" ? "fetch" : "refresh"
-    client.expiresBeforeProbe = entry.expiresBeforeProbe(now)
+    if (decision._tag === "Fail") return Effect.sync(() => this.#complain(client, at, decision.error))
+    client.question = decision.question
+    client.expiresBeforeProbe = expiresBeforeProbe(client.cell.entry, this.#circumstances)
     client.retry = undefined
-    yield* this.#send(client, at)
-  })
+    return this.#send(client, at)
+  }
 
   /** One attempt. A circuit that knows of no failure lets it through, and has nothing to learn from an answer. */
   #send(client: Client, at: number): Effect.Effect<void> {
@@ -453,11 +449,11 @@ class Fleet {
     this.#awaitAnswer(client, at, answer)
     return Exit.isSuccess(answer)
       ? Effect.void
-      : Effect.asVoid(Effect.exit(this.#circuit.guard(client.entry.id, client.entry.id, answer)))
+      : Effect.asVoid(Effect.exit(this.#circuit.guard(client.cell.id, client.cell.id, answer)))
   }
 
   readonly #sendGuarded = Effect.fnUntraced(function*(this: Fleet, client: Client, at: number) {
-    const { id } = client.entry
+    const { id } = client.cell
     let isSent = false
     const attempt = Effect.suspend(() => {
       isSent = true
@@ -490,25 +486,28 @@ class Fleet {
     return answer
   }
 
-  /** What came of an attempt: see `Refresher.accept` and `Refresher.recordFailure`. */
+  /** What came of an attempt. See `Commit.answer` and `Refresher.recordFailure`. */
   readonly #take = Effect.fnUntraced(function*(this: Fleet, client: Client, at: number) {
-    const { answer, entry } = client
+    const { answer, cell } = client
     const now = epoch + at
     if (Exit.isSuccess(answer)) {
-      if (client.question === "refresh") {
-        if (at >= client.expiresAt) {
-          if (client.ranOutAt === undefined) this.#note(client.expiresAt, at)
-          else {
-            this.#outNow--
-            this.#note(client.ranOutAt, at)
-            client.ranOutAt = undefined
-          }
-        }
-        client.expiresAt = Math.round(at) + client.life
-      }
-      yield* this.#adopt(client, at, at)
-      entry.succeeded(now)
-      return this.#readAgain(client, at, entry.freshUntil)
+      if (client.question === "refresh") this.#renewed(client, at)
+      const credential = client.question === "refresh" ? credentialOf(client, at) : cell.entry.credential
+      if (credential === undefined) return
+      const taken = yield* this.#takingOver(client, credential, confirmed(at))
+      cell.restart("backOff")
+      this.#change(client, {
+        _tag: "Answered",
+        ...taken,
+        generation: cell.entry.state.generation,
+        order: 0,
+        unwritable: undefined,
+        isServable: true,
+        // confirmed in the moment when it became due
+        retryAt: now >= taken.dates.renewAt ? now + Math.max(second, (expiryOf(credential) - now) / 2) : -Infinity,
+        hasSiblings: false
+      })
+      return this.#readAgain(client, at, this.#servedUntil(client))
     }
     const error = Option.getOrUndefined(Exit.findErrorOption(answer))
     if (error === undefined) return
@@ -517,19 +516,35 @@ class Fleet {
       client.next = "send"
       return this.#queue.set(client.index, at + delay)
     }
-    entry.lastError = error
-    yield* entry.failed(now, error)
-    if (error._tag === "RateLimited") {
-      entry.state = new CredentialState({
-        ...entry.state,
-        coolDownUntil: DateTime.makeUnsafe(now + Duration.toMillis(error.retryAfter))
-      })
-    }
-    yield* entry.recomputeDeadlines()
-    if (!entry.mayBeServed(now, maxStale)) return this.#complain(client, at, error)
-    entry.serveUntilNextAttempt(maxStale)
-    this.#readAgain(client, at, entry.freshUntil)
+    const retryAfter = error._tag === "RateLimited" ? error.retryAfter : undefined
+    const retryAt = yield* cell.step("backOff").until(now, {
+      _tag: "Failed",
+      error: error._tag,
+      retryAfter,
+      timeLeft: Duration.millis(Math.max(0, timeLeft(cell.entry, this.#circumstances)))
+    })
+    this.#change(
+      client,
+      error._tag === "RateLimited"
+        ? { _tag: "RateLimited", error, until: now + Duration.toMillis(error.retryAfter), retryAt }
+        : { _tag: "Failed", error, retryAt }
+    )
+    if (isUsable(cell.entry, this.#circumstances)) this.#readAgain(client, at, this.#servedUntil(client))
+    else this.#complain(client, at, error)
   })
+
+  /** Aden gave the client another token. */
+  #renewed(client: Client, at: number): void {
+    if (at >= client.expiresAt) {
+      if (client.ranOutAt === undefined) this.#note(client.expiresAt, at)
+      else {
+        this.#outNow--
+        this.#note(client.ranOutAt, at)
+        client.ranOutAt = undefined
+      }
+    }
+    client.expiresAt = Math.round(at) + client.life
+  }
 
   /** Ms until the next attempt of the same question; `undefined` after the last. */
   readonly #retryDelay = Effect.fnUntraced(function*(this: Fleet, client: Client, now: number, error: AdenFailure) {
@@ -586,25 +601,31 @@ const provider: CredentialProvider = {
   syncStream: Stream.die("not asked for")
 }
 
-/** The token's value tells when it expires: two tokens differ. */
-const credentialOf = (id: string, expiresAt: number, receivedAt: number): Credential =>
-  new Credential({
-    id,
+/** What the client has now. The token's value tells when it expires: two tokens differ. */
+const credentialOf = ({ cell, expiresAt }: Client, receivedAt: number): Credential => {
+  const expiry = epoch + Math.round(expiresAt)
+  return new Credential({
+    id: cell.id,
     type: "oauth2",
     keys: new Map([[
       "access_token",
       new CredentialKey({
         name: "access_token",
-        value: Redacted.make(String(expiresAt)),
-        expiresAt: DateTime.makeUnsafe(expiresAt)
+        value: Redacted.make(String(expiry)),
+        expiresAt: DateTime.makeUnsafe(expiry)
       })
     ]]),
     providerId: provider.id,
-    lastRefreshed: DateTime.makeUnsafe(receivedAt),
+    lastRefreshed: DateTime.makeUnsafe(epoch + Math.round(receivedAt)),
     autoRefresh: true,
     description: "",
     tags: []
   })
+}
+
+/** What Aden confirmed then, in ms since the start. */
+const confirmed = (at: number): CredentialState =>
+  new CredentialState({ generation: 0, lastConfirmed: DateTime.makeUnsafe(epoch + Math.round(at)) })
 
 /** Virtual time does not yield to the event loop, which signals and the `disconnect` event need. */
 const turnOfTheProcess = Effect.callback<void>((resume) => void setImmediate(() => resume(Effect.void)))

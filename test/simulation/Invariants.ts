@@ -427,9 +427,14 @@ export class Invariants {
     const token = this.#tokenOf(value)
     if (token === undefined || token.id === ref) return
     const record = this.#record(instance)
+    const lists = Array.from(record.lists.values())
+    const listed = lists.flatMap(({ accounts }) => accounts).filter((account) => fits(ref, account))
+    // a list that is newer than the names in storage settles what the ref means
+    const isSettled = listed.length === 1 && listed[0]?.id === token.id &&
+      lists.every(({ timer }) => timer >= this.#namesSince)
     const stored = this.#fitting(instance, ref)
     if (
-      start.isQuiet && !this.#isDisturbed(instance, start) && stored.length > 1 &&
+      !isSettled && start.isQuiet && !this.#isDisturbed(instance, start) && stored.length > 1 &&
       stored.every(({ id }) => this.#isSeen(instance, id))
     ) {
       return this.#ledger.violate(
@@ -437,11 +442,9 @@ export class Invariants {
         `${ref} got ${value} of ${stored.map(({ id }) => id).join(", ")}`
       )
     }
-    const lists = Array.from(record.lists.values())
     if (token.isOwn || lists.some(({ sequence, timer }) => sequence > start.sequence || timer < this.#namesSince)) {
       return
     }
-    const listed = lists.flatMap(({ accounts }) => accounts).filter((account) => fits(ref, account))
     if (listed.length > 1) {
       this.#ledger.violate(
         "never a silent pick",

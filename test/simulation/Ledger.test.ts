@@ -189,13 +189,6 @@ const rules: Readonly<Record<string, (course: Course) => void>> = {
     course.pass(config.deadline + 1)
     course.ledger.checkAtRest()
   },
-  "no request without a caller who waits": (course) => {
-    const operation = course.begin()
-    course.asks(operation)
-    operation.isInterrupted = true
-    course.end(operation, { _tag: "Interrupted" })
-    course.ledger.checkAtRest()
-  },
   "nothing is left behind": (course) => {
     course.asks(course.begin())
     course.ledger.checkStopped(0)

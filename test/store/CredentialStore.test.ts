@@ -22,19 +22,36 @@ describe("CredentialStore: refresh and concurrency", () => {
       assert.strictEqual(yield* count("refresh"), 1)
     }).pipe(Effect.provide(setup({ aden: oneHour }))))
 
-  it.effect("all waiters are interrupted: the flight stops and leaves nothing that a later read would join", () =>
+  it.effect("every waiter is interrupted: the renewal goes on to its end, and its answer is kept", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const store = yield* CredentialStore
+      yield* token("hubspot")
+      yield* TestClock.adjust("2 hours")
+      yield* aden.setFault(Fault.Latency({ duration: "2 seconds" }), { times: 1 })
+      const fibers = yield* Effect.forEach([1, 2, 3], () => Effect.forkChild(store.token("hubspot")))
+      yield* eventually(Effect.map(count("refresh"), (n) => n === 1))
+      yield* Fiber.interruptAll(fibers)
+      const reading = yield* Effect.forkChild(token("hubspot"))
+      yield* TestClock.adjust("3 seconds")
+      yield* Fiber.join(reading)
+      assert.strictEqual(yield* count("refresh"), 1)
+    }).pipe(Effect.provide(setup({ aden: oneHour }))))
+
+  it.effect("a renewal that a reader waited for in vain to its deadline is left to itself: the next read starts another", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const store = yield* CredentialStore
       yield* token("hubspot")
       yield* TestClock.adjust("2 hours")
       yield* aden.setFault(Fault.Hang(), { times: 1 })
-      const fibers = yield* Effect.forEach([1, 2, 3], () => Effect.forkChild(store.token("hubspot")))
+      const first = yield* Effect.forkChild(Effect.flip(store.token("hubspot")))
       yield* eventually(Effect.map(count("refresh"), (n) => n === 1))
-      yield* Fiber.interruptAll(fibers)
+      yield* TestClock.adjust("6 seconds")
+      assert.strictEqual((yield* Fiber.join(first))._tag, "AdenUnavailable")
       yield* token("hubspot")
       assert.strictEqual(yield* count("refresh"), 2)
-    }).pipe(Effect.provide(setup({ aden: oneHour }))))
+    }).pipe(Effect.provide(setup({ aden: oneHour, store: { deadline: "5 seconds" } }))))
 
   it.effect("a forced refresh during an ordinary read gets a result asked for after its own call", () =>
     Effect.gen(function*() {

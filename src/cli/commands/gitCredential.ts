@@ -9,7 +9,7 @@ import * as Stream from "effect/Stream"
 import { CredentialKeyNotFound } from "../../errors/CredentialError.ts"
 import type { Credential } from "../../model/Credential.ts"
 import { CredentialStore } from "../../store/CredentialStore.ts"
-import { AwaitRefresh } from "../../store/RefreshPolicy.ts"
+import { AwaitRefresh, ReplacedToken } from "../../store/RefreshPolicy.ts"
 import { GitProtocolError, TokenNotForGit } from "../CommandFailure.ts"
 import { CommandOutput } from "../CommandOutput.ts"
 import { reportingFailures } from "../failureReport.ts"
@@ -88,7 +88,8 @@ const get = Effect.fnUntraced(function*(ref: string) {
 const erase = Effect.fnUntraced(function*(ref: string, refused: string | undefined) {
   const store = yield* CredentialStore
   const { value } = yield* tokenOf(yield* store.get(ref), ref)
-  if (refused === undefined || refused === Redacted.value(value)) yield* store.refresh(ref)
+  if (refused !== undefined && refused !== Redacted.value(value)) return
+  yield* Effect.provideService(store.refresh(ref), ReplacedToken, value)
 }, Effect.provideService(AwaitRefresh, true))
 
 const answerGit = Effect.fnUntraced(function*(operation: string, refs: ReadonlyMap<string, string>) {

@@ -1,0 +1,89 @@
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Redacted from "effect/Redacted"
+import type { Credential } from "../model/Credential.ts"
+import { clockTolerance } from "../model/freshness.ts"
+import type { Entry } from "./core/Entry.ts"
+import { emptyEntry } from "./core/Entry.ts"
+import { PolicyStep } from "./PolicyStep.ts"
+import type { RefreshPolicies } from "./RefreshPolicy.ts"
+
+/** The policies that are stepped for each credential. */
+export type Policy = Exclude<keyof RefreshPolicies, "missing">
+
+/**
+ * The place of one credential in memory: its entry, its policies, and the decision to serve that holds for reads until the entry
+ * changes.
+ */
+export class Cell {
+  readonly id: string
+  readonly #policies: RefreshPolicies
+  readonly #steps: { [K in Policy]?: PolicyStep } = {}
+  #entry: Entry
+  #waiting: Set<() => void> | undefined = undefined
+  /** A read between these times, in ms, does no work but to return one of the answers. */
+  serveFrom = Infinity
+  serveUntil = -Infinity
+  answer: Exit.Exit<Credential> | undefined = undefined
+  token: Exit.Exit<Redacted.Redacted<string>> | undefined = undefined
+
+  constructor(id: string, policies: RefreshPolicies) {
+    this.id = id
+    this.#policies = policies
+    this.#entry = emptyEntry(id)
+  }
+
+  get entry(): Entry {
+    return this.#entry
+  }
+
+  /** Takes what `transition` made of the entry. */
+  put(entry: Entry): void {
+    this.#entry = entry
+    this.reconsider()
+  }
+
+  /** Takes a value over that decides the same. */
+  note(entry: Entry): void {
+    this.#entry = entry
+  }
+
+  /** The last decision holds no more, and those who wait for a change look again. */
+  reconsider(): void {
+    this.serveUntil = -Infinity
+    this.answer = undefined
+    this.token = undefined
+    const waiting = this.#waiting
+    this.#waiting = undefined
+    if (waiting !== undefined) { for (const wake of waiting) wake() }
+  }
+
+  /** Until then, in ms, a read is served this credential. */
+  serve(credential: Credential, until: number): void {
+    const { defaultKey } = credential
+    this.answer = Exit.succeed(credential)
+    this.token = defaultKey === undefined ? undefined : Exit.succeed(defaultKey.value)
+    this.serveFrom = this.#entry.at - clockTolerance
+    this.serveUntil = until
+  }
+
+  /** Waits until the entry is another than the one that was seen. */
+  changedSince(seen: Entry): Effect.Effect<void> {
+    return Effect.callback<void>((resume) => {
+      if (this.#entry !== seen) return resume(Effect.void)
+      const wake = () => resume(Effect.void)
+      this.#waiting ??= new Set()
+      this.#waiting.add(wake)
+      return Effect.sync(() => this.#waiting?.delete(wake))
+    })
+  }
+
+  step(policy: Policy): PolicyStep {
+    return this.#steps[policy] ??= new PolicyStep(this.#policies[policy])
+  }
+
+  /** The policy starts again from its first step. */
+  restart(policy: Policy): void {
+    delete this.#steps[policy]
+  }
+}

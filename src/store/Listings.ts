@@ -1,0 +1,272 @@
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
+import { RateLimited } from "../errors/AdenError.ts"
+import type { AdenRequestFailure } from "../errors/AdenError.ts"
+import { resolveRef } from "../model/Credential.ts"
+import type { CredentialAccount, CredentialRef, CredentialResolution, ProviderAccount } from "../model/Credential.ts"
+import { isWithin } from "../model/freshness.ts"
+import { contradictionOf } from "../providers/CredentialProvider.ts"
+import type { CredentialProvider, ProviderList } from "../providers/CredentialProvider.ts"
+import { SingleFlight } from "../util/SingleFlight.ts"
+import type { StoredName } from "./Accounts.ts"
+import { PolicyStep } from "./PolicyStep.ts"
+import type { RefreshPolicy } from "./RefreshPolicy.ts"
+
+/** How long a name that one provider lists waits for the lists of others, in which it could be ambiguous. */
+const othersTimeout = "1 second"
+
+/** How many refs are remembered as missing. */
+const missingCapacity = 1_000
+
+/** A listed integration, and who lists it. */
+export interface Listed {
+  readonly provider: CredentialProvider
+  readonly account: ProviderAccount
+  /** When it was listed, in ms. */
+  readonly at: number
+}
+
+/** A provider's list, as answered `at` this time. */
+export interface Listing {
+  readonly at: number
+  readonly accounts: ReadonlyArray<Listed>
+  readonly answer: ProviderList
+}
+
+/** The providers' lists, as they were last answered, and the refs that they lack. */
+export class Listings {
+  readonly #providers: ReadonlyArray<CredentialProvider>
+  readonly #missingPolicy: RefreshPolicy
+  /** How long a list is remembered, in ms. */
+  readonly #timeToLive: number
+  readonly #onListed: () => void
+  readonly #questions = new SingleFlight<CredentialProvider, Listing, AdenRequestFailure>()
+  readonly #coolDowns = new Map<CredentialProvider, { readonly since: number; readonly until: number }>()
+  readonly #listings = new Map<CredentialProvider, Listing>()
+  /** Until when refs count as missing, by lists of that time. */
+  readonly #missing = new Map<
+    CredentialRef,
+    { readonly step: PolicyStep; readonly at: number; readonly until: number }
+  >()
+
+  constructor(options: {
+    readonly providers: ReadonlyArray<CredentialProvider>
+    readonly missing: RefreshPolicy
+    readonly timeToLive: number
+    /** Called after each answer: what refs mean may have changed. */
+    readonly onListed: () => void
+  }) {
+    this.#providers = options.providers
+    this.#missingPolicy = options.missing
+    this.#timeToLive = options.timeToLive
+    this.#onListed = options.onListed
+  }
+
+  /** Accounts came or went: the next ref that storage lacks is looked for in a new list. */
+  expire(): void {
+    this.#missing.clear()
+    for (const [provider, listing] of this.#listings) this.#listings.set(provider, { ...listing, at: -Infinity })
+  }
+
+  /** What a ref means by the last lists, whatever their age, and by what is stored: of two names the newer one counts. */
+  resolve(ref: CredentialRef, stored: Iterable<StoredName>): CredentialResolution {
+    return resolveRef(ref, this.#merged(stored))
+  }
+
+  #merged(stored: Iterable<StoredName>): Iterable<CredentialAccount> {
+    const merged = new Map<string, CredentialAccount>()
+    const confirmed = new Map<string, number>()
+    for (const name of stored) {
+      merged.set(name.id, name)
+      confirmed.set(name.id, name.confirmedAt)
+    }
+    for (const { accounts, at } of this.#listings.values()) {
+      for (const { account } of accounts) {
+        if ((confirmed.get(account.id) ?? -Infinity) <= at) merged.set(account.id, account)
+      }
+    }
+    return merged.values()
+  }
+
+  /** How an integration was last listed. */
+  get(id: string): Listed | undefined {
+    for (const { accounts } of this.#listings.values()) {
+      const found = accounts.find(({ account }) => account.id === id)
+      if (found !== undefined) return found
+    }
+    return undefined
+  }
+
+  /** Whether a provider listed further accounts of the same name; `undefined` where there is no list. */
+  hasSiblings({ id, provider }: CredentialAccount): boolean | undefined {
+    if (this.#listings.size === 0) return undefined
+    for (const { accounts } of this.#listings.values()) {
+      if (accounts.some(({ account }) => account.provider === provider && account.id !== id)) return true
+    }
+    return false
+  }
+
+  /** Whether every provider has been listed, at most so long ago that it counts. */
+  isRecent(now: number): boolean {
+    return this.#providers.every((provider) => this.#recent(provider, now) !== undefined)
+  }
+
+  #recent(provider: CredentialProvider, now: number): Listing | undefined {
+    const listing = this.#listings.get(provider)
+    return listing !== undefined && isWithin(this.#timeToLive, listing.at, now) ? listing : undefined
+  }
+
+  /** All lists are there, those that are too old asked for. */
+  readonly update: Effect.Effect<void, AdenRequestFailure> = Effect.suspend(() =>
+    Effect.flatMap(Clock.currentTimeMillis, (now) =>
+      Effect.forEach(this.#providers, (provider) => {
+        const listing = this.#recent(provider, now)
+        return listing === undefined ? this.ask(provider) : Effect.succeed(listing)
+      }, {
+        concurrency: "unbounded",
+        discard: true
+      }))
+  )
+
+  /**
+   * Finds a ref in the lists. What the remembered ones lack is looked for in new ones, unless it was missing in them a moment ago. A
+   * provider that is down, or slow, does not hold up a ref that another one lists.
+   */
+  readonly find = Effect.fnUntraced(function*(
+    this: Listings,
+    ref: CredentialRef,
+    isOutdated: (listed: Listed) => boolean
+  ): Effect.fn.Return<ListedResolution, AdenRequestFailure> {
+    const now = yield* Clock.currentTimeMillis
+    const remembered = this.isRecent(now) ? resolveListed(ref, this.#all) : missing
+    const isRenamed = remembered._tag === "Found" && isOutdated(remembered.listed)
+    if (remembered._tag !== "Missing" && !isRenamed) return remembered
+    if (!isRenamed && (yield* this.#isMissing(ref, now))) return missing
+    return yield* this.#findNow(ref, isRenamed)
+  })
+
+  readonly #findNow = Effect.fnUntraced(function*(
+    this: Listings,
+    ref: CredentialRef,
+    isRenamed: boolean
+  ): Effect.fn.Return<ListedResolution, AdenRequestFailure> {
+    const listings: Array<Listing> = []
+    const failures: Array<AdenRequestFailure> = []
+    const found = yield* Latch.make(false)
+    const all = Effect.forEach(
+      this.#providers,
+      (provider) =>
+        Effect.match(isRenamed ? this.ask(provider) : this.#askFor(provider, ref), {
+          onFailure: (error) => {
+            failures.push(error)
+          },
+          onSuccess: (listing) => {
+            listings.push(listing)
+            if (resolveListed(ref, listing.accounts)._tag !== "Missing") found.openUnsafe()
+          }
+        }),
+      { concurrency: "unbounded", discard: true }
+    )
+    yield* Effect.raceFirst(all, Effect.andThen(found.await, Effect.sleep(othersTimeout)))
+    const resolution = resolveListed(ref, listings.flatMap(({ accounts }) => accounts))
+    const [failure] = failures
+    if (resolution._tag !== "Missing") {
+      this.#missing.delete(ref)
+      return resolution
+    }
+    if (failure !== undefined) return yield* failure
+    yield* this.#noteMissing(ref, Math.min(...listings.map(({ at }) => at)))
+    return missing
+  })
+
+  /** A list in which the ref was not missed yet. */
+  #askFor(provider: CredentialProvider, ref: CredentialRef): Effect.Effect<Listing, AdenRequestFailure> {
+    return Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      const listing = this.#recent(provider, now)
+      return listing !== undefined && resolveListed(ref, listing.accounts)._tag !== "Missing"
+        ? Effect.succeed(listing)
+        : this.ask(provider)
+    })
+  }
+
+  /** Whether a ref that the lists lack still counts as missing. */
+  readonly #isMissing = Effect.fnUntraced(function*(this: Listings, ref: CredentialRef, now: number) {
+    const known = this.#missing.get(ref)
+    if (known === undefined) {
+      if (!this.isRecent(now)) return false
+      yield* this.#noteMissing(ref, this.#oldest)
+    }
+    const { at, until } = this.#missing.get(ref) ?? { at: now, until: now }
+    return now < until && now >= at
+  })
+
+  readonly #noteMissing = Effect.fnUntraced(function*(this: Listings, ref: CredentialRef, at: number) {
+    const step = this.#missing.get(ref)?.step ?? new PolicyStep(this.#missingPolicy)
+    const until = yield* step.until(at, { _tag: "Missing" })
+    this.#missing.delete(ref)
+    this.#missing.set(ref, { step, at, until })
+    const [oldest] = this.#missing.keys()
+    if (this.#missing.size > missingCapacity && oldest !== undefined) this.#missing.delete(oldest)
+  })
+
+  get #all(): ReadonlyArray<Listed> {
+    return Array.from(this.#listings.values()).flatMap(({ accounts }) => accounts)
+  }
+
+  get #oldest(): number {
+    return Math.min(...Array.from(this.#listings.values(), ({ at }) => at))
+  }
+
+  /** Fails unless the list of a provider, asked for now, lacks the integration for certain. */
+  confirmAbsence(provider: CredentialProvider, id: string): Effect.Effect<void, AdenRequestFailure> {
+    return Effect.flatMap(this.ask(provider), ({ accounts, answer: { isIncomplete = false } }) => {
+      const isListed = accounts.some(({ account }) => account.id === id)
+      const contradiction = contradictionOf(id, { isListed, isIncomplete })
+      return contradiction === undefined ? Effect.void : Effect.fail(contradiction)
+    })
+  }
+
+  /** Asks a provider for its list now, once for all who ask in that time; never before a rate limit on it has ended. */
+  ask(provider: CredentialProvider): Effect.Effect<Listing, AdenRequestFailure> {
+    return this.#questions.run(provider, this.#list(provider))
+  }
+
+  readonly #list = Effect.fnUntraced(function*(
+    this: Listings,
+    provider: CredentialProvider
+  ): Effect.fn.Return<Listing, AdenRequestFailure> {
+    const now = yield* Clock.currentTimeMillis
+    const { since, until } = this.#coolDowns.get(provider) ?? { until: -Infinity, since: -Infinity }
+    if (until > now && since <= now) return yield* new RateLimited({ retryAfter: Duration.millis(until - now) })
+    const answer = yield* Effect.tapErrorTag(provider.list, "RateLimited", (error) =>
+      Effect.map(
+        Clock.currentTimeMillis,
+        (since) => this.#coolDowns.set(provider, { since, until: since + Duration.toMillis(error.retryAfter) })
+      ))
+    const at = yield* Clock.currentTimeMillis
+    const accounts = answer.accounts.map((account) => ({ provider, account, at }))
+    const listing: Listing = { at, accounts, answer }
+    this.#listings.set(provider, listing)
+    this.#onListed()
+    return listing
+  })
+
+  shutdown(): Effect.Effect<void> {
+    return this.#questions.shutdown(0)
+  }
+}
+
+export type ListedResolution =
+  | { readonly _tag: "Found"; readonly listed: Listed }
+  | Exclude<CredentialResolution, { readonly _tag: "Found" }>
+
+const missing = { _tag: "Missing" } as const
+
+const resolveListed = (ref: CredentialRef, all: ReadonlyArray<Listed>): ListedResolution => {
+  const resolution = resolveRef(ref, all.map(({ account }) => account))
+  if (resolution._tag !== "Found") return resolution
+  const listed = all.find(({ account }) => account.id === resolution.id)
+  return listed === undefined ? missing : { _tag: "Found", listed }
+}

@@ -1,0 +1,637 @@
+import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Latch from "effect/Latch"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import type { ReauthRequired } from "../errors/AdenError.ts"
+import type { CredentialStorageError, StorageFailure } from "../errors/StorageError.ts"
+import { accountOf } from "../model/Credential.ts"
+import type { Credential } from "../model/Credential.ts"
+import { CredentialState } from "../model/CredentialState.ts"
+import { withListedNames } from "../providers/CredentialProvider.ts"
+import type { StorageChange, StoredEntry } from "../storage/CredentialStorage.ts"
+import { makeKeyedLock } from "../util/KeyedLock.ts"
+import { cleanText } from "../util/sanitize.ts"
+import type { Cell } from "./Cell.ts"
+import type { Circumstances } from "./core/decide.ts"
+import { isServable } from "./core/decide.ts"
+import type { Entry } from "./core/Entry.ts"
+import { expiryOf } from "./core/Entry.ts"
+import type { EntryEvent } from "./core/transition.ts"
+import type { Entries } from "./Entries.ts"
+import type { Listings } from "./Listings.ts"
+
+/** How often a storage that failed is tried again. */
+const retryInterval = Duration.seconds(1)
+
+/**
+ * What a question was asked on. Its answer is taken over only while this still holds: the program has not changed the entry since
+ * (`revision`), nor has another process saved it (`generation`).
+ */
+export interface RequestBasis {
+  readonly cell: Cell
+  readonly revision: number
+  readonly generation: number
+  /** Its place among all questions of this process. */
+  readonly order: number
+  /** When, in ms. */
+  readonly at: number
+  readonly held: Credential | undefined
+}
+
+/** A provider's answer that is to be taken over. */
+export interface Answer {
+  readonly basis: RequestBasis
+  readonly answer: Credential
+  /** What storage has, where it was read for this question and need not be in memory. */
+  readonly stored?: Credential | undefined
+  readonly isRefresh: boolean
+}
+
+/** What became of an answer: the credential that counts now, and why it is not stored, if it is not. */
+export interface Taken {
+  readonly credential: Credential
+  readonly error: StorageFailure | undefined
+  /** The program has changed the entry since it was asked about: the answer is not kept. */
+  readonly isOutdated: boolean
+}
+
+/** An answer that is to be saved, and the generation that it replaces. */
+interface Wanted {
+  readonly item: Answer
+  readonly credential: Credential
+  readonly generation: number | undefined
+}
+
+/** What a write came to: another writer was faster, or storage did not take it. */
+type Written = "saved" | "outdated" | StorageFailure
+
+/**
+ * The only writer. Everything that is to be stored goes through here, one lane per id: storage first by compare-and-swap, then memory
+ * and index in one step. Whoever is interrupted between the two leaves an entry in doubt, which is read again before it is next served. What
+ * storage does not take is written behind.
+ */
+export class Commit {
+  readonly #entries: Entries
+  readonly #listings: Listings
+  readonly #lane = makeKeyedLock()
+  readonly #dirty = new Set<Cell>()
+  readonly #pending = Latch.makeUnsafe(false)
+  #questions = 0
+
+  constructor(options: { readonly entries: Entries; readonly listings: Listings }) {
+    this.#entries = options.entries
+    this.#listings = options.listings
+  }
+
+  /** The basis of a question that is asked now; of one about what was read from storage, with its generation. */
+  basisOf(cell: Cell, generation = cell.entry.state.generation): Effect.Effect<RequestBasis> {
+    return Effect.map(Clock.currentTimeMillis, (at) => ({
+      cell,
+      revision: cell.entry.revision,
+      generation,
+      order: ++this.#questions,
+      at,
+      held: cell.entry.credential
+    }))
+  }
+
+  /** Whether the program has not changed the entry since it was asked about. */
+  isCurrent({ cell, revision }: RequestBasis): boolean {
+    return this.#entries.cell(cell.id) === cell && cell.entry.revision === revision
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Answers of providers
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /** Takes over what a provider answered, unless the entry has changed since it was asked. */
+  readonly answer = Effect.fnUntraced(function*(
+    this: Commit,
+    item: Answer
+  ): Effect.fn.Return<Credential, StorageFailure> {
+    const { cell } = item.basis
+    const taken = yield* this.#write(cell, "write", this.#takeOver(item))
+    return taken.error !== undefined && taken.error._tag !== "CredentialStorageError"
+      ? yield* taken.error
+      : taken.credential
+  })
+
+  readonly #takeOver = Effect.fnUntraced(
+    function*(this: Commit, item: Answer): Effect.fn.Return<Taken, StorageFailure> {
+      const credential = merged(item)
+      const reason = this.#whyNotTaken(item, credential)
+      if (reason !== undefined) return reason
+      const generation = yield* this.#replaced(item, credential)
+      const written = yield* this.#save(credential, generation)
+      return yield* this.#settle(item, credential, { generation, written })
+    }
+  )
+
+  /** The same for many, stored in one step. */
+  readonly answers = Effect.fnUntraced(function*(
+    this: Commit,
+    items: ReadonlyArray<Answer>
+  ): Effect.fn.Return<ReadonlyArray<Taken>> {
+    const ids = Array.from(new Set(items.map(({ basis }) => basis.cell.id))).toSorted()
+    return yield* Effect.scoped(
+      Effect.andThen(
+        Effect.forEach(ids, (id) => this.#lane.held(id), { discard: true }),
+        this.#doubting(items.map(({ basis }) => basis.cell), "write", this.#takeAllOver(items))
+      )
+    )
+  })
+
+  readonly #takeAllOver = Effect.fnUntraced(function*(
+    this: Commit,
+    items: ReadonlyArray<Answer>
+  ): Effect.fn.Return<ReadonlyArray<Taken>> {
+    const wanted: Array<Taken | Wanted> = []
+    for (const item of items) {
+      const credential = merged(item)
+      wanted.push(
+        this.#whyNotTaken(item, credential) ??
+          { item, credential, generation: yield* this.#replaced(item, credential) }
+      )
+    }
+    const lastConfirmed = yield* DateTime.now
+    const written = yield* this.#saveMany(wanted.filter((one) => "item" in one), lastConfirmed)
+    return yield* Effect.forEach(wanted, (one) =>
+      "item" in one
+        ? Effect.catch(
+          this.#settle(one.item, one.credential, { generation: one.generation, written: written(one) }),
+          (error) => Effect.succeed({ credential: one.credential, error, isOutdated: false })
+        )
+        : Effect.succeed(one))
+  })
+
+  readonly #saveMany = Effect.fnUntraced(function*(
+    this: Commit,
+    wanted: ReadonlyArray<Wanted>,
+    lastConfirmed: DateTime.Utc
+  ): Effect.fn.Return<(one: Wanted) => Written> {
+    const expectedGenerations = new Map<string, number>()
+    const credentials: Array<Credential> = []
+    for (const { credential, generation } of wanted) {
+      if (generation === undefined) continue
+      expectedGenerations.set(credential.id, generation)
+      credentials.push(credential)
+    }
+    const outcome = yield* Effect.result(this.#entries.storage.saveMany(credentials, {
+      expectedGenerations,
+      state: new CredentialState({ generation: 0, lastConfirmed })
+    }))
+    if (Result.isSuccess(outcome)) this.#entries.storageWorks()
+    else yield* this.#entries.warnOfStorage(outcome.failure)
+    return ({ credential, generation }) => {
+      if (generation === undefined) return "outdated"
+      const failure = Result.isFailure(outcome) ? outcome.failure : outcome.success.get(credential.id)
+      return failure === undefined ? "saved" : failure._tag === "GenerationConflict" ? "outdated" : failure
+    }
+  })
+
+  /** What is there already where an answer is not taken over. */
+  #whyNotTaken({ basis }: Answer, credential: Credential): Taken | undefined {
+    if (!this.isCurrent(basis)) return { credential, error: undefined, isOutdated: true }
+    const { entry } = basis.cell
+    return entry.held !== undefined && entry.isProgramOwned
+      ? { credential: entry.held.credential, error: undefined, isOutdated: true }
+      : undefined
+  }
+
+  /** The generation that an answer replaces; none where what is stored is not to be replaced. */
+  readonly #replaced = Effect.fnUntraced(function*(
+    this: Commit,
+    { basis }: Answer,
+    credential: Credential
+  ): Effect.fn.Return<number | undefined> {
+    const { entry } = basis.cell
+    const { saved, state } = entry
+    // what a sync saved since does not stand in the way when it is older than this answer
+    const isOlder = saved.generation === state.generation &&
+      (saved.order < basis.order ||
+        (basis.held !== undefined && entry.credential?.holdsTokenOf(basis.held) === true))
+    const known = isOlder ? saved.generation : basis.generation
+    return entry.dirty === undefined && entry.unreadable === undefined
+      ? known
+      : (yield* this.#behind(credential, { generation: known, at: basis.at })).generation
+  })
+
+  /** One compare-and-swap. */
+  readonly #save = Effect.fnUntraced(function*(
+    this: Commit,
+    credential: Credential,
+    expectedGeneration: number | undefined,
+    state?: CredentialState
+  ): Effect.fn.Return<Written> {
+    if (expectedGeneration === undefined) return "outdated"
+    const generation = expectedGeneration + 1
+    const confirmed = state ?? new CredentialState({ generation, lastConfirmed: yield* DateTime.now })
+    const outcome = yield* Effect.result(
+      this.#entries.storage.save(credential, { expectedGeneration, state: confirmed })
+    )
+    if (Result.isSuccess(outcome)) {
+      this.#entries.storageWorks()
+      return "saved"
+    }
+    const { failure } = outcome
+    if (failure._tag === "GenerationConflict") return "outdated"
+    if (failure._tag === "CredentialStorageError") yield* this.#entries.warnOfStorage(failure)
+    return failure
+  })
+
+  /** Memory takes over what was written, or what another writer stored. */
+  readonly #settle = Effect.fnUntraced(function*(
+    this: Commit,
+    { basis, isRefresh }: Answer,
+    credential: Credential,
+    first: { readonly generation: number | undefined; readonly written: Written }
+  ): Effect.fn.Return<Taken, StorageFailure> {
+    const entries = this.#entries
+    const { cell } = basis
+    let { generation, written } = first
+    // what another process could not save while storage was away, and saves now, is older than this answer
+    while (written === "outdated" && generation !== undefined && this.isCurrent(basis)) {
+      const record = yield* entries.storage.read(cell.id)
+      const isProviders = Option.exists(
+        record.credential,
+        (one) => entries.providerOf(one) === entries.providerOf(credential)
+      )
+      if (!isProviders || !isEarlier(record, credential, basis.at) || record.state.generation === generation) break
+      generation = record.state.generation
+      written = yield* this.#save(credential, generation)
+    }
+    if (!this.isCurrent(basis)) {
+      yield* Effect.ignore(entries.load(cell))
+      return { credential, error: undefined, isOutdated: true }
+    }
+    if (written === "outdated") {
+      // another process was faster: what it saved is as new as this answer, or newer
+      yield* entries.change(cell, { _tag: "Overtaken" })
+      yield* this.#reload(cell)
+      return { credential: cell.entry.credential ?? credential, error: undefined, isOutdated: false }
+    }
+    if (written !== "saved" && written._tag === "CredentialDecryptionFailed") {
+      return { credential, error: written, isOutdated: false }
+    }
+    const before = cell.entry
+    const state = new CredentialState({ generation: 0, lastConfirmed: yield* DateTime.now })
+    const taken = yield* entries.taking(cell, credential, state)
+    const circumstances = yield* entries.circumstancesOf(credential)
+    const isUsable = isServable(before, credential, circumstances)
+    if (!isRefresh || isUsable) cell.restart("backOff")
+    const after = yield* entries.change(cell, {
+      _tag: "Answered",
+      ...taken,
+      generation: generation ?? 0,
+      order: basis.order,
+      unwritable: written === "saved" ? undefined : written,
+      isServable: !isRefresh || isUsable,
+      retryAt: retryAfterAnswer(taken.dates.renewAt, credential, circumstances),
+      hasSiblings: this.#listings.hasSiblings(accountOf(credential)) ?? before.state.hasSiblings ?? false
+    })
+    if (after.dirty !== undefined) this.#writeBehind(cell)
+    yield* this.#tell(before, credential)
+    return { credential, error: written === "saved" ? undefined : written, isOutdated: false }
+  })
+
+  /** The events of an answer. */
+  readonly #tell = Effect.fnUntraced(function*(this: Commit, before: Entry, credential: Credential) {
+    const { id } = before
+    if (before.isBlocked) yield* this.#entries.publish({ _tag: "Reconnected", id })
+    if (before.credential === undefined) yield* this.#entries.publish({ _tag: "Fetched", id })
+    else if (!before.credential.holdsTokenOf(credential)) yield* this.#entries.publish({ _tag: "Refreshed", id })
+  })
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // What the program does
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /** The program saves a credential, whatever is stored under its id. */
+  readonly save = Effect.fnUntraced(
+    function*(this: Commit, credential: Credential): Effect.fn.Return<void, StorageFailure> {
+      const entries = this.#entries
+      const cell = entries.cell(credential.id)
+      yield* this.#write(
+        cell,
+        "write",
+        Effect.gen(function*() {
+          const taken = yield* entries.taking(cell, credential, CredentialState.initial)
+          const generation = yield* entries.storage.save(credential, { state: CredentialState.initial }).pipe(
+            Effect.catchTag("GenerationConflict", Effect.die)
+          )
+          yield* entries.change(cell, { _tag: "Replaced", ...taken, generation })
+        })
+      )
+    }
+  )
+
+  /** The program deletes an entry; `false` when there was none. */
+  readonly delete = Effect.fnUntraced(
+    function*(this: Commit, id: string): Effect.fn.Return<boolean, CredentialStorageError> {
+      const entries = this.#entries
+      const cell = entries.cell(id)
+      return yield* this.#write(
+        cell,
+        "delete",
+        Effect.gen(function*() {
+          const isDeleted = yield* entries.storage.delete(id)
+          yield* entries.change(cell, { _tag: "Removed", rejected: undefined })
+          if (isDeleted) yield* entries.publish({ _tag: "Removed", id })
+          return isDeleted
+        })
+      )
+    }
+  )
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // What Aden says without a credential
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /**
+   * Aden does not have the integration any more: the entry goes, here and in storage; `false` when another writer saved it since it was
+   * asked about.
+   */
+  readonly remove = Effect.fnUntraced(function*(this: Commit, basis: RequestBasis): Effect.fn.Return<boolean> {
+    return yield* this.isCurrent(basis) ? this.#write(basis.cell, "delete", this.#remove(basis)) : Effect.succeed(false)
+  })
+
+  readonly #remove = Effect.fnUntraced(function*(this: Commit, basis: RequestBasis): Effect.fn.Return<boolean> {
+    const entries = this.#entries
+    const { cell } = basis
+    if (!this.isCurrent(basis)) return false
+    const before = cell.entry
+    const expectedGeneration = before.dirty === "credential" ? before.state.generation : basis.generation
+    const outcome = yield* Effect.result(entries.storage.delete(cell.id, { expectedGeneration }))
+    if (Result.isFailure(outcome)) yield* entries.warnOfStorage(outcome.failure)
+    const left = Result.isSuccess(outcome) && outcome.success
+      ? undefined
+      : yield* Effect.option(entries.storage.read(cell.id))
+    const record = left === undefined ? undefined : Option.getOrUndefined(left)
+    if (record !== undefined && Option.isSome(record.credential) && record.state.generation !== expectedGeneration) {
+      yield* entries.change(cell, { _tag: "Overtaken" })
+      if (yield* Effect.orElseSucceed(entries.load(cell), () => false)) return false
+    }
+    // what storage still holds, because it failed or cannot delete it, is not to be served again
+    const token = left === undefined ? undefined : before.credential?.defaultKey?.value
+    yield* entries.change(cell, { _tag: "Removed", rejected: token })
+    if (before.credential !== undefined || before.isBlocked) yield* entries.publish({ _tag: "Removed", id: cell.id })
+    return true
+  })
+
+  /** A person has to authorize it again: kept over a restart, too. */
+  readonly block = Effect.fnUntraced(function*(this: Commit, cell: Cell, error: ReauthRequired) {
+    const { checkedAt, isBlocked, recheckAt } = cell.entry
+    const now = yield* Clock.currentTimeMillis
+    if (!isBlocked) cell.restart("recheck")
+    const next = !isBlocked || now >= recheckAt
+      ? yield* cell.step("recheck").until(now, { _tag: "Blocked" })
+      : recheckAt + now - checkedAt
+    yield* this.note(cell, { _tag: "Blocked", error, recheckAt: next })
+    if (isBlocked) return
+    const { reauthorizationUrl } = cell.entry.state
+    yield* this.#entries.publish({ _tag: "ReauthorizationRequired", id: cell.id, reauthorizationUrl })
+  })
+
+  /** What was learnt of an entry is in memory at once, and in its state record. */
+  readonly note = Effect.fnUntraced(function*(
+    this: Commit,
+    cell: Cell,
+    event: Extract<EntryEvent, { readonly _tag: "Blocked" | "RateLimited" | "Failed" }>
+  ) {
+    const before = cell.entry.state
+    const { revision, state } = yield* this.#entries.change(cell, event)
+    if (state === before) return
+    yield* this.#lane(cell.id)(this.#record(cell, { before, after: state, revision }))
+  })
+
+  /** Only what has changed is written: another process may have recorded what is not known here. */
+  readonly #record = Effect.fnUntraced(function*(this: Commit, cell: Cell, { after, before, revision }: {
+    readonly before: CredentialState
+    readonly after: CredentialState
+    readonly revision: number
+  }) {
+    const { storage } = this.#entries
+    const stored = yield* Effect.result(storage.loadState(cell.id))
+    if (cell.entry.revision !== revision) return
+    if (Result.isFailure(stored)) {
+      yield* this.#entries.warnOfStorage(stored.failure)
+      return yield* this.#stateUnsaved(cell)
+    }
+    const isNewer = cell.entry.dirty !== undefined && stored.success.generation === before.generation
+    const state = new CredentialState({ ...(isNewer ? before : stored.success), ...changesOf(before, after) })
+    const outcome = yield* Effect.result(storage.saveState(cell.id, state))
+    if (Result.isFailure(outcome)) yield* this.#entries.warnOfStorage(outcome.failure)
+    else this.#entries.storageWorks()
+    if (cell.entry.revision !== revision || cell.entry.state !== after) return
+    // what belongs to a credential that is not the one in memory, or to none, is for storage only
+    const isSame = stored.success.generation === before.generation
+    if (Result.isFailure(outcome)) yield* this.#stateUnsaved(cell)
+    else yield* this.#entries.change(cell, { _tag: "StateMerged", state: isSame ? state : after, isSaved: true })
+  })
+
+  readonly #stateUnsaved = Effect.fnUntraced(function*(this: Commit, cell: Cell) {
+    yield* this.#entries.change(cell, { _tag: "StateMerged", state: cell.entry.state, isSaved: false })
+    this.#writeBehind(cell)
+  })
+
+  /**
+   * Storage tells of a change. One of the generation that memory has is the echo of an own write; what another process changed is read.
+   */
+  readonly follow = Effect.fnUntraced(
+    function*(this: Commit, change: StorageChange) {
+      const cell = this.#entries.get(change.id)
+      if (cell === undefined || cell.entry.isVacant) return this.#entries.accounts.noteChange(change.id)
+      yield* this.#lane(change.id)(this.#follow(cell, change))
+    },
+    (effect, { id }) =>
+      Effect.catchCause(effect, (cause) =>
+        Effect.logDebug("A change in storage could not be followed", cause).pipe(
+          Effect.annotateLogs({ credential: cleanText(id) })
+        ))
+  )
+
+  readonly #follow = Effect.fnUntraced(function*(this: Commit, cell: Cell, { generation }: StorageChange) {
+    const { dirty, doubt, state } = cell.entry
+    const isEcho = generation !== undefined && generation === state.generation && dirty === undefined &&
+      doubt === undefined
+    if (!isEcho) yield* this.#reload(cell)
+  })
+
+  /** What another process has changed is read. What it has deleted is not in memory any more: what its ref means is looked for again. */
+  readonly #reload = Effect.fnUntraced(function*(this: Commit, cell: Cell): Effect.fn.Return<void, StorageFailure> {
+    yield* this.#entries.load(cell)
+    const { held, isBlocked, state } = cell.entry
+    if (held === undefined && !isBlocked && state.coolDownUntil === undefined) {
+      yield* this.#entries.change(cell, { _tag: "Removed", rejected: cell.entry.rejected })
+    }
+  })
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Write-behind
+  // -------------------------------------------------------------------------------------------------------------------
+
+  #writeBehind(cell: Cell): void {
+    this.#dirty.add(cell)
+    this.#pending.openUnsafe()
+  }
+
+  /** Saves what a failing storage did not take, once it works again; never ends. */
+  readonly run = Effect.fnUntraced(function*(this: Commit): Effect.fn.Return<never> {
+    while (true) {
+      yield* this.#pending.await
+      yield* Effect.sleep(retryInterval)
+      for (const cell of this.#dirty) {
+        this.#dirty.delete(cell)
+        const exit = yield* Effect.exit(this.#lane(cell.id)(this.#flush(cell)))
+        if (Exit.isSuccess(exit) && exit.value) continue
+        if (Exit.isFailure(exit)) yield* Effect.logError("A credential could not be written behind", exit.cause)
+        // one that fails most often tells of all; next time the others come first
+        this.#dirty.add(cell)
+        break
+      }
+      if (this.#dirty.size === 0) this.#pending.closeUnsafe()
+    }
+  })
+
+  /** Whether there is nothing left to do for the entry. */
+  readonly #flush = Effect.fnUntraced(function*(this: Commit, cell: Cell): Effect.fn.Return<boolean> {
+    const { dirty } = cell.entry
+    if (dirty === undefined || this.#entries.get(cell.id) !== cell) return true
+    return yield* dirty === "credential" ? this.#flushCredential(cell) : this.#flushState(cell)
+  })
+
+  readonly #flushCredential = Effect.fnUntraced(function*(this: Commit, cell: Cell): Effect.fn.Return<boolean> {
+    const { credential, revision, state: own } = cell.entry
+    if (credential === undefined) return true
+    const fetched = own.lastConfirmed ?? credential.lastRefreshed
+    const at = fetched === undefined ? -Infinity : DateTime.toEpochMillis(fetched)
+    const { generation, state: stored } = yield* this.#behind(credential, { generation: own.generation, at })
+    const state = new CredentialState({ ...withLaterChanges(own, stored), generation: (generation ?? 0) + 1 })
+    const written = yield* this.#save(credential, generation, state)
+    // the program, or a renewal, changed it in that time, and saved that itself
+    if (cell.entry.revision !== revision || cell.entry.credential !== credential) return cell.entry.dirty === undefined
+    if (written === "saved") {
+      yield* this.#entries.change(cell, { _tag: "Flushed", state })
+      return true
+    }
+    if (written === "outdated") {
+      yield* this.#entries.change(cell, { _tag: "Overtaken" })
+      yield* Effect.ignore(this.#entries.load(cell))
+      return true
+    }
+    return !written.isRetryable
+  })
+
+  readonly #flushState = Effect.fnUntraced(function*(this: Commit, cell: Cell): Effect.fn.Return<boolean> {
+    const { revision, state: own } = cell.entry
+    const { storage } = this.#entries
+    const stored = yield* Effect.option(storage.loadState(cell.id))
+    if (Option.isNone(stored)) return false
+    if (stored.value.generation !== own.generation) {
+      yield* this.#entries.change(cell, { _tag: "Overtaken" })
+      yield* Effect.ignore(this.#entries.load(cell))
+      return true
+    }
+    const outcome = yield* Effect.result(storage.saveState(cell.id, own))
+    if (Result.isFailure(outcome)) return !outcome.failure.isRetryable
+    this.#entries.storageWorks()
+    if (cell.entry.revision === revision && cell.entry.state === own) {
+      yield* this.#entries.change(cell, { _tag: "StateMerged", state: own, isSaved: true })
+    }
+    return cell.entry.dirty === undefined
+  })
+
+  /**
+   * Which generation a credential that was asked for at `at` (ms) replaces where what is stored could not be saved, or read: a storage
+   * that failed half-way may have counted it. None where what is stored is not the provider's.
+   */
+  readonly #behind = Effect.fnUntraced(function*(
+    this: Commit,
+    credential: Credential,
+    known: { readonly generation: number; readonly at: number }
+  ): Effect.fn.Return<{ readonly generation: number | undefined; readonly state: CredentialState }> {
+    const read = yield* Effect.option(this.#entries.storage.read(credential.id))
+    if (Option.isNone(read)) return { generation: known.generation, state: CredentialState.initial }
+    const { credential: stored, state } = read.value
+    if (Option.exists(stored, (own) => this.#entries.providerOf(own) !== this.#entries.providerOf(credential))) {
+      return { generation: undefined, state }
+    }
+    return { generation: isEarlier(read.value, credential, known.at) ? state.generation : known.generation, state }
+  })
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Lanes
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /** In the lane of its id. */
+  #write<A, E>(cell: Cell, doubt: "write" | "delete", effect: Effect.Effect<A, E>): Effect.Effect<A, E> {
+    return this.#lane(cell.id)(this.#doubting([cell], doubt, effect))
+  }
+
+  /** What ends before memory has followed storage leaves its entries in doubt. */
+  #doubting<A, E>(
+    cells: ReadonlyArray<Cell>,
+    doubt: "write" | "delete",
+    effect: Effect.Effect<A, E>
+  ): Effect.Effect<A, E> {
+    return Effect.onExit(effect, (exit) =>
+      Exit.isSuccess(exit) ? Effect.void : Effect.forEach(cells, (cell) => {
+        this.#entries.accounts.noteChange(cell.id)
+        return this.#entries.change(cell, { _tag: "Doubted", doubt })
+      }, { discard: true }))
+  }
+}
+
+/** What an answer makes of the credential that is held. */
+const merged = ({ answer, basis: { cell }, stored }: Answer): Credential => {
+  const { dirty, listed } = cell.entry
+  const credential = dirty === "credential" ? cell.entry.credential : stored ?? cell.entry.credential
+  const named = listed === undefined ? answer : withListedNames(answer, listed)
+  return credential === undefined ? named : credential.renewedBy(named)
+}
+
+/**
+ * Whether what is stored was issued before a credential that was asked for at `at` (ms), as far as is known: it was confirmed
+ * before that, and does not outlast it. Neither would do without the other: the clocks of hosts differ, and a newer token may live
+ * shorter.
+ */
+const isEarlier = ({ credential: stored, state }: StoredEntry, credential: Credential, at: number): boolean =>
+  Option.exists(stored, (one) => {
+    const confirmed = state.lastConfirmed ?? one.lastRefreshed
+    return confirmed !== undefined && DateTime.toEpochMillis(confirmed) <= at &&
+      (one.expiresAt === undefined || credential.expiresAt === undefined ||
+        DateTime.isLessThan(one.expiresAt, credential.expiresAt))
+  })
+
+/** What was learnt between two states. */
+const changesOf = (before: CredentialState, after: CredentialState) => ({
+  ...(after.blockedSince === before.blockedSince ? {} : { blockedSince: after.blockedSince }),
+  ...(after.reauthorizationUrl === before.reauthorizationUrl ? {} : { reauthorizationUrl: after.reauthorizationUrl }),
+  ...(after.refusedSince === before.refusedSince ? {} : { refusedSince: after.refusedSince }),
+  ...(after.coolDownUntil === before.coolDownUntil ? {} : { coolDownUntil: after.coolDownUntil }),
+  ...(after.lastError === before.lastError ? {} : { lastError: after.lastError })
+})
+
+/** What others learnt of a credential after it was fetched here, and before it could be saved, still holds. */
+const withLaterChanges = (own: CredentialState, stored: CredentialState): CredentialState => {
+  const { lastConfirmed } = own
+  const { blockedSince, coolDownUntil, lastError, reauthorizationUrl } = stored
+  const isBlockedLater = own.blockedSince === undefined && blockedSince !== undefined &&
+    (lastConfirmed === undefined || DateTime.isGreaterThan(blockedSince, lastConfirmed))
+  return new CredentialState({
+    ...own,
+    ...(isBlockedLater ? { blockedSince, reauthorizationUrl, lastError } : {}),
+    ...(own.coolDownUntil === undefined && coolDownUntil !== undefined ? { coolDownUntil } : {})
+  })
+}
+
+/**
+ * When a token is asked about again that is due although it was just answered (Aden answered the same one, or one that is about to
+ * expire): after half of the time that is left, at least 1 s.
+ */
+const retryAfterAnswer = (renewAt: number, credential: Credential, { clockOffset, now }: Circumstances): number =>
+  now >= renewAt - clockOffset ? now + Math.max(1_000, (expiryOf(credential) - clockOffset - now) / 2) : -Infinity

@@ -125,7 +125,11 @@ export class Accounts {
     const keptUp = new Set<string>()
     this.#keptUp = keptUp
     const changed = new Set(this.#changed)
-    const ids = yield* this.#storage.list
+    this.#changed.clear()
+    const ids = yield* Effect.onError(this.#storage.list, () =>
+      Effect.sync(() => {
+        for (const id of changed) this.#changed.add(id)
+      }))
     const found = new Set(ids)
     for (const id of [...this.#names.keys(), ...this.#unreadable.keys()]) {
       if (!found.has(id) && !keptUp.has(id)) this.delete(id)
@@ -135,7 +139,6 @@ export class Accounts {
       (id) => this.#readOne(id, keptUp),
       { concurrency, discard: true }
     )
-    for (const id of changed) this.#changed.delete(id)
     this.#listedAt = at
   })
 

@@ -111,7 +111,7 @@ export class Entries {
     const [oldest] = this.#vacant
     if (this.#vacant.size <= vacantCapacity || oldest === undefined) return
     this.#vacant.delete(oldest)
-    this.#cells.delete(oldest.id)
+    if (this.#cells.get(oldest.id) === oldest) this.#cells.delete(oldest.id)
   }
 
   bind(ref: CredentialRef, id: string): void {
@@ -153,6 +153,8 @@ export class Entries {
     cell.put(after)
     if (after.isVacant !== before.isVacant || !this.#cells.has(id)) {
       this.version++
+      const displaced = this.#cells.get(id)
+      if (displaced !== undefined) this.#vacant.delete(displaced)
       this.#cells.set(id, cell)
       if (after.isVacant) this.#noteVacant(cell)
       else this.#vacant.delete(cell)
@@ -268,10 +270,12 @@ export class Entries {
   /** Memory follows storage: reads an entry, and answers whether there is a credential. */
   readonly load = Effect.fnUntraced(function*(this: Entries, cell: Cell): Effect.fn.Return<boolean, StorageFailure> {
     while (true) {
-      const { revision, saved } = cell.entry
-      const isCurrent = () => cell.entry.revision === revision && cell.entry.saved === saved
+      const { held, revision, saved, state: known } = cell.entry
+      const isCurrent = () =>
+        cell.entry.revision === revision && cell.entry.saved === saved && cell.entry.held === held &&
+        cell.entry.state === known
       const { credential, state } = yield* this.storage.read(cell.id)
-      // what was read is older than what this process saved in that time
+      // what was read is older than what this process saved, or learnt, in that time
       if (!isCurrent()) continue
       const found = Option.isSome(credential) ? yield* this.taking(cell, credential.value, state) : undefined
       const recheckAt = yield* this.#recheckAfter(cell, state)

@@ -55,7 +55,7 @@ export class Listings {
     readonly providers: ReadonlyArray<CredentialProvider>
     readonly missing: RefreshPolicy
     readonly timeToLive: number
-    /** Called after each answer: what refs mean may have changed. */
+    /** Called when a list is another than the one before: what refs mean may have changed. */
     readonly onListed: () => void
   }) {
     this.#providers = options.providers
@@ -248,8 +248,9 @@ export class Listings {
     const at = yield* Clock.currentTimeMillis
     const accounts = answer.accounts.map((account) => ({ provider, account, at }))
     const listing: Listing = { at, accounts, answer }
+    const before = this.#listings.get(provider)
     this.#listings.set(provider, listing)
-    this.#onListed()
+    if (namesOf(before) !== namesOf(listing)) this.#onListed()
     return listing
   })
 
@@ -263,6 +264,12 @@ export type ListedResolution =
   | Exclude<CredentialResolution, { readonly _tag: "Found" }>
 
 const missing = { _tag: "Missing" } as const
+
+/** What a list calls its accounts. */
+const namesOf = (listing: Listing | undefined): string | undefined =>
+  listing === undefined
+    ? undefined
+    : JSON.stringify(listing.accounts.map(({ account: { alias, id, provider } }) => [id, provider, alias]))
 
 const resolveListed = (ref: CredentialRef, all: ReadonlyArray<Listed>): ListedResolution => {
   const resolution = resolveRef(ref, all.map(({ account }) => account))

@@ -101,7 +101,8 @@ export class Commit {
 
   /** Whether the program has not changed the entry since it was asked about. */
   isCurrent({ cell, revision }: RequestBasis): boolean {
-    return this.#entries.cell(cell.id) === cell && cell.entry.revision === revision
+    const present = this.#entries.get(cell.id)
+    return (present === undefined || present === cell) && cell.entry.revision === revision
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -214,7 +215,7 @@ export class Commit {
     const isOlder = saved.generation === state.generation &&
       (saved.order < basis.order ||
         (basis.held !== undefined && entry.credential?.holdsTokenOf(basis.held) === true))
-    const known = isOlder ? saved.generation : basis.generation
+    const known = isOlder ? Math.max(saved.generation, basis.generation) : basis.generation
     return entry.dirty === undefined && entry.unreadable === undefined
       ? known
       : (yield* this.#behind(credential, { generation: known, at: basis.at })).generation
@@ -229,7 +230,11 @@ export class Commit {
   ): Effect.fn.Return<Written> {
     if (expectedGeneration === undefined) return "outdated"
     const generation = expectedGeneration + 1
-    const confirmed = state ?? new CredentialState({ generation, lastConfirmed: yield* DateTime.now })
+    const confirmed = state ?? new CredentialState({
+      generation,
+      lastConfirmed: yield* DateTime.now,
+      ...(this.#listings.hasSiblings(accountOf(credential)) === true ? { hasSiblings: true } : {})
+    })
     const outcome = yield* Effect.result(
       this.#entries.storage.save(credential, { expectedGeneration, state: confirmed })
     )
@@ -402,17 +407,24 @@ export class Commit {
     cell: Cell,
     event: Extract<EntryEvent, { readonly _tag: "Blocked" | "RateLimited" | "Failed" }>
   ) {
-    const before = cell.entry.state
+    const { dirty, state: before } = cell.entry
     const { revision, state } = yield* this.#entries.change(cell, event)
     if (state === before) return
-    yield* this.#lane(cell.id)(this.#record(cell, { before, after: state, revision }))
+    // whatever keeps it from being recorded now, an interruption among it: it is written behind then
+    yield* Effect.ensuring(
+      this.#lane(cell.id)(this.#record(cell, { before, after: state, revision, wasDirty: dirty !== undefined })),
+      Effect.sync(() => {
+        if (cell.entry.dirty !== undefined) this.#writeBehind(cell)
+      })
+    )
   })
 
   /** Only what has changed is written: another process may have recorded what is not known here. */
-  readonly #record = Effect.fnUntraced(function*(this: Commit, cell: Cell, { after, before, revision }: {
+  readonly #record = Effect.fnUntraced(function*(this: Commit, cell: Cell, { after, before, revision, wasDirty }: {
     readonly before: CredentialState
     readonly after: CredentialState
     readonly revision: number
+    readonly wasDirty: boolean
   }) {
     const { storage } = this.#entries
     const stored = yield* Effect.result(storage.loadState(cell.id))
@@ -421,7 +433,7 @@ export class Commit {
       yield* this.#entries.warnOfStorage(stored.failure)
       return yield* this.#stateUnsaved(cell)
     }
-    const isNewer = cell.entry.dirty !== undefined && stored.success.generation === before.generation
+    const isNewer = wasDirty && stored.success.generation === before.generation
     const state = new CredentialState({ ...(isNewer ? before : stored.success), ...changesOf(before, after) })
     const outcome = yield* Effect.result(storage.saveState(cell.id, state))
     if (Result.isFailure(outcome)) yield* this.#entries.warnOfStorage(outcome.failure)

@@ -19,7 +19,8 @@ const longestSleep = Duration.toMillis("1 day")
 export class Follow {
   readonly #entries: Entries
   readonly #refresher: Refresher
-  readonly #reconnections = new SingleFlight<string, Credential, CredentialFailure>()
+  /** Nobody polls for callers who have left. */
+  readonly #reconnections = new SingleFlight<string, Credential, CredentialFailure>({ endsWithLastCaller: true })
 
   constructor(options: { readonly entries: Entries; readonly refresher: Refresher }) {
     this.#entries = options.entries

@@ -26,6 +26,7 @@ import {
   expiresBeforeProbe,
   freshnessOf,
   isServable,
+  isToken,
   isTooShort,
   isUnexpired,
   isUsable,
@@ -69,7 +70,7 @@ export class Refresher {
     this.#listings = options.listings
     this.#commit = options.commit
     this.#deadline = options.deadline
-    this.#flights = new SingleFlight({ abandonAfter: Duration.toMillis(options.deadline) / 2 })
+    this.#flights = new SingleFlight({ abandonAfter: Duration.toMillis(options.deadline) * 0.9 })
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -116,8 +117,11 @@ export class Refresher {
   ): Effect.fn.Return<Credential, CredentialFailure | NoProvider> {
     if (!this.#entries.mayBeRefreshed(cell.entry)) return yield* new NoProvider({ ref })
     const token = yield* ReplacedToken
-    const purpose: Purpose = token === undefined ? { _tag: "Force" } : { _tag: "Replace", token }
-    return yield* this.#flights.runAfresh(cell.id, this.#flight(cell, purpose))
+    if (token === undefined) return yield* this.#flights.runAfresh(cell.id, this.#flight(cell, { _tag: "Force" }))
+    const replacing = this.#flights.run(cell.id, this.#flight(cell, { _tag: "Replace", token }))
+    const answer = yield* replacing
+    // a question of another kind, which was under way, may have brought the refused token again
+    return isToken(answer, token) ? yield* replacing : answer
   })
 
   /**

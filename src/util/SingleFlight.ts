@@ -4,6 +4,9 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 
+/** When a run counts as dead that a caller waited for in vain, in ms. */
+const defaultAbandonAfter = 20_000
+
 /**
  * Single flight: one run per key at a time, shared by all callers that ask while it is under way.
  *
@@ -15,6 +18,7 @@ import * as Fiber from "effect/Fiber"
  */
 export class SingleFlight<K, A, E> {
   readonly #abandonAfter: number
+  readonly #endsWithLastCaller: boolean
   readonly #current = new Map<K, Flight<A, E>>()
   /** Flights that start when the current one of their key has ended, for callers of `runAfresh`. */
   readonly #next = new Map<K, Flight<A, E>>()
@@ -23,10 +27,14 @@ export class SingleFlight<K, A, E> {
 
   /**
    * `abandonAfter`: when a caller has waited so long in vain, in ms, and leaves, the run may be dead (on some platforms a request ends,
-   * and all that it started): it is interrupted, and the next caller starts another.
+   * and all that it started): it is interrupted, and the next caller starts another. 20 s by default. `endsWithLastCaller`: the run is
+   * interrupted when its last caller has left.
    */
-  constructor(options: { readonly abandonAfter?: number | undefined } = {}) {
-    this.#abandonAfter = options.abandonAfter ?? Infinity
+  constructor(
+    options: { readonly abandonAfter?: number | undefined; readonly endsWithLastCaller?: boolean | undefined } = {}
+  ) {
+    this.#abandonAfter = options.abandonAfter ?? defaultAbandonAfter
+    this.#endsWithLastCaller = options.endsWithLastCaller ?? false
   }
 
   /** Whether a run for this key is under way. */
@@ -141,7 +149,7 @@ export class SingleFlight<K, A, E> {
     restore: <B, E2, R>(effect: Effect.Effect<B, E2, R>) => Effect.Effect<B, E2, R>,
     again: Effect.Effect<A, E>
   ): Effect.Effect<A, E> {
-    if (this.#abandonAfter === Infinity) return restore(Deferred.await(flight.done))
+    flight.waiters++
     const joined = restore(
       Effect.raceFirst(Deferred.await(flight.done), Effect.andThen(Deferred.await(flight.abandoned), again))
     )
@@ -150,7 +158,9 @@ export class SingleFlight<K, A, E> {
       (since) =>
         Effect.onInterrupt(joined, () =>
           Effect.flatMap(Clock.currentTimeMillis, (now) => {
-            if (now - since < this.#abandonAfter || this.#current.get(key) !== flight) return Effect.void
+            flight.waiters--
+            const isGivenUp = now - since >= this.#abandonAfter || (this.#endsWithLastCaller && flight.waiters <= 0)
+            if (!isGivenUp || this.#current.get(key) !== flight) return Effect.void
             this.#land(key, flight)
             flight.isAbandoned = true
             return Effect.andThen(Deferred.succeed(flight.abandoned, undefined), Effect.forkDetach(flight.interrupt))
@@ -163,6 +173,7 @@ class Flight<A, E> {
   readonly done = Deferred.makeUnsafe<A, E>()
   readonly abandoned = Deferred.makeUnsafe<void>()
   isAbandoned = false
+  waiters = 0
   interrupt: Effect.Effect<void> = Effect.void
 
   /** Waits until the flight has ended, or its callers have given it up. */

@@ -250,3 +250,15 @@ describe("CredentialStore: an alias is given to another account in Aden", () => 
       assert.strictEqual((yield* Effect.flip(store.get("google:Timothy")))._tag, "CredentialNotFound")
     }).pipe(Effect.provide(setup({ aden: { integrations: [{ id: "g1", type: "google", alias: "Timothy" }] } }))))
 })
+
+describe("CredentialStore: a first sync of many", () => {
+  const integrations = Array.from({ length: 1_500 }, (_, index) => ({ id: `integration-${index}` }))
+
+  it.effect("saves each of them, however many are asked for while a batch is written", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const report = yield* store.sync
+      assert.strictEqual(report.synced.length, integrations.length)
+      assert.deepStrictEqual(report.skipped, [])
+    }).pipe(Effect.provide(setup({ aden: { integrations } }))))
+})

@@ -154,6 +154,7 @@ const next = (entry: Entry, event: EntryEvent, now: number): Entry => {
           reauthorizationUrl: error.reauthorizationUrl ?? entry.state.reauthorizationUrl,
           lastError: error._tag
         }),
+        dirty: entry.dirty ?? "state",
         failure: error,
         checkedAt: now,
         recheckAt
@@ -163,9 +164,15 @@ const next = (entry: Entry, event: EntryEvent, now: number): Entry => {
       return changed(entry, { checkedAt: now, recheckAt: event.recheckAt })
     case "RateLimited":
       return changed(entry, {
-        state: event.until > coolDownEnd(entry.state)
-          ? patched(entry.state, { coolDownUntil: DateTime.makeUnsafe(event.until), lastError: event.error._tag })
-          : entry.state,
+        ...(event.until > coolDownEnd(entry.state)
+          ? {
+            state: patched(entry.state, {
+              coolDownUntil: DateTime.makeUnsafe(event.until),
+              lastError: event.error._tag
+            }),
+            dirty: entry.dirty ?? "state"
+          }
+          : {}),
         failure: event.error,
         retryAt: event.retryAt
       })
@@ -174,9 +181,9 @@ const next = (entry: Entry, event: EntryEvent, now: number): Entry => {
       const isDenied = error._tag === "AdenUnauthorized" || error._tag === "AdenForbidden"
       const refusedSince = isDenied ? entry.state.refusedSince ?? DateTime.makeUnsafe(now) : entry.state.refusedSince
       return changed(entry, {
-        state: entry.state.lastError === error._tag && entry.state.refusedSince === refusedSince
-          ? entry.state
-          : patched(entry.state, { lastError: error._tag, refusedSince }),
+        ...(entry.state.lastError === error._tag && entry.state.refusedSince === refusedSince
+          ? {}
+          : { state: patched(entry.state, { lastError: error._tag, refusedSince }), dirty: entry.dirty ?? "state" }),
         failure: error,
         retryAt
       })

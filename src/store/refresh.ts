@@ -57,6 +57,8 @@ export class Refresher {
   readonly #commit: Commit
   readonly #deadline: Duration.Duration
   readonly #flights: SingleFlight<string, Credential, CredentialFailure>
+  /** Whether a caller has waited for a renewal as long as the end of the scope would. */
+  #hasDrained = false
 
   constructor(options: {
     readonly entries: Entries
@@ -220,8 +222,9 @@ export class Refresher {
     return validation
   })
 
+  /** Renewals get a while to end, unless a caller has given them that time already. */
   shutdown(): Effect.Effect<void> {
-    return this.#flights.shutdown(drainTimeout)
+    return Effect.suspend(() => this.#flights.shutdown(this.#hasDrained ? 0 : drainTimeout))
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -290,6 +293,7 @@ export class Refresher {
       Effect.timeoutOption(drainTimeout)
     )
     if (Option.isNone(outcome)) {
+      this.#hasDrained = true
       yield* Effect.logWarning("Serving a cached credential that Aden did not confirm in time").pipe(
         Effect.annotateLogs({ credential: cleanText(cell.id) })
       )

@@ -130,13 +130,18 @@ describe("EncryptedFileStorage", () => {
             const directory = yield* temporaryDirectory
             yield* inDirectory(directory)((storage) => storage.saveMany(old.map((id) => apiKey(id, "old"))))
             let step = 0
+            let failedAt: string | undefined
             const guard = <A, R>(
               file: string,
               effect: Effect.Effect<A, PlatformError.PlatformError, R>
             ): Effect.Effect<A, PlatformError.PlatformError, R> =>
               file.includes("locks")
                 ? effect
-                : Effect.suspend(() => step++ === failing ? Effect.fail(systemError("EIO", "i/o error", file)) : effect)
+                : Effect.suspend(() => {
+                  if (step++ !== failing) return effect
+                  failedAt = file
+                  return Effect.fail(systemError("EIO", "i/o error", file))
+                })
             const told: Array<string> = []
             const outcome = yield* withFileSystem(directory, (base) => ({
               rename: (from, to) => guard(to, base.rename(from, to)),
@@ -164,7 +169,9 @@ describe("EncryptedFileStorage", () => {
               return outcome
             }, Effect.scoped))
             steps = Math.max(steps, step)
-            assert.deepStrictEqual(filesIn(directory).filter((file) => file.includes(".tmp")), [])
+            // but for the one that the disk did not remove
+            const left = filesIn(directory).filter((file) => file.includes(".tmp") && !failedAt?.endsWith(file))
+            assert.deepStrictEqual(left, [])
             // only an index that cannot be written is a failure of all
             const failed = Result.isSuccess(outcome) ? Array.from(outcome.success.keys()) : []
             assert.isAtMost(failed.length, 1)

@@ -274,6 +274,14 @@ const scenario = Effect.gen(function*() {
     assert.strictEqual(handed[0]?.status, 0, handed[0]?.stderr)
     assert.include(handed[3]?.stdout, `password=${tokens.github}\n`)
     shown.push(handed.map(({ status, stderr }) => [status, stderr]))
+    // what is asked at once with it may fail first, and have it wait
+    yield* aden.clearFaults
+    yield* aden.setFault(Fault.Reset({ at: "request" }))
+    const servedStale = yield* Effect.forkChild(
+      Stream.runHead(Stream.filter(store.changes, ({ _tag }) => _tag === "ServedStale")),
+      { startImmediately: true }
+    )
+    yield* Effect.raceFirst(Fiber.join(servedStale), Effect.forever(Effect.delay(store.get("github"), "10 millis")))
     for (const [index, failure] of failures.entries()) {
       const pick: Pick = (cases) => sampled(cases, 6, index)
       yield* aden.clearFaults

@@ -26,9 +26,9 @@ export class SingleFlight<K, A, E> {
   readonly #all = new Set<Flight<A, E>>()
 
   /**
-   * `abandonAfter`: when a caller has waited so long in vain, in ms, and leaves, the run may be dead (on some platforms a request ends,
-   * and all that it started): it is interrupted, and the next caller starts another. 20 s by default. `endsWithLastCaller`: the run is
-   * interrupted when its last caller has left.
+   * `abandonAfter`: when a caller has waited for a run so long in vain, in ms, and leaves, the run may be dead (on some platforms a
+   * request ends, and all that it started): it is interrupted, and the next caller starts another. 20 s by default.
+   * `endsWithLastCaller`: the run is interrupted when its last caller has left.
    */
   constructor(
     options: { readonly abandonAfter?: number | undefined; readonly endsWithLastCaller?: boolean | undefined } = {}
@@ -66,8 +66,8 @@ export class SingleFlight<K, A, E> {
         }
         const waiting = this.#next.get(key)
         if (waiting !== undefined) return this.#join(key, waiting, restore, again)
-        const afterwards = Effect.andThen(running.isOver, effect)
-        return this.#launch(key, afterwards, this.#next, (started) => this.#join(key, started, restore, again))
+        const join = (started: Flight<A, E>) => this.#join(key, started, restore, again)
+        return this.#launch(key, effect, this.#next, join, running.isOver)
       })
     )
   }
@@ -109,12 +109,17 @@ export class SingleFlight<K, A, E> {
     key: K,
     effect: Effect.Effect<A, E>,
     slot: Map<K, Flight<A, E>>,
-    then: (flight: Flight<A, E>) => Effect.Effect<B, E2>
+    then: (flight: Flight<A, E>) => Effect.Effect<B, E2>,
+    after?: Effect.Effect<void>
   ): Effect.Effect<B, E2> {
     const flight = new Flight<A, E>()
     slot.set(key, flight)
     this.#all.add(flight)
-    return effect.pipe(
+    return Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      flight.begunAt = now
+      return effect
+    }).pipe(
+      (run) => after === undefined ? run : Effect.andThen(after, run),
       Effect.interruptible,
       Effect.onExit((exit) => {
         this.#all.delete(flight)
@@ -159,13 +164,20 @@ export class SingleFlight<K, A, E> {
         Effect.onInterrupt(joined, () =>
           Effect.flatMap(Clock.currentTimeMillis, (now) => {
             flight.waiters--
-            const isGivenUp = now - since >= this.#abandonAfter || (this.#endsWithLastCaller && flight.waiters <= 0)
-            if (!isGivenUp || this.#current.get(key) !== flight) return Effect.void
-            this.#land(key, flight)
-            flight.isAbandoned = true
-            return Effect.andThen(Deferred.succeed(flight.abandoned, undefined), Effect.forkDetach(flight.interrupt))
+            // a run that has not begun waits for the one before it
+            const current = this.#current.get(key)
+            if (current === undefined || (current !== flight && this.#next.get(key) !== flight)) return Effect.void
+            const isInVain = now - Math.max(since, current.begunAt) >= this.#abandonAfter
+            const isLeft = this.#endsWithLastCaller && current === flight && flight.waiters <= 0
+            return isInVain || isLeft ? this.#abandon(key, current) : Effect.void
           }))
     )
+  }
+
+  #abandon(key: K, flight: Flight<A, E>): Effect.Effect<void> {
+    this.#land(key, flight)
+    flight.isAbandoned = true
+    return Effect.andThen(Deferred.succeed(flight.abandoned, undefined), Effect.forkDetach(flight.interrupt))
   }
 }
 
@@ -174,6 +186,8 @@ class Flight<A, E> {
   readonly abandoned = Deferred.makeUnsafe<void>()
   isAbandoned = false
   waiters = 0
+  /** In ms; of one that waits for its predecessor, when that one is over. */
+  begunAt = -Infinity
   interrupt: Effect.Effect<void> = Effect.void
 
   /** Waits until the flight has ended, or its callers have given it up. */

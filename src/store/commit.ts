@@ -344,7 +344,7 @@ export class Commit {
         "delete",
         Effect.gen(function*() {
           const isDeleted = yield* entries.storage.delete(id)
-          yield* entries.change(cell, { _tag: "Removed", rejected: undefined })
+          yield* entries.change(cell, { _tag: "Removed", rejected: [] })
           if (isDeleted) yield* entries.publish({ _tag: "Removed", id })
           return isDeleted
         })
@@ -382,7 +382,7 @@ export class Commit {
     }
     // what storage still holds, because it failed or cannot delete it, is not to be served again
     const token = left === undefined ? undefined : before.credential?.defaultKey?.value
-    yield* entries.change(cell, { _tag: "Removed", rejected: token })
+    yield* entries.change(cell, { _tag: "Removed", rejected: token === undefined ? [] : [token] })
     if (before.credential !== undefined || before.isBlocked) yield* entries.publish({ _tag: "Removed", id: cell.id })
     return true
   })

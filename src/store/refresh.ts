@@ -89,7 +89,8 @@ export class Refresher {
     const decision = decide(cell.entry, circumstances)
     switch (decision._tag) {
       case "Serve":
-        cell.serve(decision.credential, decision.until)
+        // what is in doubt is read again by the next read
+        if (cell.entry.doubt === undefined) cell.serve(decision.credential, decision.until)
         return decision.credential
       case "ServeAndAsk": {
         if (yield* AwaitRefresh) return yield* this.#afterRefresh(cell, decision.credential)

@@ -636,7 +636,7 @@ export class Ledger {
     return (asked?.call.sequence ?? Infinity) < deletedAt
   }
 
-  /** When the program of an instance last saved, deleted or invalidated a credential. */
+  /** When the program of an instance last saved or deleted a credential. */
   readonly #changedAt = new Map<string, number>()
 
   /** Whether what a question belongs to may have begun before the program changed the credential. */
@@ -766,7 +766,7 @@ export class Ledger {
       for (const call of this.#record(instance).calls) if (call.id === id) call.isOverlapped = true
       return
     }
-    this.#overtake(instance, id)
+    // what is being asked is another token than the one that was refused
     if (view.token !== undefined && view.isCertain) {
       this.#record(instance).invalidated.set(id, { value: view.token.value, sequence: ++this.#sequence })
     }

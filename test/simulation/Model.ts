@@ -15,7 +15,7 @@ export interface View {
   readonly confirmedAt: number
   readonly isBlocked: boolean
   /** A token that the program found to be refused. */
-  readonly rejected: Issued | undefined
+  readonly rejected: ReadonlyArray<Issued>
   /** When Aden first refused the API key since it last confirmed the credential. */
   readonly refusedSince: number | undefined
   /** Until when Aden asked not to be asked. */
@@ -32,7 +32,7 @@ export const unknown: View = {
   receivedAt: -Infinity,
   confirmedAt: -Infinity,
   isBlocked: false,
-  rejected: undefined,
+  rejected: [],
   refusedSince: undefined,
   coolDownUntil: -Infinity,
   failures: 0,
@@ -68,7 +68,7 @@ export const received = (
     case "Token": {
       const isSame = view.token?.value === answer.token.value
       // the very token that the program found refused: a renewal that failed
-      const isUseless = answer.isRefresh && view.rejected?.value === answer.token.value
+      const isUseless = answer.isRefresh && isRejected(view, answer.token)
       return {
         ...unknown,
         token: answer.token,
@@ -110,7 +110,12 @@ export const saved = (token: Issued, now: number): View => ({
 })
 
 /** An API refused the current token. */
-export const invalidated = (view: View): View => ({ ...view, rejected: view.token })
+export const invalidated = (view: View): View => ({
+  ...view,
+  rejected: view.token === undefined ? view.rejected : [view.token, ...view.rejected]
+})
+
+const isRejected = ({ rejected }: View, token: Issued): boolean => rejected.some(({ value }) => value === token.value)
 
 /** The entry is gone, by the program's wish or because Aden does not have it any more. */
 export const removed: View = unknown
@@ -118,7 +123,7 @@ export const removed: View = unknown
 /** A new store over the same storage: what was never stored is forgotten. */
 export const restarted = (view: View): View => ({
   ...view,
-  rejected: undefined,
+  rejected: [],
   failures: 0,
   lastFailure: undefined
 })
@@ -153,7 +158,7 @@ export type Finding = "blocked" | "missing" | "expired" | "too old" | "servable"
 export const find = (view: View, moment: Moment): Finding => {
   if (view.isBlocked) return "blocked"
   if (view.token === undefined) return "missing"
-  if (isExpired(view.token, moment) || view.rejected?.value === view.token.value) return "expired"
+  if (isExpired(view.token, moment) || isRejected(view, view.token)) return "expired"
   return !view.token.isOwn && isTooOld(view, moment) ? "too old" : "servable"
 }
 

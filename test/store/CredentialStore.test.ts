@@ -53,6 +53,23 @@ describe("CredentialStore: refresh and concurrency", () => {
       assert.strictEqual(yield* count("refresh"), 2)
     }).pipe(Effect.provide(setup({ aden: oneHour, store: { deadline: "5 seconds" } }))))
 
+  it.effect("a token that is refused while it is being renewed: the renewal's answer is kept, and Aden is not asked again", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const store = yield* CredentialStore
+      const first = yield* token("hubspot")
+      yield* TestClock.adjust("57 minutes")
+      yield* aden.setFault(Fault.Latency({ duration: "2 seconds" }), { times: 1 })
+      assert.strictEqual(yield* token("hubspot"), first)
+      yield* eventually(Effect.map(count("refresh"), (n) => n === 1))
+      yield* store.invalidate("hubspot")
+      const read = yield* Effect.forkChild(token("hubspot"), { startImmediately: true })
+      yield* TestClock.adjust("3 seconds")
+      assert.notStrictEqual(yield* Fiber.join(read), first)
+      assert.strictEqual(yield* token("hubspot"), yield* Fiber.join(read))
+      assert.strictEqual(yield* count("refresh"), 1)
+    }).pipe(Effect.provide(setup({ aden: oneHour }))))
+
   it.effect("a forced refresh during an ordinary read gets a result asked for after its own call", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator

@@ -40,8 +40,8 @@ export interface EntryFields {
   /** How its provider lists it, as long as it was never fetched. */
   readonly listed: ProviderAccount | undefined
   readonly held: Held | undefined
-  /** A token that a program found to be refused. */
-  readonly rejected: Redacted.Redacted<string> | undefined
+  /** Tokens that a program found to be refused, the last one first. */
+  readonly rejected: ReadonlyArray<Redacted.Redacted<string>>
   /** The state record: what outlives a restart. */
   readonly state: CredentialState
   /** A blocked credential was last checked, and is next checked by a read. */
@@ -71,7 +71,7 @@ export class Entry implements EntryFields {
   declare readonly providerId: string | undefined
   declare readonly listed: ProviderAccount | undefined
   declare readonly held: Held | undefined
-  declare readonly rejected: Redacted.Redacted<string> | undefined
+  declare readonly rejected: ReadonlyArray<Redacted.Redacted<string>>
   declare readonly state: CredentialState
   declare readonly checkedAt: number
   declare readonly recheckAt: number
@@ -106,7 +106,7 @@ export class Entry implements EntryFields {
   /** Whether there is nothing to remember. */
   get isVacant(): boolean {
     const { coolDownUntil } = this.state
-    return this.held === undefined && !this.isBlocked && coolDownUntil === undefined && this.rejected === undefined &&
+    return this.held === undefined && !this.isBlocked && coolDownUntil === undefined && this.rejected.length === 0 &&
       this.listed === undefined && this.dirty === undefined && this.failure === undefined
   }
 }
@@ -125,7 +125,7 @@ export const emptyEntry = (id: string): Entry =>
     providerId: undefined,
     listed: undefined,
     held: undefined,
-    rejected: undefined,
+    rejected: [],
     state: CredentialState.initial,
     checkedAt: never,
     recheckAt: never,

@@ -71,8 +71,8 @@ export type EntryEvent =
   | { readonly _tag: "StateMerged"; readonly state: CredentialState; readonly isSaved: boolean }
   /** A write-behind went through. */
   | { readonly _tag: "Flushed"; readonly state: CredentialState }
-  /** It is gone, here and at Aden, or the program deleted it; `rejected` is a token that another storage may still hold. */
-  | { readonly _tag: "Removed"; readonly rejected: Redacted.Redacted<string> | undefined }
+  /** It is gone, here and at Aden, or the program deleted it; `rejected` are tokens that storage may still hold. */
+  | { readonly _tag: "Removed"; readonly rejected: ReadonlyArray<Redacted.Redacted<string>> }
   /** A provider lists it. */
   | { readonly _tag: "Listed"; readonly providerId: string; readonly account: ProviderAccount }
   | { readonly _tag: "ProviderFound"; readonly providerId: string }
@@ -96,6 +96,9 @@ export const asOf = (entry: Entry, now: number): Entry =>
       staleAt: Math.min(entry.held.staleAt, now)
     }
   })
+
+/** How many refused tokens are remembered: an answer that was long under way may still bring one of them. */
+const rejectedCapacity = 8
 
 /** The entry after an event. */
 export const transition = (before: Entry, event: EntryEvent, now: number): Entry => {
@@ -134,7 +137,7 @@ const next = (entry: Entry, event: EntryEvent, now: number): Entry => {
       return changed(entry, {
         ...taken(event, "storage"),
         revision: entry.revision + 1,
-        rejected: undefined,
+        rejected: [],
         failure: undefined,
         retryAt: -Infinity,
         listed: undefined,
@@ -145,7 +148,10 @@ const next = (entry: Entry, event: EntryEvent, now: number): Entry => {
         doubt: undefined
       })
     case "Rejected":
-      return changed(entry, { rejected: event.token ?? entry.rejected, revision: entry.revision + 1 })
+      // what is being asked is another token; where none is known, it may be the one that was refused
+      return event.token === undefined
+        ? changed(entry, { revision: entry.revision + 1 })
+        : changed(entry, { rejected: [event.token, ...entry.rejected].slice(0, rejectedCapacity) })
     case "Blocked": {
       const { error, recheckAt } = event
       return changed(entry, {
@@ -271,7 +277,7 @@ const blocked = (entry: Entry, state: CredentialState, recheckAt: number, now: n
     ? {}
     : { checkedAt: Math.min(now, DateTime.toEpochMillis(state.blockedSince)), recheckAt }
 
-const removed = (entry: Entry, rejected: Redacted.Redacted<string> | undefined): Entry =>
+const removed = (entry: Entry, rejected: ReadonlyArray<Redacted.Redacted<string>>): Entry =>
   changed(entry, {
     revision: entry.revision + 1,
     held: undefined,
@@ -295,8 +301,8 @@ const patched = (state: CredentialState, patch: StatePatch): CredentialState =>
 
 const changed = (entry: Entry, fields: Partial<EntryFields>): Entry => new Entry({ ...entry, ...fields })
 
-/** Whether a token is the one that a program found to be refused. */
+/** Whether a program found the token of a credential to be refused. */
 export const isRejected = ({ rejected }: Entry, credential: Credential): boolean => {
   const token = credential.defaultKey?.value
-  return rejected !== undefined && token !== undefined && Redacted.value(token) === Redacted.value(rejected)
+  return token !== undefined && rejected.some((one) => Redacted.value(one) === Redacted.value(token))
 }

@@ -248,7 +248,7 @@ describe("outcomes", () => {
   })
 
   it("gone at Aden, and not in its list: the entry is removed", () => {
-    assert.strictEqual(decided(entryAfter([fetched, { _tag: "Removed", rejected: undefined }]), start), "load")
+    assert.strictEqual(decided(entryAfter([fetched, { _tag: "Removed", rejected: [] }]), start), "load")
   })
 })
 

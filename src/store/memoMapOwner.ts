@@ -9,40 +9,52 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Predicate from "effect/Predicate"
+import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import { isSameTenant } from "./storeTenant.ts"
 import type { Tenant } from "./storeTenant.ts"
 
-/** The owners of memo maps that were forked from a memo map. */
-const ownersBelow = new WeakMap<object, Set<{ readonly tenant: Tenant }>>()
+interface Owner {
+  readonly tenant: Tenant
+  /** The owners of memo maps that were forked from this one: what is memoised here serves them, too. */
+  readonly below: ReadonlySet<Owner>
+}
 
-class MemoMapOwner extends Context.Service<MemoMapOwner, Tenant>()("aden-credentials/internal/MemoMapOwner") {
-  /** The first tenant that is provided to it: as any layer, it is memoised, until the last scope that uses it closes. */
-  static readonly layer = Layer.fromBuildMemo<MemoMapOwner, never, MemoMapOwner>((memoMap, scope) =>
-    Effect.flatMap(MemoMapOwner, (claimant) => {
-      // what is memoised here from now on would serve the memo maps below, too
-      const below = Array.from(ownersBelow.get(memoMap) ?? [], (owner) => owner.tenant)
-      const owner = { tenant: below.find((tenant) => !isSameTenant(tenant, claimant)) ?? claimant }
-      const lists = Array.from(ancestors(memoMap), (ancestor) => {
-        const list = ownersBelow.get(ancestor) ?? new Set()
-        ownersBelow.set(ancestor, list.add(owner))
-        return list
-      })
+const ownersBelow = new WeakMap<object, Set<Owner>>()
+
+const ownersBelowOf = (memoMap: object): Set<Owner> => {
+  const owners = ownersBelow.get(memoMap) ?? new Set()
+  ownersBelow.set(memoMap, owners)
+  return owners
+}
+
+class Claimant extends Context.Service<Claimant, Tenant>()("aden-credentials/internal/Claimant") {}
+
+class MemoMapOwner extends Context.Service<MemoMapOwner, Owner>()("aden-credentials/internal/MemoMapOwner") {
+  /** The first tenant that claims it: as any layer, it is memoised, until the last scope that uses it closes. */
+  static readonly layer = Layer.fromBuildMemo<MemoMapOwner, never, Claimant>((memoMap, scope) =>
+    Effect.flatMap(Claimant, (tenant) => {
+      const owner: Owner = { tenant, below: ownersBelowOf(memoMap) }
+      const lists = Array.from(ancestors(memoMap), (ancestor) => ownersBelowOf(ancestor).add(owner))
       const leave = Effect.sync(() => lists.forEach((list) => list.delete(owner)))
-      return Effect.as(Scope.addFinalizer(scope, leave), Context.make(MemoMapOwner, owner.tenant))
+      return Effect.as(Scope.addFinalizer(scope, leave), Context.make(MemoMapOwner, owner))
     })
   )
 }
 
 /**
  * The tenant that owns the memo map until `scope` closes: `tenant`, unless another one owns it, one that it was forked from, or one
- * that was forked from it.
+ * that was forked from it. A claim that is refused counts as one, too, until `scope` closes.
  */
 export const claimMemoMap = (memoMap: Layer.MemoMap, scope: Scope.Scope, tenant: Tenant): Effect.Effect<Tenant> =>
   Layer.buildWithMemoMap(MemoMapOwner.layer, memoMap, scope).pipe(
-    Effect.provideService(MemoMapOwner, tenant),
-    Effect.map(Context.get(MemoMapOwner)),
-    // an interrupted claim would be memoised as one, for all who ask meanwhile
+    Effect.provideService(Claimant, tenant),
+    Effect.map((context) => {
+      const owner = Context.get(context, MemoMapOwner)
+      return [owner, ...owner.below].find((one) => !isSameTenant(one.tenant, tenant))?.tenant ?? tenant
+    }),
+    // one step, between which and the next nobody else claims; and an interrupted claim would be memoised as one
+    Effect.provideService(References.PreventSchedulerYield, true),
     Effect.uninterruptible
   )
 

@@ -4,7 +4,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { TenantCredentials, TenantError } from "aden-credentials"
-import { Deferred, Effect, Exit, Fiber, Layer, LayerMap, ManagedRuntime, pipe, Scope } from "effect"
+import { Deferred, Effect, Exit, Fiber, Layer, LayerMap, ManagedRuntime, pipe, Scheduler, Scope } from "effect"
 import { HttpClient } from "effect/http"
 import { repeats } from "../fixtures/repeats.ts"
 import {
@@ -196,6 +196,19 @@ describe.each(compositions)("one client layer for two tenants, %s", (_, compose)
     }).pipe(Effect.scoped, Effect.provide(Platform)))
 })
 
+/** Yields at another third of the steps for each seed. */
+class OftenYielding extends Scheduler.MixedScheduler {
+  #state: number
+  constructor(seed: number) {
+    super()
+    this.#state = seed
+  }
+  override shouldYield(fiber: Fiber.Fiber<unknown, unknown>): boolean {
+    this.#state = (Math.imul(this.#state, 1_664_525) + 1_013_904_223) >>> 0
+    return this.#state < 2 ** 32 / 3 || super.shouldYield(fiber)
+  }
+}
+
 describe("a memo map belongs to a tenant as long as the tenant is there", () => {
   const Client = (options: Parameters<(typeof compositions)[number][1]>[0]) => compositions[3]![1](options)
   const store = (tenantId: string, memoMap: Layer.MemoMap, scope: Scope.Scope) =>
@@ -347,4 +360,38 @@ describe("a memo map belongs to a tenant as long as the tenant is there", () => 
         assert.deepStrictEqual([yield* Fiber.join(worker), globex], ["acme", refused])
       }).pipe(Effect.provide(Tenants))
     }).pipe(Effect.scoped, Effect.provide(Aden)))
+
+  it.live("a memo map that two tenants have below it is neither's, though one of them was refused there and has a client", () =>
+    Effect.gen(function*() {
+      const { options } = yield* api
+      const memoMap = yield* Layer.makeMemoMap
+      const scope = yield* Effect.scope
+      const acme = yield* store("acme", yield* Layer.forkMemoMap(memoMap), scope)
+      yield* store("globex", yield* Layer.forkMemoMap(memoMap), scope)
+      yield* Layer.buildWithMemoMap(Client(options), memoMap, scope).pipe(Effect.provide(acme))
+      assert.strictEqual(yield* orRefusal(store("acme", memoMap, scope)), "acme refused: globex")
+      assert.strictEqual(yield* orRefusal(store("globex", memoMap, scope)), refused)
+    }).pipe(Effect.scoped, Effect.provide(Platform)))
+
+  it.live("of two that ask at once, one in a memo map and one in a fork of it, one is served, wherever fibers yield", () =>
+    Effect.gen(function*() {
+      for (let n = 0; n < repeats(200); n++) {
+        const memoMap = yield* Layer.makeMemoMap
+        const forked = yield* Layer.forkMemoMap(memoMap)
+        const served = yield* Effect.forEach(
+          [["acme", memoMap], ["globex", forked]] as const,
+          ([tenantId, map]) =>
+            Effect.scope.pipe(
+              Effect.flatMap((scope) => store(tenantId, map, scope)),
+              Effect.as(tenantId),
+              orRefusal
+            ),
+          { concurrency: "unbounded" }
+        ).pipe(
+          Effect.scoped,
+          Effect.provideService(Scheduler.Scheduler, new OftenYielding(n))
+        )
+        assert.include([["acme", refused], ["acme refused: globex", "globex"]].map(String), String(served))
+      }
+    }).pipe(Effect.provide(Platform)))
 })

@@ -140,6 +140,14 @@ export class CarriedCredential {
     return JSON.stringify(this.#values)
   }
 
+  /** The headers and parameters that it takes. */
+  get places(): ReadonlyArray<string> {
+    return [
+      ...Object.keys(this.#headers).map((name) => `header ${name.toLowerCase()}`),
+      ...Object.keys(this.#params).map((name) => `parameter ${name}`)
+    ]
+  }
+
   isSameAs(other: CarriedCredential | undefined): boolean {
     return other !== undefined && this.identity === other.identity
   }

@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
@@ -28,7 +29,7 @@ import { CredentialStore } from "../store/CredentialStore.ts"
 import type { TemplateFailure } from "../store/CredentialStore.ts"
 import { perStore } from "../store/perStore.ts"
 import { ReplacedToken } from "../store/RefreshPolicy.ts"
-import { onePerTenant, tenantMismatch } from "../store/storeTenant.ts"
+import { haveTwoTenants, onePerTenant, tenantMismatch } from "../store/storeTenant.ts"
 import { UsageReporter } from "../usage/UsageReporter.ts"
 import { drain } from "../util/drain.ts"
 import { SingleFlight } from "../util/SingleFlight.ts"
@@ -76,7 +77,8 @@ export interface CredentialHttpClientOptions {
  * - If a `UsageReporter` is provided, each request is reported with its method, host, path template (`/contacts/{id}`) and
  *   status.
  *
- * The client underneath must not follow redirects by itself (`HttpClient.followRedirects`); the fetch client is told not to.
+ * The client underneath must not follow redirects by itself (`HttpClient.followRedirects`); the fetch client is told not to. If
+ * it carries a credential too, it adds none where this one's goes, and none of another tenant.
  *
  * @since 0.1.0
  * @category clients
@@ -191,6 +193,20 @@ const refreshTimeout = Duration.seconds(30)
 /** A credential that was refused right after it was refreshed is not refreshed for a refusal again this long, in ms. */
 const minRefreshInterval = 30_000
 
+/**
+ * The clients that a request came through on its way to this one. This one is their transport: it adds no credential of another
+ * tenant, and does not replace what they attached.
+ */
+type Above = ReadonlyArray<{ readonly store: CredentialStore["Service"]; readonly places: ReadonlyArray<string> }>
+
+const ClientsAbove = Context.Reference<Above>("aden-credentials/internal/ClientsAbove", { defaultValue: () => [] })
+
+interface Begun {
+  readonly request: Request
+  readonly url: URL
+  readonly carried: CarriedCredential
+}
+
 type Request = HttpClientRequest.HttpClientRequest
 type Failure = HttpClientError.HttpClientError | CredentialUseFailure
 
@@ -274,7 +290,7 @@ const prepare = Effect.fnUntraced(function*(options: CredentialHttpClientOptions
   })
 
   /** One exchange. The response or the error refers to the request without the credential. */
-  const send = Effect.fnUntraced(function*(request: Request, url: URL, carried: CarriedCredential | undefined) {
+  const sendOnce = Effect.fnUntraced(function*(request: Request, url: URL, carried: CarriedCredential | undefined) {
     const init = Option.orElse(yield* Effect.serviceOption(FetchHttpClient.RequestInit), () => builtWith)
     const sent = carried === undefined ? request : carried.attachTo(request)
     return yield* http.postprocess(Effect.succeed(sent)).pipe(
@@ -291,18 +307,27 @@ const prepare = Effect.fnUntraced(function*(options: CredentialHttpClientOptions
 
   const denied = (url: URL, detail: string) => new CredentialHostDenied({ ref, host: url.host, detail })
 
-  const exchange = Effect.fnUntraced(function*(
-    original: Request
-  ): Effect.fn.Return<HttpClientResponse.HttpClientResponse, Failure> {
-    let request = original
-    let url = yield* urlOf(request)
+  /** A request on its way, and what it carries. */
+  const begin = Effect.fnUntraced(function*(request: Request): Effect.fn.Return<Begun, Failure> {
+    const url = yield* urlOf(request)
     const fault = hostFault(url, origins) ?? hostHeaderFault(request, url)
     if (fault !== undefined) return yield* denied(url, fault)
     const mismatch = tenantMismatch(store, yield* Effect.context())
     if (mismatch !== undefined) {
       return yield* new CredentialHostDenied({ ref, host: url.host, detail: mismatch, advice: onePerTenant })
     }
-    let carried: CarriedCredential | undefined = yield* current
+    return { request, url, carried: yield* current }
+  })
+
+  const exchange = Effect.fnUntraced(function*(
+    begun: Begun,
+    above: Above
+  ): Effect.fn.Return<HttpClientResponse.HttpClientResponse, Failure> {
+    let { request, url } = begun
+    let carried: CarriedCredential | undefined = begun.carried
+    const here = [...above, { store, places: begun.carried.places }]
+    const send = (request: Request, url: URL, carried: CarriedCredential | undefined) =>
+      Effect.provideService(sendOnce(request, url, carried), ClientsAbove, here)
     let isRefreshed = false
     /** What a redirect could take elsewhere. */
     let sent: ReadonlyArray<CarriedCredential> = [carried]
@@ -347,14 +372,35 @@ const prepare = Effect.fnUntraced(function*(options: CredentialHttpClientOptions
       return usage.report(ref, { operation: `${method} ${host}${path}`, status, metadata: { method, host, path } })
     }))
 
-  const execute = (request: Request) =>
-    exchange(request).pipe(
+  const reported = <A extends { readonly status: number }>(
+    self: Effect.Effect<A, Failure>,
+    request: Request
+  ): Effect.Effect<A, Failure> =>
+    self.pipe(
       Effect.tap(({ status }) => report(request, String(status))),
       // a request that was refused here used nothing
       Effect.tapError((error) =>
         HttpClientError.isHttpClientError(error) ? report(request, error.reason._tag) : Effect.void
       )
     )
+
+  const execute = Effect.fnUntraced(function*(
+    request: Request
+  ): Effect.fn.Return<HttpClientResponse.HttpClientResponse, Failure> {
+    const above = yield* ClientsAbove
+    if (above.some((client) => haveTwoTenants(client.store, store))) {
+      return yield* http.postprocess(Effect.succeed(request))
+    }
+    return yield* begin(request).pipe(
+      Effect.flatMap((begun) =>
+        above.some(({ places }) => places.some((place) => begun.carried.places.includes(place)))
+          ? Effect.provideService(http.postprocess(Effect.succeed(request)), ClientsAbove, above)
+          : reported(exchange(begun, above), request)
+      ),
+      // what the store requests is another request
+      Effect.provideService(ClientsAbove, [])
+    )
+  })
 
   const clientOf = <E>(execute: (request: Request) => Effect.Effect<HttpClientResponse.HttpClientResponse, E>) =>
     HttpClient.makeWith<HttpClientError.HttpClientError, never, E | HttpClientError.HttpClientError, never>(

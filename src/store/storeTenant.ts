@@ -26,6 +26,12 @@ export const tenantOf = (store: Store): Tenant | undefined => tenants.get(store)
 export const isSameTenant = (one: Tenant, other: Tenant): boolean =>
   one.id === other.id && one.platform === other.platform
 
+/** Whether two stores are those of two tenants. */
+export const haveTwoTenants = (one: Store, other: Store): boolean => {
+  const [tenant, otherTenant] = [tenants.get(one), tenants.get(other)]
+  return tenant !== undefined && otherTenant !== undefined && !isSameTenant(tenant, otherTenant)
+}
+
 /**
  * Why what stands over `store` must not work where a fiber has these services: the store is one tenant's, and the fiber runs with
  * another tenant's. It happens where a program goes on using what it built for the first tenant.

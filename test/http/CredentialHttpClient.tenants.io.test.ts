@@ -14,7 +14,9 @@ import {
 } from "aden-credentials"
 import { AdenEmulator } from "aden-credentials/emulator"
 import { Effect, Layer, ManagedRuntime } from "effect"
+import { HttpClient } from "effect/http"
 import { repeats, sampled } from "../fixtures/repeats.ts"
+import { reply, scriptedServer } from "../fixtures/scriptedServer.ts"
 import {
   AcmeCrm,
   Aden,
@@ -40,9 +42,14 @@ const ownStore = (tenantId: string) =>
       Layer.provide([MemoryStorage.layer(), Transport])
     )))
 
+const headersSent = Effect.map(
+  scriptedServer({ replies: [reply(200, {})] }),
+  (server) => ({ server, url: `${server.url}/me` })
+)
+
 /** What runs over a store, with a client of the layer that all have in common. */
 const withStore =
-  <E, R>(store: Layer.Layer<CredentialStore, E, R>, Client: ClientLayer) =>
+  <E, R, R3>(store: Layer.Layer<CredentialStore, E, R>, Client: Layer.Layer<HttpClient.HttpClient, unknown, R3>) =>
   <A, E2, R2>(effect: Effect.Effect<A, E2, R2>) => effect.pipe(Effect.provide(Client), Effect.provide(store))
 
 describe("CredentialHttpClient.layer, one layer value for two stores", () => {
@@ -172,6 +179,73 @@ describe("CredentialHttpClient.layer, one layer value for two stores", () => {
       assert(error._tag === "CredentialHostDenied")
       assert.include(error.message, `it belongs to tenant "acme" of another TenantCredentials`)
     }).pipe(Effect.provide(Aden)))
+
+  describe("without a transport of its own, over the client that is around", () => {
+    it.live("carries the credential of its own tenant, with stores that are hidden and with stores in sight", () =>
+      Effect.gen(function*() {
+        const { options, url } = yield* api
+        const Client = CredentialHttpClient.layer(options)
+        const own = (tenantId: string) => Client.pipe(TenantCredentials.provideLayer(tenantId))
+        const hidden = yield* Effect.all([
+          owner(url),
+          owner(url).pipe(Effect.provide(own("globex"))),
+          owner(url).pipe(Effect.provide(own("acme")), Effect.provide(own("globex"))),
+          Effect.flatMap(GlobexCrm, (crm) => ownerBy(crm, url)).pipe(
+            Effect.provide(GlobexCrm.layer.pipe(Layer.provide(Client), TenantCredentials.provideLayer("globex")))
+          ),
+          owner(url)
+        ]).pipe(Effect.provide(own("acme")))
+        assert.deepStrictEqual(hidden, ["acme", "globex", "acme", "globex", "acme"])
+        const forTenant = (tenantId: string) => <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+          effect.pipe(Effect.provide(Client), TenantCredentials.provide(tenantId))
+        const inSight = yield* Effect.all([
+          owner(url),
+          owner(url).pipe(forTenant("globex")),
+          owner(url).pipe(forTenant("acme"), forTenant("globex"))
+        ]).pipe(forTenant("acme"))
+        assert.deepStrictEqual(inSight, ["acme", "globex", "acme"])
+      }).pipe(Effect.provide(Transport), Effect.provide(Platform)))
+
+    it.live("carries nothing of the other tenant beside its own, though the other's goes into another header", () =>
+      Effect.gen(function*() {
+        const { server, url } = yield* headersSent
+        const at = (headers?: Record<string, string>) =>
+          CredentialHttpClient.layer({ ref: "hubspot", allowedHosts: [new URL(url).host], ...(headers && { headers }) })
+        yield* HttpClient.get(url).pipe(
+          Effect.provide(at().pipe(TenantCredentials.provideLayer("globex"))),
+          Effect.provide(at({ "x-key": "{{hubspot}}" }).pipe(TenantCredentials.provideLayer("acme")))
+        )
+        const [sent] = server.requests
+        assert.match(String(sent?.headers["authorization"]), /^Bearer /)
+        assert.isUndefined(sent?.headers["x-key"])
+      }).pipe(Effect.provide(Transport), Effect.provide(Platform)))
+
+    it.live("of two stores that a program builds itself, the inner client's credential is sent", () =>
+      Effect.gen(function*() {
+        const { options, url } = yield* api
+        const Client = CredentialHttpClient.layer(options)
+        const owners = yield* Effect.all([
+          owner(url),
+          owner(url).pipe(withStore(ownStore("globex"), Client)),
+          owner(url)
+        ]).pipe(withStore(ownStore("acme"), Client))
+        assert.deepStrictEqual(owners, ["acme", "globex", "acme"])
+      }).pipe(Effect.provide(Transport), Effect.provide(Platform)))
+
+    it.live("two credentials of one request are both sent, each in its header", () =>
+      Effect.gen(function*() {
+        const { server, url } = yield* headersSent
+        const at = (headers?: Record<string, string>) =>
+          CredentialHttpClient.layer({ ref: "hubspot", allowedHosts: [new URL(url).host], ...(headers && { headers }) })
+        yield* HttpClient.get(url).pipe(
+          withStore(TenantCredentials.get("acme"), at()),
+          withStore(ownStore("globex"), at({ "x-gateway": "{{hubspot}}" }))
+        )
+        const [sent] = server.requests
+        assert.match(String(sent?.headers["authorization"]), /^Bearer /)
+        assert.isString(sent?.headers["x-gateway"])
+      }).pipe(Effect.provide(Transport), Effect.provide(Platform)))
+  })
 
   it.live("a client over a store that is no tenant's goes on working while a tenant is served", () =>
     Effect.gen(function*() {

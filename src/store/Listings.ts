@@ -17,8 +17,15 @@ import type { RefreshPolicy } from "./RefreshPolicy.ts"
 /** How long a name that one provider lists waits for the lists of others, in which it could be ambiguous. */
 const othersTimeout = "1 second"
 
-/** How many refs are remembered as missing. */
+/** How many refs are remembered as missing in the list of one provider. */
 const missingCapacity = 1_000
+
+/** A ref that a provider's list lacked at a time, in ms: a new list is asked for it from `until` on. */
+interface Missing {
+  readonly step: PolicyStep
+  readonly at: number
+  readonly until: number
+}
 
 /** A listed integration, and who lists it. */
 export interface Listed {
@@ -45,11 +52,8 @@ export class Listings {
   readonly #questions = new SingleFlight<CredentialProvider, Listing, AdenRequestFailure>()
   readonly #coolDowns = new Map<CredentialProvider, { readonly since: number; readonly until: number }>()
   readonly #listings = new Map<CredentialProvider, Listing>()
-  /** Until when refs count as missing, by lists of that time. */
-  readonly #missing = new Map<
-    CredentialRef,
-    { readonly step: PolicyStep; readonly at: number; readonly until: number }
-  >()
+  /** The refs that each provider's list lacks. One that is down has no say in how often another is asked. */
+  readonly #missing = new Map<CredentialProvider, Map<CredentialRef, Missing>>()
 
   constructor(options: {
     readonly providers: ReadonlyArray<CredentialProvider>
@@ -142,9 +146,7 @@ export class Listings {
     const now = yield* Clock.currentTimeMillis
     const remembered = this.isRecent(now) ? resolveListed(ref, this.#all) : missing
     const isRenamed = remembered._tag === "Found" && isOutdated(remembered.listed)
-    if (remembered._tag !== "Missing" && !isRenamed) return remembered
-    if (!isRenamed && (yield* this.#isMissing(ref, now))) return missing
-    return yield* this.#findNow(ref, isRenamed)
+    return remembered._tag === "Missing" || isRenamed ? yield* this.#findNow(ref, isRenamed) : remembered
   })
 
   readonly #findNow = Effect.fnUntraced(function*(
@@ -172,51 +174,61 @@ export class Listings {
     yield* Effect.raceFirst(all, Effect.andThen(found.await, Effect.sleep(othersTimeout)))
     const resolution = resolveListed(ref, listings.flatMap(({ accounts }) => accounts))
     const [failure] = failures
-    if (resolution._tag !== "Missing") {
-      this.#missing.delete(ref)
-      return resolution
-    }
-    if (failure !== undefined) return yield* failure
-    yield* this.#noteMissing(ref, Math.min(...listings.map(({ at }) => at)))
-    return missing
+    return resolution._tag === "Missing" && failure !== undefined ? yield* failure : resolution
   })
 
-  /** A list in which the ref was not missed yet. */
-  #askFor(provider: CredentialProvider, ref: CredentialRef): Effect.Effect<Listing, AdenRequestFailure> {
-    return Effect.flatMap(Clock.currentTimeMillis, (now) => {
-      const listing = this.#recent(provider, now)
-      return listing !== undefined && resolveListed(ref, listing.accounts)._tag !== "Missing"
-        ? Effect.succeed(listing)
-        : this.ask(provider)
-    })
-  }
-
-  /** Whether a ref that the lists lack still counts as missing. */
-  readonly #isMissing = Effect.fnUntraced(function*(this: Listings, ref: CredentialRef, now: number) {
-    const known = this.#missing.get(ref)
-    if (known === undefined) {
-      if (!this.isRecent(now)) return false
-      yield* this.#noteMissing(ref, this.#oldest)
-    }
-    const { at, until } = this.#missing.get(ref) ?? { at: now, until: now }
-    return now < until && now >= at
+  /** A list that has the ref, or in which it was missed a moment ago. */
+  readonly #askFor = Effect.fnUntraced(function*(
+    this: Listings,
+    provider: CredentialProvider,
+    ref: CredentialRef
+  ): Effect.fn.Return<Listing, AdenRequestFailure> {
+    const now = yield* Clock.currentTimeMillis
+    const known = this.#listings.get(provider)
+    if (known !== undefined && (yield* this.#isCurrentFor(provider, ref, known, now))) return known
+    const listing = yield* this.ask(provider)
+    if (resolveListed(ref, listing.accounts)._tag === "Missing") yield* this.#noteMissing(provider, ref, listing.at)
+    else this.#missing.get(provider)?.delete(ref)
+    return listing
   })
 
-  readonly #noteMissing = Effect.fnUntraced(function*(this: Listings, ref: CredentialRef, at: number) {
-    const step = this.#missing.get(ref)?.step ?? new PolicyStep(this.#missingPolicy)
-    const until = yield* step.until(at, { _tag: "Missing" })
-    this.#missing.delete(ref)
-    this.#missing.set(ref, { step, at, until })
-    const [oldest] = this.#missing.keys()
-    if (this.#missing.size > missingCapacity && oldest !== undefined) this.#missing.delete(oldest)
+  readonly #isCurrentFor = Effect.fnUntraced(function*(
+    this: Listings,
+    provider: CredentialProvider,
+    ref: CredentialRef,
+    listing: Listing,
+    now: number
+  ) {
+    const isRecent = isWithin(this.#timeToLive, listing.at, now)
+    if (resolveListed(ref, listing.accounts)._tag !== "Missing") return isRecent
+    const known = this.#missing.get(provider)?.get(ref)
+    if (known !== undefined) return isStillMissing(known, now)
+    if (!isRecent) return false
+    if (isStillMissing(yield* this.#noteMissing(provider, ref, listing.at), now)) return true
+    // the policy begins with the list that is asked for now
+    this.#missing.get(provider)?.delete(ref)
+    return false
+  })
+
+  readonly #noteMissing = Effect.fnUntraced(function*(
+    this: Listings,
+    provider: CredentialProvider,
+    ref: CredentialRef,
+    at: number
+  ): Effect.fn.Return<Missing> {
+    const refs = this.#missing.get(provider) ?? new Map<CredentialRef, Missing>()
+    this.#missing.set(provider, refs)
+    const step = refs.get(ref)?.step ?? new PolicyStep(this.#missingPolicy)
+    const missed = { step, at, until: yield* step.until(at, { _tag: "Missing" }) }
+    refs.delete(ref)
+    refs.set(ref, missed)
+    const [oldest] = refs.keys()
+    if (refs.size > missingCapacity && oldest !== undefined) refs.delete(oldest)
+    return missed
   })
 
   get #all(): ReadonlyArray<Listed> {
     return Array.from(this.#listings.values()).flatMap(({ accounts }) => accounts)
-  }
-
-  get #oldest(): number {
-    return Math.min(...Array.from(this.#listings.values(), ({ at }) => at))
   }
 
   /** Fails unless the list of a provider, asked for now, lacks the integration for certain. */
@@ -264,6 +276,8 @@ export type ListedResolution =
   | Exclude<CredentialResolution, { readonly _tag: "Found" }>
 
 const missing = { _tag: "Missing" } as const
+
+const isStillMissing = ({ at, until }: Missing, now: number): boolean => now >= at && now < until
 
 /** What a list calls its accounts. */
 const namesOf = (listing: Listing | undefined): string | undefined =>

@@ -212,3 +212,20 @@ describe("CredentialStore over two providers: sync while one server is down", ()
       }).pipe(Effect.provide(worlds))
   )
 })
+
+describe("CredentialStore over two providers: a ref that none lists, while one server is down", () => {
+  it.effect("the other server is asked for its list every 30 s, not at each read", () =>
+    Effect.gen(function*() {
+      const { eu, us } = yield* Servers
+      yield* eu.setFault(unavailable)
+      yield* started(Effect.gen(function*() {
+        for (let second = 0; second < 60; second++) {
+          assert.strictEqual((yield* failureOf("nothing"))._tag, "AdenUnavailable")
+          yield* TestClock.adjust("1 second")
+        }
+        assert.strictEqual(yield* us.countRequests({ endpoint: "list" }), 2)
+      }))
+    }).pipe(
+      Effect.provide(world({ eu: { integrations: [{ id: "github" }] }, us: { integrations: [{ id: "slack" }] } }))
+    ))
+})

@@ -184,7 +184,10 @@ export class CredentialStore extends Context.Service<CredentialStore, {
   readonly list: Effect.Effect<ReadonlyArray<CredentialSummary>, CredentialStorageError>
   /** The stored accounts of a provider. */
   readonly accounts: (provider: string) => Effect.Effect<ReadonlyArray<StoredAccount>, CredentialStorageError>
-  /** Makes Aden refresh the token now, whatever its age. The result is never that of a refresh which began before the call. */
+  /**
+   * Makes Aden refresh the token now, whatever its age. The result is never that of a refresh which began before the call.
+   * `AdenUnavailable` when there is none within `deadline`.
+   */
   readonly refresh: (ref: CredentialRef) => Effect.Effect<Credential, CredentialFailure | NoProvider>
   /** Asks Aden now whether the token is valid. An invalid token is a result, not an error. */
   readonly validate: (ref: CredentialRef) => Effect.Effect<CredentialValidation, CredentialFailure>
@@ -620,12 +623,12 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
     if (providers.length === 0) return yield* new NoProvider({})
     return yield* using(ref, (cell) => refresher.force(cell, ref))
-  })
+  }, (effect, ref) => refresher.withinDeadline(ref)(effect))
 
   const validate = Effect.fn("CredentialStore.validate")(function*(ref: CredentialRef) {
     yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
     return yield* using(ref, (cell) => refresher.validate(cell))
-  })
+  }, (effect, ref) => refresher.withinDeadline(ref)(effect))
 
   const invalidate = Effect.fn("CredentialStore.invalidate")(function*(ref: CredentialRef) {
     yield* Effect.annotateCurrentSpan({ "credential.ref": ref })

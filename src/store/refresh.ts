@@ -317,6 +317,8 @@ export class Refresher {
         if (now >= cell.entry.retryAt && coolDownLeft(cell.entry.state, now) <= 0) {
           yield* this.#entries.change(cell, { _tag: "Failed", error, retryAt: yield* this.#backOff(cell, error, now) })
         }
+        // storage has been warned of
+        if (cell.entry.isProgramOwned) return
         yield* Effect.logWarning("Serving a cached credential that Aden did not confirm").pipe(
           Effect.annotateLogs({ credential: cleanText(cell.id), error: error._tag, reason: error.message })
         )
@@ -377,11 +379,14 @@ export class Refresher {
     purpose: Purpose
   ): Effect.fn.Return<Credential, CredentialFailure> {
     const entries = this.#entries
-    yield* entries.orElseWhenStorageFails(entries.load(cell), false)
+    const loaded = yield* Effect.result(entries.load(cell))
+    const failure = Result.isFailure(loaded) ? loaded.failure : undefined
+    if (failure !== undefined) yield* entries.orElseWhenStorageFails(Effect.fail(failure), undefined)
     yield* this.#resolver.resolveProvider(cell)
     const provider = entries.providerFor(cell.entry)
     if (provider === undefined) {
-      const { credential, isBlocked } = cell.entry
+      const { credential, isBlocked, isProgramOwned } = cell.entry
+      if (failure !== undefined && isProgramOwned) return yield* failure
       if (credential !== undefined) return credential
       return yield* isBlocked ? reauthRequired(cell.entry) : new CredentialNotFound({ ref: cell.id })
     }

@@ -70,6 +70,20 @@ describe("CredentialStore: refresh and concurrency", () => {
       assert.strictEqual(yield* count("refresh"), 1)
     }).pipe(Effect.provide(setup({ aden: oneHour }))))
 
+  it.effect("a forced refresh that is not answered ends at the deadline, and the next one asks again", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const store = yield* CredentialStore
+      yield* token("hubspot")
+      yield* aden.setFault(Fault.Hang(), { times: 1 })
+      const first = yield* Effect.forkChild(Effect.flip(store.refresh("hubspot")), { startImmediately: true })
+      yield* eventually(Effect.map(count("refresh"), (n) => n === 1))
+      yield* TestClock.adjust("6 seconds")
+      assert.strictEqual((yield* Fiber.join(first))._tag, "AdenUnavailable")
+      yield* store.refresh("hubspot")
+      assert.strictEqual(yield* count("refresh"), 2)
+    }).pipe(Effect.provide(setup({ aden: oneHour, store: { deadline: "5 seconds" } }))))
+
   it.effect("a forced refresh during an ordinary read gets a result asked for after its own call", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator

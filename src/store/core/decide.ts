@@ -148,7 +148,7 @@ const minRefreshInterval = 30_000
 /** Whether a token that lasts too short is renewed for that reason. */
 export const isTooShort = (entry: Entry, minTimeLeft: number, circumstances: Circumstances): boolean =>
   entry.held?.owner === "provider" && timeLeft(entry, circumstances) < minTimeLeft &&
-  circumstances.now - entry.refreshedAt >= minRefreshInterval
+  circumstances.now - asOf(entry, circumstances.now).refreshedAt >= minRefreshInterval
 
 /** Whether a credential holds this token. */
 export const isToken = ({ defaultKey }: Credential, token: Redacted.Redacted<string>): boolean =>
@@ -173,7 +173,7 @@ const questionFor = ({ held, listed, providerId }: Entry, freshness: Freshness):
 
 /** Why Aden is not asked now, neither by a read that needs a token nor by one that needs a longer one. */
 export const whyNotAsked = (entry: Entry, circumstances: Circumstances): CredentialFailure | undefined =>
-  rateLimitOf(entry, circumstances.now) ?? backoffError(entry, circumstances)
+  rateLimitOf(entry, circumstances.now) ?? backoffError(asOf(entry, circumstances.now), circumstances)
 
 /** While Aden limits the rate, nothing is asked for this credential. */
 export const rateLimitOf = (entry: Entry, now: number): RateLimited | undefined => {

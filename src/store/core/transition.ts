@@ -184,6 +184,8 @@ const next = (entry: Entry, event: EntryEvent, now: number): Entry => {
       })
     case "Failed": {
       const { error, retryAt } = event
+      // storage could not be read again: Aden has no say in it
+      if (entry.isProgramOwned) return changed(entry, { retryAt })
       const isDenied = error._tag === "AdenUnauthorized" || error._tag === "AdenForbidden"
       const refusedSince = isDenied ? entry.state.refusedSince ?? DateTime.makeUnsafe(now) : entry.state.refusedSince
       return changed(entry, {

@@ -1,0 +1,91 @@
+import { assert, describe, it } from "@effect/vitest"
+import {
+  Credential,
+  CredentialStorage,
+  CredentialStorageError,
+  CredentialStore,
+  StorageIoFailed
+} from "aden-credentials"
+import { Context, Effect, Fiber, Layer, Redacted } from "effect"
+import { TestClock } from "effect/testing"
+import { decorate } from "../../src/storage/decorate.ts"
+import { forever, setup, storeLayer, turn } from "../fixtures/emulatedStore.ts"
+
+/** A store over storage in memory whose reads can fail, and whose writes can go on without ever telling that they are done. */
+const startStore = Effect.gen(function*() {
+  const memory = yield* CredentialStorage
+  const control = { reads: 0, readsFail: false, writesHang: false }
+  const storage = decorate(memory, {
+    read: (id) =>
+      Effect.suspend(() => {
+        control.reads++
+        return control.readsFail
+          ? Effect.fail(
+            new CredentialStorageError({
+              id,
+              operation: "read",
+              reason: new StorageIoFailed({ location: "the disk", detail: "it fails" })
+            })
+          )
+          : memory.read(id)
+      }),
+    save: (credential, options) =>
+      Effect.tap(memory.save(credential, options), () => control.writesHang ? Effect.never : Effect.void),
+    delete: (id, options) =>
+      Effect.tap(memory.delete(id, options), () => control.writesHang ? Effect.never : Effect.void)
+  })
+  const layer = Layer.fresh(storeLayer()).pipe(Layer.provide(Layer.succeed(CredentialStorage, storage)))
+  const store = Context.get(yield* Layer.build(layer), CredentialStore)
+  return { store, control }
+})
+
+const apiKey = (value: string) => Credential.fromApiKey({ id: "weather", apiKey: Redacted.make(value) })
+
+const read = (store: CredentialStore["Service"]) => Effect.map(store.token("weather"), Redacted.value)
+
+const interrupted = Effect.fnUntraced(function*<A, E>(effect: Effect.Effect<A, E>) {
+  const fiber = yield* Effect.forkChild(effect, { startImmediately: true })
+  yield* turn
+  yield* Fiber.interrupt(fiber)
+})
+
+describe("CredentialStore over storage that fails", () => {
+  it.effect("the program's own is served from memory, and is not read again at every read", () =>
+    Effect.gen(function*() {
+      const { control, store } = yield* startStore
+      yield* store.save(apiKey("first"))
+      control.readsFail = true
+      yield* TestClock.adjust("10 minutes")
+      control.reads = 0
+      for (let second = 0; second < 120; second++) {
+        assert.strictEqual(yield* read(store), "first")
+        yield* TestClock.adjust("1 second")
+      }
+      assert.isAtLeast(control.reads, 2)
+      assert.isAtMost(control.reads, 20)
+    }).pipe(Effect.provide(setup({ aden: forever }))))
+
+  it.effect("what a save that was interrupted has stored is served as soon as storage can be read", () =>
+    Effect.gen(function*() {
+      const { control, store } = yield* startStore
+      yield* store.save(apiKey("first"))
+      control.writesHang = true
+      yield* interrupted(store.save(apiKey("second")))
+      control.readsFail = true
+      assert.strictEqual(yield* read(store), "first")
+      control.readsFail = false
+      assert.strictEqual(yield* read(store), "second")
+    }).pipe(Effect.provide(setup({ aden: forever }))))
+
+  it.effect("what a deletion that was interrupted may have deleted is not served while storage cannot be read", () =>
+    Effect.gen(function*() {
+      const { control, store } = yield* startStore
+      yield* store.save(apiKey("first"))
+      control.writesHang = true
+      yield* interrupted(store.delete("weather"))
+      control.readsFail = true
+      assert.strictEqual((yield* Effect.flip(read(store)))._tag, "CredentialStorageError")
+      control.readsFail = false
+      assert.strictEqual((yield* Effect.flip(read(store)))._tag, "CredentialNotFound")
+    }).pipe(Effect.provide(setup({ aden: forever }))))
+})

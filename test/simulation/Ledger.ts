@@ -108,6 +108,9 @@ class InstanceRecord {
   readonly doubted = new Map<string, View>()
 }
 
+/** Whether an operation ends at the store's `deadline`, whatever it waits for. */
+const hasDeadline = ({ kind }: Pick<Operation, "kind">): boolean => ["read", "refresh", "validate"].includes(kind)
+
 export class Ledger {
   violation: Violation | undefined = undefined
   step = 0
@@ -921,7 +924,7 @@ export class Ledger {
           this.#viewsSince(instance, id, operation.step).some((view) => view.token?.isOwn === true)
         )
       case "AdenUnavailable":
-        if (operation.kind === "read" && this.#time.timer() - operation.timer >= this.#config.deadline) return true
+        if (hasDeadline(operation) && this.#time.timer() - operation.timer >= this.#config.deadline) return true
         break
       case "RateLimited":
         if (operation.now < this.#record(instance).listCoolDownUntil) return true
@@ -1056,7 +1059,7 @@ export class Ledger {
   // When nothing can go on
   // -------------------------------------------------------------------------------------------------------------------
 
-  /** Explicit calls have no deadline but what the client's attempts, limits and retries add up to. */
+  /** Other calls have no deadline but what the client's attempts, limits and retries add up to. */
   static readonly explicitLimit = 600_000
 
   /** What holds whenever nothing can go on without time passing. */
@@ -1075,7 +1078,7 @@ export class Ledger {
 
   #longest({ kind, longest }: Operation): number {
     if (longest !== undefined) return longest
-    if (kind === "read") return this.#config.deadline
+    if (hasDeadline({ kind })) return this.#config.deadline
     // a storage that hangs holds up what is written or read on purpose, which has no deadline
     return this.#config.wide === undefined ? Ledger.explicitLimit : Infinity
   }

@@ -264,7 +264,11 @@ const make = Effect.fnUntraced(function*(options: {
       if (state.generation !== asked.generation) return
       const now = yield* DateTime.now
       const save = (patch: Partial<{ [K in keyof CredentialState]: CredentialState[K] }>) =>
-        local.saveState(id, new CredentialState({ ...state, ...patch, lastError: error._tag }))
+        Effect.asVoid(
+          local.saveState(id, new CredentialState({ ...state, ...patch, lastError: error._tag }), {
+            expectedGeneration: state.generation
+          })
+        )
       switch (error._tag) {
         case "ReauthRequired":
           return yield* save({

@@ -64,6 +64,16 @@ export const stateAfterSave = (
 }
 
 /**
+ * Whether a write may go on: it expects this generation, or any.
+ *
+ * @internal
+ */
+export const isExpected = (
+  { generation }: CredentialState,
+  options: { readonly expectedGeneration?: number | undefined } | undefined
+): boolean => (options?.expectedGeneration ?? generation) === generation
+
+/**
  * The tombstone of a deleted entry. It keeps the generation counting, so that a writer that read the deleted entry cannot save
  * over the deletion or over a later entry.
  *

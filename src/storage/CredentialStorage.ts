@@ -102,7 +102,15 @@ export class CredentialStorage extends Context.Service<CredentialStorage, {
   readonly list: Effect.Effect<ReadonlyArray<string>, CredentialStorageError>
   readonly exists: (id: string) => Effect.Effect<boolean, CredentialStorageError>
   readonly loadState: (id: string) => Effect.Effect<CredentialState, CredentialStorageError>
-  readonly saveState: (id: string, state: CredentialState) => Effect.Effect<void, CredentialStorageError>
+  /**
+   * Saves what is known of an entry, which keeps its generation. With `expectedGeneration`, saves nothing and answers `false` when
+   * another writer has saved or deleted the entry since.
+   */
+  readonly saveState: (
+    id: string,
+    state: CredentialState,
+    options?: { readonly expectedGeneration?: number | undefined }
+  ) => Effect.Effect<boolean, CredentialStorageError>
   /** Saves and deletions from now on. */
   readonly changes: Stream.Stream<StorageChange>
   /**

@@ -13,7 +13,7 @@ import * as Stream from "effect/Stream"
 import { AdenConfigError } from "../errors/ConfigError.ts"
 import { CredentialStorageError, invalidIdRemedy, StorageIoFailed, StorageRefused } from "../errors/StorageError.ts"
 import { Credential } from "../model/Credential.ts"
-import { CredentialState, stateAfterUpdate } from "../model/CredentialState.ts"
+import { CredentialState, isExpected, stateAfterUpdate } from "../model/CredentialState.ts"
 import { makeKeyedLock } from "../util/KeyedLock.ts"
 import { cleanText } from "../util/sanitize.ts"
 import { CredentialStorage } from "./CredentialStorage.ts"
@@ -153,9 +153,11 @@ const make = Effect.fnUntraced(function*(variables: ReadonlyMap<string, string>)
     loadState: Effect.fn("EnvironmentStorage.loadState")((id) =>
       asStorageError("loadState", id)(Effect.map(checkCredentialId(id), () => stateOf(id)))
     ),
-    saveState: Effect.fn("EnvironmentStorage.saveState")((id, state) =>
+    saveState: Effect.fn("EnvironmentStorage.saveState")((id, state, options) =>
       Effect.map(checkCredentialId(id), () => {
+        if (!isExpected(CredentialState.initial, options)) return false
         states.set(id, stateAfterUpdate(state, CredentialState.initial))
+        return true
       }).pipe(asStorageError("saveState", id))
     ),
     // nothing can be saved or deleted here

@@ -11,7 +11,7 @@ import * as Stream from "effect/Stream"
 import { GenerationConflict } from "../errors/StorageError.ts"
 import type { StorageFailure } from "../errors/StorageError.ts"
 import { Credential, CredentialKey } from "../model/Credential.ts"
-import { CredentialState, stateAfterSave, stateAfterUpdate, tombstoneOf } from "../model/CredentialState.ts"
+import { CredentialState, isExpected, stateAfterSave, stateAfterUpdate, tombstoneOf } from "../model/CredentialState.ts"
 import { makeKeyedLock } from "../util/KeyedLock.ts"
 import { CredentialStorage } from "./CredentialStorage.ts"
 import type { StorageChange } from "./CredentialStorage.ts"
@@ -125,7 +125,7 @@ const make = Effect.fnUntraced(function*(initial: Iterable<Credential>) {
     delete: Effect.fn("MemoryStorage.delete")((id, options) =>
       checked("delete", id, () => {
         const state = stateOf(id)
-        if ((options?.expectedGeneration ?? state.generation) !== state.generation) return false
+        if (!isExpected(state, options)) return false
         const tombstone = tombstoneOf(state)
         if (state.generation === 0) states.delete(id)
         else states.set(id, tombstone)
@@ -137,9 +137,12 @@ const make = Effect.fnUntraced(function*(initial: Iterable<Credential>) {
     list: Effect.sync(() => Array.from(credentials.keys())),
     exists: Effect.fn("MemoryStorage.exists")((id) => checked("exists", id, () => credentials.has(id))),
     loadState: Effect.fn("MemoryStorage.loadState")((id) => checked("loadState", id, () => stateOf(id))),
-    saveState: Effect.fn("MemoryStorage.saveState")((id, state) =>
+    saveState: Effect.fn("MemoryStorage.saveState")((id, state, options) =>
       checked("saveState", id, () => {
-        states.set(id, stateAfterUpdate(state, stateOf(id)))
+        const before = stateOf(id)
+        if (!isExpected(before, options)) return false
+        states.set(id, stateAfterUpdate(state, before))
+        return true
       })
     ),
     changes: Stream.fromPubSub(changes),

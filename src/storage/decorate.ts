@@ -15,7 +15,7 @@ export const decorate = (storage: Storage, members: Partial<Storage>): Storage =
     list: storage.list,
     exists: (id) => storage.exists(id),
     loadState: (id) => storage.loadState(id),
-    saveState: (id, state) => storage.saveState(id, state),
+    saveState: (id, state, options) => storage.saveState(id, state, options),
     changes: storage.changes,
     withLock: (id, effect) => storage.withLock(id, effect),
     ...members

@@ -59,7 +59,7 @@ export const bounded = (storage: Storage): Storage => {
         storage.saveMany(credentials, options),
         Duration.sum(timeout, Duration.times(timeoutPerEntry, credentials.length))
       ),
-    saveState: (id, state) => writing("save", id, storage.saveState(id, state)),
+    saveState: (id, state, options) => writing("save", id, storage.saveState(id, state, options)),
     delete: (id, options) => writing("delete", id, storage.delete(id, options))
   })
 }

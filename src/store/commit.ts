@@ -24,6 +24,9 @@ import type { EntryEvent } from "./core/transition.ts"
 import type { Entries } from "./Entries.ts"
 import type { Listings } from "./Listings.ts"
 
+/** How often the program's write is tried again because others write at the same time, before it goes over whatever is there. */
+const overwriteAttempts = 5
+
 /** How often a storage that failed is tried again. */
 const retryInterval = Duration.seconds(1)
 
@@ -315,6 +318,50 @@ export class Commit {
   // What the program does
   // -------------------------------------------------------------------------------------------------------------------
 
+  /**
+   * Whatever is stored gives way; by compare-and-swap even so, so that a write that was given up and arrives late is fenced.
+   */
+  readonly #overwrite = Effect.fnUntraced(function*(
+    this: Commit,
+    { entry, id }: Cell,
+    credential: Credential
+  ): Effect.fn.Return<number, StorageFailure> {
+    const { storage } = this.#entries
+    const state = CredentialState.initial
+    let expectedGeneration: number | undefined = entry.state.generation
+    for (let attempt = 0; attempt < overwriteAttempts && expectedGeneration !== undefined; attempt++) {
+      const saved = yield* Effect.result(storage.save(credential, { state, expectedGeneration }))
+      if (Result.isSuccess(saved)) return saved.success
+      if (saved.failure._tag !== "GenerationConflict") return yield* saved.failure
+      expectedGeneration = yield* this.#generationOf(id)
+    }
+    return yield* Effect.catchTag(storage.save(credential, { state }), "GenerationConflict", Effect.die)
+  })
+
+  /** The same for a deletion; `false` where there was nothing to delete. */
+  readonly #erase = Effect.fnUntraced(function*(
+    this: Commit,
+    { entry, id }: Cell
+  ): Effect.fn.Return<boolean, CredentialStorageError> {
+    const { storage } = this.#entries
+    let expectedGeneration: number | undefined = entry.state.generation
+    for (let attempt = 0; attempt < overwriteAttempts && expectedGeneration !== undefined; attempt++) {
+      if (yield* storage.delete(id, { expectedGeneration })) return true
+      const generation: number | undefined = yield* this.#generationOf(id)
+      if (generation === expectedGeneration) return false
+      expectedGeneration = generation
+    }
+    return yield* storage.delete(id)
+  })
+
+  /** The generation that is stored; `undefined` where that cannot be read. */
+  #generationOf(id: string): Effect.Effect<number | undefined> {
+    return Effect.match(this.#entries.storage.loadState(id), {
+      onFailure: () => undefined,
+      onSuccess: ({ generation }) => generation
+    })
+  }
+
   /** The program saves a credential, whatever is stored under its id. */
   readonly save = Effect.fnUntraced(
     function*(this: Commit, credential: Credential): Effect.fn.Return<void, StorageFailure> {
@@ -323,11 +370,9 @@ export class Commit {
       yield* this.#write(
         cell,
         "write",
-        Effect.gen(function*() {
+        Effect.gen({ self: this }, function*() {
           const taken = yield* entries.taking(cell, credential, CredentialState.initial)
-          const generation = yield* entries.storage.save(credential, { state: CredentialState.initial }).pipe(
-            Effect.catchTag("GenerationConflict", Effect.die)
-          )
+          const generation = yield* this.#overwrite(cell, credential)
           yield* entries.change(cell, { _tag: "Replaced", ...taken, generation })
         })
       )
@@ -342,8 +387,8 @@ export class Commit {
       return yield* this.#write(
         cell,
         "delete",
-        Effect.gen(function*() {
-          const isDeleted = yield* entries.storage.delete(id)
+        Effect.gen({ self: this }, function*() {
+          const isDeleted = yield* this.#erase(cell)
           yield* entries.change(cell, { _tag: "Removed", rejected: [] })
           if (isDeleted) yield* entries.publish({ _tag: "Removed", id })
           return isDeleted
@@ -435,13 +480,14 @@ export class Commit {
     }
     const isNewer = wasDirty && stored.success.generation === before.generation
     const state = new CredentialState({ ...(isNewer ? before : stored.success), ...changesOf(before, after) })
-    const outcome = yield* Effect.result(storage.saveState(cell.id, state))
+    const expectedGeneration = stored.success.generation
+    const outcome = yield* Effect.result(storage.saveState(cell.id, state, { expectedGeneration }))
     if (Result.isFailure(outcome)) yield* this.#entries.warnOfStorage(outcome.failure)
     else this.#entries.storageWorks()
     if (cell.entry.revision !== revision || cell.entry.state !== after) return
     // what belongs to a credential that is not the one in memory, or to none, is for storage only
     const isSame = stored.success.generation === before.generation
-    if (Result.isFailure(outcome)) yield* this.#stateUnsaved(cell)
+    if (Result.isFailure(outcome) || !outcome.success) yield* this.#stateUnsaved(cell)
     else yield* this.#entries.change(cell, { _tag: "StateMerged", state: isSame ? state : after, isSaved: true })
   })
 
@@ -548,8 +594,9 @@ export class Commit {
       yield* Effect.ignore(this.#entries.load(cell))
       return true
     }
-    const outcome = yield* Effect.result(storage.saveState(cell.id, own))
+    const outcome = yield* Effect.result(storage.saveState(cell.id, own, { expectedGeneration: own.generation }))
     if (Result.isFailure(outcome)) return !outcome.failure.isRetryable
+    if (!outcome.success) return false
     this.#entries.storageWorks()
     if (cell.entry.revision === revision && cell.entry.state === own) {
       yield* this.#entries.change(cell, { _tag: "StateMerged", state: own, isSaved: true })

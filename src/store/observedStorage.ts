@@ -65,7 +65,8 @@ export const observed = (storage: Storage, observer: StorageObserver): Storage =
           for (const [id, error] of failures) if (isOfStorage(error)) observer.written(id, error)
         })
       )),
-    saveState: (id, state) => observing(storage.saveState(id, state), (error) => observer.written(id, error)),
+    saveState: (id, state, options) =>
+      observing(storage.saveState(id, state, options), (error) => observer.written(id, error)),
     // what was not there was not written either
     delete: (id, options) =>
       observing(storage.delete(id, options), (error) => observer.written(id, error), (isDeleted) => isDeleted)

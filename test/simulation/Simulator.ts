@@ -798,10 +798,13 @@ const observedStorage = (
         Effect.map(CurrentOperation, (operation) => {
           if (isDeleted || operation?.kind === "delete") ledger.deleted(instance, id, operation)
         })),
-    saveState: (id, state) =>
+    saveState: (id, state, stateOptions) =>
       Effect.tap(
-        storage.saveState(id, state),
-        () => Effect.sync(() => ledger.storedState(instance, id, state.blockedSince !== undefined))
+        storage.saveState(id, state, stateOptions),
+        (isSaved) =>
+          Effect.sync(() => {
+            if (isSaved) ledger.storedState(instance, id, state.blockedSince !== undefined)
+          })
       ),
     withLock: options.hasOwnLock ? (id, effect) => lock(id)(effect) : storage.withLock
   }

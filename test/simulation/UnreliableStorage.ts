@@ -97,8 +97,14 @@ export class UnreliableStorage {
               isDeleted ? tell({ _tag: "Deleted", id, generation: next(options?.expectedGeneration) }) : Effect.void
             ))
         ),
-      saveState: (id, state) =>
-        this.#write("saveState", Effect.tap(storage.saveState(id, state), () => watch.stateSaved(id, state))),
+      saveState: (id, state, options) =>
+        this.#write(
+          "saveState",
+          Effect.tap(
+            storage.saveState(id, state, options),
+            (isSaved) => isSaved ? watch.stateSaved(id, state) : Effect.void
+          )
+        ),
       changes: notifies ? storage.changes : Stream.fromPubSub(own),
       withLock: options.hasOwnLock ? (id, effect) => lock(id)(effect) : storage.withLock
     })

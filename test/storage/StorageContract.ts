@@ -299,6 +299,17 @@ export const suite = <E>(name: string, layer: Layer.Layer<CredentialStorage, E>)
           assert.deepStrictEqual(yield* storage.loadState("x"), new CredentialState({ generation: 2, account: {} }))
         })))
 
+      it.effect("of a writer that expects another generation is not saved", () =>
+        withStorage(Effect.fnUntraced(function*(storage) {
+          yield* storage.save(apiKey("x", "1"))
+          assert.isTrue(yield* storage.saveState("x", blocked, { expectedGeneration: 1 }))
+          yield* storage.save(apiKey("x", "2"), { state: CredentialState.initial })
+          assert.isFalse(yield* storage.saveState("x", blocked, { expectedGeneration: 1 }))
+          assert.isUndefined((yield* storage.loadState("x")).blockedSince)
+          assert.isTrue(yield* storage.saveState("never", blocked, { expectedGeneration: 0 }))
+          assert.isFalse(yield* storage.saveState("never", blocked, { expectedGeneration: 1 }))
+        })))
+
       it.effect("given to a save, it is saved with the entry", () =>
         withStorage(Effect.fnUntraced(function*(storage) {
           const state = new CredentialState({ generation: 40, lastConfirmed: DateTime.makeUnsafe(5_000) })

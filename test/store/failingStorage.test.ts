@@ -6,7 +6,7 @@ import {
   CredentialStore,
   StorageIoFailed
 } from "aden-credentials"
-import { Context, Effect, Fiber, Layer, Redacted } from "effect"
+import { Context, type Duration, Effect, Fiber, Layer, Redacted } from "effect"
 import { TestClock } from "effect/testing"
 import { decorate } from "../../src/storage/decorate.ts"
 import { forever, setup, storeLayer, turn } from "../fixtures/emulatedStore.ts"
@@ -14,7 +14,13 @@ import { forever, setup, storeLayer, turn } from "../fixtures/emulatedStore.ts"
 /** A store over storage in memory whose reads can fail, and whose writes can go on without ever telling that they are done. */
 const startStore = Effect.gen(function*() {
   const memory = yield* CredentialStorage
-  const control = { reads: 0, readsFail: false, writesHang: false }
+  const control = { reads: 0, readsFail: false, writesHang: false, writesTake: "0 seconds" as Duration.Input }
+  const writing = <A, E>(write: Effect.Effect<A, E>) =>
+    Effect.suspend(() =>
+      Effect.delay(write, control.writesTake).pipe(
+        Effect.tap(() => control.writesHang ? Effect.never : Effect.void)
+      )
+    )
   const storage = decorate(memory, {
     read: (id) =>
       Effect.suspend(() => {
@@ -29,10 +35,8 @@ const startStore = Effect.gen(function*() {
           )
           : memory.read(id)
       }),
-    save: (credential, options) =>
-      Effect.tap(memory.save(credential, options), () => control.writesHang ? Effect.never : Effect.void),
-    delete: (id, options) =>
-      Effect.tap(memory.delete(id, options), () => control.writesHang ? Effect.never : Effect.void)
+    save: (credential, options) => writing(memory.save(credential, options)),
+    delete: (id, options) => writing(memory.delete(id, options))
   })
   const layer = Layer.fresh(storeLayer()).pipe(Layer.provide(Layer.succeed(CredentialStorage, storage)))
   const store = Context.get(yield* Layer.build(layer), CredentialStore)
@@ -87,5 +91,47 @@ describe("CredentialStore over storage that fails", () => {
       assert.strictEqual((yield* Effect.flip(read(store)))._tag, "CredentialStorageError")
       control.readsFail = false
       assert.strictEqual((yield* Effect.flip(read(store)))._tag, "CredentialNotFound")
+    }).pipe(Effect.provide(setup({ aden: forever }))))
+
+  it.effect("a save that was given up and arrives late does not replace a later one", () =>
+    Effect.gen(function*() {
+      const { control, store } = yield* startStore
+      yield* store.save(apiKey("first"))
+      control.writesTake = "10 seconds"
+      const late = yield* Effect.forkChild(Effect.flip(store.save(apiKey("late"))), { startImmediately: true })
+      yield* TestClock.adjust("2 seconds")
+      assert.strictEqual((yield* Fiber.join(late))._tag, "CredentialStorageError")
+      control.writesTake = "0 seconds"
+      yield* store.save(apiKey("last"))
+      yield* TestClock.adjust("10 minutes")
+      assert.strictEqual(yield* read(store), "last")
+    }).pipe(Effect.provide(setup({ aden: forever }))))
+
+  it.effect("a deletion that was given up and arrives late does not delete what was saved since", () =>
+    Effect.gen(function*() {
+      const { control, store } = yield* startStore
+      yield* store.save(apiKey("first"))
+      control.writesTake = "10 seconds"
+      const late = yield* Effect.forkChild(Effect.flip(store.delete("weather")), { startImmediately: true })
+      yield* TestClock.adjust("2 seconds")
+      assert.strictEqual((yield* Fiber.join(late))._tag, "CredentialStorageError")
+      control.writesTake = "0 seconds"
+      yield* store.save(apiKey("last"))
+      yield* TestClock.adjust("10 minutes")
+      assert.strictEqual(yield* read(store), "last")
+    }).pipe(Effect.provide(setup({ aden: forever }))))
+
+  it.effect("the program's save and deletion go over what another program has saved since", () =>
+    Effect.gen(function*() {
+      const { store } = yield* startStore
+      const storage = yield* CredentialStorage
+      yield* store.save(apiKey("first"))
+      yield* storage.save(apiKey("another's"))
+      yield* store.save(apiKey("second"))
+      assert.strictEqual(yield* read(store), "second")
+      yield* storage.save(apiKey("another's again"))
+      assert.isTrue(yield* store.delete("weather"))
+      assert.isFalse(yield* store.delete("weather"))
+      assert.isFalse(yield* storage.exists("weather"))
     }).pipe(Effect.provide(setup({ aden: forever }))))
 })

@@ -19,7 +19,7 @@ import { configuredKeys, defaultDirectory, parseKeys } from "../../encryption/ke
 import type { AdenConfigError } from "../../errors/ConfigError.ts"
 import { LockTimeout, StorageIoFailed } from "../../errors/StorageError.ts"
 import type { GenerationConflict, StorageFailure } from "../../errors/StorageError.ts"
-import { CredentialState, stateAfterUpdate } from "../../model/CredentialState.ts"
+import { CredentialState, isExpected, stateAfterUpdate } from "../../model/CredentialState.ts"
 import { CurrentTenant } from "../../model/currentTenant.ts"
 import { makeKeyedLock } from "../../util/KeyedLock.ts"
 import { CredentialStorage } from "../CredentialStorage.ts"
@@ -360,13 +360,15 @@ const make = Effect.fnUntraced(function*<E, R>(
       asStorageError("loadState", id)(files.orGiveUp(loadState(id)))
     ),
     saveState: Effect.fn("EncryptedFileStorage.saveState")(
-      function*(id, state) {
+      function*(id, state, options) {
         yield* checkCredentialId(id)
         yield* ensureFolders
-        yield* withWriteLock((lock) =>
+        return yield* withWriteLock((lock) =>
           writingEntries([id])(Effect.gen(function*() {
             const before = yield* states.locate(id)
+            if (!isExpected(before.state, options)) return false
             yield* writeState(id, before, stateAfterUpdate(state, before.state), lock)
+            return true
           }))
         )
       },

@@ -9,7 +9,7 @@ import type { FernetKeys } from "../../encryption/Fernet.ts"
 import { CredentialDecryptionFailed, GenerationConflict, StorageIoFailed } from "../../errors/StorageError.ts"
 import type { InvalidCredentialId, StorageFailure, StorageRefused } from "../../errors/StorageError.ts"
 import type { Credential } from "../../model/Credential.ts"
-import { CredentialState, stateAfterSave, stateAfterUpdate } from "../../model/CredentialState.ts"
+import { CredentialState, isExpected, stateAfterSave, stateAfterUpdate } from "../../model/CredentialState.ts"
 import { makeKeyedLock } from "../../util/KeyedLock.ts"
 import { CredentialStorage } from "../CredentialStorage.ts"
 import { makeSealedCodec } from "../format/sealed.ts"
@@ -223,15 +223,16 @@ export const makeRecordStorage = Effect.fnUntraced(function*(name: string, optio
       (effect, id) => asStorageError("loadState", id)(effect)
     ),
     saveState: Effect.fn(`${name}.saveState`)(
-      function*(id, state) {
+      function*(id, state, options) {
         for (let attempt = 0; attempt < attempts; attempt++) {
           const record = yield* read(id)
           if (isForeign(record)) {
             return yield* new StorageIoFailed({ location: database.locationOf(id), detail: record.foreign })
           }
           const before = stateOf(record)
+          if (!isExpected(before, options)) return false
           if (yield* database.writeState(id, before.generation, encodeState(id, stateAfterUpdate(state, before)))) {
-            return
+            return true
           }
         }
         return yield* tooBusy(id)

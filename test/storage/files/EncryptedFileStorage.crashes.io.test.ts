@@ -56,7 +56,7 @@ describe("EncryptedFileStorage", () => {
               const refused of [
                 storage.save(apiKey("x", "new")),
                 storage.save(apiKey("other")),
-                storage.saveState("x", CredentialState.initial)
+                Effect.as(storage.saveState("x", CredentialState.initial), 0)
               ]
             ) {
               const error = yield* Effect.flip(refused)

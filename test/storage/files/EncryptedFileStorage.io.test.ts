@@ -535,8 +535,8 @@ describe("EncryptedFileStorage", () => {
           for (
             const refused of [
               storage.save(apiKey(id)),
-              storage.saveState(id, CredentialState.initial),
-              storage.saveState("x", new CredentialState({ generation: 0, lastError: id }))
+              Effect.as(storage.saveState(id, CredentialState.initial), 0),
+              Effect.as(storage.saveState("x", new CredentialState({ generation: 0, lastError: id })), 0)
             ]
           ) {
             assert.match((yield* Effect.flip(refused)).message, /is too large: it may have 64 KiB/)

@@ -157,7 +157,7 @@ export class Accounts {
         provider: state.account.provider,
         alias: state.account.alias,
         confirmedAt: -Infinity,
-        hasSiblings: false
+        hasSiblings: state.hasSiblings === true
       })
     } else if (state !== undefined) this.#unreadable.set(id, outcome.failure)
   })

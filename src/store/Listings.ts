@@ -39,6 +39,8 @@ export interface Listed {
 export interface Listing {
   readonly at: number
   readonly accounts: ReadonlyArray<Listed>
+  /** The ids of the accounts of each name. */
+  readonly idsOf: ReadonlyMap<string | undefined, ReadonlySet<string>>
   readonly answer: ProviderList
 }
 
@@ -106,8 +108,9 @@ export class Listings {
   /** Whether a provider listed further accounts of the same name; `undefined` where there is no list. */
   hasSiblings({ id, provider }: CredentialAccount): boolean | undefined {
     if (this.#listings.size === 0) return undefined
-    for (const { accounts } of this.#listings.values()) {
-      if (accounts.some(({ account }) => account.provider === provider && account.id !== id)) return true
+    for (const { idsOf } of this.#listings.values()) {
+      const ids = idsOf.get(provider)
+      if (ids !== undefined && ids.size > (ids.has(id) ? 1 : 0)) return true
     }
     return false
   }
@@ -259,7 +262,7 @@ export class Listings {
       ))
     const at = yield* Clock.currentTimeMillis
     const accounts = answer.accounts.map((account) => ({ provider, account, at }))
-    const listing: Listing = { at, accounts, answer }
+    const listing: Listing = { at, accounts, idsOf: idsByProvider(answer.accounts), answer }
     const before = this.#listings.get(provider)
     this.#listings.set(provider, listing)
     if (namesOf(before) !== namesOf(listing)) this.#onListed()
@@ -278,6 +281,18 @@ export type ListedResolution =
 const missing = { _tag: "Missing" } as const
 
 const isStillMissing = ({ at, until }: Missing, now: number): boolean => now >= at && now < until
+
+const idsByProvider = (
+  accounts: ReadonlyArray<ProviderAccount>
+): ReadonlyMap<string | undefined, ReadonlySet<string>> => {
+  const byProvider = new Map<string | undefined, Set<string>>()
+  for (const { id, provider } of accounts) {
+    const ids = byProvider.get(provider)
+    if (ids === undefined) byProvider.set(provider, new Set([id]))
+    else ids.add(id)
+  }
+  return byProvider
+}
 
 /** What a list calls its accounts. */
 const namesOf = (listing: Listing | undefined): string | undefined =>

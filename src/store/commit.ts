@@ -172,11 +172,36 @@ export class Commit {
         : Effect.succeed(one))
   })
 
+  /** In one step for those that Aden lists as the only account of their provider, and in one for the others. */
   readonly #saveMany = Effect.fnUntraced(function*(
     this: Commit,
     wanted: ReadonlyArray<Wanted>,
     lastConfirmed: DateTime.Utc
   ): Effect.fn.Return<(one: Wanted) => Written> {
+    const isSibling = ({ credential }: Wanted) => this.#hasSiblings(credential)
+    const written = yield* Effect.forEach(
+      [
+        {
+          wanted: wanted.filter((one) => !isSibling(one)),
+          state: new CredentialState({ generation: 0, lastConfirmed })
+        },
+        {
+          wanted: wanted.filter(isSibling),
+          state: new CredentialState({ generation: 0, lastConfirmed, hasSiblings: true })
+        }
+      ],
+      ({ state, wanted }) =>
+        wanted.length === 0 ? Effect.succeed(new Map<Wanted, Written>()) : this.#saveAll(wanted, state)
+    )
+    const all = new Map(written.flatMap((some) => [...some]))
+    return (one) => all.get(one) ?? "outdated"
+  })
+
+  readonly #saveAll = Effect.fnUntraced(function*(
+    this: Commit,
+    wanted: ReadonlyArray<Wanted>,
+    state: CredentialState
+  ): Effect.fn.Return<ReadonlyMap<Wanted, Written>> {
     const expectedGenerations = new Map<string, number>()
     const credentials: Array<Credential> = []
     for (const { credential, generation } of wanted) {
@@ -184,18 +209,19 @@ export class Commit {
       expectedGenerations.set(credential.id, generation)
       credentials.push(credential)
     }
-    const outcome = yield* Effect.result(this.#entries.storage.saveMany(credentials, {
-      expectedGenerations,
-      state: new CredentialState({ generation: 0, lastConfirmed })
-    }))
+    const outcome = yield* Effect.result(this.#entries.storage.saveMany(credentials, { expectedGenerations, state }))
     if (Result.isSuccess(outcome)) this.#entries.storageWorks()
     else yield* this.#entries.warnOfStorage(outcome.failure)
-    return ({ credential, generation }) => {
-      if (generation === undefined) return "outdated"
-      const failure = Result.isFailure(outcome) ? outcome.failure : outcome.success.get(credential.id)
-      return failure === undefined ? "saved" : failure._tag === "GenerationConflict" ? "outdated" : failure
+    const written = ({ credential: { id }, generation }: Wanted): Written => {
+      const failure = Result.isFailure(outcome) ? outcome.failure : outcome.success.get(id)
+      return generation === undefined || failure?._tag === "GenerationConflict" ? "outdated" : failure ?? "saved"
     }
+    return new Map(wanted.map((one) => [one, written(one)]))
   })
+
+  #hasSiblings(credential: Credential): boolean {
+    return this.#listings.hasSiblings(accountOf(credential)) === true
+  }
 
   /** What is there already where an answer is not taken over. */
   #whyNotTaken({ basis }: Answer, credential: Credential): Taken | undefined {
@@ -236,7 +262,7 @@ export class Commit {
     const confirmed = state ?? new CredentialState({
       generation,
       lastConfirmed: yield* DateTime.now,
-      ...(this.#listings.hasSiblings(accountOf(credential)) === true ? { hasSiblings: true } : {})
+      ...(this.#hasSiblings(credential) ? { hasSiblings: true } : {})
     })
     const outcome = yield* Effect.result(
       this.#entries.storage.save(credential, { expectedGeneration, state: confirmed })

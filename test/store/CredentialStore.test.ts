@@ -338,6 +338,24 @@ describe("CredentialStore: refs", () => {
       assert.strictEqual((yield* Effect.flip(store.token("hubspot")))._tag, "AmbiguousCredential")
     }).pipe(Effect.provide(setup({ aden: accounts }))))
 
+  it.effect("a provider of which Aden lists several accounts is ambiguous after a restart, although a sync stored only one", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      yield* store.sync
+      assert.lengthOf(yield* store.list, 1)
+      yield* restarted(Effect.gen(function*() {
+        const store = yield* CredentialStore
+        assert.strictEqual((yield* Effect.flip(store.token("slack")))._tag, "AmbiguousCredential")
+      }))
+    }).pipe(Effect.provide(setup({
+      aden: {
+        integrations: [
+          { id: "slack-1", type: "slack", alias: "one" },
+          { id: "slack-2", type: "slack", alias: "two", status: "requires_reauth" }
+        ]
+      }
+    }))))
+
   it.effect("getOption, getKey, delete and explain", () =>
     Effect.gen(function*() {
       const store = yield* CredentialStore

@@ -194,10 +194,10 @@ export const ExplainDocument = Schema.Struct({
   id: Shown,
   provider: Text,
   alias: Text,
-  status: Schema.Literals(["fresh", "stale", "due", "expired", "requires_reauth"]),
-  source: Schema.Literals(["memory", "disk", "aden", "served stale"]),
+  status: Schema.Literals(["fresh", "stale", "due", "expired", "missing", "requires_reauth"]),
+  source: orNull(Schema.Literals(["memory", "disk", "aden", "served stale"])),
   /** The time since Aden last confirmed it. */
-  ageMs: Schema.DurationFromMillis,
+  ageMs: orNull(Schema.DurationFromMillis),
   ...expiry,
   /** From this time on, a read refreshes it. */
   renewalAt: Time,

@@ -643,6 +643,8 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     const isInMemory = entries.known(ref) !== undefined
     const cell = yield* resolver.peek(ref)
     if (cell === undefined) return yield* new CredentialNotFound({ ref })
+    // another process may have renewed it
+    if (isInMemory) yield* Effect.ignore(entries.load(cell))
     const { entry } = cell
     const storageError = entries.storageErrorOf(entry)
     return explanationOf(entry, yield* entries.circumstances(entry), { ref, isInMemory, storageError })

@@ -19,11 +19,12 @@ export interface CredentialExplanation {
   readonly id: string
   readonly provider: string | undefined
   readonly alias: string | undefined
-  readonly status: "fresh" | "stale" | "due" | "expired" | "requires_reauth"
-  /** Where the current credential came from: `served stale` while Aden does not confirm it. */
-  readonly source: "memory" | "disk" | "aden" | "served stale"
+  /** `missing`: nothing is cached, but something is known of it, such as a rate limit. */
+  readonly status: "fresh" | "stale" | "due" | "expired" | "missing" | "requires_reauth"
+  /** Where the current credential came from, if there is one: `served stale` while Aden does not confirm it. */
+  readonly source: "memory" | "disk" | "aden" | "served stale" | undefined
   /** The time since Aden last confirmed it or, if that is unknown, since it was first seen. */
-  readonly age: Duration.Duration
+  readonly age: Duration.Duration | undefined
   readonly expiresAt: DateTime.Utc | undefined
   readonly timeLeft: Duration.Duration | undefined
   /** From this time on, a read refreshes it. */
@@ -51,7 +52,7 @@ export const explanationOf = (entry: Entry, circumstances: Circumstances, option
   readonly storageError: CredentialStorageError | undefined
 }): CredentialExplanation => {
   const { now } = circumstances
-  const { failure, held, id, state } = asOf(entry, now)
+  const { failure, held, id, listed, state } = asOf(entry, now)
   const freshness = freshnessOf(entry, circumstances)
   const coolDown = coolDownLeft(state, now)
   const left = timeLeft(entry, circumstances)
@@ -60,11 +61,19 @@ export const explanationOf = (entry: Entry, circumstances: Circumstances, option
   return {
     ref: options.ref,
     id,
-    provider: held?.credential.integrationType,
-    alias: held?.credential.alias,
-    status: freshness === "blocked" ? "requires_reauth" : freshness === "missing" ? "expired" : freshness,
-    source: isServedStale ? "served stale" : held?.source === "aden" ? "aden" : options.isInMemory ? "memory" : "disk",
-    age: Duration.millis(held === undefined ? 0 : Math.max(0, now - held.confirmedAt)),
+    provider: held?.credential.integrationType ?? listed?.provider,
+    alias: held?.credential.alias ?? listed?.alias,
+    status: freshness === "blocked" ? "requires_reauth" : freshness,
+    source: held === undefined
+      ? undefined
+      : isServedStale
+      ? "served stale"
+      : held.source === "aden"
+      ? "aden"
+      : options.isInMemory
+      ? "memory"
+      : "disk",
+    age: held === undefined ? undefined : Duration.millis(Math.max(0, now - held.confirmedAt)),
     expiresAt: held?.credential.expiresAt,
     timeLeft: Number.isFinite(left) && held !== undefined ? Duration.millis(Math.max(0, left)) : undefined,
     renewalAt: held?.owner === "provider" && Number.isFinite(renewal) ? DateTime.makeUnsafe(renewal) : undefined,

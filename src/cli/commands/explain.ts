@@ -69,9 +69,8 @@ const textOf = (explanation: CredentialExplanation, now: DateTime.Utc, style: St
     ["alias", alias],
     ["status", status],
     ["read from", source],
-    ["age", durationText(age)],
-    // a blocked credential without an expiry may have no token at all
-    ["expires", status === "requires_reauth" && expiresAt === undefined ? undefined : expiryText(expiresAt, now)],
+    ["age", age === undefined ? undefined : durationText(age)],
+    ["expires", source === undefined ? undefined : expiryText(expiresAt, now)],
     ["refreshed from", renewalAt === undefined ? undefined : timeText(renewalAt, now)],
     ["last error", lastError],
     ["storage error", storageError?.message],

@@ -146,14 +146,16 @@ export const add = Effect.fnUntraced(function*(
   answers: Partial<Record<Method, PageAnswer>>
 ) {
   const allow = [...answers.GET === undefined ? [] : ["GET", "HEAD"], ...answers.POST === undefined ? [] : ["POST"]]
-  const refusal = HttpServerResponse.setHeader(
-    message(405, "Method not allowed", html`<p>This address accepts ${allow.join(", ")}.</p>`),
-    "allow",
-    allow.join(", ")
+  const refusal = Effect.sync(() =>
+    HttpServerResponse.setHeader(
+      message(405, "Method not allowed", html`<p>This address accepts ${allow.join(", ")}.</p>`),
+      "allow",
+      allow.join(", ")
+    )
   )
   for (const method of ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] as const) {
     const answer = method === "GET" || method === "POST" ? answers[method] : undefined
-    yield* router.add(method, path, answer === undefined ? Effect.succeed(refusal) : fromHere(answer))
+    yield* router.add(method, path, answer === undefined ? refusal : fromHere(answer))
   }
 })
 

@@ -6,7 +6,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { TenantCredentials, TenantError } from "aden-credentials"
 import { Deferred, Effect, Exit, Fiber, Layer, LayerMap, ManagedRuntime, pipe, Scheduler, Scope } from "effect"
 import { HttpClient } from "effect/http"
-import { repeats } from "../fixtures/repeats.ts"
+import { repeats, sampled } from "../fixtures/repeats.ts"
 import {
   AcmeCrm,
   Aden,
@@ -46,7 +46,7 @@ const crmOwners = (url: string) =>
     return [yield* ownerBy(yield* AcmeCrm, url), yield* ownerBy(yield* GlobexCrm, url)]
   })
 
-describe.each(compositions)("one client layer for two tenants, %s", (_, compose) => {
+describe.each(sampled(compositions, 3, 1))("one client layer for two tenants, %s", (_, compose) => {
   it.live("over the plain stores, one provided inside the other: the second is refused, the first goes on", () =>
     Effect.gen(function*() {
       const { options, url } = yield* api

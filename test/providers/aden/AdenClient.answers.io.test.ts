@@ -5,7 +5,14 @@ import { assert, describe, it } from "@effect/vitest"
 import { DateTime, Duration, Effect, Option, Redacted, Schedule } from "effect"
 import type { AdenFailure } from "../../../src/errors/AdenError.ts"
 import type { AdenClient, AdenClientOptions } from "../../../src/providers/aden/AdenClient.ts"
-import { accessToken, connect, credentialBody, transports, transportsTested } from "../../fixtures/adenClients.ts"
+import {
+  accessToken,
+  casesOver,
+  connect,
+  credentialBody,
+  transports,
+  transportsTested
+} from "../../fixtures/adenClients.ts"
 import type { Transport } from "../../fixtures/adenClients.ts"
 import type { Reply } from "../../fixtures/scriptedServer.ts"
 import { drip, hang, html, redirect, reply, reset, scriptedServer, torn } from "../../fixtures/scriptedServer.ts"
@@ -145,20 +152,23 @@ describe(`what Aden's answers mean (${transportsTested})`, () => {
     })
 
     describe("408, 5xx, a body that does not decode: AdenUnavailable, retried", () => {
-      it.live.each([408, 500, 501, 502, 503, 504, 507, 599])("%i", (status) =>
-        Effect.gen(function*() {
-          const { failing } = yield* start(transport)
-          for (const { call, name } of calls) {
-            for (
-              const answer of [html(status), reply(status, ""), reply(status, { error: "internal", message: "no" })]
-            ) {
-              const { error, requests } = yield* failing(call, answer)
-              assertUnavailable(error, "AdenProtocolError")
-              assert.include(error.message, `HTTP ${status}`)
-              assert.strictEqual(requests, 3, name)
+      it.live.each(casesOver(transport, [408, 500, 501, 502, 503, 504, 507, 599]))(
+        "%i",
+        (status) =>
+          Effect.gen(function*() {
+            const { failing } = yield* start(transport)
+            for (const { call, name } of calls) {
+              for (
+                const answer of [html(status), reply(status, ""), reply(status, { error: "internal", message: "no" })]
+              ) {
+                const { error, requests } = yield* failing(call, answer)
+                assertUnavailable(error, "AdenProtocolError")
+                assert.include(error.message, `HTTP ${status}`)
+                assert.strictEqual(requests, 3, name)
+              }
             }
-          }
-        }))
+          })
+      )
 
       it.live("a body that does not decode", () =>
         Effect.gen(function*() {
@@ -200,7 +210,7 @@ describe(`what Aden's answers mean (${transportsTested})`, () => {
         retry_after: 25
       }
 
-      it.live.each<readonly [string, number]>([
+      it.live.each(casesOver<readonly [string, number]>(transport, [
         ["120", 120],
         ["0", 0],
         [" 5 ", 5],
@@ -217,7 +227,7 @@ describe(`what Aden's answers mean (${transportsTested})`, () => {
         ["0x10", 25],
         ["5, 10", 25],
         ["Mon, 99 Foo 2026 00:00:00 GMT", 25]
-      ])("Retry-After %j", ([header, expected]) =>
+      ]))("Retry-After %j", ([header, expected]) =>
         Effect.gen(function*() {
           assert.strictEqual(yield* limited({ "retry-after": header }, seedBody), expected)
         }))
@@ -245,7 +255,7 @@ describe(`what Aden's answers mean (${transportsTested})`, () => {
           assert.strictEqual(yield* limited({ date, "retry-after": "Sun, 06 Nov 1994 08:49:07 GMT" }, seedBody), 0)
         }))
 
-      it.live.each<readonly [unknown, number]>([
+      it.live.each(casesOver<readonly [unknown, number]>(transport, [
         [60, 60],
         [1.5, 1.5],
         ["30", 30],
@@ -259,7 +269,7 @@ describe(`what Aden's answers mean (${transportsTested})`, () => {
         [true, 60],
         [[5], 60],
         [{}, 60]
-      ])("retry_after %j in the body, without Retry-After", ([retry_after, expected]) =>
+      ]))("retry_after %j in the body, without Retry-After", ([retry_after, expected]) =>
         Effect.gen(function*() {
           assert.strictEqual(yield* limited({}, { ...seedBody, retry_after }), expected)
         }))
@@ -464,7 +474,7 @@ describe(`what Aden's answers mean (${transportsTested})`, () => {
         assertUnavailable(list.error, "AdenProtocolError")
       }))
 
-    it.live.each([400, 402, 405, 406, 409, 410, 413, 418, 422, 451])(
+    it.live.each(casesOver(transport, [400, 402, 405, 406, 409, 410, 413, 418, 422, 451]))(
       "%i: AdenRejected with status and message, not retried",
       (status) =>
         Effect.gen(function*() {

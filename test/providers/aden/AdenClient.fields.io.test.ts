@@ -8,6 +8,7 @@ import type { AdenClientOptions, AdenCredential } from "../../../src/providers/a
 import { accessToken, connect, credentialBody, transports, transportsTested } from "../../fixtures/adenClients.ts"
 import type { Transport } from "../../fixtures/adenClients.ts"
 import { collectingWarnings } from "../../fixtures/emulatedStore.ts"
+import { sampled } from "../../fixtures/repeats.ts"
 import { flood, reply, scriptedServer } from "../../fixtures/scriptedServer.ts"
 
 const start = Effect.fnUntraced(function*(transport: Transport, options: Partial<AdenClientOptions> = {}) {
@@ -38,7 +39,7 @@ const assertProtocolError = (error: AdenFailure, detail: RegExp) => {
 }
 
 describe(`fields of Aden's answers (${transportsTested})`, () => {
-  describe.each(transports)("$name", (transport) => {
+  describe.each(sampled(transports, transports.length))("$name", (transport) => {
     it.live("a complete credential answer", () =>
       Effect.gen(function*() {
         const { credential, server } = yield* start(transport)

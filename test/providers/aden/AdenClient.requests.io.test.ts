@@ -7,7 +7,7 @@ import { ConfigProvider, Context, DateTime, Effect, Fiber, Layer, Option, Redact
 import { FetchHttpClient } from "effect/http"
 import type { AdenFailure } from "../../../src/errors/AdenError.ts"
 import { AdenClient } from "../../../src/providers/aden/AdenClient.ts"
-import { apiKey, connect, credentialBody, transports, transportsTested } from "../../fixtures/adenClients.ts"
+import { apiKey, casesOver, connect, credentialBody, transports, transportsTested } from "../../fixtures/adenClients.ts"
 import type { Reply, ScriptedServer } from "../../fixtures/scriptedServer.ts"
 import { drip, hang, redirect, reply, scriptedServer } from "../../fixtures/scriptedServer.ts"
 
@@ -243,7 +243,7 @@ describe(`what the client sends (${transportsTested})`, () => {
       }))
 
     describe("a redirect", () => {
-      it.live.each([301, 302, 303, 307, 308])(
+      it.live.each(casesOver(transport, [301, 302, 303, 307, 308]))(
         "%i to another origin is not followed: nothing is sent there",
         (status) =>
           Effect.gen(function*() {
@@ -285,7 +285,7 @@ describe(`what the client sends (${transportsTested})`, () => {
           })
       )
 
-      it.live.each([301, 302, 303, 307, 308])(
+      it.live.each(casesOver(transport, [301, 302, 303, 307, 308]))(
         "%i of a GET to the same origin is followed, with the key",
         (status) =>
           Effect.gen(function*() {

@@ -8,6 +8,7 @@ import type { AdenClient } from "../../../src/providers/aden/AdenClient.ts"
 import {
   accessToken,
   apiKey,
+  casesOver,
   connect,
   credentialBody,
   transports,
@@ -88,7 +89,7 @@ const replies: ReadonlyArray<readonly [string, Reply]> = [
 
 describe(`no secret in any failure (${transportsTested})`, () => {
   describe.each(transports)("$name", (transport) => {
-    it.live.each(replies)("%s", ([, answer]) =>
+    it.live.each(casesOver(transport, replies))("%s", ([, answer]) =>
       Effect.gen(function*() {
         const server = yield* scriptedServer({ replies: [answer] })
         const client = yield* connect(transport, server.url, {

@@ -283,7 +283,7 @@ const scenario = Effect.gen(function*() {
     )
     yield* Effect.raceFirst(Fiber.join(servedStale), Effect.forever(Effect.delay(store.get("github"), "10 millis")))
     for (const [index, failure] of failures.entries()) {
-      const pick: Pick = (cases) => sampled(cases, 6, index)
+      const pick: Pick = (cases) => sampled(cases, 12, index)
       yield* aden.clearFaults
       yield* aden.setFault(failure)
       yield* issueKnownTokens

@@ -135,7 +135,7 @@ describe("no secret in what a command writes", () => {
     () =>
       Effect.gen(function*() {
         const found = yield* Effect.forEach(sampled(Object.entries(failures), 2), ([name, failure], index) =>
-          commandsLeak(name, failure, sampled(commands, 4, index)).pipe(
+          commandsLeak(name, failure, sampled(commands, 8, index)).pipe(
             Effect.provide(
               AdenEmulator.layer({
                 apiKeys: [Redacted.make(apiKey)],

@@ -7,7 +7,7 @@ import { generate } from "./Program.ts"
 import { shrink } from "./shrink.ts"
 import { run } from "./Simulator.ts"
 
-const seeds = repeats(250)
+const seeds = repeats(250, 10)
 
 const config: Config = {
   instances: [{ tenant: "acme", storage: 0 }],

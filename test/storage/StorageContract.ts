@@ -164,7 +164,7 @@ export const suite = <E>(name: string, layer: Layer.Layer<CredentialStorage, E>)
           }
           assert.sameMembers([...yield* storage.list], [...latest.keys()])
         })),
-      { arbitrary: { runs: repeats(60) } }
+      { arbitrary: { runs: repeats(60, 10) } }
     )
 
     describe("read", () => {
@@ -466,7 +466,7 @@ export const suite = <E>(name: string, layer: Layer.Layer<CredentialStorage, E>)
             for (const id of all) assert.isTrue(yield* storage.delete(id))
             assert.deepStrictEqual(yield* storage.list, [])
           })),
-        { arbitrary: { runs: repeats(40) } }
+        { arbitrary: { runs: repeats(40, 10) } }
       )
     })
 

@@ -4,6 +4,7 @@ import { AdenEmulator, Fault } from "aden-credentials/emulator"
 import { Context, DateTime, Effect, Fiber, Layer, Option, Redacted, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { count, eventually, forever, oneHour, restarted, setup, storeLayer, token } from "../fixtures/emulatedStore.ts"
+import { repeats } from "../fixtures/repeats.ts"
 
 // What one part of a program, or another process, does while the store is in the middle of something.
 
@@ -252,7 +253,8 @@ describe("CredentialStore: an alias is given to another account in Aden", () => 
 })
 
 describe("CredentialStore: a first sync of many", () => {
-  const integrations = Array.from({ length: 1_500 }, (_, index) => ({ id: `integration-${index}` }))
+  // more than the store remembers of what it has nothing of
+  const integrations = Array.from({ length: repeats(1_500, 3) }, (_, index) => ({ id: `integration-${index}` }))
 
   it.effect("saves each of them, however many are asked for while a batch is written", () =>
     Effect.gen(function*() {

@@ -101,7 +101,7 @@ describe("expired, or none: Aden answers", () => {
       const first = yield* token("hubspot")
       const before = yield* count("get")
       yield* TestClock.adjust("2 hours")
-      const all = yield* readsOf("hubspot", repeats(10_000, 10))
+      const all = yield* readsOf("hubspot", repeats(10_000, 40))
       assert.strictEqual(new Set(all).size, 1)
       assert.notStrictEqual(all[0], first)
       assert.strictEqual(yield* count("refresh"), 1)
@@ -112,7 +112,7 @@ describe("expired, or none: Aden answers", () => {
     Effect.gen(function*() {
       const store = yield* CredentialStore
       const storage = yield* CredentialStorage
-      const all = yield* readsOf("hubspot", repeats(10_000, 10))
+      const all = yield* readsOf("hubspot", repeats(10_000, 40))
       assert.strictEqual(new Set(all).size, 1)
       assert.strictEqual(yield* count("get"), 1)
       assert.strictEqual(yield* count("list"), 1)
@@ -398,7 +398,7 @@ describe("expired: Aden answers again what the program found refused", () => {
 describe("any: re-authorization required", () => {
   const assertBlocked = Effect.fnUntraced(function*(ref: string) {
     const { url } = yield* AdenEmulator
-    for (const error of yield* failuresOf(ref, repeats(1_000, 10))) {
+    for (const error of yield* failuresOf(ref, repeats(1_000, 40))) {
       assert.strictEqual(error._tag, "ReauthRequired")
       if (error._tag === "ReauthRequired") {
         assert.strictEqual(error.reauthorizationUrl, `${url}/integrations/${ref}/connect`)

@@ -126,7 +126,7 @@ describe("EncryptedFileStorage", () => {
           const old = ["a/b", "x"]
           const ids = [...old, "a_b", "A_B", "n/1", "n_1", "y", "z"]
           let steps = 0
-          for (let failing = 0; failing <= steps; failing += stride(8)) {
+          for (let failing = 0; failing <= steps; failing += stride(13)) {
             const directory = yield* temporaryDirectory
             yield* inDirectory(directory)((storage) => storage.saveMany(old.map((id) => apiKey(id, "old"))))
             let step = 0
@@ -291,7 +291,7 @@ describe("EncryptedFileStorage", () => {
         Effect.gen(function*() {
           let steps = 0
           let isKilled = true
-          for (let last = 0; isKilled; last += stride(2)) {
+          for (let last = 0; isKilled; last += stride(5)) {
             const directory = yield* temporaryDirectory
             if (old) yield* inDirectory(directory)((storage) => storage.save(apiKey("x", "old")))
             let step = 0
@@ -343,7 +343,7 @@ describe("EncryptedFileStorage", () => {
       Effect.gen(function*() {
         let steps = 0
         let isKilled = true
-        for (let last = 0; isKilled; last += stride(2)) {
+        for (let last = 0; isKilled; last += stride(3)) {
           const directory = yield* temporaryDirectory
           const other = yield* temporaryDirectory
           yield* inDirectory(directory)((storage) => storage.save(apiKey("a/b")))
@@ -505,7 +505,7 @@ describe("EncryptedFileStorage", () => {
             yield* turn
             whole++
           }
-          for (let round = 0; round < 80 || (yield* storage.list).length < 2; round += stride(4)) {
+          for (let round = 0; round < 80 || (yield* storage.list).length < 2; round += stride(8)) {
             for (const id of ["x", `new ${round}`]) {
               const before = valueOf(yield* storage.load(id)) ?? "none"
               const writer = yield* save(id, `round ${round}`)
@@ -695,9 +695,10 @@ describe("EncryptedFileStorage", () => {
       (folder) =>
         Effect.gen(function*() {
           const directory = yield* temporaryDirectory
-          const ids = [...Array.from({ length: 60 }, (_, index) => `id ${index}`), "x"]
+          const others = repeats(60, 3)
+          const ids = [...Array.from({ length: others }, (_, index) => `id ${index}`), "x"]
           yield* inDirectory(directory)((storage) => storage.saveMany(ids.map((id) => apiKey(id, "old"))))
-          const { failures, told } = yield* suspended(directory, "rename", folder, theirs(directory), 30)(
+          const { failures, told } = yield* suspended(directory, "rename", folder, theirs(directory), others / 2)(
             Effect.fnUntraced(function*(storage) {
               const told: Array<string> = []
               yield* storage.changes.pipe(

@@ -106,6 +106,13 @@ class Course {
     this.end(operation, succeeded(token))
   }
 
+  /** A request that Aden answers with 503. */
+  fails(): void {
+    const exchange = this.exchange({ _tag: "Other", status: 503 })
+    this.ledger.requestStarted(0, undefined, exchange)
+    this.ledger.answered(0, exchange)
+  }
+
   savesOwn(): Issued {
     const operation = this.begin("save")
     const own = this.ledger.makeOwn(0, "hubspot", undefined)
@@ -202,14 +209,19 @@ const rules: Readonly<Record<string, (course: Course) => void>> = {
     const call = course.asks(course.begin())
     for (let i = 0; i < 4; i++) course.ledger.requestStarted(0, call, course.exchange({ _tag: "Other", status: 503 }))
   },
-  "an Aden that is down is not asked for 30 s": (course) => {
-    for (let i = 0; i < 5; i++) {
-      const exchange = course.exchange({ _tag: "Other", status: 503 })
-      course.ledger.requestStarted(0, undefined, exchange)
-      course.ledger.answered(0, exchange)
-    }
-    course.pass(30 * second - 1)
+  "an Aden that is down is not asked while the circuit is open": (course) => {
+    for (let i = 0; i < 5; i++) course.fails()
+    course.pass(second)
+    course.fails()
+    course.pass(second)
     course.ledger.requestStarted(0, undefined, course.exchange(undefined))
+  },
+  "one probe at a time": (course) => {
+    for (let i = 0; i < 5; i++) course.fails()
+    course.pass(10 * second)
+    for (let i = 0; i < 2; i++) {
+      course.ledger.requestStarted(0, undefined, { ...course.exchange(undefined), endedAt: undefined })
+    }
   },
   "nothing before a rate limit's end": (course) => {
     course.reads(failed("RateLimited", minute))

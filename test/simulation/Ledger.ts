@@ -98,6 +98,10 @@ class InstanceRecord {
   unavailable = 0
   unavailableAt = -Infinity
   openSince = -Infinity
+  /** How often in a row it has opened since Aden last answered. */
+  openings = 0
+  /** The request that was let through to see whether Aden is back. */
+  probe: Exchange | undefined = undefined
   /** Where in the sequence the store in this instance was started. */
   startedAt = -1
   /** When a blocked credential was last checked by a read of this store. */
@@ -260,6 +264,8 @@ export class Ledger {
     record.invalidated.clear()
     record.rechecked.clear()
     record.unavailable = 0
+    record.openings = 0
+    record.probe = undefined
     record.startedAt = ++this.#sequence
     record.doubted.clear()
     record.announced.clear()
@@ -296,10 +302,17 @@ export class Ledger {
       exchange.endpoint === "refresh" && exchange.id !== undefined && this.#expiresBeforeProbe(instance, exchange.id)
     ) return
     const waited = this.#time.now() - record.openSince
-    if (waited < Model.openFor) {
-      this.#breaks("an Aden that is down is not asked for 30 s", `asked again after ${waited} ms`)
+    if (waited > Model.circuitIdle) {
+      record.unavailable = 0
+      return
     }
-    record.unavailable = 0
+    if (waited < Model.shortestOpening(record.openings)) {
+      this.#breaks("an Aden that is down is not asked while the circuit is open", `asked again after ${waited} ms`)
+    }
+    if (record.probe !== undefined && record.probe.endedAt === undefined) {
+      this.#breaks("one probe at a time", `${exchange.endpoint} ${exchange.id ?? ""}`)
+    }
+    record.probe = exchange
   }
 
   #expiresBeforeProbe(instance: number, id: string): boolean {
@@ -315,12 +328,17 @@ export class Ledger {
       const record = this.#record(instance)
       const isUnavailable = exchange.said?._tag === "Other" &&
         (exchange.said.status >= 500 || exchange.said.status === 408)
-      if (now - record.unavailableAt > Model.openFor) record.unavailable = 0
+      const isProbe = record.probe === exchange
+      if (!isProbe && now - record.unavailableAt > Model.openFor) record.unavailable = 0
       // nor does it know of a request from before the machine was suspended
       const isForgotten = now - exchange.startedAt > Model.openFor
       record.unavailable = isUnavailable ? record.unavailable + (isForgotten ? 0 : 1) : 0
       record.unavailableAt = now
-      if (record.unavailable === Model.opensAfter) record.openSince = now
+      if (!isUnavailable) record.openings = 0
+      if (record.unavailable === Model.opensAfter || (isProbe && isUnavailable)) {
+        record.openings++
+        record.openSince = now
+      }
     }
     if (exchange.date !== undefined && !isReport(exchange)) {
       const record = this.#record(instance)

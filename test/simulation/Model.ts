@@ -198,9 +198,16 @@ export const probeInterval = 30_000
 /** How many requests a question is worth, all retries included. */
 export const attempts = 3
 
-/** The circuit opens after this many answers in a row with which Aden was unavailable, and stays open this long, in ms. */
+/** The circuit opens after this many answers in a row with which Aden was unavailable, and stays open this long at most, in ms. */
 export const opensAfter = 5
 export const openFor = 30_000
+
+/** The shortest time that the circuit stays open, in ms, when it opens for the n-th time in a row. */
+export const shortestOpening = (openings: number): number =>
+  0.775 * Math.min(1_000 * 1.55 ** Math.max(0, openings - 1), openFor)
+
+/** A circuit that nothing has asked for so long, in ms, may have been forgotten. */
+export const circuitIdle = 3_600_000
 
 /** A blocked credential is checked at most this often, in ms. */
 export const recheckInterval = 30_000

@@ -8,7 +8,7 @@ import {
   MemoryStorage
 } from "aden-credentials"
 import { AdenEmulator, Fault } from "aden-credentials/emulator"
-import { Context, Duration, Effect, Fiber, Layer, Option, Redacted, Schedule } from "effect"
+import { Context, Duration, Effect, Exit, Fiber, Layer, Option, Random, Redacted, Schedule } from "effect"
 import { TestClock } from "effect/testing"
 import { inspect } from "node:util"
 import {
@@ -27,6 +27,11 @@ import { memoryAden } from "../fixtures/memoryAden.ts"
 import { witness } from "../fixtures/witness.ts"
 
 const failureOf = (ref: string) => Effect.flatMap(CredentialStore, (store) => Effect.flip(store.token(ref)))
+
+const twenty = Array.from(
+  { length: 20 },
+  (_, index) => ({ id: `integration-${index}`, tokenLifetime: "1 hour" }) as const
+)
 
 const answer = (status: number, error: string) =>
   Fault.Status({ status, body: JSON.stringify({ error, message: "no", requires_reauthorization: false }) })
@@ -198,9 +203,16 @@ describe("when Aden fails", () => {
       const store = yield* CredentialStore
       const first = yield* token("hubspot")
       yield* token("github")
-      yield* TestClock.adjust("3565 seconds")
+      yield* TestClock.adjust("3525 seconds")
       yield* aden.setFault(Fault.Status({ status: 503 }))
       for (let i = 0; i < 5; i++) yield* Effect.flip(store.refresh("github"))
+      // probes fail until the circuit stays open for 21 s, in which the token begins its last 30 s
+      for (let probes = 0; probes < 7; probes++) {
+        const error = yield* Effect.flip(store.refresh("github"))
+        assert(error._tag === "AdenUnavailable" && error.retryAfter !== undefined, error._tag)
+        yield* TestClock.adjust(error.retryAfter)
+        yield* Effect.flip(store.refresh("github"))
+      }
       yield* aden.clearFaults
       const before = yield* count("refresh")
       const assertOpen = Effect.gen(function*() {
@@ -209,7 +221,7 @@ describe("when Aden fails", () => {
         assert.strictEqual(error.reason._tag, "AdenCircuitOpen")
       })
       yield* assertOpen
-      // 35 s left are enough for the circuit
+      // 37 s left are enough for the circuit
       assert.strictEqual(yield* token("hubspot"), first)
       yield* eventually(Effect.map(store.explain("hubspot"), ({ lastError }) => lastError === "AdenUnavailable"))
       assert.strictEqual(yield* count("refresh"), before)
@@ -225,8 +237,35 @@ describe("when Aden fails", () => {
           aden: { integrations: [{ id: "hubspot", tokenLifetime: "1 hour" }, { id: "github" }] },
           circuitOpensAfter: 5
         })
-      )
+      ),
+      // each opening has its full length
+      Effect.provideService(Random.Random, { nextDoubleUnsafe: () => 0.999, nextIntUnsafe: () => 1 })
     ))
+
+  it.effect("Aden is down for 4 s: 20 expired credentials are had again within 2 s of its return, by one probe at a time", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const store = yield* CredentialStore
+      const ids = twenty.map(({ id }) => id)
+      const readAll = Effect.forEach(ids, (id) => Effect.exit(store.token(id)), { concurrency: "unbounded" })
+      assert.isTrue((yield* readAll).every(Exit.isSuccess))
+      yield* TestClock.adjust("2 hours")
+      yield* aden.setFault(Fault.Status({ status: 503 }))
+      for (let tenth = 0; tenth < 40; tenth++) {
+        yield* readAll
+        yield* TestClock.adjust("100 millis")
+      }
+      // the first 20 are on their way when the circuit opens
+      assert.isAtMost(yield* count("refresh"), 20 + 4)
+      yield* aden.clearFaults
+      let waited = 0
+      while (!(yield* readAll).every(Exit.isSuccess)) {
+        yield* TestClock.adjust("100 millis")
+        waited += 100
+      }
+      assert.isAtMost(waited, 2_000)
+      assert.isAtMost(yield* count("refresh"), 20 + 4 + 20)
+    }).pipe(Effect.provide(setup({ aden: { integrations: twenty }, circuitOpensAfter: 5 }))))
 
   const failures: ReadonlyArray<readonly [string, Fault]> = [
     ...[500, 502, 503, 504, 408].map((status) => [String(status), Fault.Status({ status })] as const),

@@ -214,8 +214,8 @@ export interface AdenClientOptions {
   /** Retries of transient failures, {@link AdenClient.defaultRetry} by default. A `Retry-After` is the minimum of the next delay. */
   readonly retry?: Schedule.Schedule<unknown, AdenFailure> | undefined
   /**
-   * The circuit breaker opens after `failures` unavailable answers in a row (5 by default) and stays open for `openFor` (30 seconds
-   * by default), longer while its probes fail, up to five times as long.
+   * The circuit breaker opens after `failures` unavailable answers in a row (5 by default), for about a second, and longer while its
+   * probes fail, at most for `openFor` (30 seconds by default).
    */
   readonly circuitBreaker?: {
     readonly failures?: number | undefined

@@ -12,16 +12,18 @@ import { AdenCircuitOpen, AdenUnavailable } from "../../errors/AdenError.ts"
 import type { AdenFailure } from "../../errors/AdenError.ts"
 import { BypassCircuit } from "../CredentialProvider.ts"
 
+const firstOpening = Duration.seconds(1)
+const growth = 1.55
+const jitter = 0.775
+
 /**
- * How long the circuit stays open each time: `first` twice, then doubling up to five times `first`. Jittered from the third time
- * on, so that clients which lost Aden at the same moment do not all come back at the same moment.
+ * How long the circuit stays open each time: about a second, then 1.2 to 2 times as long as the time before, at most `longest`.
+ * Jittered, so that clients which lost Aden at the same moment do not all come back at the same moment.
  */
-const openDurations = (first: Duration.Duration): Schedule.Schedule<unknown> =>
-  Schedule.min([Schedule.exponential(Duration.times(first, 0.5)), Schedule.spaced(Duration.times(first, 5))]).pipe(
-    Schedule.modifyDelay(({ attempt, duration }) =>
-      attempt <= 2
-        ? Effect.succeed(first)
-        : Effect.map(Random.next, (random) => Duration.times(duration, 0.8 + 0.4 * random))
+const openDurations = (longest: Duration.Duration): Schedule.Schedule<unknown> =>
+  Schedule.min([Schedule.exponential(firstOpening, growth), Schedule.spaced(longest)]).pipe(
+    Schedule.modifyDelay(({ duration }) =>
+      Effect.map(Random.next, (random) => Duration.times(duration, jitter + (1 - jitter) * random))
     )
   )
 

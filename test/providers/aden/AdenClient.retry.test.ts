@@ -201,8 +201,7 @@ describe("circuit", () => {
       const { client, server } = yield* start(() => html(503), once)
       yield* times(5, client)
       const retryAfter = assertOpen(yield* Effect.flip(get(client)))
-      assert(retryAfter !== undefined)
-      assert.strictEqual(Duration.toSeconds(retryAfter), 30)
+      assertBetween(retryAfter && Duration.toMillis(retryAfter), 775, 1000)
       assertOpen(yield* Effect.flip(client.requestRefresh("github")))
       assertOpen(yield* Effect.flip(client.listIntegrations))
       assertOpen(yield* Effect.flip(client.validateToken("hubspot")))
@@ -217,16 +216,16 @@ describe("circuit", () => {
       assert.strictEqual(server.arrivals.length, 5)
     }))
 
-  it.effect("half-opens after 30 s: one probe, which closes it", () =>
+  it.effect("half-opens after about a second: one probe, which closes it", () =>
     Effect.gen(function*() {
       const { client, server } = yield* start(() => html(503), once)
       yield* times(5, client)
-      yield* TestClock.adjust("29999 millis")
+      yield* TestClock.adjust("774 millis")
       assertOpen(yield* Effect.flip(get(client)))
       assert.strictEqual(server.arrivals.length, 5)
 
       server.answers = (_, path) => Effect.as(Effect.sleep("1 second"), good(path))
-      yield* TestClock.adjust("1 millis")
+      yield* TestClock.adjust("226 millis")
       const probe = yield* Effect.forkChild(get(client), { startImmediately: true })
       // while the probe is out, all others are turned away
       assert.strictEqual(assertOpen(yield* Effect.flip(get(client))), undefined)
@@ -239,50 +238,66 @@ describe("circuit", () => {
       assert.strictEqual(server.arrivals.length, 7)
     }))
 
-  it.effect("a probe that fails opens it for another 30 s", () =>
-    Effect.gen(function*() {
-      const { client, server } = yield* start(() => html(503), once)
-      yield* times(5, client)
-      yield* TestClock.adjust("30 seconds")
+  /** How long the circuit stays open each time, in ms, while every probe fails. */
+  const openings = Effect.fnUntraced(function*(client: Client, count: number) {
+    const lengths = new Array<number>()
+    while (lengths.length < count) {
+      const retryAfter = assertOpen(yield* Effect.flip(get(client)))
+      assert(retryAfter !== undefined)
+      lengths.push(Duration.toMillis(retryAfter))
+      yield* TestClock.adjust(retryAfter)
       const probe = yield* Effect.flip(get(client))
       assert(probe._tag === "AdenUnavailable" && probe.reason._tag === "AdenProtocolError")
-      yield* TestClock.adjust("29 seconds")
-      assertOpen(yield* Effect.flip(get(client)))
-      assert.strictEqual(server.arrivals.length, 6)
-    }))
+    }
+    return lengths
+  })
 
-  it.effect("probes that go on failing open it for longer, up to five times as long, not for all clients equally long", () =>
+  it.effect("a probe that fails opens it for 1.2 to 2 times as long, at most 30 s, not for all clients equally long", () =>
     Effect.gen(function*() {
-      const openFor = Effect.gen(function*() {
+      const ofOne = Effect.gen(function*() {
         const { client } = yield* start(() => html(503), once)
         yield* times(5, client)
-        const seconds = new Array<number>()
-        for (let opening = 1; opening <= 7; opening++) {
-          const retryAfter = assertOpen(yield* Effect.flip(get(client)))
-          assert(retryAfter !== undefined)
-          seconds.push(Duration.toSeconds(retryAfter))
-          yield* TestClock.adjust(retryAfter)
-          yield* Effect.flip(get(client))
-        }
-        return seconds
+        return yield* openings(client, 14)
       })
-      const [one, other] = yield* Effect.all([openFor, openFor])
+      const [one, other] = yield* Effect.all([ofOne, ofOne])
       assert(one !== undefined && other !== undefined)
-      assert.deepStrictEqual(one.slice(0, 2), [30, 30])
-      for (const seconds of [one, other]) {
-        for (const [index, expected] of [60, 120, 150, 150, 150].entries()) {
-          assert.isAtLeast(seconds[index + 2] ?? 0, 0.8 * expected)
-          assert.isAtMost(seconds[index + 2] ?? Infinity, 1.2 * expected)
+      for (const lengths of [one, other]) {
+        assertBetween(lengths[0], 775, 1000)
+        for (const [index, length] of lengths.entries()) {
+          const before = lengths[index - 1] ?? 0
+          if (index > 0 && index < 7) assertBetween(length / before, 1.2, 2)
+          if (index > 8) assertBetween(length, 23_250, 30_000)
         }
       }
       assert.notDeepEqual(one, other)
+    }))
+
+  it.effect("starts again at a second once it has stayed closed as long as it was last open", () =>
+    Effect.gen(function*() {
+      const { client, server } = yield* start(() => html(503), once)
+      yield* times(5, client)
+      const last = (yield* openings(client, 10)).at(-1) ?? 0
+      const open = assertOpen(yield* Effect.flip(get(client)))
+      yield* TestClock.adjust(open ?? 0)
+      server.answers = (_, path) => good(path)
+      yield* get(client)
+      server.answers = () => html(503)
+      yield* times(5, client)
+      assert.isAbove((yield* openings(client, 1))[0] ?? 0, last / 2)
+      server.answers = (_, path) => good(path)
+      yield* TestClock.adjust("30 seconds")
+      yield* get(client)
+      yield* TestClock.adjust("30 seconds")
+      server.answers = () => html(503)
+      yield* times(5, client)
+      assertBetween((yield* openings(client, 1))[0], 775, 1000)
     }))
 
   it.effect("a probe that is interrupted leaves the place to the next", () =>
     Effect.gen(function*() {
       const { client, server } = yield* start(() => html(503), once)
       yield* times(5, client)
-      yield* TestClock.adjust("30 seconds")
+      yield* TestClock.adjust("1 second")
       server.answers = () => Effect.never
       const probe = yield* Effect.forkChild(get(client), { startImmediately: true })
       yield* Fiber.interrupt(probe)
@@ -295,7 +310,7 @@ describe("circuit", () => {
     Effect.gen(function*() {
       const { client, server } = yield* start(() => html(503), once)
       yield* times(5, client)
-      yield* TestClock.adjust("30 seconds")
+      yield* TestClock.adjust("1 second")
       assert.strictEqual((yield* Effect.flip(client.requestRefresh("..")))._tag, "IntegrationNotFound")
       yield* Effect.flip(get(client))
       assertOpen(yield* Effect.flip(get(client)))
@@ -363,7 +378,7 @@ describe("circuit", () => {
       assert.strictEqual((yield* client.healthCheck).status, "healthy")
     }))
 
-  it.effect("how many answers and how long can be set", () =>
+  it.effect("how many answers, and how long at most, can be set", () =>
     Effect.gen(function*() {
       const { client, server } = yield* start(() => html(503), {
         ...once,
@@ -371,9 +386,10 @@ describe("circuit", () => {
       })
       yield* times(2, client)
       assertOpen(yield* Effect.flip(get(client)))
-      yield* TestClock.adjust("3 seconds")
-      yield* Effect.flip(get(client))
-      assert.strictEqual(server.arrivals.length, 3)
+      assert.strictEqual(server.arrivals.length, 2)
+      const lengths = yield* openings(client, 6)
+      assert.isAtMost(Math.max(...lengths), 3_000)
+      assert.isAtLeast(lengths.at(-1) ?? 0, 2_325)
     }))
 
   it.effect("one circuit per client: neither two layer values nor Layer.fresh of one share it", () =>

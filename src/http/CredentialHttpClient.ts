@@ -3,7 +3,6 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -32,6 +31,7 @@ import { ReplacedToken } from "../store/RefreshPolicy.ts"
 import { haveTwoTenants, onePerTenant, tenantMismatch } from "../store/storeTenant.ts"
 import { UsageReporter } from "../usage/UsageReporter.ts"
 import { drain } from "../util/drain.ts"
+import { monotonicMillis } from "../util/monotonic.ts"
 import { SingleFlight } from "../util/SingleFlight.ts"
 import { allowedOriginsSetting, hostFault } from "./allowedHosts.ts"
 import { CarriedCredential, CredentialCarrier, withoutParams } from "./CredentialCarrier.ts"
@@ -255,7 +255,7 @@ const prepare = Effect.fnUntraced(function*(options: CredentialHttpClientOptions
   })
 
   const recordRefusal = (refused: CarriedCredential) =>
-    Effect.map(Clock.currentTimeMillis, (now) => {
+    Effect.map(monotonicMillis, (now) => {
       if (refused.isSameAs(newest)) refusedNewest = { carried: refused, until: now + minRefreshInterval }
     })
 
@@ -263,7 +263,7 @@ const prepare = Effect.fnUntraced(function*(options: CredentialHttpClientOptions
   const refreshed = Effect.fnUntraced(function*(
     refused: CarriedCredential
   ): Effect.fn.Return<CarriedCredential | undefined, ReauthRequired> {
-    const now = yield* Clock.currentTimeMillis
+    const now = yield* monotonicMillis
     if (refusedNewest !== undefined && now < refusedNewest.until && refused.isSameAs(refusedNewest.carried)) {
       return undefined
     }

@@ -1,4 +1,3 @@
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
@@ -6,6 +5,7 @@ import * as Stream from "effect/Stream"
 import { CredentialKeyNotFound, NoProvider } from "../errors/CredentialError.ts"
 import type { CredentialFailure } from "../errors/CredentialError.ts"
 import type { Credential, CredentialRef } from "../model/Credential.ts"
+import { monotonicMillis } from "../util/monotonic.ts"
 import { SingleFlight } from "../util/SingleFlight.ts"
 import type { Cell } from "./Cell.ts"
 import { decide } from "./core/decide.ts"
@@ -96,10 +96,10 @@ export class Follow {
 
   /** Waits as long as the entry is blocked, and at most so long. */
   readonly #whileBlocked = Effect.fnUntraced(function*(this: Follow, cell: Cell, longest: Duration.Duration) {
-    const end = (yield* Clock.currentTimeMillis) + Duration.toMillis(longest)
+    const end = (yield* monotonicMillis) + Duration.toMillis(longest)
     for (let left = Duration.toMillis(longest); left > 0 && cell.entry.isBlocked;) {
       yield* Effect.raceFirst(Effect.sleep(Math.min(left, longestSleep)), cell.changedSince(cell.entry))
-      left = end - (yield* Clock.currentTimeMillis)
+      left = end - (yield* monotonicMillis)
     }
   })
 

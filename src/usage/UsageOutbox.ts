@@ -5,7 +5,6 @@
  * another machine. The queue is responsible for delays, attempts, and what survives the process.
  */
 import * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -22,6 +21,7 @@ import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type { CredentialRef } from "../model/Credential.ts"
 import { usageQueueDepth, usageReports } from "../util/metrics.ts"
+import { monotonicMillis, withMonotonicTime } from "../util/monotonic.ts"
 import { plainMetadata, plainText } from "./redactMetadata.ts"
 import type { DeliveryFailure, Sender } from "./UsageDelivery.ts"
 import { mayBeTakenLater, UsageDelivery } from "./UsageDelivery.ts"
@@ -88,7 +88,7 @@ export class UsageOutbox {
    */
   readonly #places: Semaphore.Semaphore
   readonly #warned = new Set<string>()
-  /** Until then, Aden limits the rate. */
+  /** Until then, in monotonic ms, Aden limits the rate. */
   #pausedUntil = -Infinity
   #droppedSinceWarning = 0
   #isClosed = false
@@ -127,8 +127,8 @@ export class UsageOutbox {
 
   /** A queue in the memory of this process. */
   static readonly inMemory: OpenTransit<never> = Effect.fnUntraced(function*({ maxAttempts, retry }) {
-    const services = yield* Layer.build(
-      Layer.provideMerge(PersistedQueue.layer, Layer.fresh(PersistedQueue.layerStoreMemory))
+    const services = yield* withMonotonicTime(
+      Layer.build(Layer.provideMerge(PersistedQueue.layer, Layer.fresh(PersistedQueue.layerStoreMemory)))
     )
     const store = Context.get(services, PersistedQueue.PersistedQueueStore)
     return {
@@ -232,7 +232,7 @@ export class UsageOutbox {
     key: string,
     attempts: number
   ): Effect.fn.Return<void, DeliveryFailure> {
-    const wait = this.#pausedUntil - (yield* Clock.currentTimeMillis)
+    const wait = this.#pausedUntil - (yield* monotonicMillis)
     if (wait > 0) yield* Effect.sleep(wait)
     const exit = yield* Effect.exit(this.#options.send(delivery, key))
     if (Exit.isSuccess(exit)) {
@@ -248,7 +248,7 @@ export class UsageOutbox {
       return
     }
     if (error._tag === "RateLimited") {
-      const until = (yield* Clock.currentTimeMillis) + Duration.toMillis(error.retryAfter)
+      const until = (yield* monotonicMillis) + Duration.toMillis(error.retryAfter)
       this.#pausedUntil = Math.max(this.#pausedUntil, until)
     }
     if (attempts >= this.#options.maxAttempts) {

@@ -3,6 +3,7 @@ import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import { monotonicMillis } from "./monotonic.ts"
 
 /** When a run counts as dead that a caller waited for in vain, in ms. */
 const defaultAbandonAfter = 20_000
@@ -115,7 +116,7 @@ export class SingleFlight<K, A, E> {
     const flight = new Flight<A, E>()
     slot.set(key, flight)
     this.#all.add(flight)
-    return Effect.flatMap(Clock.currentTimeMillis, (now) => {
+    return Effect.flatMap(monotonicMillis, (now) => {
       flight.begunAt = now
       return effect
     }).pipe(
@@ -159,10 +160,10 @@ export class SingleFlight<K, A, E> {
       Effect.raceFirst(Deferred.await(flight.done), Effect.andThen(Deferred.await(flight.abandoned), again))
     )
     return Effect.flatMap(
-      Clock.currentTimeMillis,
+      monotonicMillis,
       (since) =>
         Effect.onInterrupt(joined, () =>
-          Effect.flatMap(Clock.currentTimeMillis, (now) => {
+          Effect.flatMap(monotonicMillis, (now) => {
             flight.waiters--
             // a run that has not begun waits for the one before it
             const current = this.#current.get(key)

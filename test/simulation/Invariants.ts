@@ -572,7 +572,7 @@ export class Invariants {
 
   /** Once Aden has been well for long, a read that has nothing to serve asks it, whatever the clock did. */
   #checkAsked({ instance, ref }: Operation, start: Start, tag: string): void {
-    const long = 8 * minute
+    const long = 2 * minute
     if (tag !== "AdenUnavailable" || !start.isIdle) return
     if (start.timer - Math.max(this.#wellSince[0], this.#wellSince[1]) < long) return
     if (start.timer - (this.#workingSince[this.#place(instance).storage] ?? 0) < long) return

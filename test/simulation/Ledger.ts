@@ -301,7 +301,7 @@ export class Ledger {
     if (
       exchange.endpoint === "refresh" && exchange.id !== undefined && this.#expiresBeforeProbe(instance, exchange.id)
     ) return
-    const waited = this.#time.now() - record.openSince
+    const waited = this.#time.timer() - record.openSince
     if (waited > Model.circuitIdle) {
       record.unavailable = 0
       return
@@ -337,7 +337,8 @@ export class Ledger {
       if (!isUnavailable) record.openings = 0
       if (record.unavailable === Model.opensAfter || (isProbe && isUnavailable)) {
         record.openings++
-        record.openSince = now
+        // how long it stays open is a duration
+        record.openSince = this.#time.timer()
       }
     }
     if (exchange.date !== undefined && !isReport(exchange)) {

@@ -10,6 +10,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { AdenCircuitOpen, AdenUnavailable } from "../../errors/AdenError.ts"
 import type { AdenFailure } from "../../errors/AdenError.ts"
+import { withMonotonicTime } from "../../util/monotonic.ts"
 import { BypassCircuit } from "../CredentialProvider.ts"
 
 const firstOpening = Duration.seconds(1)
@@ -23,9 +24,24 @@ const jitter = 0.775
 const openDurations = (longest: Duration.Duration): Schedule.Schedule<unknown> =>
   Schedule.min([Schedule.exponential(firstOpening, growth), Schedule.spaced(longest)]).pipe(
     Schedule.modifyDelay(({ duration }) =>
-      Effect.map(Random.next, (random) => Duration.times(duration, jitter + (1 - jitter) * random))
+      Effect.map(
+        Random.next,
+        (random) => Duration.millis(Math.round(Duration.toMillis(duration) * (jitter + (1 - jitter) * random)))
+      )
     )
   )
+
+/** Where the circuits are kept. How long one stays open is a duration, whatever the time of day is set to. */
+const Store = Layer.suspend(() =>
+  Layer.effect(
+    CircuitBreaker.CircuitBreakerStore,
+    Effect.map(CircuitBreaker.CircuitBreakerStore, (store) => ({
+      admit: (key: string) => withMonotonicTime(store.admit(key)),
+      record: (outcome: Parameters<typeof store.record>[0]) => withMonotonicTime(store.record(outcome)),
+      state: (key: string) => withMonotonicTime(store.state(key))
+    }))
+  ).pipe(Layer.provide(CircuitBreaker.layerStoreMemory()))
+)
 
 /** The circuit breaker of docs/contract.md, one circuit per key. */
 export class AdenCircuit {
@@ -43,7 +59,7 @@ export class AdenCircuit {
       yield* CircuitBreaker.make({
         tripPolicy: CircuitBreaker.consecutive(options.failures),
         openDuration: openDurations(options.openFor)
-      }).pipe(Effect.provideContext(yield* Layer.build(CircuitBreaker.layerStoreMemory())))
+      }).pipe(Effect.provideContext(yield* Layer.build(Store)))
     )
   })
 

@@ -12,6 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Semaphore from "effect/Semaphore"
 import { StorageIoFailed } from "../../errors/StorageError.ts"
+import { monotonicMillisUnsafe } from "../../util/monotonic.ts"
 import { cleanText } from "../../util/sanitize.ts"
 
 const answerTime = Duration.seconds(2)
@@ -28,7 +29,7 @@ const steps = Semaphore.makeUnsafe(3)
 /** A call to the disk, or several about one file. */
 interface Step {
   readonly location: string
-  /** In ms. */
+  /** In monotonic ms. */
   readonly since: number
   isRunning: boolean
 }
@@ -51,7 +52,7 @@ export const makeDiskGuard = () => {
   /** Runs a step about this file. At most a few run at once, so a step must not contain another one. */
   const step = (location: string) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     Effect.suspend(() => {
-      const step: Step = { location, since: wallClock.currentTimeMillisUnsafe(), isRunning: false }
+      const step: Step = { location, since: monotonicMillisUnsafe(wallClock), isRunning: false }
       own.add(step)
       const run = Effect.suspend(() => {
         step.isRunning = true
@@ -72,7 +73,7 @@ export const makeDiskGuard = () => {
     yield* wallClock.sleep(Duration.millis(overdueMillis))
     let suspect: Step | undefined
     for (;;) {
-      const now = wallClock.currentTimeMillisUnsafe()
+      const now = monotonicMillisUnsafe(wallClock)
       const oldest = firstOf(own)
       // who waits for a turn waits in vain only while the disk is busy with a step that does not end
       const busyWith = oldest?.isRunning === true ? oldest : firstOf(running)

@@ -10,6 +10,7 @@ import type { AdenFailure } from "../../../src/errors/AdenError.ts"
 import { AdenClient } from "../../../src/providers/aden/AdenClient.ts"
 import type { AdenClientOptions } from "../../../src/providers/aden/AdenClient.ts"
 import { accessToken, apiKey, credentialBody } from "../../fixtures/adenClients.ts"
+import { withSettableClock } from "../../fixtures/settableClock.ts"
 
 type Client = AdenClient["Service"]
 
@@ -292,6 +293,23 @@ describe("circuit", () => {
       yield* times(5, client)
       assertBetween((yield* openings(client, 1))[0], 775, 1000)
     }))
+
+  for (const hours of [-6, 6]) {
+    it.effect(`stays open as long as was meant when the clock is set ${hours < 0 ? "back" : "ahead"} by 6 h`, () =>
+      withSettableClock((clock) =>
+        Effect.gen(function*() {
+          const { client, server } = yield* start(() => html(503), once)
+          yield* times(5, client)
+          yield* openings(client, 10)
+          clock.offset = hours * 3_600_000
+          yield* TestClock.adjust("10 seconds")
+          assertOpen(yield* Effect.flip(get(client)))
+          server.answers = (_, path) => good(path)
+          yield* TestClock.adjust("20 seconds")
+          yield* get(client)
+        })
+      ))
+  }
 
   it.effect("a probe that is interrupted leaves the place to the next", () =>
     Effect.gen(function*() {

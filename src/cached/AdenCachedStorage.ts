@@ -24,7 +24,7 @@ import type { ProviderList } from "../providers/CredentialProvider.ts"
 import { CredentialStorage } from "../storage/CredentialStorage.ts"
 import type { StoredEntry } from "../storage/CredentialStorage.ts"
 import { decorate, RemoteLoadAllowed } from "../storage/decorate.ts"
-import { checkedStorage } from "../store/checkedAnswers.ts"
+import { checkedProvider, checkedStorage } from "../store/checkedAnswers.ts"
 import { cleanText } from "../util/sanitize.ts"
 import { SingleFlight } from "../util/SingleFlight.ts"
 
@@ -97,7 +97,7 @@ const make = Effect.fnUntraced(function*(options: {
 }) {
   const original = yield* CredentialStorage
   const local = checkedStorage(original)
-  const provider = yield* AdenSyncProvider
+  const provider = checkedProvider(yield* AdenSyncProvider)
   const cacheTtl = Duration.toMillis(yield* durationSetting("cacheTtl", options.cacheTtl ?? "5 minutes"))
   const maxStale = Duration.toMillis(yield* durationSetting("maxStale", options.maxStale ?? defaultMaxStale))
   const preferLocal = options.preferLocal ?? true

@@ -56,8 +56,11 @@ export const backoffDelay = (options: {
 /** Clock skew allowed between hosts that share a storage, in ms. */
 export const clockTolerance = 300_000
 
+/** The longest rate limit: one that asks for more, or for ever, ends then. */
+export const longestRateLimit = Duration.hours(1)
+
 /** The longest cool-down that is believed, in ms: a later end was written by a clock that was wrong. */
-const longestCoolDown = 3_600_000 + clockTolerance
+const longestCoolDown = Duration.toMillis(longestRateLimit) + clockTolerance
 
 /** How much of the cool-down after a rate limit is left, in ms; 0 or less when Aden may be asked. */
 export const coolDownLeft = ({ coolDownUntil }: CredentialState, now: number): number => {

@@ -3,11 +3,13 @@
  * state records are kept needs no key for it, and a provider of the program's own may repeat what a server says: neither is
  * believed more than Aden.
  */
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { AdenProtocolError, AdenUnavailable, ReauthRequired } from "../errors/AdenError.ts"
+import { AdenProtocolError, AdenUnavailable, RateLimited, ReauthRequired } from "../errors/AdenError.ts"
 import { CredentialStorageError } from "../errors/StorageError.ts"
 import type { CredentialValidation } from "../model/Credential.ts"
 import { CredentialState } from "../model/CredentialState.ts"
+import { longestRateLimit } from "../model/freshness.ts"
 import type { CredentialProvider } from "../providers/CredentialProvider.ts"
 import type { CredentialStorage } from "../storage/CredentialStorage.ts"
 import { decorate } from "../storage/decorate.ts"
@@ -34,8 +36,14 @@ const checkedState = (state: CredentialState): CredentialState => {
 const checkedRefusal = ({ detail, id, reauthorizationUrl: url }: ReauthRequired): ReauthRequired =>
   new ReauthRequired({ id, reauthorizationUrl: pageUrl(url), detail: cleaned(detail) })
 
-const checkedFailure = <E extends { readonly _tag: string }>(error: E): E | ReauthRequired =>
-  error instanceof ReauthRequired ? checkedRefusal(error) : error
+/** A rate limit that ends in due time. */
+const checkedLimit = <E extends { readonly _tag: string }>(error: E): E | RateLimited =>
+  error instanceof RateLimited && Duration.isGreaterThan(error.retryAfter, longestRateLimit)
+    ? new RateLimited({ id: error.id, retryAfter: longestRateLimit })
+    : error
+
+const checkedFailure = <E extends { readonly _tag: string }>(error: E): E | ReauthRequired | RateLimited =>
+  error instanceof ReauthRequired ? checkedRefusal(error) : checkedLimit(error)
 
 const checkedStorageFailure = <E extends { readonly _tag: string }>(error: E): E | CredentialStorageError =>
   error instanceof CredentialStorageError && error.reason instanceof ReauthRequired
@@ -88,6 +96,6 @@ export const checkedProvider = (provider: CredentialProvider): CredentialProvide
       Effect.mapError(Effect.map(provider.validate(credential), checkedValidation), checkedFailure)
     ),
   fetch: (id) => surviving(id, Effect.mapError(provider.fetch(id), checkedFailure)),
-  list: surviving(undefined, provider.list),
+  list: surviving(undefined, Effect.mapError(provider.list, checkedLimit)),
   syncStream: provider.syncStream
 })

@@ -20,6 +20,7 @@ import {
   RefreshFailed
 } from "../../errors/AdenError.ts"
 import type { AdenFailure, AdenRequestFailure } from "../../errors/AdenError.ts"
+import { longestRateLimit } from "../../model/freshness.ts"
 import { pageUrl } from "../../util/httpSyntax.ts"
 import { cleanMessage } from "../../util/sanitize.ts"
 import { ErrorAnswer } from "./AdenApi.ts"
@@ -40,7 +41,6 @@ export interface RequestContext {
 }
 
 const defaultRetryAfter = Duration.seconds(60)
-const maximumRetryAfter = Duration.hours(1)
 
 /** The answer violates the contract. */
 export const protocolError = (
@@ -146,7 +146,7 @@ const retryAfterOf = (answer: Answer, error: ErrorAnswer): Duration.Duration => 
     Option.map((hint) => Headers.retryAfterDelay(hint, now)),
     Option.orElse(() => secondsOf(error.retry_after)),
     Option.getOrElse(() => defaultRetryAfter),
-    Duration.clamp({ minimum: Duration.zero, maximum: maximumRetryAfter })
+    Duration.clamp({ minimum: Duration.zero, maximum: longestRateLimit })
   )
 }
 
@@ -156,6 +156,6 @@ const decimal = /^\s*\d+(?:\.\d+)?\s*$/
 const secondsOf = (value: unknown): Option.Option<Duration.Duration> => {
   const seconds = typeof value === "string" && decimal.test(value) ? Number(value) : value
   return typeof seconds === "number" && Number.isFinite(seconds) && seconds >= 0
-    ? Option.some(Duration.millis(Math.min(seconds * 1000, Duration.toMillis(maximumRetryAfter))))
+    ? Option.some(Duration.millis(Math.min(seconds * 1000, Duration.toMillis(longestRateLimit))))
     : Option.none()
 }

@@ -27,19 +27,28 @@ const slow = [
   "usage/UsageReporter.system",
   "store/shutdown.system",
   // io
-  "storage/files/EncryptedFileStorage.crashes.io",
-  "storage/files/EncryptedFileStorage.io",
-  "cli/badInput.io",
-  "cli/secrets.io",
-  "cli/doctor.io",
   "cli/commands.io",
-  "secrets.io",
+  "storage/files/EncryptedFileStorage.crashes.io",
+  "cli/doctor.io",
+  "storage/files/EncryptedFileStorage.foreignFiles.io",
+  "storage/files/EncryptedFileStorage.io",
   "providers/aden/AdenClient.answers.io",
-  "providers/aden/AdenClient.secrets.io",
+  "cli/badInput.io",
+  "tenants/TenantCredentials.io",
   "store/concurrentWrites.files.io",
+  "emulator/memoryAden.io",
+  "storage/files/DiskGuard.io",
+  "storage/files/KeyRotation.io",
+  "storage/files/hiveFiles.io",
+  "cli/storedTexts.io",
+  "cli/secrets.io",
+  "secrets.io",
+  "store/failingStorage.io",
   "storage/files/FileLock.io",
   // unit
-  "simulation/simulation"
+  "simulation/simulation",
+  "store/concurrentWrites",
+  "store/outcomes"
 ]
 
 const rank = ({ moduleId }: TestSpecification): number => {

@@ -38,7 +38,9 @@ const expectFailure = Effect.fnUntraced(function*(expected: {
   readonly remedy: RegExp
 }) {
   const { args, environment = settings, remedy, says, status, tag } = expected
-  const ran = yield* run(args, environment)
+  const [ran, json] = yield* Effect.all([run(args, environment), run(["--json", ...args], environment)], {
+    concurrency: 2
+  })
   assert.strictEqual(ran.status, status, ran.stderr)
   assert.strictEqual(ran.stdout, "")
   assert.isTrue(isPlain(ran), ran.stderr)
@@ -49,7 +51,6 @@ const expectFailure = Effect.fnUntraced(function*(expected: {
   assert.match(how, remedy)
   assert.deepStrictEqual(rest, [""])
 
-  const json = yield* run(["--json", ...args], environment)
   assert.strictEqual(json.status, status)
   assert.strictEqual(json.stderr, ran.stderr)
   const { error } = document(ErrorDocument, json)

@@ -209,12 +209,14 @@ describe("freshness", () => {
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       yield* token("stored")
-      yield* aden.setFault(Fault.Hang(), { integrationId: "slow" })
+      yield* aden.setFault(Fault.Latency({ duration: "10 seconds" }), { integrationId: "slow" })
       const slow = yield* Effect.forkChild(token("slow"))
       yield* eventually(Effect.map(aden.countRequests({ integrationId: "slow" }), (n) => n === 1))
       yield* token("stored")
       yield* token("another")
-      yield* Fiber.interrupt(slow)
+      assert.isUndefined(slow.pollUnsafe())
+      yield* TestClock.adjust("10 seconds")
+      yield* Fiber.join(slow)
     }).pipe(
       Effect.provide(setup({ aden: { integrations: [{ id: "slow" }, { id: "stored" }, { id: "another" }] } }))
     ))

@@ -113,7 +113,9 @@ export const suite = (place: Place) => {
         ["explain", "odd\u202egpj\u009b2J\nerror: run it"],
         ["token", "google"],
         ["delete", "odd\u202egpj\u009b2J\nerror: run it"],
-        ...ids.map((id) => ["explain", id]),
+        ...hostileTexts.flatMap((_, index) =>
+          sampled([`blocked-${index}`, `named-${index}`], 2, index).map((id) => ["explain", id])
+        ),
         ...blocked.flatMap((id, index) =>
           sampled(["token", "validate", "refresh"], 3, index).map((name) => [name, id])
         ),

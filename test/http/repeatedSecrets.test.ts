@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
 import { maximumSteps, searchForSecrets } from "../../src/http/repeatedSecrets.ts"
+import { repeats } from "../fixtures/repeats.ts"
 
 const secrets = ["q+8Zr/Lw3+Yt0/Vd9A==", "Pa55word", "user:Pa55word", btoa("user:Pa55word")]
 
@@ -92,6 +93,7 @@ describe("a search for secrets in a URL", () => {
       const { isFound, steps } = search(repeated(16_000, pieces.join("") || "x"))
       assert.notStrictEqual(isFound, true)
       assert.isBelow(steps, 2 * maximumSteps)
-    }
+    },
+    { arbitrary: { runs: repeats(100) } }
   )
 })

@@ -82,9 +82,6 @@ const confirmTimeout = Duration.seconds(5)
 /** Back-off in ms: how long Aden is not asked again after it did not answer, or said that the credential is blocked or missing. */
 const retryInterval = 30_000
 
-/** How many ids a back-off is remembered for. */
-const maxBackoffs = 1_000
-
 /** The stored entry of an id, as it was read. */
 interface CachedEntry extends StoredEntry {
   readonly id: string
@@ -105,10 +102,15 @@ const make = Effect.fnUntraced(function*(options: {
   const listings = new SingleFlight<"list", ProviderList, AdenRequestFailure>()
   yield* Effect.addFinalizer(() => Effect.andThen(fetches.shutdown(0), listings.shutdown(0)))
 
+  /** The back-offs that have not ended, in the order in which they began. */
   const backoffs = new Map<string, { readonly since: number; readonly isMissing: boolean }>()
   const backOff = (id: string, now: number, isMissing: boolean): void => {
-    if (backoffs.size >= maxBackoffs) backoffs.clear()
+    backoffs.delete(id)
     backoffs.set(id, { since: now, isMissing })
+    for (const [oldest, { since }] of backoffs) {
+      if (isWithinBackoff(since, now)) break
+      backoffs.delete(oldest)
+    }
   }
   const activeBackoff = (id: string, now: number) => {
     const backoff = backoffs.get(id)

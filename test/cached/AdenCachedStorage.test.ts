@@ -538,6 +538,29 @@ describe("AdenCachedStorage: blocked and gone", () => {
       assert.isTrue(Option.isSome(yield* cached.load("unknown")))
     }).pipe(Effect.provide(memoryAden(forever))))
 
+  it.effect("the pause of 30 seconds holds for 1,100 entries at once", () =>
+    Effect.gen(function*() {
+      let asked = 0
+      const client = AdenClient.layerTest({
+        clockOffset: Effect.succeed(0),
+        getCredential: () => Effect.sync(() => (asked++, Option.none())),
+        listIntegrations: Effect.succeed({ accounts: [], malformed: [], isIncomplete: false })
+      })
+      const layer = AdenCachedStorage.layer().pipe(
+        Layer.provide([MemoryStorage.layer(), AdenSyncProvider.layer().pipe(Layer.provide(client))])
+      )
+      const cached = Context.get(yield* Layer.build(layer), CredentialStorage)
+      const ids = Array.from({ length: 1_100 }, (_, index) => `missing-${index}`)
+      const loadAll = Effect.forEach(ids, (id) => cached.load(id), { discard: true })
+      yield* loadAll
+      yield* TestClock.adjust("1 second")
+      yield* loadAll
+      assert.strictEqual(asked, ids.length)
+      yield* TestClock.adjust("30 seconds")
+      yield* loadAll
+      assert.strictEqual(asked, 2 * ids.length)
+    }))
+
   it.effect("what was saved while Aden was asked is answered, and neither overwritten nor removed", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator

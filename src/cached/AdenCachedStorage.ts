@@ -25,6 +25,7 @@ import { CredentialStorage } from "../storage/CredentialStorage.ts"
 import type { StoredEntry } from "../storage/CredentialStorage.ts"
 import { decorate, RemoteLoadAllowed } from "../storage/decorate.ts"
 import { checkedProvider, checkedStorage } from "../store/checkedAnswers.ts"
+import { logWarning } from "../util/logging.ts"
 import { cleanText } from "../util/sanitize.ts"
 import { SingleFlight } from "../util/SingleFlight.ts"
 
@@ -167,7 +168,7 @@ const make = Effect.fnUntraced(function*(options: {
       Effect.catchIf(isInconclusive, (error) =>
         Effect.gen(function*() {
           backOff(id, yield* Clock.currentTimeMillis, false)
-          yield* Effect.logWarning("Serving a stored credential that Aden did not confirm").pipe(
+          yield* logWarning("Serving a stored credential that Aden did not confirm").pipe(
             Effect.annotateLogs({ credential: cleanText(id), error: error._tag, reason: error.message })
           )
           return entry
@@ -228,7 +229,7 @@ const make = Effect.fnUntraced(function*(options: {
       Effect.catchTag("GenerationConflict", () => local.read(id)),
       Effect.catchTag("CredentialStorageError", (error) =>
         Effect.as(
-          Effect.logWarning("Credential storage fails; the answer from Aden is not stored").pipe(
+          logWarning("Credential storage fails; the answer from Aden is not stored").pipe(
             Effect.annotateLogs({ reason: error.message })
           ),
           { credential: Option.some(credential), state }

@@ -14,6 +14,7 @@ import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import * as Redacted from "effect/Redacted"
 import type { AdenConfigError } from "../errors/ConfigError.ts"
+import { logWarning } from "../util/logging.ts"
 import { cleanText } from "../util/sanitize.ts"
 import { defaultDirectory, keyFile, keySetting, keysOfFile, keysOfVariable } from "./keys.ts"
 
@@ -106,7 +107,7 @@ export const makeKeyFileWarning = Effect.fnUntraced(function*(directory: string)
     const risk = yield* keyFileRisk(directory)
     if (Option.isNone(risk) || MutableRef.getAndSet(hasWarned, true)) return
     const { reason, remedy } = risk.value
-    yield* Effect.logWarning("Beside Hive, the encryption key belongs in the key file").pipe(
+    yield* logWarning("Beside Hive, the encryption key belongs in the key file").pipe(
       Effect.annotateLogs({ reason, remedy })
     )
   }).pipe(

@@ -31,6 +31,7 @@ import { ReplacedToken } from "../store/RefreshPolicy.ts"
 import { haveTwoTenants, onePerTenant, tenantMismatch } from "../store/storeTenant.ts"
 import { UsageReporter } from "../usage/UsageReporter.ts"
 import { drain } from "../util/drain.ts"
+import { logWarning } from "../util/logging.ts"
 import { monotonicMillis } from "../util/monotonic.ts"
 import { SingleFlight } from "../util/SingleFlight.ts"
 import { allowedOriginsSetting, hostFault } from "./allowedHosts.ts"
@@ -277,7 +278,7 @@ const prepare = Effect.fnUntraced(function*(options: CredentialHttpClientOptions
         (error) =>
           // no provider refreshes the program's own
           error._tag === "NoProvider" ? Effect.undefined : Effect.as(
-            Effect.logWarning("An API answered 401, and the credential could not be refreshed").pipe(
+            logWarning("An API answered 401, and the credential could not be refreshed").pipe(
               Effect.annotateLogs({ credential: ref, error: error._tag, reason: error.message })
             ),
             undefined

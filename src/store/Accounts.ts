@@ -9,6 +9,7 @@ import type { Credential, CredentialAccount, CredentialRef, CredentialResolution
 import { CredentialState } from "../model/CredentialState.ts"
 import { isWithin } from "../model/freshness.ts"
 import type { CredentialStorage } from "../storage/CredentialStorage.ts"
+import { logWarning } from "../util/logging.ts"
 import { SingleFlight } from "../util/SingleFlight.ts"
 
 /** How many stored credentials are read at a time to build the index. */
@@ -164,7 +165,7 @@ export class Accounts {
 
   /** One that cannot be opened keeps no other from being found, and is not overlooked: it may be what a ref means. */
   readonly #stateOfUnreadable = Effect.fnUntraced(function*(this: Accounts, id: string, error: StorageFailure) {
-    yield* Effect.logWarning("A stored credential cannot be opened").pipe(
+    yield* logWarning("A stored credential cannot be opened").pipe(
       Effect.annotateLogs({ reason: error.message })
     )
     // a link in the place of a file is not a credential

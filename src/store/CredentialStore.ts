@@ -18,6 +18,7 @@ import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import type * as Schema from "effect/Schema"
+import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import { AdenConfigError } from "../errors/ConfigError.ts"
 import {
@@ -133,7 +134,7 @@ export class CredentialStore extends Context.Service<CredentialStore, {
   ) => Effect.Effect<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound>
   /**
    * The token to send: the credential's default key. With `minTimeLeft`, a token that lasts at least that long from now,
-   * refreshed for this if necessary.
+   * refreshed for this if necessary. A `minTimeLeft` that is not a finite time of zero or more is a defect.
    */
   readonly token: {
     (ref: CredentialRef): Effect.Effect<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound>
@@ -347,6 +348,9 @@ const renewNever = Schedule.recurs(0)
 /** How long the last check of a wait for a re-authorization may take. */
 const lastCheckTimeout = "5 seconds"
 
+/** How many refs `require` reads at a time. */
+const requireConcurrency = 16
+
 const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
   const original = yield* CredentialStorage
   const { all: providers } = yield* CredentialProviders
@@ -485,8 +489,10 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
       ? Effect.fail(new CredentialKeyNotFound({ ref }))
       : Effect.succeed(credential.defaultKey.value)
 
-  const tokenFor = Effect.fn("CredentialStore.token")(function*(ref: CredentialRef, minTimeLeft: Duration.Duration) {
+  const tokenFor = Effect.fn("CredentialStore.token")(function*(ref: CredentialRef, input: Duration.Input) {
     yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
+    // a time that makes no sense is a bug of the program's
+    const minTimeLeft = yield* Effect.orDie(durationSetting("minTimeLeft", input, { isZeroAllowed: true }))
     const lasting = counting(ref, (cell) => refresher.readFor(cell, ref, Duration.toMillis(minTimeLeft)))
     return yield* keyOf(ref, yield* lasting)
   }, answering)
@@ -555,15 +561,21 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     options: { readonly minTimeLeft: Duration.Input }
   ): Effect.Effect<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound | InsufficientTimeLeft>
   function token(ref: CredentialRef, options?: { readonly minTimeLeft: Duration.Input }) {
-    return options === undefined ? readsOf(ref).token : tokenFor(ref, Duration.fromInputUnsafe(options.minTimeLeft))
+    return options === undefined ? readsOf(ref).token : tokenFor(ref, options.minTimeLeft)
   }
 
   const require = Effect.fn("CredentialStore.require")(function*(refs: ReadonlyArray<CredentialRef>) {
-    const results = yield* Effect.forEach(refs, (ref) =>
-      Effect.match(readsOf(ref).token, {
-        onSuccess: () => undefined,
-        onFailure: (error) => ({ ref, error })
-      }), { concurrency: 16 })
+    // the deadline holds for all of them together, with the time that a ref waits for its turn
+    const places = Semaphore.makeUnsafe(requireConcurrency)
+    const results = yield* Effect.forEach(
+      refs,
+      (ref) =>
+        Effect.match(refresher.withinDeadline(ref)(places.withPermit(readsOf(ref).token)), {
+          onSuccess: () => undefined,
+          onFailure: (error) => ({ ref, error })
+        }),
+      { concurrency: "unbounded" }
+    )
     const problems = results.filter((problem) => problem !== undefined)
     if (Arr.isReadonlyArrayNonEmpty(problems)) return yield* new RequiredCredentialsUnusable({ problems })
   })

@@ -11,6 +11,7 @@ import type { CredentialEvent } from "../model/CredentialEvent.ts"
 import type { CredentialState } from "../model/CredentialState.ts"
 import type { CredentialProvider } from "../providers/CredentialProvider.ts"
 import type { CredentialStorage } from "../storage/CredentialStorage.ts"
+import { logWarning } from "../util/logging.ts"
 import { Accounts, storedName } from "./Accounts.ts"
 import { bounded } from "./boundedStorage.ts"
 import { Cell } from "./Cell.ts"
@@ -322,7 +323,7 @@ export class Entries {
     return Effect.suspend(() => {
       if (this.#isStorageWarned) return Effect.void
       this.#isStorageWarned = true
-      return Effect.logWarning("Credential storage fails; credentials are kept in memory").pipe(
+      return logWarning("Credential storage fails; credentials are kept in memory").pipe(
         Effect.annotateLogs({ reason: error.message })
       )
     })

@@ -2,6 +2,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
+import { logError } from "../util/logging.ts"
 import type { RefreshOutcome, RefreshPolicy } from "./RefreshPolicy.ts"
 
 /** The delay of a policy that died, in ms. */
@@ -26,7 +27,7 @@ export class PolicyStep {
     return Effect.catchDefect(
       this.#until(now, outcome),
       (defect) =>
-        Effect.logError("A refresh policy died; it begins again").pipe(
+        logError("A refresh policy died; it begins again").pipe(
           Effect.annotateLogs({ outcome: outcome._tag, defect: String(defect) }),
           Effect.map(() => {
             this.#step = undefined

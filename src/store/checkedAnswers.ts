@@ -14,6 +14,7 @@ import type { CredentialProvider } from "../providers/CredentialProvider.ts"
 import type { CredentialStorage } from "../storage/CredentialStorage.ts"
 import { decorate } from "../storage/decorate.ts"
 import { pageUrl } from "../util/httpSyntax.ts"
+import { logError } from "../util/logging.ts"
 import { cleanMessage } from "../util/sanitize.ts"
 
 const cleaned = (text: string | undefined): string | undefined => text === undefined ? undefined : cleanMessage(text)
@@ -72,7 +73,7 @@ export const checkedStorage = (storage: CredentialStorage["Service"]): Credentia
 const surviving = <A, E>(id: string | undefined, answer: Effect.Effect<A, E>): Effect.Effect<A, E | AdenUnavailable> =>
   Effect.catchDefect(answer, (defect) =>
     Effect.andThen(
-      Effect.logError("A credential provider died", defect),
+      logError("A credential provider died", defect),
       Effect.fail(
         new AdenUnavailable({
           ...(id === undefined ? {} : { id }),

@@ -14,6 +14,7 @@ import { CredentialState } from "../model/CredentialState.ts"
 import { withListedNames } from "../providers/CredentialProvider.ts"
 import type { StorageChange, StoredEntry } from "../storage/CredentialStorage.ts"
 import { makeKeyedLock } from "../util/KeyedLock.ts"
+import { logDebug, logError } from "../util/logging.ts"
 import { cleanText } from "../util/sanitize.ts"
 import type { Cell } from "./Cell.ts"
 import type { Circumstances } from "./core/decide.ts"
@@ -533,7 +534,7 @@ export class Commit {
     },
     (effect, { id }) =>
       Effect.catchCause(effect, (cause) =>
-        Effect.logDebug("A change in storage could not be followed", cause).pipe(
+        logDebug("A change in storage could not be followed", cause).pipe(
           Effect.annotateLogs({ credential: cleanText(id) })
         ))
   )
@@ -572,7 +573,7 @@ export class Commit {
         this.#dirty.delete(cell)
         const exit = yield* Effect.exit(this.#lane(cell.id)(this.#flush(cell)))
         if (Exit.isSuccess(exit) && exit.value) continue
-        if (Exit.isFailure(exit)) yield* Effect.logError("A credential could not be written behind", exit.cause)
+        if (Exit.isFailure(exit)) yield* logError("A credential could not be written behind", exit.cause)
         // one that fails most often tells of all; next time the others come first
         this.#dirty.add(cell)
         break

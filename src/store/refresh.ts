@@ -15,6 +15,7 @@ import type { CredentialRef, CredentialValidation } from "../model/Credential.ts
 import { coolDownLeft, localExpiry } from "../model/freshness.ts"
 import { BypassCircuit } from "../providers/CredentialProvider.ts"
 import type { CredentialProvider } from "../providers/CredentialProvider.ts"
+import { logDebug, logWarning } from "../util/logging.ts"
 import { refreshDuration, refreshes, servedStale } from "../util/metrics.ts"
 import { cleanText } from "../util/sanitize.ts"
 import { SingleFlight } from "../util/SingleFlight.ts"
@@ -295,7 +296,7 @@ export class Refresher {
     )
     if (Option.isNone(outcome)) {
       this.#hasDrained = true
-      yield* Effect.logWarning("Serving a cached credential that Aden did not confirm in time").pipe(
+      yield* logWarning("Serving a cached credential that Aden did not confirm in time").pipe(
         Effect.annotateLogs({ credential: cleanText(cell.id) })
       )
       return before
@@ -319,7 +320,7 @@ export class Refresher {
         }
         // storage has been warned of
         if (cell.entry.isProgramOwned) return
-        yield* Effect.logWarning("Serving a cached credential that Aden did not confirm").pipe(
+        yield* logWarning("Serving a cached credential that Aden did not confirm").pipe(
           Effect.annotateLogs({ credential: cleanText(cell.id), error: error._tag, reason: error.message })
         )
         yield* Metric.update(servedStale, 1)
@@ -498,7 +499,7 @@ const instrumented =
       const outcome = Exit.isSuccess(exit) ? "success" : error?._tag ?? "unexpected"
       yield* Metric.update(Metric.withAttributes(refreshes, { question, outcome }), 1)
       yield* Metric.update(Metric.withAttributes(refreshDuration, { question }), Duration.toSeconds(time))
-      yield* Effect.logDebug("Asked Aden for a credential").pipe(
+      yield* logDebug("Asked Aden for a credential").pipe(
         Effect.annotateLogs({
           credential: cleanText(id),
           question,

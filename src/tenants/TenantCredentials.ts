@@ -269,15 +269,30 @@ const make = Effect.fnUntraced(function*<R>(options: {
   // A map keeps failures too. They are removed, so that the next use tries again, even if no caller waits any more. A fiber of
   // its
   // own does it, because it may close the scope that the build runs in.
-  const forget = (tenantId: string) =>
-    Effect.forkIn(Effect.suspend(() => stores.invalidate(tenantId)), scope, { startImmediately: true })
+  const forget = (tenantId: string, attempt: object) =>
+    Effect.forkIn(
+      Effect.suspend(() => newest.get(tenantId) === attempt ? stores.invalidate(tenantId) : Effect.void),
+      scope,
+      { startImmediately: true }
+    )
+  /** The last build of each tenant. One that fails late must not remove the store of a newer one. */
+  const newest = new Map<string, object>()
   const stores: LayerMap.LayerMap<string, CredentialStore, TenantError> = yield* LayerMap.make(
     (tenantId: string) =>
       Layer.effectContext(
-        build(tenantId).pipe(
-          Effect.tapError(() => forget(tenantId)),
-          Effect.tapDefect(() => forget(tenantId))
-        )
+        Effect.gen(function*() {
+          const attempt = {}
+          newest.set(tenantId, attempt)
+          yield* Effect.addFinalizer(() =>
+            Effect.sync(() => {
+              if (newest.get(tenantId) === attempt) newest.delete(tenantId)
+            })
+          )
+          return yield* build(tenantId).pipe(
+            Effect.tapError(() => forget(tenantId, attempt)),
+            Effect.tapDefect(() => forget(tenantId, attempt))
+          )
+        })
       ),
     { idleTimeToLive }
   )

@@ -20,6 +20,7 @@ import type * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type { CredentialRef } from "../model/Credential.ts"
+import { logDebug, logWarning } from "../util/logging.ts"
 import { usageQueueDepth, usageReports } from "../util/metrics.ts"
 import { monotonicMillis, withMonotonicTime } from "../util/monotonic.ts"
 import { plainMetadata, plainText } from "./redactMetadata.ts"
@@ -217,7 +218,7 @@ export class UsageOutbox {
         if (Cause.hasInterruptsOnly(cause)) return Effect.interrupt
         const error = Option.getOrUndefined(Cause.findErrorOption(cause))
         return error === undefined || error._tag === "PersistedQueueError"
-          ? Effect.andThen(Effect.logDebug("The queue of usage reports fails"), Effect.sleep(queueRetryInterval))
+          ? Effect.andThen(logDebug("The queue of usage reports fails"), Effect.sleep(queueRetryInterval))
           : Effect.void
       }),
       Effect.andThen(Effect.suspend(() => this.#warnOfDropped())),
@@ -253,7 +254,7 @@ export class UsageOutbox {
     }
     if (attempts >= this.#options.maxAttempts) {
       yield* Metric.update(abandoned, 1)
-      yield* Effect.logWarning("A usage report was given up").pipe(
+      yield* logWarning("A usage report was given up").pipe(
         Effect.annotateLogs({ credential: delivery.ref, attempts, error: error._tag, reason: error.message })
       )
       yield* this.#settle(key)
@@ -268,7 +269,7 @@ export class UsageOutbox {
   #recordRejected(ref: CredentialRef, error?: DeliveryFailure): Effect.Effect<void> {
     return Effect.andThen(
       Metric.update(rejected, 1),
-      Effect.logDebug("A usage report was rejected").pipe(Effect.annotateLogs({
+      logDebug("A usage report was rejected").pipe(Effect.annotateLogs({
         credential: ref,
         ...(error === undefined ? { reason: "it cannot be encoded" } : { error: error._tag, reason: error.message })
       }))
@@ -287,7 +288,7 @@ export class UsageOutbox {
     const names = refused.join(", ")
     if (names !== "" && !this.#warned.has(names) && this.#warned.size < maximumWarnings) {
       this.#warned.add(names)
-      yield* Effect.logWarning("Usage metadata that looks like a secret is left out").pipe(
+      yield* logWarning("Usage metadata that looks like a secret is left out").pipe(
         Effect.annotateLogs({ credential: report.ref, metadata: names })
       )
     }
@@ -298,7 +299,7 @@ export class UsageOutbox {
     const count = this.#droppedSinceWarning
     if (count === 0 || Queue.isFullUnsafe(this.#buffer)) return Effect.void
     this.#droppedSinceWarning = 0
-    return Effect.logWarning("Usage reports were dropped").pipe(Effect.annotateLogs({ count }))
+    return logWarning("Usage reports were dropped").pipe(Effect.annotateLogs({ count }))
   }
 
   /** Moves all waiting reports to `#held`, and returns all that are held. */

@@ -20,6 +20,7 @@ import type { AdenClient } from "../providers/aden/AdenClient.ts"
 import { CredentialStore } from "../store/CredentialStore.ts"
 import { perStore } from "../store/perStore.ts"
 import { onePerTenant, tenantMismatch } from "../store/storeTenant.ts"
+import { logWarning } from "../util/logging.ts"
 import { makeSender } from "./UsageDelivery.ts"
 import type { OpenTransit } from "./UsageOutbox.ts"
 import { UsageOutbox } from "./UsageOutbox.ts"
@@ -167,7 +168,7 @@ const make = Effect.fnUntraced(function*<R>(options: UsageReporterOptions, open:
         const mismatch = tenantMismatch(store, fiber.context)
         if (mismatch !== undefined) {
           outbox.drop(1)
-          return Effect.logWarning("A usage report of another tenant is not sent").pipe(
+          return logWarning("A usage report of another tenant is not sent").pipe(
             Effect.annotateLogs({ credential: ref, reason: mismatch, remedy: onePerTenant })
           )
         }

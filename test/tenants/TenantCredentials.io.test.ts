@@ -584,6 +584,24 @@ describe("TenantCredentials: tenants come and go", () => {
     }).pipe(Effect.provide(setup({ lookup })))
   })
 
+  it.effect("a build that fails late, after an invalidation, leaves the newer store in place", () =>
+    Effect.gen(function*() {
+      const hanging = yield* Deferred.make<never, TenantLookupFailed>()
+      let lookups = 0
+      const lookup = () => Effect.suspend(() => ++lookups === 1 ? Deferred.await(hanging) : Effect.succeed({}))
+      yield* Effect.gen(function*() {
+        const old = yield* Effect.forkChild(Effect.exit(as("acme")(Effect.succeed)), { startImmediately: true })
+        yield* TenantCredentials.invalidate("acme")
+        const next = yield* as("acme")(Effect.succeed)
+        assert.strictEqual(lookups, 2)
+        yield* Deferred.fail(hanging, new TenantLookupFailed({ detail: "too late", isTransient: true }))
+        yield* Fiber.join(old)
+        yield* Effect.yieldNow
+        assert.strictEqual(yield* as("acme")(Effect.succeed), next)
+        assert.strictEqual(lookups, 2)
+      }).pipe(Effect.provide(setup({ lookup })))
+    }))
+
   it.effect("a lookup that failed, or broke, is tried again at the next use", () => {
     let lookups = 0
     const lookup = () =>

@@ -32,6 +32,7 @@ import type { AdenConnectionFailed, AdenFailure, AdenRequestFailure, FetchFailur
 import type { AdenConfigError } from "../../errors/ConfigError.ts"
 import type { CredentialValidation, ProviderAccount } from "../../model/Credential.ts"
 import { countSetting, durationSetting } from "../../model/settings.ts"
+import { logWarning } from "../../util/logging.ts"
 import { requests } from "../../util/metrics.ts"
 import { CredentialAnswer, HealthAnswer, IntegrationListEnvelope, UsageAnswer, ValidationAnswer } from "./AdenApi.ts"
 import { credentialOf, fitsPath, hasZeroExpiry, healthOf, integrationsOf, validationOf } from "./bodies.ts"
@@ -292,7 +293,7 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
     Effect.suspend(() => {
       if (warned.has(message)) return Effect.void
       warned.add(message)
-      return Effect.logWarning(message)
+      return logWarning(message)
     })
 
   const clockSkew = new ClockSkew()
@@ -300,7 +301,7 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
     Effect.suspend(() => {
       const wasClamped = clockSkew.isClamped
       clockSkew.record(sample)
-      return clockSkew.isClamped && !wasClamped ? Effect.logWarning(clockWarning(clockSkew.measured)) : Effect.void
+      return clockSkew.isClamped && !wasClamped ? logWarning(clockWarning(clockSkew.measured)) : Effect.void
     })
 
   /** One attempt: sends the request (with the API key, unless another client is given) and reads the complete answer. */

@@ -22,6 +22,7 @@ import type { GenerationConflict, StorageFailure } from "../../errors/StorageErr
 import { CredentialState, isExpected, stateAfterUpdate } from "../../model/CredentialState.ts"
 import { CurrentTenant } from "../../model/currentTenant.ts"
 import { makeKeyedLock } from "../../util/KeyedLock.ts"
+import { logWarning } from "../../util/logging.ts"
 import { CredentialStorage } from "../CredentialStorage.ts"
 import type { StorageChange } from "../CredentialStorage.ts"
 import { indexEntryOf } from "../format/HiveIndex.ts"
@@ -159,7 +160,7 @@ const make = Effect.fnUntraced(function*<E, R>(
           Effect.suspend(() => {
             if (isReported) return Effect.void
             isReported = true
-            return Effect.logWarning("Other processes are not locked out: cannot create the lock of a credential")
+            return logWarning("Other processes are not locked out: cannot create the lock of a credential")
               .pipe(
                 Effect.annotateLogs({ reason: error.message })
               )

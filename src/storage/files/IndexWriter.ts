@@ -17,6 +17,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { Buffer } from "node:buffer"
 import { randomBytes } from "node:crypto"
+import { logWarning } from "../../util/logging.ts"
 import type { StorageFault } from "../operation.ts"
 import type { SharedLock } from "./DirectoryLock.ts"
 import type { IndexFile } from "./IndexFile.ts"
@@ -157,7 +158,7 @@ export const makeIndexWriter = Effect.fnUntraced(function*(options: {
   }).pipe(files.orGiveUp, Effect.ignore)
 
   const warn = (error: { readonly message: string }) =>
-    Effect.logWarning("Hive's list of credentials could not be written").pipe(
+    logWarning("Hive's list of credentials could not be written").pipe(
       Effect.annotateLogs({ reason: error.message })
     )
 

@@ -11,6 +11,7 @@ import type { InvalidCredentialId, StorageFailure, StorageRefused } from "../../
 import type { Credential } from "../../model/Credential.ts"
 import { CredentialState, isExpected, stateAfterSave, stateAfterUpdate } from "../../model/CredentialState.ts"
 import { makeKeyedLock } from "../../util/KeyedLock.ts"
+import { logWarning } from "../../util/logging.ts"
 import { CredentialStorage } from "../CredentialStorage.ts"
 import { makeSealedCodec } from "../format/sealed.ts"
 import { decodeState, encodeState } from "../format/StateRecord.ts"
@@ -173,7 +174,7 @@ export const makeRecordStorage = Effect.fnUntraced(function*(name: string, optio
     const isNew = unreachable !== undefined && !hasWarned
     hasWarned = unreachable !== undefined
     if (!isNew) return
-    yield* Effect.logWarning("Other processes are not locked out: cannot acquire the lock of a credential").pipe(
+    yield* logWarning("Other processes are not locked out: cannot acquire the lock of a credential").pipe(
       Effect.annotateLogs({ storage: name, reason: unreachable.message })
     )
   })

@@ -257,6 +257,36 @@ describe("CredentialStore.awaitReauthorization", () => {
       assert.strictEqual((yield* Fiber.join(waiter))._tag, "CredentialNotFound")
     }).pipe(Effect.provide(TestCredentials.layer([slack]))))
 
+  it.effect("the integration is removed, and a sync finds that out: CredentialNotFound, and one event", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const test = yield* TestCredentials
+      const seen = yield* events
+      yield* test.revoke("slack")
+      const waiter = yield* Effect.forkChild(
+        Effect.flip(store.awaitReauthorization("slack", { poll: "1 minute" })),
+        { startImmediately: true }
+      )
+      yield* test.remove("slack")
+      yield* store.sync
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual((yield* Fiber.join(waiter))._tag, "CredentialNotFound")
+      assert.deepStrictEqual(seen.map(({ _tag }) => _tag), ["ReauthorizationRequired", "Removed"])
+    }).pipe(Effect.provide(TestCredentials.layer([slack, brave]))))
+
+  it.effect("the program deletes it: CredentialNotFound at once", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const test = yield* TestCredentials
+      yield* test.revoke("slack")
+      const waiter = yield* Effect.forkChild(Effect.flip(store.awaitReauthorization("slack")), {
+        startImmediately: true
+      })
+      yield* TestClock.adjust("1 second")
+      yield* store.delete("slack")
+      assert.strictEqual((yield* Fiber.join(waiter))._tag, "CredentialNotFound")
+    }).pipe(Effect.provide(TestCredentials.layer([slack]))))
+
   it.effect.each<Duration.Input>([0, -1, Number.NaN, "0 seconds", Duration.infinity])(
     "a poll of %o is refused, by its name: it is a bug, which would ask without end",
     (poll) =>

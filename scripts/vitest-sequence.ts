@@ -8,6 +8,7 @@ import type { TestSpecification } from "vitest/node"
 /** The longest first, those that take over ten seconds. */
 const slow = [
   // system
+  "storage/files/EncryptedFileStorage.crashes.system",
   "storage/files/EncryptedFileStorage.system",
   "storage/postgres/SqlStorage.system",
   "storage/redis/RedisStorage.system",
@@ -18,6 +19,9 @@ const slow = [
   "storedTexts.system",
   "storage/redis/RedisStorage.processes.system",
   "cli/storedTexts.system",
+  "cli/secrets.system",
+  "secrets.system",
+  "cli/storedTexts.files.system",
   "peerVersions.system",
   "cli/process.system",
   "cli/databases.system",
@@ -28,21 +32,14 @@ const slow = [
   "store/shutdown.system",
   // io
   "cli/commands.io",
-  "storage/files/EncryptedFileStorage.crashes.io",
   "cli/doctor.io",
   "storage/files/EncryptedFileStorage.foreignFiles.io",
   "storage/files/EncryptedFileStorage.io",
   "providers/aden/AdenClient.answers.io",
-  "cli/badInput.io",
   "tenants/TenantCredentials.io",
   "store/concurrentWrites.files.io",
-  "emulator/memoryAden.io",
   "storage/files/DiskGuard.io",
-  "storage/files/KeyRotation.io",
   "storage/files/hiveFiles.io",
-  "cli/storedTexts.io",
-  "cli/secrets.io",
-  "secrets.io",
   "store/failingStorage.io",
   "storage/files/FileLock.io",
   // unit

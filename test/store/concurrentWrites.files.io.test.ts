@@ -8,6 +8,7 @@ import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
 import { count, eventuallyOnDisk, oneHour, setup, storeLayer, token } from "../fixtures/emulatedStore.ts"
+import { repeats } from "../fixtures/repeats.ts"
 
 // What one part of a program, or another process, does while the store writes files, or reads them.
 
@@ -50,7 +51,10 @@ const files = Layer.unwrap(Effect.map(
 
 const own = Credential.fromApiKey({ id: "hubspot", apiKey: Redacted.make("the program's own") })
 
-const many = Array.from({ length: 100 }, (_, index) => ({ id: index === 20 ? "hubspot" : `integration-${index}` }))
+const many = Array.from(
+  { length: repeats(100, 2) },
+  (_, index) => ({ id: index === 20 ? "hubspot" : `integration-${index}` })
+)
 
 /** The store of one more process over the same storage. */
 const startProcess = Effect.map(Layer.build(Layer.fresh(storeLayer())), Context.get(CredentialStore))

@@ -87,7 +87,11 @@ export class Synchronization {
               (account) => this.#fetch(provider, account, stored.has(account.id)),
               { concurrency: syncConcurrency, unordered: true }
             ))),
-            Stream.concat(this.#saved(this.#unlisted(provider, ids.filter((id) => !listed.has(id)), isIncomplete)))
+            Stream.concat(Stream.suspend(() => {
+              const known = isIncomplete ? ids : [...ids, ...this.#blockedOf(provider)]
+              const unlisted = new Set(known.filter((id) => !listed.has(id)))
+              return this.#saved(this.#unlisted(provider, unlisted, isIncomplete))
+            }))
           )
         }
       )
@@ -140,10 +144,17 @@ export class Synchronization {
     return state.generation === 0 ? { credential: Option.none<Credential>(), state } : yield* storage.read(id)
   })
 
-  /** Stored entries that the list lacks. The list alone proves nothing: each of the provider's is asked for before it goes. */
+  /** What is known only to be blocked, and is not stored. */
+  #blockedOf(provider: CredentialProvider): ReadonlyArray<string> {
+    return Array.from(this.#entries.cells).flatMap(({ entry }) =>
+      entry.isBlocked && entry.held === undefined && entry.providerId === provider.id ? [entry.id] : []
+    )
+  }
+
+  /** Known entries that the list lacks. The list alone proves nothing: each of the provider's is asked for before it goes. */
   #unlisted(
     provider: CredentialProvider,
-    ids: ReadonlyArray<string>,
+    ids: Iterable<string>,
     isIncomplete: boolean
   ): Stream.Stream<SyncEvent | Unsaved> {
     return Stream.fromIterable(ids).pipe(
@@ -163,17 +174,23 @@ export class Synchronization {
   ): Effect.fn.Return<Option.Option<SyncEvent | Unsaved>> {
     const record = yield* Effect.option(this.#entries.storage.read(id))
     if (Option.isNone(record)) return Option.none()
-    const { credential, state } = record.value
-    if (Option.isNone(credential) || this.#entries.providerOf(credential.value) !== provider) return Option.none()
-    const account = accountOf(credential.value)
+    const { state } = record.value
+    const credential = Option.getOrUndefined(record.value.credential)
+    const cell = this.#entries.cell(id)
+    const isProviders = credential === undefined
+      ? cell.entry.isBlocked && cell.entry.providerId === provider.id
+      : this.#entries.providerOf(credential) === provider
+    if (!isProviders) return Option.none()
+    const account = credential === undefined
+      ? cell.entry.listed ?? { id, provider: undefined, alias: undefined }
+      : accountOf(credential)
     const limited = rateLimitOf(account, state, yield* Clock.currentTimeMillis)
     if (limited !== undefined) return Option.some(limited)
-    const basis = yield* this.#commit.basisOf(this.#entries.cell(id), state.generation)
+    const basis = yield* this.#commit.basisOf(cell, state.generation)
     const answer = yield* Effect.result(provider.fetch(id))
     if (Result.isFailure(answer)) return Option.some(yield* this.#refused(provider, account, answer.failure, basis))
     if (Option.isSome(answer.success)) {
-      const stored = credential.value
-      return Option.some({ _tag: "Unsaved", basis, answer: answer.success.value, stored, isRefresh: false })
+      return Option.some({ _tag: "Unsaved", basis, answer: answer.success.value, stored: credential, isRefresh: false })
     }
     const contradiction = contradictionOf(id, { isListed: false, isIncomplete })
     if (contradiction !== undefined) return Option.some(skipped(account, "NotFound", contradiction.reason.message))

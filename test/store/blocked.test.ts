@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { AdenClient, AdenSyncProvider, CredentialStore, MemoryStorage } from "aden-credentials"
+import { AdenClient, AdenSyncProvider, CredentialStorage, CredentialStore, MemoryStorage } from "aden-credentials"
 import { AdenEmulator } from "aden-credentials/emulator"
 import { Effect, Layer, Redacted, Schedule } from "effect"
 import { TestClock } from "effect/testing"
@@ -64,5 +64,24 @@ describe("CredentialStore: blocked since before it was ever fetched, after a res
         Effect.provide(store, { local: true })
       )
       assert.match(Redacted.value(token), /^aden-emulator\./)
+    }).pipe(Effect.provide(setup)))
+})
+
+describe("CredentialStore: seen blocked, and then gone at Aden", () => {
+  it.effect("a sync removes what was remembered of it", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const storage = yield* CredentialStorage
+      yield* Effect.gen(function*() {
+        const { explain, sync } = yield* CredentialStore
+        yield* sync
+        assert.isDefined((yield* storage.loadState("slack")).blockedSince)
+        yield* aden.removeIntegration("slack")
+        yield* aden.addIntegration({ id: "github" })
+        const { removed } = yield* sync
+        assert.deepStrictEqual(removed, ["slack"])
+        assert.strictEqual((yield* Effect.flip(explain("slack")))._tag, "CredentialNotFound")
+        assert.isUndefined((yield* storage.loadState("slack")).blockedSince)
+      }).pipe(Effect.provide(store, { local: true }))
     }).pipe(Effect.provide(setup)))
 })

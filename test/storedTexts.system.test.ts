@@ -162,11 +162,9 @@ const refusing = (
     )
   return {
     id: "aden_sync",
-    supportedTypes: ["oauth2"],
     refreshBuffer: Duration.minutes(5),
     clockOffset: Effect.succeed(0),
     canHandle: ({ providerId }) => providerId === "aden_sync",
-    shouldRefresh: () => Effect.succeed(false),
     refresh: ({ id }) => refused(id),
     fetch: refused,
     validate: () =>
@@ -177,8 +175,7 @@ const refusing = (
         requiresReauthorization: true,
         reauthorizationUrl: url
       }),
-    list: Effect.succeed({ accounts, malformed: [{ id: url, detail: url ?? "" }] }),
-    syncStream: Stream.empty
+    list: Effect.succeed({ accounts, malformed: [{ id: url, detail: url ?? "" }] })
   }
 }
 

@@ -11,10 +11,9 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import type * as Stream from "effect/Stream"
 import { AdenProtocolError, AdenUnavailable, ReauthRequired } from "../errors/AdenError.ts"
 import type { AdenFailure, AdenRequestFailure, FetchFailure, IntegrationNotFound } from "../errors/AdenError.ts"
-import type { CredentialAccount, CredentialType, CredentialValidation, ProviderAccount } from "../model/Credential.ts"
+import type { CredentialAccount, CredentialValidation, ProviderAccount } from "../model/Credential.ts"
 import { Credential, CredentialKey, defaultProvider } from "../model/Credential.ts"
 
 /**
@@ -61,15 +60,12 @@ export type ProviderSyncEvent =
  */
 export interface CredentialProvider {
   readonly id: string
-  readonly supportedTypes: ReadonlyArray<CredentialType>
   /** How long before its expiry a token is refreshed. */
   readonly refreshBuffer: Duration.Duration
   /** Clock skew: how far the server's clock is ahead of the local one, in ms; 0 when not known. */
   readonly clockOffset: Effect.Effect<number>
   /** Whether this provider refreshes the credential: the `providerId` is its own, or missing and the credential bears its mark. */
   readonly canHandle: (credential: Credential) => boolean
-  /** Whether the token should be refreshed now: it has expired, or expires within the refresh buffer. */
-  readonly shouldRefresh: (credential: Credential) => Effect.Effect<boolean>
   /** Gets a new token. The result keeps what the credential held and the server did not name. */
   readonly refresh: (credential: Credential) => Effect.Effect<Credential, FetchFailure | IntegrationNotFound>
   /** Asks the server whether the token is valid. An invalid token is an answer. */
@@ -80,8 +76,6 @@ export interface CredentialProvider {
   readonly fetch: (id: string) => Effect.Effect<Option.Option<Credential>, FetchFailure>
   /** All integrations, and the items of the list that could not be read. */
   readonly list: Effect.Effect<ProviderList, AdenRequestFailure>
-  /** Fetches all integrations, a bounded number at a time. Fails only when the list cannot be read. */
-  readonly syncStream: Stream.Stream<ProviderSyncEvent, AdenRequestFailure>
 }
 
 /**

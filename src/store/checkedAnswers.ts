@@ -85,11 +85,9 @@ const surviving = <A, E>(id: string | undefined, answer: Effect.Effect<A, E>): E
 /** A provider, whoever wrote it and whatever its server says. */
 export const checkedProvider = (provider: CredentialProvider): CredentialProvider => ({
   id: provider.id,
-  supportedTypes: provider.supportedTypes,
   refreshBuffer: provider.refreshBuffer,
   clockOffset: provider.clockOffset,
   canHandle: (credential) => provider.canHandle(credential),
-  shouldRefresh: (credential) => provider.shouldRefresh(credential),
   refresh: (credential) => surviving(credential.id, Effect.mapError(provider.refresh(credential), checkedFailure)),
   validate: (credential) =>
     surviving(
@@ -97,6 +95,5 @@ export const checkedProvider = (provider: CredentialProvider): CredentialProvide
       Effect.mapError(Effect.map(provider.validate(credential), checkedValidation), checkedFailure)
     ),
   fetch: (id) => surviving(id, Effect.mapError(provider.fetch(id), checkedFailure)),
-  list: surviving(undefined, Effect.mapError(provider.list, checkedLimit)),
-  syncStream: provider.syncStream
+  list: surviving(undefined, Effect.mapError(provider.list, checkedLimit))
 })

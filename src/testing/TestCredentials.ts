@@ -10,7 +10,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
-import * as Stream from "effect/Stream"
 import {
   AdenConnectionFailed,
   AdenUnavailable,
@@ -23,7 +22,7 @@ import { CredentialNotFound } from "../errors/CredentialError.ts"
 import type { CredentialRef, ProviderAccount } from "../model/Credential.ts"
 import { accountOf, Credential, CredentialKey, resolveRef } from "../model/Credential.ts"
 import type { CredentialProvider } from "../providers/CredentialProvider.ts"
-import { CredentialProviders, syncOne } from "../providers/CredentialProvider.ts"
+import { CredentialProviders } from "../providers/CredentialProvider.ts"
 import { MemoryStorage } from "../storage/MemoryStorage.ts"
 import type { CredentialStoreOptions } from "../store/CredentialStore.ts"
 import { CredentialStore } from "../store/CredentialStore.ts"
@@ -195,11 +194,9 @@ const makeTestAden = Effect.fnUntraced(function*(credentials: ReadonlyArray<Cred
 
   const provider: CredentialProvider = {
     id: providerId,
-    supportedTypes: ["oauth2", "bearer_token"],
     refreshBuffer: Duration.minutes(5),
     clockOffset: Effect.succeed(0),
     canHandle: (credential) => credential.providerId === providerId,
-    shouldRefresh: () => Effect.succeed(false),
     refresh: (credential) =>
       Effect.map(Effect.flatMap(connected(credential.id), issue), (answer) => credential.renewedBy(answer)),
     validate: ({ id }) =>
@@ -227,12 +224,7 @@ const makeTestAden = Effect.fnUntraced(function*(credentials: ReadonlyArray<Cred
       isDown
         ? Effect.fail(unavailable())
         : Effect.succeed({ accounts: Array.from(integrations.values(), listedAccount), malformed: [] })
-    ),
-    syncStream: Stream.unwrap(Effect.map(Effect.suspend(() => provider.list), ({ accounts }) =>
-      Stream.concat(
-        Stream.succeed({ _tag: "Listed" as const, accounts, total: accounts.length }),
-        Stream.mapEffect(Stream.fromIterable(accounts), (account) => syncOne(provider, account))
-      )))
+    )
   }
 
   const find = (ref: CredentialRef): Effect.Effect<Integration, CredentialNotFound> => {

@@ -3,7 +3,7 @@
  * credential in memory that it uses all the time: the worst case for Aden, where nothing is shared. What decides when it asks
  * is the package's own code: what the store decides of an entry, its policies, and the retries and the circuit of the client.
  */
-import { Clock, DateTime, Duration, Effect, Exit, Option, Random, Redacted, References, Schedule, Stream } from "effect"
+import { Clock, DateTime, Duration, Effect, Exit, Option, Random, Redacted, References, Schedule } from "effect"
 import type { Scope } from "effect"
 import { AdenConnectionFailed, AdenUnavailable, RateLimited } from "../../src/errors/AdenError.ts"
 import type { AdenFailure } from "../../src/errors/AdenError.ts"
@@ -589,16 +589,13 @@ const count = (series: Array<number>, index: number): void => {
 
 const provider: CredentialProvider = {
   id: "aden_sync",
-  supportedTypes: ["oauth2"],
   refreshBuffer: Duration.minutes(5),
   clockOffset: Effect.succeed(0),
   canHandle: () => true,
-  shouldRefresh: () => Effect.die("not asked for"),
   refresh: () => Effect.die("not asked for"),
   validate: () => Effect.die("not asked for"),
   fetch: () => Effect.die("not asked for"),
-  list: Effect.die("not asked for"),
-  syncStream: Stream.die("not asked for")
+  list: Effect.die("not asked for")
 }
 
 /** What the client has now. The token's value tells when it expires: two tokens differ. */

@@ -23,11 +23,9 @@ const limitedBy = (retryAfter: Duration.Duration) => {
     })
   const provider: CredentialProvider = {
     id: "own",
-    supportedTypes: ["oauth2"],
     refreshBuffer: Duration.minutes(5),
     clockOffset: Effect.succeed(0),
     canHandle: ({ providerId }) => providerId === "own",
-    shouldRefresh: () => Effect.succeed(true),
     refresh: () => refusal("credential"),
     validate: () => refusal("credential"),
     fetch: () => refusal("credential"),
@@ -41,8 +39,7 @@ const limitedBy = (retryAfter: Duration.Duration) => {
         expiresAt: undefined
       }],
       malformed: []
-    }),
-    syncStream: Stream.empty
+    })
   }
   return { asked, provider, listed: { ...provider, list: refusal("list") } }
 }
@@ -97,7 +94,13 @@ for (
         const { asked, provider } = limitedBy(retryAfter)
         const storage = yield* AdenCachedStorage.layer().pipe(
           Layer.provide([
-            Layer.succeed(AdenSyncProvider, { ...provider, syncAll: Effect.never }),
+            Layer.succeed(AdenSyncProvider, {
+              ...provider,
+              supportedTypes: ["oauth2"],
+              shouldRefresh: () => Effect.succeed(true),
+              syncStream: Stream.empty,
+              syncAll: Effect.never
+            }),
             MemoryStorage.layer()
           ]),
           Layer.build,

@@ -15,10 +15,10 @@ import * as Stream from "effect/Stream"
 import type { AdenRequestFailure, FetchFailure, ReauthRequired } from "../../errors/AdenError.ts"
 import { AdenConfigError } from "../../errors/ConfigError.ts"
 import { Credential, CredentialKey } from "../../model/Credential.ts"
-import type { ProviderAccount } from "../../model/Credential.ts"
+import type { CredentialType, ProviderAccount } from "../../model/Credential.ts"
 import { lifetimeOf, localExpiry, refreshLead } from "../../model/freshness.ts"
 import { durationSetting } from "../../model/settings.ts"
-import type { CredentialProvider } from "../CredentialProvider.ts"
+import type { CredentialProvider, ProviderSyncEvent } from "../CredentialProvider.ts"
 import { CredentialProviders, syncConcurrency, syncOne } from "../CredentialProvider.ts"
 import type { AdenCredential } from "./AdenClient.ts"
 import { AdenClient } from "./AdenClient.ts"
@@ -48,6 +48,11 @@ export interface AdenSnapshot {
 export class AdenSyncProvider extends Context.Service<
   AdenSyncProvider,
   CredentialProvider & {
+    readonly supportedTypes: ReadonlyArray<CredentialType>
+    /** Whether the token should be refreshed now: it has expired, or expires within the refresh buffer. */
+    readonly shouldRefresh: (credential: Credential) => Effect.Effect<boolean>
+    /** Fetches all integrations, a bounded number at a time. Fails only when the list cannot be read. */
+    readonly syncStream: Stream.Stream<ProviderSyncEvent, AdenRequestFailure>
     /** Fetches all integrations. Fails only when the list cannot be read. */
     readonly syncAll: Effect.Effect<AdenSnapshot, AdenRequestFailure>
   }
@@ -134,32 +139,31 @@ const make = Effect.fnUntraced(function*(options: {
 
   const provider: CredentialProvider = {
     id,
-    supportedTypes: ["oauth2", "bearer_token"],
     refreshBuffer,
     clockOffset: client.clockOffset,
     canHandle: (credential) =>
       credential.providerId === id || (credential.providerId === undefined && credential.isAdenManaged),
-    shouldRefresh,
     refresh,
     validate: Effect.fn("AdenSyncProvider.validate")((credential) => client.validateToken(credential.id)),
     fetch,
-    list: client.listIntegrations,
-    syncStream: Stream.unwrap(
-      Effect.map(client.listIntegrations, ({ accounts, isIncomplete, malformed }) =>
-        Stream.concat(
-          Stream.fromIterable([
-            { _tag: "Listed" as const, accounts, total: accounts.length + malformed.length, isIncomplete },
-            ...malformed.map((item) => ({ _tag: "Malformed" as const, ...item }))
-          ]),
-          Stream.mapEffect(Stream.fromIterable(accounts), (account) => syncOne(provider, account), {
-            concurrency: syncConcurrency,
-            unordered: true
-          })
-        ))
-    )
+    list: client.listIntegrations
   }
 
-  const syncAll = Stream.runFold(provider.syncStream, emptySnapshot, (snapshot, event) => {
+  const syncStream: Stream.Stream<ProviderSyncEvent, AdenRequestFailure> = Stream.unwrap(
+    Effect.map(client.listIntegrations, ({ accounts, isIncomplete, malformed }) =>
+      Stream.concat(
+        Stream.fromIterable([
+          { _tag: "Listed" as const, accounts, total: accounts.length + malformed.length, isIncomplete },
+          ...malformed.map((item) => ({ _tag: "Malformed" as const, ...item }))
+        ]),
+        Stream.mapEffect(Stream.fromIterable(accounts), (account) => syncOne(provider, account), {
+          concurrency: syncConcurrency,
+          unordered: true
+        })
+      ))
+  )
+
+  const syncAll = Stream.runFold(syncStream, emptySnapshot, (snapshot, event) => {
     switch (event._tag) {
       case "Fetched":
         snapshot.credentials.push(event.credential)
@@ -181,7 +185,8 @@ const make = Effect.fnUntraced(function*(options: {
     return snapshot
   }).pipe(Effect.withSpan("AdenSyncProvider.syncAll"))
 
-  return { ...provider, syncAll }
+  const supportedTypes: ReadonlyArray<CredentialType> = ["oauth2", "bearer_token"]
+  return { ...provider, supportedTypes, shouldRefresh, syncStream, syncAll }
 })
 
 const emptySnapshot = () => ({

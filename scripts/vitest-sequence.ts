@@ -30,6 +30,7 @@ const slow = [
   "storage/files/hivePython.system",
   "usage/UsageReporter.system",
   "store/shutdown.system",
+  "store/workers.system",
   // io
   "cli/commands.io",
   "cli/doctor.io",

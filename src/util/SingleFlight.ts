@@ -178,7 +178,10 @@ export class SingleFlight<K, A, E> {
   #abandon(key: K, flight: Flight<A, E>): Effect.Effect<void> {
     this.#land(key, flight)
     flight.isAbandoned = true
-    return Effect.andThen(Deferred.succeed(flight.abandoned, undefined), Effect.forkDetach(flight.interrupt))
+    // a fiber that is bound to the async context of a request that has ended dies of the first interruption that comes from another
+    // request, and takes the second: only then are its locks free
+    const interrupt = Effect.catchDefect(flight.interrupt, () => flight.interrupt)
+    return Effect.andThen(Effect.forkDetach(interrupt), Deferred.succeed(flight.abandoned, undefined))
   }
 }
 

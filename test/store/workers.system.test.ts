@@ -67,6 +67,14 @@ describe.skipIf(!hasWorkerd)(
         assert.strictEqual(fourth, renewed)
       }).pipe(Effect.provide(server())))
 
+    it.live("so it is where Node's async context binds each fiber to its request", () =>
+      Effect.gen(function*() {
+        const { fourth, renewed, third } = yield* afterDeadRenewal(worker, [])
+        assert.strictEqual(third, unanswered)
+        assert.isDefined(renewed)
+        assert.strictEqual(fourth, renewed)
+      }).pipe(Effect.provide(server())))
+
     it.live("a single flight that nobody gives up would fail every later read", () =>
       Effect.gen(function*() {
         const { fourth, renewed, third } = yield* afterDeadRenewal(neverGivingUp)

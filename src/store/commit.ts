@@ -528,9 +528,16 @@ export class Commit {
    */
   readonly follow = Effect.fnUntraced(
     function*(this: Commit, change: StorageChange) {
+      const { accounts } = this.#entries
       const cell = this.#entries.get(change.id)
-      if (cell === undefined || cell.entry.isVacant) return this.#entries.accounts.noteChange(change.id)
-      yield* this.#lane(change.id)(this.#follow(cell, change))
+      if (cell === undefined) return accounts.noteChange(change.id)
+      // one of which nothing is known yet may be under way to storage
+      const wasVacant = cell.entry.isVacant
+      yield* this.#lane(change.id)(Effect.suspend(() =>
+        wasVacant && cell.entry.isVacant
+          ? Effect.sync(() => accounts.noteChange(change.id))
+          : this.#follow(cell, change)
+      ))
     },
     (effect, { id }) =>
       Effect.catchCause(effect, (cause) =>

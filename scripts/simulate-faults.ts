@@ -38,7 +38,7 @@ const Report = Schema.fromJsonString(Schema.Struct({
 
 const simulation = new URL("simulate.ts", import.meta.url)
 
-const find = Effect.fnUntraced(function*({ name }: Fault, seeds: number) {
+const find = Effect.fnUntraced(function*({ name, profile = "ordinary" }: Fault, seeds: number) {
   const none: Finding = { fault: name, rule: undefined, firstSeed: undefined, seeds: 0, problem: undefined }
   const child = yield* ChildProcess.make(process.execPath, [
     "--stack-trace-limit=0",
@@ -47,6 +47,8 @@ const find = Effect.fnUntraced(function*({ name }: Fault, seeds: number) {
     fileURLToPath(simulation),
     "--fault",
     name,
+    "--profile",
+    profile,
     "--until-failure",
     "--seeds",
     String(seeds),
@@ -70,13 +72,13 @@ const find = Effect.fnUntraced(function*({ name }: Fault, seeds: number) {
 
 const row = (cells: readonly [string, string, string, string]): string => {
   const [fault, rule, first, seeds] = cells
-  return `${fault.padEnd(54)}${rule.padEnd(46)}${first.padStart(10)}${seeds.padStart(11)}`
+  return `${fault.padEnd(68)}${rule.padEnd(68)}${first.padStart(10)}${seeds.padStart(11)}`
 }
 
 const rowOf = ({ fault, firstSeed, problem, rule, seeds }: Finding): string =>
   problem === undefined
     ? row([fault, rule ?? "NOT FOUND", String(firstSeed ?? "-"), String(seeds)])
-    : `${fault.padEnd(54)}${problem}`
+    : `${fault.padEnd(68)}${problem}`
 
 const command = Command.make("simulate-faults", {
   fault: Flag.String("fault").pipe(Flag.withDescription("Only this one, by its name"), Flag.optional),

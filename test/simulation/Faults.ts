@@ -3,32 +3,42 @@
  * the options of the store, in what it is built on, or in front of it. What is planted stands between the ledger and the store:
  * the ledger sees what really happened.
  */
-import { Clock, DateTime, Duration, Effect, Fiber, Option, Schedule } from "effect"
+import { Clock, DateTime, Duration, Effect, Exit, Fiber, Option, Schedule, Stream } from "effect"
 import type { Redacted, Scope } from "effect"
 import { RateLimited } from "../../src/errors/AdenError.ts"
-import { CredentialKeyNotFound } from "../../src/errors/CredentialError.ts"
+import { AmbiguousCredential, CredentialKeyNotFound } from "../../src/errors/CredentialError.ts"
 import type { CredentialFailure } from "../../src/errors/CredentialError.ts"
+import { CredentialStorageError, StorageIoFailed } from "../../src/errors/StorageError.ts"
 import type { Credential } from "../../src/model/Credential.ts"
+import { accountOf, resolveRef } from "../../src/model/Credential.ts"
+import { CredentialState } from "../../src/model/CredentialState.ts"
 import type { CredentialProvider } from "../../src/providers/CredentialProvider.ts"
-import type { CredentialStorage } from "../../src/storage/CredentialStorage.ts"
+import type { CredentialStorage, StoredEntry } from "../../src/storage/CredentialStorage.ts"
 import { decorate } from "../../src/storage/decorate.ts"
 import type { CredentialStore, CredentialStoreOptions } from "../../src/store/CredentialStore.ts"
+import { ReplacedToken } from "../../src/store/RefreshPolicy.ts"
 import { SingleFlight } from "../../src/util/SingleFlight.ts"
+import type { Profile } from "./Program.ts"
 
 type Store = CredentialStore["Service"]
 type Storage = CredentialStorage["Service"]
 
-/** What is put into a store: other options, or something around its storage, its provider or itself. */
+/** What is put into a store: other options, or something around its storage, its providers, its clock or itself. */
 export interface Plant {
   readonly options?: CredentialStoreOptions | undefined
   readonly storage?: ((storage: Storage) => Storage) | undefined
   readonly provider?: ((provider: CredentialProvider) => CredentialProvider) | undefined
-  /** Around each store, for as long as the scope of the store is open. */
-  readonly store?: ((store: Store) => Effect.Effect<Store, never, Scope.Scope>) | undefined
+  /** Around all providers of a store at once. */
+  readonly providers?: ((all: ReadonlyArray<CredentialProvider>) => ReadonlyArray<CredentialProvider>) | undefined
+  readonly clock?: ((clock: Clock.Clock) => Clock.Clock) | undefined
+  /** Around each store, for as long as the scope of the store is open; with the storage that it is built on. */
+  readonly store?: ((store: Store, storage: Storage) => Effect.Effect<Store, never, Scope.Scope>) | undefined
 }
 
 export interface Fault extends Plant {
   readonly name: string
+  /** Programs of which profile find it; `ordinary` unless stated. */
+  readonly profile?: Profile | undefined
 }
 
 export const faults: readonly [Fault, ...Array<Fault>] = [
@@ -182,6 +192,210 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
         list: detached(provider.list)
       }
     }
+  },
+  {
+    name: "answers from before a write that was interrupted",
+    profile: "wide",
+    storage: (storage) => {
+      const before = new Map<string, { readonly entry: StoredEntry; readonly until: number }>()
+      const forgetting = <A, E>(id: string, write: Effect.Effect<A, E>) =>
+        Effect.flatMap(
+          Effect.option(storage.read(id)),
+          (entry) =>
+            Effect.onInterrupt(write, () =>
+              Effect.map(Clock.currentTimeMillis, (now) => {
+                if (Option.isSome(entry)) before.set(id, { entry: entry.value, until: now + 300_000 })
+              }))
+        )
+      return decorate(storage, {
+        read: (id) =>
+          Effect.flatMap(Clock.currentTimeMillis, (now) => {
+            const old = before.get(id)
+            return old !== undefined && now < old.until ? Effect.succeed(old.entry) : storage.read(id)
+          }),
+        save: (credential, options) => forgetting(credential.id, storage.save(credential, options)),
+        delete: (id, options) => forgetting(id, storage.delete(id, options))
+      })
+    }
+  },
+  {
+    name: "renews a refused token that another process has replaced",
+    profile: "wide",
+    store: (store) =>
+      Effect.succeed({
+        ...store,
+        refresh: (ref) => Effect.provideService(store.refresh(ref), ReplacedToken, undefined)
+      })
+  },
+  {
+    name: "renews a token that is to last for each process that asks",
+    profile: "wide",
+    store: (store) => {
+      const renewed = (ref: string, minTimeLeft: Duration.Input) =>
+        Effect.gen(function*() {
+          const { expiresAt } = yield* store.get(ref)
+          const lastsUntil = (yield* Clock.currentTimeMillis) + Duration.toMillis(minTimeLeft)
+          if (expiresAt !== undefined && DateTime.toEpochMillis(expiresAt) < lastsUntil) {
+            yield* Effect.ignore(store.refresh(ref))
+          }
+          return yield* store.token(ref)
+        })
+      return Effect.succeed({ ...store, token: lasting(store, renewed) })
+    }
+  },
+  {
+    name: "asks storage for a known name after each change",
+    profile: "wide",
+    store: (store, storage) =>
+      Effect.gen(function*() {
+        const known = new Set<string>()
+        yield* Effect.forkScoped(Stream.runForEach(store.changes, () => Effect.sync(() => known.clear())))
+        const forgetting = <A, E>(change: Effect.Effect<A, E>) =>
+          Effect.ensuring(change, Effect.sync(() => known.clear()))
+        const asking = reading(store, (ref, read) =>
+          known.has(ref) ? read : storage.list.pipe(
+            Effect.timeoutOrElse({ duration: "4 seconds", orElse: () => Effect.fail(tooSlow) }),
+            Effect.andThen(read),
+            Effect.tap(({ id }) => Effect.sync(() => id === ref ? known : known.add(ref)))
+          ))
+        return {
+          ...asking,
+          save: (credential) => forgetting(store.save(credential)),
+          delete: (ref) => forgetting(store.delete(ref))
+        }
+      })
+  },
+  {
+    name: "forgets in its index what changes while it lists storage",
+    profile: "wide",
+    storage: (storage) => {
+      let listing = 0
+      let changed = 0
+      let outdated: ReadonlyArray<string> | undefined
+      const noting = <A, E>(write: Effect.Effect<A, E>) =>
+        Effect.tap(write, () =>
+          Effect.sync(() => {
+            changed++
+            if (listing === 0) outdated = undefined
+          }))
+      const list = Effect.suspend(() => {
+        const before = changed
+        listing++
+        return storage.list.pipe(
+          Effect.tap((ids) =>
+            Effect.sync(() => {
+              if (changed !== before) outdated = ids
+            })
+          ),
+          Effect.ensuring(Effect.sync(() => listing--))
+        )
+      })
+      return decorate(storage, {
+        list: Effect.suspend(() => outdated === undefined ? list : Effect.succeed(outdated)),
+        save: (credential, options) => noting(storage.save(credential, options)),
+        delete: (id, options) => noting(storage.delete(id, options))
+      })
+    }
+  },
+  {
+    name: "decides by the stored names only whose a name is",
+    profile: "wide",
+    store: (store, storage) =>
+      Effect.succeed(
+        reading(store, (ref, read) =>
+          Effect.flatMap(Effect.timeoutOption(accountsIn(storage), "500 millis"), (accounts) => {
+            const meaning = resolveRef(ref, Option.getOrElse(accounts, () => []))
+            return meaning._tag === "Ambiguous"
+              ? Effect.fail(new AmbiguousCredential({ ref, choices: meaning.choices }))
+              : read
+          }))
+      )
+  },
+  {
+    name: "looks for a name only once when the account that it meant is gone",
+    profile: "wide",
+    store: (store) => {
+      /** Fails where what the ref meant before is gone. */
+      const look = Effect.fnUntraced(function*(ref: string) {
+        const meaning = yield* Effect.option(Effect.timeout(store.explain(ref), "500 millis"))
+        if (Option.isNone(meaning) || meaning.value.id === ref) return
+        yield* Effect.catchIf(
+          store.get(meaning.value.id),
+          (error) => error._tag !== "CredentialNotFound",
+          () => Effect.void
+        )
+      })
+      return Effect.succeed({
+        ...reading(store, (ref, read) => Effect.andThen(look(ref), read)),
+        awaitReauthorization: (ref, options) => Effect.andThen(look(ref), store.awaitReauthorization(ref, options))
+      })
+    }
+  },
+  {
+    name: "fetches nothing while one of several providers cannot be asked",
+    profile: "wide",
+    providers: (all) => {
+      const lists = Effect.forEach(all, ({ list }) => list, { concurrency: "unbounded" })
+      return all.map((provider, index) => ({
+        ...provider,
+        list: Effect.map(lists, (answers) => answers[index] ?? { accounts: [], malformed: [] })
+      }))
+    }
+  },
+  {
+    name: "keeps the circuit open by a clock that can be set back",
+    profile: "wide",
+    clock: (clock) => ({
+      currentTimeMillisUnsafe: () => clock.currentTimeMillisUnsafe(),
+      currentTimeMillis: clock.currentTimeMillis,
+      currentTimeNanosUnsafe: () => clock.currentTimeNanosUnsafe(),
+      currentTimeNanos: clock.currentTimeNanos,
+      monotonicTimeNanosUnsafe: () => clock.currentTimeNanosUnsafe(),
+      monotonicTimeNanos: clock.currentTimeNanos,
+      sleep: (duration) => clock.sleep(duration)
+    })
+  },
+  {
+    name: "takes an entry for deleted that a second storage has",
+    profile: "wide",
+    storage: (storage) => decorate(storage, { delete: (id, options) => Effect.as(storage.delete(id, options), true) })
+  },
+  {
+    name: "fails a save that cannot be read again",
+    profile: "wide",
+    storage: (storage) =>
+      decorate(storage, {
+        save: (credential, options) =>
+          Effect.tap(storage.save(credential, options), () => storage.loadState(credential.id))
+      })
+  },
+  {
+    name: "does not hear of other processes any more after a read that died",
+    profile: "wide",
+    storage: (storage) => {
+      let hasDied = false
+      return decorate(storage, {
+        read: (id) =>
+          Effect.onExit(storage.read(id), (exit) =>
+            Effect.sync(() => {
+              hasDied ||= Exit.hasDies(exit)
+            })),
+        changes: Stream.takeWhile(storage.changes, () => !hasDied)
+      })
+    }
+  },
+  {
+    name: "forgets that it is blocked when storage fails",
+    profile: "wide",
+    storage: (storage) =>
+      decorate(storage, {
+        loadState: (id) => Effect.orElseSucceed(storage.loadState(id), () => CredentialState.initial),
+        saveState: (id, state, options) =>
+          storage.saveState(id, state, options).pipe(
+            Effect.timeout("1 second"),
+            Effect.orElseSucceed(() => true)
+          )
+      })
   }
 ]
 
@@ -212,6 +426,36 @@ const reading = (
     token
   }
 }
+
+/** The tokens of a store, of which those that are to last come from here. */
+const lasting = (
+  store: Store,
+  renewed: (ref: string, minTimeLeft: Duration.Input) => ReturnType<Store["token"]>
+): Store["token"] => {
+  function token(ref: string): ReturnType<Store["getKey"]>
+  function token(ref: string, options: { readonly minTimeLeft: Duration.Input }): ReturnType<Store["token"]>
+  function token(ref: string, options?: { readonly minTimeLeft: Duration.Input }) {
+    return options === undefined ? store.token(ref) : renewed(ref, options.minTimeLeft)
+  }
+  return token
+}
+
+/** The accounts of what a storage holds and can be read. */
+const accountsIn = (storage: Storage) =>
+  Effect.gen(function*() {
+    const ids = yield* Effect.orElseSucceed(storage.list, () => [])
+    const stored = yield* Effect.forEach(
+      ids,
+      (id) => Effect.orElseSucceed(storage.load(id), () => Option.none<Credential>()),
+      { concurrency: "unbounded" }
+    )
+    return stored.filter(Option.isSome).map(({ value }) => accountOf(value))
+  })
+
+const tooSlow = new CredentialStorageError({
+  operation: "list",
+  reason: new StorageIoFailed({ location: "the disk", detail: "it does not answer" })
+})
 
 const isExpired = ({ expiresAt }: Credential, now: number): boolean =>
   expiresAt !== undefined && DateTime.toEpochMillis(expiresAt) < now

@@ -34,6 +34,7 @@ interface Stored extends Account {
   /** The store that wrote it; none: it was there from the start. */
   readonly by: number | undefined
   readonly sequence: number
+  readonly timer: number
 }
 
 interface Listed {
@@ -65,6 +66,8 @@ class StoreRecord {
   /** The token that it was last seen to have, by id, and when Aden last answered it. */
   readonly held = new Map<string, { readonly token: Issued; readonly timer: number }>()
   readonly lists = new Map<Server, Listed>()
+  /** Where in the sequence a list was last asked for in vain. */
+  unlistedAt = -1
   /** When a question about an id last failed, or said anything but a token. */
   readonly troubled = new Map<string, number>()
   /** Integrations that Aden did not have, and did not list either. */
@@ -177,7 +180,8 @@ export class Invariants {
       value,
       isOwn: false,
       by: undefined,
-      sequence: 0
+      sequence: 0,
+      timer: 0
     })
   }
 
@@ -188,7 +192,14 @@ export class Invariants {
     const isOwn = this.#own.has(value)
     const { storage } = this.#place(instance)
     this.#writes[storage] = (this.#writes[storage] ?? 0) + 1
-    this.#stored.set(`${storage}/${id}`, { ...account, value, isOwn, by: instance, sequence: ++this.#sequence })
+    this.#stored.set(`${storage}/${id}`, {
+      ...account,
+      value,
+      isOwn,
+      by: instance,
+      sequence: ++this.#sequence,
+      timer: this.#timer()
+    })
     const isNamedSo = before?.provider === account.provider && before?.alias === account.alias
     for (const [other, { known }] of this.#records.entries()) {
       if (this.#place(other).storage !== storage) continue
@@ -259,7 +270,8 @@ export class Invariants {
     const diedAt = record.died.get(id) ?? -Infinity
     const held = record.held.get(id)?.token.expiresAt ?? Infinity
     const isHeld = record.held.has(id) && this.#now() + this.#aden.clockSkew + minute < held
-    if (operation.kind === "read" && isHeld && this.#timer() - diedAt < second && kind !== "validate") {
+    const isLater = start !== undefined && start.timer >= diedAt
+    if (operation.kind === "read" && isLater && isHeld && this.#timer() - diedAt < second && kind !== "validate") {
       this.#ledger.violate(
         "a question that died is not asked again at each read",
         `${kind} ${id} ${this.#timer() - diedAt} ms later`
@@ -277,6 +289,7 @@ export class Invariants {
       record.lists.set(call.server ?? 0, { accounts: result.accounts ?? [], sequence: ++this.#sequence, timer })
       for (const listed of result.ids) record.gone.delete(listed)
     }
+    if (call.kind === "list" && result._tag !== "List") record.unlistedAt = ++this.#sequence
     if (id === undefined) return
     switch (result._tag) {
       case "Token": {
@@ -422,7 +435,10 @@ export class Invariants {
     )
   }
 
-  /** A provider's name, or an alias, that two accounts have is never answered with the token of one: in storage, or in Aden's list. */
+  /**
+   * A provider's name, or an alias, that two accounts have is never answered with the token of one: in storage, or in Aden's list. A
+   * second account that another process has stored is looked for once what is in memory is stale.
+   */
   #checkPick({ instance, ref }: Operation, start: Start, value: string): void {
     const token = this.#tokenOf(value)
     if (token === undefined || token.id === ref) return
@@ -435,13 +451,17 @@ export class Invariants {
     const stored = this.#fitting(instance, ref)
     if (
       !isSettled && start.isQuiet && !this.#isDisturbed(instance, start) && stored.length > 1 &&
-      stored.every(({ id }) => this.#isSeen(instance, id))
+      stored.every(({ by, id, timer }) =>
+        this.#isSeen(instance, id) && (by === instance || start.timer - timer > this.#config.cacheTtl)
+      )
     ) {
       return this.#ledger.violate(
         "never a silent pick",
         `${ref} got ${value} of ${stored.map(({ id }) => id).join(", ")}`
       )
     }
+    // while the list cannot be fetched, what is stored decides
+    if (record.unlistedAt > start.sequence) return
     if (token.isOwn || lists.some(({ sequence, timer }) => sequence > start.sequence || timer < this.#namesSince)) {
       return
     }
@@ -496,6 +516,8 @@ export class Invariants {
   /** What Aden lists is found: by a name that one connected account has, also where it took the place of another. */
   #checkFound({ instance, ref }: Operation, start: Start, tag: string): void {
     if (tag !== "CredentialNotFound" || this.#namesSince > start.timer || !this.#isWell(start)) return
+    // a ref that is an id means that integration only, although another of this name may be listed
+    if (this.#config.integrations.some(({ id }) => id === ref)) return
     const { tenant } = this.#place(instance)
     const connected = this.#accountsAt(tenant).filter((account) => fits(ref, account))
     const [account] = connected
@@ -566,7 +588,8 @@ export class Invariants {
     const isWell = start.timer - this.#wellSince[home] >= 5 * minute || this.#wellSince[home] === 0
     const isOtherDown = this.#aden.isFaultless(home === 0 ? 1 : 0) === false
     if (!isWell || !isOtherDown || this.#config.latency > 2_000 || account === undefined) return
-    if (this.#record(instance).troubled.has(account.id)) return
+    const { died, troubled } = this.#record(instance)
+    if (troubled.has(account.id) || died.has(account.id)) return
     this.#ledger.violate("a provider that is down holds back nothing of another", `${ref}: ${tag}`)
   }
 
@@ -576,7 +599,8 @@ export class Invariants {
     if (tag !== "AdenUnavailable" || !start.isIdle) return
     if (start.timer - Math.max(this.#wellSince[0], this.#wellSince[1]) < long) return
     if (start.timer - (this.#workingSince[this.#place(instance).storage] ?? 0) < long) return
-    if (this.#record(instance).exchanges !== start.exchanges) return
+    const { died, exchanges } = this.#record(instance)
+    if (exchanges !== start.exchanges || Array.from(died.values()).some((at) => at >= start.timer)) return
     this.#ledger.violate("an Aden that is well is asked", `${ref}: ${tag} without a request`)
   }
 

@@ -517,13 +517,140 @@ const drawWideSteps = (random: Prng, config: Config): ReadonlyArray<Step> => {
         return { _tag: "Replace", tenant: aTenant(), id, by: `${id}-new` }
       }]
     ])()
-  const steps: Array<Step> = [
-    { _tag: "Read", instance: 0, reads: [{ ref: favourite.id, method: "token" }] },
-    { _tag: "Advance", duration: 10 * second }
-  ]
+  const steps: Array<Step> = random.chance(0.85)
+    ? [
+      { _tag: "Read", instance: 0, reads: [{ ref: favourite.id, method: "token" }] },
+      { _tag: "Advance", duration: 10 * second }
+    ]
+    : []
   const count = random.between(4, 28)
-  for (let i = 0; i < count; i++) steps.push(step())
+  for (let i = 0; i < count; i++) {
+    if (random.chance(0.06)) steps.push(...drawScene(random, config))
+    else steps.push(step())
+  }
   return steps
+}
+
+/** Some steps in a row, of which each matters because of the ones before it: drawn one by one they seldom come together. */
+const drawScene = (random: Prng, config: Config): ReadonlyArray<Step> => {
+  const instance = random.below(config.instances.length)
+  const { storage, tenant } = config.instances[instance] ?? { storage: 0, tenant: "acme" }
+  const one = config.integrations[random.below(config.integrations.length)] ?? catalogue[0]
+  const { id } = one
+  const name = one.alias === undefined || random.chance(0.5) ? one.provider : `${one.provider}:${one.alias}`
+  const read = (ref: string): Step => ({ _tag: "Read", instance, reads: [{ ref, method: "token" }] })
+  const pass = (least: number, most: number): Step => ({ _tag: "Advance", duration: random.between(least, most) })
+  const outage = (server: Server | undefined): Step => ({
+    _tag: "Fault",
+    rule: { endpoint: "any", id: undefined, server, times: 1_000, kind: { _tag: "Status", status: 503, isHtml: false } }
+  })
+  const health = (reads: Health, writes: Health): Step => ({ _tag: "Storage", storage, reads, writes })
+  const own = random.pick(["own-1", "own-2"])
+  const save = (saved: string, limit?: number): Step => ({
+    _tag: "SaveAccount",
+    instance: random.below(config.instances.length),
+    id: saved,
+    provider: "brave",
+    alias: saved === "own-1" ? "home" : "work",
+    limit
+  })
+  return random.pick<() => ReadonlyArray<Step>>([
+    // a change is given up, and what came of it is read
+    () => {
+      const [before, after] = config.wide?.writeTakes ?? [0, 0]
+      const limit = random.chance(0.7) ? before + random.between(1, after + 1) : random.pick([1, 10, 50, 200, 500])
+      const change = random.pick<Step>([
+        { _tag: "Save", instance, id, lifetime: undefined, isApiKey: false, limit },
+        { _tag: "Delete", instance, id, limit },
+        { _tag: "Refresh", instance, ref: id, limit },
+        { _tag: "Sync", instance, limit }
+      ])
+      return [read(id), pass(10 * second, 20 * second), change, pass(6 * second, 20 * second), read(id)]
+    },
+    // an account comes or goes while its name is looked for
+    () => [
+      save(own),
+      pass(31 * second, minute),
+      read("brave"),
+      pass(1, 1_500),
+      random.chance(0.7) ? save(own === "own-1" ? "own-2" : "own-1") : { _tag: "Delete", instance, id: own },
+      pass(31 * second, 6 * minute),
+      read("brave"),
+      pass(10 * second, minute),
+      read("brave")
+    ],
+    // a known name is read from a storage that fails, after something else has changed
+    () => [
+      read(name),
+      pass(10 * second, 20 * second),
+      random.chance(0.5) ? save(own) : { _tag: "Delete", instance, id: own },
+      pass(second, 10 * second),
+      random.chance(0.5) ? health("fails", "fails") : health("hangs", "hangs"),
+      read(name)
+    ],
+    // one provider is down, or both are
+    () => [
+      { _tag: "Heal" },
+      pass(5 * minute, 6 * minute),
+      outage(random.pick([0, 1, undefined])),
+      read(id),
+      read(name)
+    ],
+    // the clock is set while Aden is down
+    () => [
+      outage(undefined),
+      { _tag: "Refresh", instance, ref: id },
+      pass(10 * second, 20 * second),
+      { _tag: "Refresh", instance, ref: id },
+      { _tag: "Invalidate", instance, id },
+      pass(10 * second, 20 * second),
+      { _tag: "SetClock", by: random.pick([-6 * hour, -10 * minute, 10 * minute]) },
+      { _tag: "Heal" },
+      health("works", "works"),
+      pass(3 * minute, 9 * minute),
+      read(id)
+    ],
+    // an integration goes, and perhaps comes again under another id or name
+    () => [
+      { _tag: "Heal" },
+      read(name),
+      pass(10 * second, minute),
+      random.pick<Step>([
+        { _tag: "Remove", tenant, id },
+        { _tag: "Replace", tenant, id, by: `${id}-new` },
+        { _tag: "Rename", tenant, id, alias: random.pick(["Timothy", "Ada", "eu"]) }
+      ]),
+      pass(second, 6 * minute),
+      { _tag: "Invalidate", instance, id },
+      read(random.pick([name, id])),
+      pass(10 * second, minute),
+      read(random.pick([name, id]))
+    ],
+    // something dies, and then another process, or a read, brings something new
+    () => [
+      { _tag: "Die", what: random.pick<Mortal>(["storage read", "storage write", "provider"]) },
+      random.pick<Step>([
+        { _tag: "Save", instance: random.below(config.instances.length), id, lifetime: hour, isApiKey: false },
+        { _tag: "Refresh", instance: random.below(config.instances.length), ref: id },
+        read(id)
+      ]),
+      pass(10 * second, 20 * second),
+      { _tag: "Refresh", instance: random.below(config.instances.length), ref: id },
+      pass(10 * second, 20 * second),
+      read(id)
+    ],
+    // what is learnt while storage fails still holds when it works again
+    () => [
+      random.pick([health("fails", "fails"), health("works", "fails"), health("hangs", "hangs")]),
+      random.chance(0.7) ? { _tag: "Revoke", tenant, id } : { _tag: "Remove", tenant, id },
+      { _tag: "Validate", instance, ref: id },
+      pass(5 * second, 20 * second),
+      health("works", "works"),
+      pass(6 * second, 20 * second),
+      random.chance(0.5) ? { _tag: "Restart", instance } : pass(4 * minute, 6 * minute),
+      read(id)
+    ]
+  ])()
 }
 
 /** A step in one line. */

@@ -146,7 +146,7 @@ const simulate = Effect.fnUntraced(function*(
       )
     }
   }).pipe(
-    Effect.provideService(Clock.Clock, clock),
+    Effect.provideService(Clock.Clock, plant.clock?.(clock) ?? clock),
     Effect.provideService(Metric.FiberRuntimeMetrics, fibers)
   )
   const result: Run = {
@@ -574,7 +574,7 @@ class World {
       const { autoRefresh, cacheTtl, deadline, maxStale, refreshBuffer, reportsUsage, instances } = this.#config
       const { integrations, wide } = this.#config
       const { options, provider: aroundProvider = identity, storage: aroundStorage = identity } = this.#plant
-      const { store: aroundStore = Effect.succeed } = this.#plant
+      const { providers: aroundProviders = identity, store: aroundStore = Effect.succeed } = this.#plant
       const place = instances[instance]
       const storage = place === undefined ? undefined : this.#storages[place.storage]
       if (place === undefined || storage === undefined) throw new Error(`no instance ${instance}`)
@@ -599,26 +599,22 @@ class World {
       const observed = Layer.effect(
         CredentialProviders,
         Effect.map(CredentialProviders, ({ all }) => ({
-          all: all.map((item) =>
+          all: aroundProviders(all.map((item) =>
             aroundProvider(
               observedProvider(wide === undefined ? item : this.#mortal(item), instance, this.#ledger)
             )
-          )
+          ))
         }))
       )
       const policy = wide?.hasOwnPolicies === true ? { policy: this.#ownPolicies() } : {}
+      const storageOfStore = aroundStorage(yield* this.#storageOf(instance, storage, place.storage))
       const layer = CredentialStore.layer({ autoRefresh, cacheTtl, deadline, maxStale, ...policy, ...options }).pipe(
         Layer.provide(Layer.provide(observed, provider)),
-        Layer.provide(
-          Layer.effect(
-            CredentialStorage,
-            Effect.map(this.#storageOf(instance, storage, place.storage), aroundStorage)
-          )
-        )
+        Layer.provide(Layer.succeed(CredentialStorage, storageOfStore))
       )
       const scope = Scope.makeUnsafe()
       const context = yield* Effect.orDie(Layer.buildWithScope(layer, scope))
-      const store = yield* Scope.provide(aroundStore(Context.get(context, CredentialStore)), scope)
+      const store = yield* Scope.provide(aroundStore(Context.get(context, CredentialStore), storageOfStore), scope)
       yield* Stream.runForEach(store.changes, (event) => Effect.sync(() => this.#ledger.event(instance, event))).pipe(
         Effect.forkIn(scope, { startImmediately: true })
       )

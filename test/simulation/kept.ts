@@ -436,7 +436,37 @@ export const holding: ReadonlyArray<Kept> = [
       pass(10 * minute),
       read("gmail-1")
     )
+  },
+  {
+    name: "what another process saves while the first save of an id returns is in memory",
+    rule: "memory equals storage",
+    program: program(
+      { ...slow, instances: [{ tenant: "acme", storage: 0 }, { tenant: "acme", storage: 0 }] },
+      { _tag: "Save", instance: 0, id: "brave", lifetime: hour, isApiKey: false },
+      pass(20),
+      { _tag: "Save", instance: 1, id: "brave", lifetime: hour, isApiKey: true },
+      pass(10 * second),
+      read("brave")
+    )
   }
 ]
 
-export const knownFailures: ReadonlyArray<Kept> = []
+export const knownFailures: ReadonlyArray<Kept> = [
+  {
+    name: "what is learnt to be blocked before storage could be read is blocked still when it works again",
+    rule: "never a blocked credential's token",
+    program: program(
+      config,
+      ...started,
+      { _tag: "Restart", instance: 0 },
+      storage("fails", "works"),
+      { _tag: "Revoke", tenant: "acme", id: "gmail-1" },
+      read("gmail-1"),
+      pass(10 * second),
+      storage("works", "works"),
+      pass(minute),
+      read("gmail-1"),
+      pass(second)
+    )
+  }
+]

@@ -619,11 +619,16 @@ export class Commit {
   })
 
   readonly #flushState = Effect.fnUntraced(function*(this: Commit, cell: Cell): Effect.fn.Return<boolean> {
-    const { revision, state: own } = cell.entry
+    const { revision, state: known, unreadable } = cell.entry
     const { storage } = this.#entries
     const stored = yield* Effect.option(storage.loadState(cell.id))
     if (Option.isNone(stored)) return false
-    if (stored.value.generation !== own.generation) {
+    const { generation } = stored.value
+    // what was learnt before storage could be read is about whatever it holds
+    const own = known.generation !== generation && unreadable !== undefined
+      ? new CredentialState({ ...stored.value, ...changesOf(CredentialState.initial, known) })
+      : known
+    if (generation !== own.generation) {
       yield* this.#entries.change(cell, { _tag: "Overtaken" })
       yield* Effect.ignore(this.#entries.load(cell))
       return true
@@ -632,7 +637,7 @@ export class Commit {
     if (Result.isFailure(outcome)) return !outcome.failure.isRetryable
     if (!outcome.success) return false
     this.#entries.storageWorks()
-    if (cell.entry.revision === revision && cell.entry.state === own) {
+    if (cell.entry.revision === revision && cell.entry.state === known) {
       yield* this.#entries.change(cell, { _tag: "StateMerged", state: own, isSaved: true })
     }
     return cell.entry.dirty === undefined

@@ -448,10 +448,7 @@ export const holding: ReadonlyArray<Kept> = [
       pass(10 * second),
       read("brave")
     )
-  }
-]
-
-export const knownFailures: ReadonlyArray<Kept> = [
+  },
   {
     name: "what is learnt to be blocked before storage could be read is blocked still when it works again",
     rule: "never a blocked credential's token",
@@ -470,3 +467,5 @@ export const knownFailures: ReadonlyArray<Kept> = [
     )
   }
 ]
+
+export const knownFailures: ReadonlyArray<Kept> = []

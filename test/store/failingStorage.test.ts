@@ -49,7 +49,7 @@ const read = (store: CredentialStore["Service"]) => Effect.map(store.token("weat
 
 const interrupted = Effect.fnUntraced(function*<A, E>(effect: Effect.Effect<A, E>) {
   const fiber = yield* Effect.forkChild(effect, { startImmediately: true })
-  yield* turn
+  for (let turns = 0; turns < 5; turns++) yield* turn
   yield* Fiber.interrupt(fiber)
 })
 

@@ -3,6 +3,7 @@ import * as Duration from "effect/Duration"
 import type { CredentialStorageError } from "../errors/StorageError.ts"
 import type { CredentialRef } from "../model/Credential.ts"
 import { coolDownLeft } from "../model/freshness.ts"
+import { shownName } from "../util/sanitize.ts"
 import type { Circumstances } from "./core/decide.ts"
 import { freshnessOf, renewalAt, timeLeft } from "./core/decide.ts"
 import type { Entry } from "./core/Entry.ts"
@@ -61,8 +62,8 @@ export const explanationOf = (entry: Entry, circumstances: Circumstances, option
   return {
     ref: options.ref,
     id,
-    provider: held?.credential.integrationType ?? listed?.provider,
-    alias: held?.credential.alias ?? listed?.alias,
+    provider: held?.credential.integrationType ?? shownName(listed?.provider),
+    alias: held?.credential.alias ?? shownName(listed?.alias),
     status: freshness === "blocked" ? "requires_reauth" : freshness,
     source: held === undefined
       ? undefined

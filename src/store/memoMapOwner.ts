@@ -53,7 +53,7 @@ export const claimMemoMap = (memoMap: Layer.MemoMap, scope: Scope.Scope, tenant:
       const owner = Context.get(context, MemoMapOwner)
       return [owner, ...owner.below].find((one) => !isSameTenant(one.tenant, tenant))?.tenant ?? tenant
     }),
-    // one step, between which and the next nobody else claims; and an interrupted claim would be memoised as one
+    // in one step, so that no other claim comes between; an interrupted claim would be memoised as one
     Effect.provideService(References.PreventSchedulerYield, true),
     Effect.uninterruptible
   )

@@ -380,9 +380,10 @@ export class Refresher {
     purpose: Purpose
   ): Effect.fn.Return<Credential, CredentialFailure> {
     const entries = this.#entries
-    const loaded = yield* Effect.result(entries.load(cell))
-    const failure = Result.isFailure(loaded) ? loaded.failure : undefined
-    if (failure !== undefined) yield* entries.orElseWhenStorageFails(Effect.fail(failure), undefined)
+    const failure = yield* entries.load(cell).pipe(
+      Effect.as(undefined),
+      Effect.catchTag("CredentialStorageError", (error) => Effect.as(entries.warnOfStorage(error), error))
+    )
     yield* this.#resolver.resolveProvider(cell)
     const provider = entries.providerFor(cell.entry)
     if (provider === undefined) {

@@ -176,17 +176,17 @@ export class Synchronization {
     if (Option.isNone(record)) return Option.none()
     const { state } = record.value
     const credential = Option.getOrUndefined(record.value.credential)
-    const cell = this.#entries.cell(id)
+    const known = this.#entries.get(id)?.entry
     const isProviders = credential === undefined
-      ? cell.entry.isBlocked && cell.entry.providerId === provider.id
+      ? known?.isBlocked === true && known.providerId === provider.id
       : this.#entries.providerOf(credential) === provider
     if (!isProviders) return Option.none()
     const account = credential === undefined
-      ? cell.entry.listed ?? { id, provider: undefined, alias: undefined }
+      ? known?.listed ?? { id, provider: undefined, alias: undefined }
       : accountOf(credential)
     const limited = rateLimitOf(account, state, yield* Clock.currentTimeMillis)
     if (limited !== undefined) return Option.some(limited)
-    const basis = yield* this.#commit.basisOf(cell, state.generation)
+    const basis = yield* this.#commit.basisOf(this.#entries.cell(id), state.generation)
     const answer = yield* Effect.result(provider.fetch(id))
     if (Result.isFailure(answer)) return Option.some(yield* this.#refused(provider, account, answer.failure, basis))
     if (Option.isSome(answer.success)) {

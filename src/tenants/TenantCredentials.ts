@@ -266,8 +266,7 @@ const make = Effect.fnUntraced(function*<R>(options: {
       )
   )
 
-  // A map keeps failures too. They are removed, so that the next use tries again, even if no caller waits any more. A fiber of
-  // its
+  // A map keeps failures too. They are removed, so that the next use tries again, even if no caller waits any more. A fiber of its
   // own does it, because it may close the scope that the build runs in.
   const forget = (tenantId: string, attempt: object) =>
     Effect.forkIn(

@@ -483,7 +483,7 @@ export class Invariants {
     const list = record.lists.get(server)
     if (missedAt === undefined || list === undefined || list.sequence < missedAt) return
     if (list.accounts.some(({ id }) => id === token.id)) return
-    // storage deletes it first; while it could not even be read, nobody knew which token that is
+    // storage deletes it before memory does; while storage could not be read, the store did not know which token that was
     const { storage } = this.#place(instance)
     if (this.#timer() - list.timer < settled || list.timer - (this.#workingSince[storage] ?? 0) < settled) return
     this.#ledger.violate("what Aden does not have any more is not served", `${ref} got ${value}`)

@@ -42,19 +42,15 @@ import { localOnly } from "../storage/decorate.ts"
 import { TemplateResolver } from "../templates/expand.ts"
 import * as metrics from "../util/metrics.ts"
 import type { Cell } from "./Cell.ts"
-import { Commit } from "./commit.ts"
-import { Entries } from "./Entries.ts"
+import { makeEngine } from "./Engine.ts"
 import { explanationOf } from "./explain.ts"
 import type { CredentialExplanation } from "./explain.ts"
 import { FastRead } from "./fastRead.ts"
 import { Follow } from "./follow.ts"
 import { accountsOf, listOf } from "./list.ts"
 import type { CredentialSummary, StoredAccount } from "./list.ts"
-import { Listings } from "./Listings.ts"
-import { Refresher } from "./refresh.ts"
 import type { RefreshPolicies } from "./RefreshPolicy.ts"
 import { backOff, confirmWithin, recheckBlocked, rememberMissing, renewInTime } from "./RefreshPolicy.ts"
-import { RefResolver } from "./resolve.ts"
 import { StricterStorage, unwrapReason } from "./StricterStorage.ts"
 import { Synchronization } from "./sync.ts"
 
@@ -367,11 +363,9 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     })
   }
 
-  const maxStaleMillis = Duration.toMillis(maxStale)
-  const entries = new Entries({
+  const { commit, entries, listings, refresher, resolver } = yield* makeEngine({
     storage: localOnly(original),
     providers,
-    maxStale: maxStaleMillis,
     policies: {
       renew: policy.renew ?? (options.autoRefresh === false ? renewNever : renewInTime),
       // what is older than `maxStale` is not served without a question
@@ -382,24 +376,15 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
       backOff: policy.backOff ?? backOff,
       recheck: policy.recheck ?? recheckBlocked,
       missing: policy.missing ?? rememberMissing
-    }
+    },
+    timeToLive: Duration.toMillis(cacheTtl),
+    maxStale: Duration.toMillis(maxStale),
+    deadline
   })
   const { storage } = entries
-  const timeToLive = Duration.toMillis(cacheTtl)
-  const listings = new Listings({
-    providers: entries.providers,
-    missing: entries.policies.missing,
-    timeToLive,
-    onListed: () => entries.forgetMeanings()
-  })
-  const commit = new Commit({ entries, listings })
-  const resolver = new RefResolver({ entries, listings, timeToLive })
-  const refresher = new Refresher({ entries, resolver, listings, commit, deadline })
   const synchronization = new Synchronization({ entries, listings, refresher, commit })
   const follow = new Follow({ entries, refresher })
   const stricter = new StricterStorage(original, entries)
-  yield* Effect.addFinalizer(() => Effect.andThen(resolver.shutdown(), entries.shutdown()))
-  yield* Effect.addFinalizer(() => refresher.shutdown())
   yield* Effect.addFinalizer(() => Effect.andThen(follow.shutdown(), stricter.shutdown()))
 
   // another process may share the storage: what it changes is in memory here at once
@@ -411,7 +396,6 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     ),
     { startImmediately: true }
   )
-  yield* Effect.forkScoped(commit.run())
 
   /** The cell that a ref means, stored or listed by a provider. */
   const find = Effect.fnUntraced(

@@ -54,13 +54,19 @@ export const stateAfterSave = (
   credential: Credential,
   before: CredentialState,
   given: CredentialState = before
-): CredentialState => {
+): CredentialState => new CredentialState({ ...given, generation: before.generation + 1, account: namesOf(credential) })
+
+/**
+ * Whose a credential is, as its state record says.
+ *
+ * @internal
+ */
+export const namesOf = (credential: Credential): NonNullable<CredentialState["account"]> => {
   const { alias, provider } = accountOf(credential)
-  const account = {
+  return {
     ...(provider === undefined ? {} : { provider }),
     ...(alias === undefined ? {} : { alias })
   }
-  return new CredentialState({ ...given, generation: before.generation + 1, account })
 }
 
 /**

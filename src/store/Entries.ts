@@ -288,13 +288,18 @@ export class Entries {
     }
   })
 
-  /** When a credential that storage says is blocked is checked first. */
-  #recheckAfter(cell: Cell, { blockedSince }: CredentialState): Effect.Effect<number> {
-    return blockedSince === undefined || cell.entry.isBlocked ? Effect.succeed(-Infinity) : Effect.flatMap(
-      Clock.currentTimeMillis,
-      (now) => cell.step("recheck").until(Math.min(now, DateTime.toEpochMillis(blockedSince)), { _tag: "Blocked" })
-    )
-  }
+  /** When a credential that storage says is blocked is checked first: at once, if a clock that was wrong wrote since when. */
+  readonly #recheckAfter = Effect.fnUntraced(function*(
+    this: Entries,
+    cell: Cell,
+    { blockedSince }: CredentialState
+  ): Effect.fn.Return<number> {
+    if (blockedSince === undefined || cell.entry.isBlocked) return -Infinity
+    const since = DateTime.toEpochMillis(blockedSince)
+    return (yield* Clock.currentTimeMillis) < since
+      ? -Infinity
+      : yield* cell.step("recheck").until(since, { _tag: "Blocked" })
+  })
 
   /** The entry as it is to be served: one that is in doubt is read again, and served as it is where that cannot be done. */
   readonly settled = Effect.fnUntraced(function*(this: Entries, cell: Cell): Effect.fn.Return<void, StorageFailure> {

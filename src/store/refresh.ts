@@ -48,6 +48,7 @@ import type { RefResolver } from "./resolve.ts"
 const drainTimeout = Duration.seconds(5)
 
 const read: Purpose = { _tag: "Read" }
+const confirm: Purpose = { _tag: "Confirm" }
 const check: Purpose = { _tag: "Check" }
 
 /** Has providers asked as `decide` says, and commits what they answer. One question per credential is under way at a time. */
@@ -94,8 +95,8 @@ export class Refresher {
         if (cell.entry.doubt === undefined) cell.serve(decision.credential, decision.until)
         return decision.credential
       case "ServeAndAsk": {
-        if (yield* AwaitRefresh) return yield* this.#afterRefresh(cell, decision.credential)
-        yield* this.#flights.start(cell.id, this.#refreshBehind(cell))
+        if (yield* AwaitRefresh) return yield* this.#afterRefresh(cell, decision.credential, read)
+        yield* this.#flights.start(cell.id, this.#refreshBehind(cell, read))
         return decision.credential
       }
       case "Ask":
@@ -108,6 +109,17 @@ export class Refresher {
           ? yield* decision.error
           : yield* this.#refreshed(cell, read)
     }
+  })
+
+  /** The same, after Aden was asked to confirm what is held, however fresh it is: as it was, where Aden does not answer in time. */
+  readonly readConfirmed = Effect.fnUntraced(function*(
+    this: Refresher,
+    cell: Cell
+  ): Effect.fn.Return<Credential, CredentialFailure> {
+    const decision = decideFor(confirm, cell.entry, yield* this.#entries.circumstances(cell.entry))
+    return yield* decision._tag === "ServeAndAsk"
+      ? this.#afterRefresh(cell, decision.credential, confirm)
+      : this.read(cell)
   })
 
   /**
@@ -288,14 +300,19 @@ export class Refresher {
   readonly #afterRefresh = Effect.fnUntraced(function*(
     this: Refresher,
     cell: Cell,
-    before: Credential
+    before: Credential,
+    purpose: Purpose
   ): Effect.fn.Return<Credential, CredentialFailure> {
-    const outcome = yield* this.#flights.run(cell.id, this.#refreshBehind(cell)).pipe(
+    const outcome = yield* this.#flights.run(cell.id, this.#refreshBehind(cell, purpose)).pipe(
       Effect.result,
       Effect.timeoutOption(drainTimeout)
     )
     if (Option.isNone(outcome)) {
       this.#hasDrained = true
+      const error = new AdenUnavailable({ id: cell.id, reason: new AdenTimeout({ after: drainTimeout }) })
+      // the next read does not wait as long again
+      const retryAt = yield* this.#backOff(cell, error, yield* Clock.currentTimeMillis)
+      yield* this.#commit.note(cell, { _tag: "Failed", error, retryAt })
       yield* logWarning("Serving a cached credential that Aden did not confirm in time").pipe(
         Effect.annotateLogs({ credential: cleanText(cell.id) })
       )
@@ -308,9 +325,9 @@ export class Refresher {
   })
 
   /** Renews while callers are served what is held: where Aden does not confirm it, that is told. */
-  #refreshBehind(cell: Cell): Effect.Effect<Credential, CredentialFailure> {
+  #refreshBehind(cell: Cell, purpose: Purpose): Effect.Effect<Credential, CredentialFailure> {
     return Effect.tapError(
-      this.#flight(cell, read),
+      this.#flight(cell, purpose),
       Effect.fnUntraced({ self: this }, function*(error) {
         if (cell.entry.isBlocked || cell.entry.held === undefined) return
         // a failure of storage, too, is a reason to wait before the next question
@@ -451,9 +468,12 @@ export class Refresher {
     provider: CredentialProvider,
     basis: RequestBasis
   ): Effect.fn.Return<never, AdenRequestFailure | CredentialNotFound> {
-    const { id } = basis.cell
-    yield* this.#listings.confirmAbsence(provider, id)
-    yield* this.#commit.remove(basis)
+    const { entry, id } = basis.cell
+    const isKnown = entry.held !== undefined || entry.listed !== undefined || entry.isBlocked
+    if (isKnown) {
+      yield* this.#listings.confirmAbsence(provider, id)
+      yield* this.#commit.remove(basis)
+    }
     return yield* new CredentialNotFound({ ref: id })
   })
 

@@ -6,13 +6,15 @@ import {
   Credential,
   CredentialState,
   CredentialStorage,
+  CredentialStorageError,
   MemoryStorage,
+  StorageIoFailed,
   type StoredEntry
 } from "aden-credentials"
 import { AdenEmulator, type AdenEmulatorOptions, Fault } from "aden-credentials/emulator"
 import { Context, DateTime, Duration, Effect, Fiber, Layer, Option, Redacted, Schedule } from "effect"
 import { TestClock } from "effect/testing"
-import { localOnly } from "../../src/storage/decorate.ts"
+import { decorate, localOnly } from "../../src/storage/decorate.ts"
 import { eventually } from "../fixtures/emulatedStore.ts"
 import { memoryAden, MemoryHttpClient } from "../fixtures/memoryAden.ts"
 import { suite } from "../storage/StorageContract.ts"
@@ -386,6 +388,7 @@ describe("AdenCachedStorage: when Aden cannot answer", () => {
       assert.isTrue(Option.isNone(yield* Effect.option(cached.load("nothing"))))
       yield* aden.clearFaults
       assert.isTrue(Option.isNone(yield* cached.load("nothing")))
+      yield* TestClock.adjust("30 seconds")
       yield* cached.load("github")
       yield* TestClock.adjust("6 minutes")
       yield* aden.setFault(Fault.Status({ status: 503 }))
@@ -404,14 +407,28 @@ describe("AdenCachedStorage: when Aden cannot answer", () => {
       assert.isTrue(Option.isSome(yield* (yield* cacheOver(local)).load("github")))
     }).pipe(Effect.provide(memoryAden(forever))))
 
-  it.effect("Aden answers a token that has expired already: it is not saved, and the entry fails with RefreshFailed", () =>
+  it.effect("Aden answers a token that has expired already: it is asked to renew it", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator
       const local = yield* memory()
       yield* aden.expire("hubspot")
-      assert.strictEqual((yield* reasonOf(yield* cacheOver(local), "hubspot"))._tag, "RefreshFailed")
-      assert.deepStrictEqual(yield* local.list, [])
+      const renewed = yield* (yield* cacheOver(local)).load("hubspot")
+      assert.strictEqual(tokenOf(yield* local.load("hubspot")), tokenOf(renewed))
+      assert.strictEqual(yield* requests, 2)
     }).pipe(Effect.provide(memoryAden({ ...oneHour, refreshOnGet: false }))))
+
+  it.effect("Aden has only a token that has expired: the entry fails with RefreshFailed, and Aden is left alone for 30 s", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const cached = yield* cacheOver(yield* memory())
+      yield* TestClock.adjust("1 day")
+      yield* aden.setFault(Fault.Patch({ fields: { expires_at: "1970-01-01T12:00:00Z" } }))
+      for (let i = 0; i < 100; i++) assert.strictEqual((yield* reasonOf(cached, "hubspot"))._tag, "RefreshFailed")
+      assert.strictEqual(yield* requests, 2)
+      yield* aden.clearFaults
+      yield* TestClock.adjust("31 seconds")
+      assert.isTrue(Option.isSome(yield* cached.load("hubspot")))
+    }).pipe(Effect.provide(memoryAden(oneHour))))
 
   it.effect("all who wait are interrupted: the question goes on, and its answer is kept", () =>
     Effect.gen(function*() {
@@ -577,5 +594,82 @@ describe("AdenCachedStorage: blocked and gone", () => {
       const answered = Option.getOrThrow(yield* Fiber.join(waiting))
       assert.strictEqual(answered.type, "api_key")
       assert.strictEqual(Option.getOrThrow(yield* local.load("github")).type, "api_key")
+    }).pipe(Effect.provide(memoryAden(forever))))
+})
+
+describe("AdenCachedStorage: over a storage that fails", () => {
+  /** Takes no credential while it is full. */
+  const fillable = (storage: Storage) => {
+    let isFull = true
+    return {
+      storage: decorate(storage, {
+        save: (credential, options) =>
+          Effect.suspend(() => isFull ? Effect.fail(full) : storage.save(credential, options))
+      }),
+      free: () => {
+        isFull = false
+      }
+    }
+  }
+  const full = new CredentialStorageError({
+    operation: "save",
+    reason: new StorageIoFailed({ location: "the disk", detail: "no space left" })
+  })
+
+  it.effect("an answer that it does not take is answered, asked for once, and written behind", () =>
+    Effect.gen(function*() {
+      const local = yield* memory()
+      const disk = fillable(local)
+      const cached = yield* cacheOver(disk.storage)
+      const first = tokenOf(yield* cached.load("github"))
+      assert.strictEqual(tokenOf(yield* cached.load("github")), first)
+      assert.strictEqual(yield* gets, 1)
+      assert.deepStrictEqual(yield* local.list, [])
+      disk.free()
+      yield* TestClock.adjust("2 seconds")
+      assert.strictEqual(tokenOf(yield* local.load("github")), first)
+    }).pipe(Effect.provide(memoryAden(forever))))
+
+  it.effect("what the program saves counts, although an answer is still to be written behind", () =>
+    Effect.gen(function*() {
+      const local = yield* memory()
+      const disk = fillable(local)
+      const cached = yield* cacheOver(disk.storage)
+      yield* cached.load("github")
+      disk.free()
+      yield* cached.save(Credential.fromApiKey({ id: "github", apiKey: Redacted.make("my own") }))
+      assert.strictEqual(Option.getOrThrow(yield* cached.load("github")).type, "api_key")
+      yield* TestClock.adjust("10 seconds")
+      assert.strictEqual(Option.getOrThrow(yield* local.load("github")).type, "api_key")
+    }).pipe(Effect.provide(memoryAden(forever))))
+
+  it.effect("the program deletes it: Aden is asked again, and what was to be written behind is not", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const local = yield* memory()
+      const disk = fillable(local)
+      const cached = yield* cacheOver(disk.storage)
+      yield* cached.load("github")
+      disk.free()
+      yield* aden.removeIntegration("github")
+      yield* cached.delete("github")
+      assert.isTrue(Option.isNone(yield* cached.load("github")))
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual(yield* local.list, [])
+    }).pipe(Effect.provide(memoryAden(forever))))
+
+  it.effect("a read within the lock of the entry asks Aden all the same", () =>
+    Effect.gen(function*() {
+      const cached = yield* cacheOver(yield* memory())
+      assert.isTrue(Option.isSome(yield* cached.withLock("github", cached.load("github"))))
+    }).pipe(Effect.provide(memoryAden(forever))))
+
+  it.effect("a read that hangs is given up after 2 s", () =>
+    Effect.gen(function*() {
+      const local = yield* memory()
+      const cached = yield* cacheOver(decorate(local, { read: () => Effect.never }))
+      const reading = yield* Effect.forkChild(Effect.flip(cached.load("github")), { startImmediately: true })
+      yield* TestClock.adjust("2 seconds")
+      assert.strictEqual((yield* Fiber.join(reading))._tag, "CredentialStorageError")
     }).pipe(Effect.provide(memoryAden(forever))))
 })

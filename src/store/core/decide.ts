@@ -97,16 +97,22 @@ export const decide = (entry: Entry, circumstances: Circumstances): Decision => 
   if (freshness === "fresh") {
     return { _tag: "Serve", credential, until: Math.min(until, held.staleAt, renewalAt(known, circumstances)) }
   }
-  const mayAskAt = Math.max(known.retryAt, now + coolDownLeft(known.state, now))
-  return now < mayAskAt
-    ? { _tag: "Serve", credential, until: Math.min(mayAskAt, until) }
+  const askAt = mayAskAt(known, circumstances)
+  return now < askAt
+    ? { _tag: "Serve", credential, until: Math.min(askAt, until) }
     : { _tag: "ServeAndAsk", credential, question }
 }
+
+/** When Aden may be asked in the background. */
+const mayAskAt = ({ retryAt, state }: Entry, { now }: Circumstances): number =>
+  Math.max(retryAt, now + coolDownLeft(state, now))
 
 /** What a question is for, where it is not only for a read. */
 export type Purpose =
   /** To have a credential that may be served. */
   | { readonly _tag: "Read" }
+  /** To have what is held confirmed, however fresh it is. */
+  | { readonly _tag: "Confirm" }
   /** To check a blocked one, whenever that was done last. */
   | { readonly _tag: "Check" }
   /** To have a new token in any case. */
@@ -123,6 +129,13 @@ export const decideFor = (purpose: Purpose, entry: Entry, circumstances: Circums
   switch (purpose._tag) {
     case "Read":
       return decide(known, circumstances)
+    case "Confirm": {
+      const decision = decide(known, circumstances)
+      return decision._tag === "Serve" && held?.owner === "provider" &&
+          circumstances.now >= mayAskAt(known, circumstances)
+        ? { _tag: "ServeAndAsk", credential: decision.credential, question: "fetch" }
+        : decision
+    }
     case "Check":
       return known.isBlocked ? failOr(rateLimitOf(known, circumstances.now), "validate") : decide(known, circumstances)
     case "Force":

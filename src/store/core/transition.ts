@@ -8,7 +8,7 @@ import type { AdenRequestFailure, RateLimited, ReauthRequired } from "../../erro
 import type { CredentialFailure } from "../../errors/CredentialError.ts"
 import type { CredentialStorageError } from "../../errors/StorageError.ts"
 import type { Credential, ProviderAccount } from "../../model/Credential.ts"
-import { CredentialState } from "../../model/CredentialState.ts"
+import { CredentialState, namesOf } from "../../model/CredentialState.ts"
 import { clockTolerance } from "../../model/freshness.ts"
 import type { EntryFields } from "./Entry.ts"
 import { Entry, isProgramsOwn } from "./Entry.ts"
@@ -123,7 +123,8 @@ const next = (entry: Entry, event: EntryEvent, now: number): Entry => {
         state: new CredentialState({
           generation,
           lastConfirmed: DateTime.makeUnsafe(now),
-          ...(event.hasSiblings ? { hasSiblings: true } : {})
+          ...(event.hasSiblings ? { hasSiblings: true } : {}),
+          account: namesOf(event.credential)
         }),
         dirty: isSaved ? undefined : "credential",
         unwritable: event.unwritable,

@@ -332,6 +332,7 @@ describe("back-off and cool-down", () => {
 
 describe("what is asked for a purpose", () => {
   const read: Purpose = { _tag: "Read" }
+  const confirm: Purpose = { _tag: "Confirm" }
   const check: Purpose = { _tag: "Check" }
   const force: Purpose = { _tag: "Force" }
   const replaceT: Purpose = { _tag: "Replace", token: Redacted.make("T") }
@@ -346,6 +347,18 @@ describe("what is asked for a purpose", () => {
   it.each<readonly [row: string, Purpose, events: ReadonlyArray<EntryEvent>, now: number, decision: string]>([
     ["a read of what is fresh", read, [fetched], now, `serve T until ${5 * minute}`],
     ["a read of what is due", read, [fetched], due, "serve T, refresh"],
+    ["a confirmation of what is fresh", confirm, [fetched], now, "serve T, fetch"],
+    ["a confirmation of what is due", confirm, [fetched], due, "serve T, refresh"],
+    ["a confirmation in a back-off", confirm, [fetched, backingOff], now, `serve T until ${5 * minute}`],
+    ["a confirmation in a cool-down", confirm, [fetched, limited], now, `serve T until ${5 * minute}`],
+    ["a confirmation of the program's own", confirm, [own], now, `serve P until ${5 * minute}`],
+    [
+      "a confirmation of a blocked one, before its time",
+      confirm,
+      [fetched, blocked(Infinity)],
+      now,
+      "fail ReauthRequired"
+    ],
     ["a check of a blocked one, before its time", check, [fetched, blocked(Infinity)], now, "validate"],
     ["a check in a cool-down", check, [fetched, limited, blocked(now)], now, `fail RateLimited for ${minute}`],
     ["a check of one that is blocked no more", check, [fetched], now, `serve T until ${5 * minute}`],

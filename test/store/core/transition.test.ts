@@ -215,6 +215,7 @@ const servedBy = (decision: Decision): Credential | undefined =>
 
 const purposes: ReadonlyArray<Purpose> = [
   { _tag: "Read" },
+  { _tag: "Confirm" },
   { _tag: "Check" },
   { _tag: "Force" },
   { _tag: "Replace", token: Redacted.make("A") },

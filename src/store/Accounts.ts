@@ -121,57 +121,63 @@ export class Accounts {
     return this.#reading.shutdown(0)
   }
 
-  readonly #read = Effect.fnUntraced(function*(this: Accounts) {
-    const at = yield* Clock.currentTimeMillis
-    const keptUp = new Set<string>()
-    this.#keptUp = keptUp
-    const changed = new Set(this.#changed)
-    this.#changed.clear()
-    const ids = yield* Effect.onError(this.#storage.list, () =>
-      Effect.sync(() => {
-        for (const id of changed) this.#changed.add(id)
-      }))
-    const found = new Set(ids)
-    for (const id of [...this.#names.keys(), ...this.#unreadable.keys()]) {
-      if (!found.has(id) && !keptUp.has(id)) this.delete(id)
-    }
-    yield* Effect.forEach(
-      ids.filter((id) => changed.has(id) || !this.#names.has(id)),
-      (id) => this.#readOne(id, keptUp),
-      { concurrency, discard: true }
-    )
-    this.#listedAt = at
-  })
+  #read() {
+    return Effect.gen({ self: this }, function*() {
+      const at = yield* Clock.currentTimeMillis
+      const keptUp = new Set<string>()
+      this.#keptUp = keptUp
+      const changed = new Set(this.#changed)
+      this.#changed.clear()
+      const ids = yield* Effect.onError(this.#storage.list, () =>
+        Effect.sync(() => {
+          for (const id of changed) this.#changed.add(id)
+        }))
+      const found = new Set(ids)
+      for (const id of [...this.#names.keys(), ...this.#unreadable.keys()]) {
+        if (!found.has(id) && !keptUp.has(id)) this.delete(id)
+      }
+      yield* Effect.forEach(
+        ids.filter((id) => changed.has(id) || !this.#names.has(id)),
+        (id) => this.#readOne(id, keptUp),
+        { concurrency, discard: true }
+      )
+      this.#listedAt = at
+    })
+  }
 
-  readonly #readOne = Effect.fnUntraced(function*(this: Accounts, id: string, keptUp: ReadonlySet<string>) {
-    const outcome = yield* Effect.result(this.#storage.read(id))
-    const error = Result.getFailure(outcome)
-    const state = Option.isSome(error) ? yield* this.#stateOfUnreadable(id, error.value) : undefined
-    if (keptUp.has(id)) return
-    if (Result.isSuccess(outcome)) {
-      const { credential, state } = outcome.success
-      if (Option.isSome(credential)) this.set(storedName(credential.value, state))
-      else this.delete(id)
-    } else if (state?.account !== undefined) {
-      this.set({
-        id,
-        provider: state.account.provider,
-        alias: state.account.alias,
-        confirmedAt: -Infinity,
-        hasSiblings: state.hasSiblings === true
-      })
-    } else if (state !== undefined) this.#unreadable.set(id, outcome.failure)
-  })
+  #readOne(id: string, keptUp: ReadonlySet<string>) {
+    return Effect.gen({ self: this }, function*() {
+      const outcome = yield* Effect.result(this.#storage.read(id))
+      const error = Result.getFailure(outcome)
+      const state = Option.isSome(error) ? yield* this.#stateOfUnreadable(id, error.value) : undefined
+      if (keptUp.has(id)) return
+      if (Result.isSuccess(outcome)) {
+        const { credential, state } = outcome.success
+        if (Option.isSome(credential)) this.set(storedName(credential.value, state))
+        else this.delete(id)
+      } else if (state?.account !== undefined) {
+        this.set({
+          id,
+          provider: state.account.provider,
+          alias: state.account.alias,
+          confirmedAt: -Infinity,
+          hasSiblings: state.hasSiblings === true
+        })
+      } else if (state !== undefined) this.#unreadable.set(id, outcome.failure)
+    })
+  }
 
   /** One that cannot be opened keeps no other from being found, and is not overlooked: it may be what a ref means. */
-  readonly #stateOfUnreadable = Effect.fnUntraced(function*(this: Accounts, id: string, error: StorageFailure) {
-    yield* logWarning("A stored credential cannot be opened").pipe(
-      Effect.annotateLogs({ reason: error.message })
-    )
-    // a link in the place of a file is not a credential
-    if (error._tag === "CredentialStorageError" && error.reason._tag === "StorageInsecure") return undefined
-    return yield* Effect.orElseSucceed(this.#storage.loadState(id), () => CredentialState.initial)
-  })
+  #stateOfUnreadable(id: string, error: StorageFailure) {
+    return Effect.gen({ self: this }, function*() {
+      yield* logWarning("A stored credential cannot be opened").pipe(
+        Effect.annotateLogs({ reason: error.message })
+      )
+      // a link in the place of a file is not a credential
+      if (error._tag === "CredentialStorageError" && error.reason._tag === "StorageInsecure") return undefined
+      return yield* Effect.orElseSucceed(this.#storage.loadState(id), () => CredentialState.initial)
+    })
+  }
 }
 
 /** The name of a stored credential. */

@@ -221,25 +221,21 @@ export class Entries {
     return this.#circumstances(this.providerOf(credential))
   }
 
-  readonly #circumstances = Effect.fnUntraced(function*(
-    this: Entries,
-    provider: CredentialProvider | undefined
-  ): Effect.fn.Return<Circumstances> {
-    const clockOffset = provider === undefined ? 0 : yield* provider.clockOffset
-    return { now: yield* Clock.currentTimeMillis, clockOffset, maxStale: this.maxStale }
-  })
+  #circumstances(provider: CredentialProvider | undefined): Effect.Effect<Circumstances> {
+    return Effect.gen({ self: this }, function*() {
+      const clockOffset = provider === undefined ? 0 : yield* provider.clockOffset
+      return { now: yield* Clock.currentTimeMillis, clockOffset, maxStale: this.maxStale }
+    })
+  }
 
   /** A credential that is taken over, with its provider, and its dates by the policies. */
-  readonly taking = Effect.fnUntraced(function*(
-    this: Entries,
-    cell: Cell,
-    credential: Credential,
-    state: CredentialState
-  ): Effect.fn.Return<Taken> {
-    const provider = this.providerOf(credential)
-    const { clockOffset, now } = yield* this.#circumstances(provider)
-    return yield* takingOver(cell, { credential, state, provider, now, clockOffset })
-  })
+  taking(cell: Cell, credential: Credential, state: CredentialState): Effect.Effect<Taken> {
+    return Effect.gen({ self: this }, function*() {
+      const provider = this.providerOf(credential)
+      const { clockOffset, now } = yield* this.#circumstances(provider)
+      return yield* takingOver(cell, { credential, state, provider, now, clockOffset })
+    })
+  }
 
   /**
    * The provider, after each answer of which its cells are looked at again if it has another idea of its clock: a token may have
@@ -269,44 +265,46 @@ export class Entries {
   // -------------------------------------------------------------------------------------------------------------------
 
   /** Memory follows storage: reads an entry, and answers whether there is a credential. */
-  readonly load = Effect.fnUntraced(function*(this: Entries, cell: Cell): Effect.fn.Return<boolean, StorageFailure> {
-    while (true) {
-      const { held, revision, saved, state: known } = cell.entry
-      const isCurrent = () =>
-        cell.entry.revision === revision && cell.entry.saved === saved && cell.entry.held === held &&
-        cell.entry.state === known
-      const { credential, state } = yield* this.storage.read(cell.id)
-      // what was read is older than what this process saved, or learnt, in that time
-      if (!isCurrent()) continue
-      const found = Option.isSome(credential) ? yield* this.taking(cell, credential.value, state) : undefined
-      const recheckAt = yield* this.#recheckAfter(cell, state)
-      if (!isCurrent()) continue
-      const [sole, ...others] = this.providers
-      const soleProviderId = others.length === 0 ? sole?.id : undefined
-      const entry = yield* this.change(cell, { _tag: "Loaded", state, found, soleProviderId, recheckAt })
-      return entry.held !== undefined
-    }
-  })
+  load(cell: Cell): Effect.Effect<boolean, StorageFailure> {
+    return Effect.gen({ self: this }, function*() {
+      while (true) {
+        const { held, revision, saved, state: known } = cell.entry
+        const isCurrent = () =>
+          cell.entry.revision === revision && cell.entry.saved === saved && cell.entry.held === held &&
+          cell.entry.state === known
+        const { credential, state } = yield* this.storage.read(cell.id)
+        // what was read is older than what this process saved, or learnt, in that time
+        if (!isCurrent()) continue
+        const found = Option.isSome(credential) ? yield* this.taking(cell, credential.value, state) : undefined
+        const recheckAt = yield* this.#recheckAfter(cell, state)
+        if (!isCurrent()) continue
+        const [sole, ...others] = this.providers
+        const soleProviderId = others.length === 0 ? sole?.id : undefined
+        const entry = yield* this.change(cell, { _tag: "Loaded", state, found, soleProviderId, recheckAt })
+        return entry.held !== undefined
+      }
+    })
+  }
 
   /** When a credential that storage says is blocked is checked first: at once, if a clock that was wrong wrote since when. */
-  readonly #recheckAfter = Effect.fnUntraced(function*(
-    this: Entries,
-    cell: Cell,
-    { blockedSince }: CredentialState
-  ): Effect.fn.Return<number> {
-    if (blockedSince === undefined || cell.entry.isBlocked) return -Infinity
-    const since = DateTime.toEpochMillis(blockedSince)
-    return (yield* Clock.currentTimeMillis) < since
-      ? -Infinity
-      : yield* cell.step("recheck").until(since, { _tag: "Blocked" })
-  })
+  #recheckAfter(cell: Cell, { blockedSince }: CredentialState): Effect.Effect<number> {
+    return Effect.gen({ self: this }, function*() {
+      if (blockedSince === undefined || cell.entry.isBlocked) return -Infinity
+      const since = DateTime.toEpochMillis(blockedSince)
+      return (yield* Clock.currentTimeMillis) < since
+        ? -Infinity
+        : yield* cell.step("recheck").until(since, { _tag: "Blocked" })
+    })
+  }
 
   /** The entry as it is to be served: one that is in doubt is read again, and served as it is where that cannot be done. */
-  readonly settled = Effect.fnUntraced(function*(this: Entries, cell: Cell): Effect.fn.Return<void, StorageFailure> {
-    const { doubt } = cell.entry
-    if (doubt === undefined) return
-    yield* doubt === "delete" ? this.load(cell) : this.orElseWhenStorageFails(this.load(cell), false)
-  })
+  settled(cell: Cell): Effect.Effect<void, StorageFailure> {
+    return Effect.gen({ self: this }, function*() {
+      const { doubt } = cell.entry
+      if (doubt === undefined) return
+      yield* doubt === "delete" ? this.load(cell) : this.orElseWhenStorageFails(this.load(cell), false)
+    })
+  }
 
   /** What storage fails with for an entry: while it is not saved or cannot be read, or nothing can be written. */
   storageErrorOf({ dirty, unreadable, unwritable }: Entry): CredentialStorageError | undefined {

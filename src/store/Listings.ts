@@ -141,94 +141,84 @@ export class Listings {
    * Finds a ref in the lists. What the remembered ones lack is looked for in new ones, unless it was missing in them a moment ago. A
    * provider that is down, or slow, does not hold up a ref that another one lists.
    */
-  readonly find = Effect.fnUntraced(function*(
-    this: Listings,
+  find(
     ref: CredentialRef,
     isOutdated: (listed: Listed) => boolean
-  ): Effect.fn.Return<ListedResolution, AdenRequestFailure> {
-    const now = yield* Clock.currentTimeMillis
-    const remembered = this.isRecent(now) ? resolveListed(ref, this.#all) : missing
-    const isRenamed = remembered._tag === "Found" && isOutdated(remembered.listed)
-    return remembered._tag === "Missing" || isRenamed ? yield* this.#findNow(ref, isRenamed) : remembered
-  })
+  ): Effect.Effect<ListedResolution, AdenRequestFailure> {
+    return Effect.gen({ self: this }, function*() {
+      const now = yield* Clock.currentTimeMillis
+      const remembered = this.isRecent(now) ? resolveListed(ref, this.#all) : missing
+      const isRenamed = remembered._tag === "Found" && isOutdated(remembered.listed)
+      return remembered._tag === "Missing" || isRenamed ? yield* this.#findNow(ref, isRenamed) : remembered
+    })
+  }
 
-  readonly #findNow = Effect.fnUntraced(function*(
-    this: Listings,
-    ref: CredentialRef,
-    isRenamed: boolean
-  ): Effect.fn.Return<ListedResolution, AdenRequestFailure> {
-    const listings: Array<Listing> = []
-    const failures: Array<AdenRequestFailure> = []
-    const found = yield* Latch.make(false)
-    const all = Effect.forEach(
-      this.#providers,
-      (provider) =>
-        Effect.match(isRenamed ? this.ask(provider) : this.#askFor(provider, ref), {
-          onFailure: (error) => {
-            failures.push(error)
-          },
-          onSuccess: (listing) => {
-            listings.push(listing)
-            if (resolveListed(ref, listing.accounts)._tag !== "Missing") found.openUnsafe()
-          }
-        }),
-      { concurrency: "unbounded", discard: true }
-    )
-    yield* Effect.raceFirst(all, Effect.andThen(found.await, Effect.sleep(othersTimeout)))
-    const resolution = resolveListed(ref, listings.flatMap(({ accounts }) => accounts))
-    const [failure] = failures
-    return resolution._tag === "Missing" && failure !== undefined ? yield* failure : resolution
-  })
+  #findNow(ref: CredentialRef, isRenamed: boolean): Effect.Effect<ListedResolution, AdenRequestFailure> {
+    return Effect.gen({ self: this }, function*() {
+      const listings: Array<Listing> = []
+      const failures: Array<AdenRequestFailure> = []
+      const found = yield* Latch.make(false)
+      const all = Effect.forEach(
+        this.#providers,
+        (provider) =>
+          Effect.match(isRenamed ? this.ask(provider) : this.#askFor(provider, ref), {
+            onFailure: (error) => {
+              failures.push(error)
+            },
+            onSuccess: (listing) => {
+              listings.push(listing)
+              if (resolveListed(ref, listing.accounts)._tag !== "Missing") found.openUnsafe()
+            }
+          }),
+        { concurrency: "unbounded", discard: true }
+      )
+      yield* Effect.raceFirst(all, Effect.andThen(found.await, Effect.sleep(othersTimeout)))
+      const resolution = resolveListed(ref, listings.flatMap(({ accounts }) => accounts))
+      const [failure] = failures
+      return resolution._tag === "Missing" && failure !== undefined ? yield* failure : resolution
+    })
+  }
 
   /** A list that has the ref, or in which it was missed a moment ago. */
-  readonly #askFor = Effect.fnUntraced(function*(
-    this: Listings,
-    provider: CredentialProvider,
-    ref: CredentialRef
-  ): Effect.fn.Return<Listing, AdenRequestFailure> {
-    const now = yield* Clock.currentTimeMillis
-    const known = this.#listings.get(provider)
-    if (known !== undefined && (yield* this.#isCurrentFor(provider, ref, known, now))) return known
-    const listing = yield* this.ask(provider)
-    if (resolveListed(ref, listing.accounts)._tag === "Missing") yield* this.#noteMissing(provider, ref, listing.at)
-    else this.#missing.get(provider)?.delete(ref)
-    return listing
-  })
+  #askFor(provider: CredentialProvider, ref: CredentialRef): Effect.Effect<Listing, AdenRequestFailure> {
+    return Effect.gen({ self: this }, function*() {
+      const now = yield* Clock.currentTimeMillis
+      const known = this.#listings.get(provider)
+      if (known !== undefined && (yield* this.#isCurrentFor(provider, ref, known, now))) return known
+      const listing = yield* this.ask(provider)
+      if (resolveListed(ref, listing.accounts)._tag === "Missing") yield* this.#noteMissing(provider, ref, listing.at)
+      else this.#missing.get(provider)?.delete(ref)
+      return listing
+    })
+  }
 
-  readonly #isCurrentFor = Effect.fnUntraced(function*(
-    this: Listings,
-    provider: CredentialProvider,
-    ref: CredentialRef,
-    listing: Listing,
-    now: number
-  ) {
-    const isRecent = isWithin(this.#timeToLive, listing.at, now)
-    if (resolveListed(ref, listing.accounts)._tag !== "Missing") return isRecent
-    const known = this.#missing.get(provider)?.get(ref)
-    if (known !== undefined) return isStillMissing(known, now)
-    if (!isRecent) return false
-    if (isStillMissing(yield* this.#noteMissing(provider, ref, listing.at), now)) return true
-    // the policy begins with the list that is asked for now
-    this.#missing.get(provider)?.delete(ref)
-    return false
-  })
+  #isCurrentFor(provider: CredentialProvider, ref: CredentialRef, listing: Listing, now: number) {
+    return Effect.gen({ self: this }, function*() {
+      const isRecent = isWithin(this.#timeToLive, listing.at, now)
+      if (resolveListed(ref, listing.accounts)._tag !== "Missing") return isRecent
+      const known = this.#missing.get(provider)?.get(ref)
+      if (known !== undefined) return isStillMissing(known, now)
+      if (!isRecent) return false
+      if (isStillMissing(yield* this.#noteMissing(provider, ref, listing.at), now)) return true
+      // the policy begins with the list that is asked for now
+      this.#missing.get(provider)?.delete(ref)
+      return false
+    })
+  }
 
-  readonly #noteMissing = Effect.fnUntraced(function*(
-    this: Listings,
-    provider: CredentialProvider,
-    ref: CredentialRef,
-    at: number
-  ): Effect.fn.Return<Missing> {
-    const refs = this.#missing.get(provider) ?? new Map<CredentialRef, Missing>()
-    this.#missing.set(provider, refs)
-    const step = refs.get(ref)?.step ?? new PolicyStep(this.#missingPolicy)
-    const missed = { step, at, until: yield* step.until(at, { _tag: "Missing" }) }
-    refs.delete(ref)
-    refs.set(ref, missed)
-    const [oldest] = refs.keys()
-    if (refs.size > missingCapacity && oldest !== undefined) refs.delete(oldest)
-    return missed
-  })
+  #noteMissing(provider: CredentialProvider, ref: CredentialRef, at: number): Effect.Effect<Missing> {
+    return Effect.gen({ self: this }, function*() {
+      const refs = this.#missing.get(provider) ?? new Map<CredentialRef, Missing>()
+      this.#missing.set(provider, refs)
+      const step = refs.get(ref)?.step ?? new PolicyStep(this.#missingPolicy)
+      const missed = { step, at, until: yield* step.until(at, { _tag: "Missing" }) }
+      refs.delete(ref)
+      refs.set(ref, missed)
+      const [oldest] = refs.keys()
+      if (refs.size > missingCapacity && oldest !== undefined) refs.delete(oldest)
+      return missed
+    })
+  }
 
   get #all(): ReadonlyArray<Listed> {
     return Array.from(this.#listings.values()).flatMap(({ accounts }) => accounts)
@@ -248,26 +238,25 @@ export class Listings {
     return this.#questions.run(provider, this.#list(provider))
   }
 
-  readonly #list = Effect.fnUntraced(function*(
-    this: Listings,
-    provider: CredentialProvider
-  ): Effect.fn.Return<Listing, AdenRequestFailure> {
-    const now = yield* Clock.currentTimeMillis
-    const { since, until } = this.#coolDowns.get(provider) ?? { until: -Infinity, since: -Infinity }
-    if (until > now && since <= now) return yield* new RateLimited({ retryAfter: Duration.millis(until - now) })
-    const answer = yield* Effect.tapErrorTag(provider.list, "RateLimited", (error) =>
-      Effect.map(
-        Clock.currentTimeMillis,
-        (since) => this.#coolDowns.set(provider, { since, until: since + Duration.toMillis(error.retryAfter) })
-      ))
-    const at = yield* Clock.currentTimeMillis
-    const accounts = answer.accounts.map((account) => ({ provider, account, at }))
-    const listing: Listing = { at, accounts, idsOf: idsByProvider(answer.accounts), answer }
-    const before = this.#listings.get(provider)
-    this.#listings.set(provider, listing)
-    if (namesOf(before) !== namesOf(listing)) this.#onListed()
-    return listing
-  })
+  #list(provider: CredentialProvider): Effect.Effect<Listing, AdenRequestFailure> {
+    return Effect.gen({ self: this }, function*() {
+      const now = yield* Clock.currentTimeMillis
+      const { since, until } = this.#coolDowns.get(provider) ?? { until: -Infinity, since: -Infinity }
+      if (until > now && since <= now) return yield* new RateLimited({ retryAfter: Duration.millis(until - now) })
+      const answer = yield* Effect.tapErrorTag(provider.list, "RateLimited", (error) =>
+        Effect.map(
+          Clock.currentTimeMillis,
+          (since) => this.#coolDowns.set(provider, { since, until: since + Duration.toMillis(error.retryAfter) })
+        ))
+      const at = yield* Clock.currentTimeMillis
+      const accounts = answer.accounts.map((account) => ({ provider, account, at }))
+      const listing: Listing = { at, accounts, idsOf: idsByProvider(answer.accounts), answer }
+      const before = this.#listings.get(provider)
+      this.#listings.set(provider, listing)
+      if (namesOf(before) !== namesOf(listing)) this.#onListed()
+      return listing
+    })
+  }
 
   shutdown(): Effect.Effect<void> {
     return this.#questions.shutdown(0)

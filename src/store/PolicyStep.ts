@@ -37,11 +37,13 @@ export class PolicyStep {
     )
   }
 
-  readonly #until = Effect.fnUntraced(function*(this: PolicyStep, now: number, outcome: RefreshOutcome) {
-    this.#step ??= yield* Schedule.toStep(this.#policy)
-    return yield* this.#step(now, outcome).pipe(
-      Effect.map(([, delay]) => now + Math.max(0, Duration.toMillis(delay))),
-      Pull.catchDone(() => Effect.succeed(Infinity))
-    )
-  })
+  #until(now: number, outcome: RefreshOutcome) {
+    return Effect.gen({ self: this }, function*() {
+      this.#step ??= yield* Schedule.toStep(this.#policy)
+      return yield* this.#step(now, outcome).pipe(
+        Effect.map(([, delay]) => now + Math.max(0, Duration.toMillis(delay))),
+        Pull.catchDone(() => Effect.succeed(Infinity))
+      )
+    })
+  }
 }

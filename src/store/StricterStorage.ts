@@ -30,29 +30,28 @@ export class StricterStorage {
     )
   }
 
-  readonly #hear = Effect.fnUntraced(function*(
-    this: StricterStorage,
-    cell: Cell
-  ): Effect.fn.Return<boolean, StorageFailure> {
-    const { entry } = cell
-    const isUndisputed = entry.held?.owner !== "provider" || entry.held.source === "aden" ||
-      entry.dirty !== undefined || freshnessOf(entry, yield* this.#entries.circumstances(entry)) !== "fresh"
-    if (isUndisputed) {
+  #hear(cell: Cell): Effect.Effect<boolean, StorageFailure> {
+    return Effect.gen({ self: this }, function*() {
+      const { entry } = cell
+      const isUndisputed = entry.held?.owner !== "provider" || entry.held.source === "aden" ||
+        entry.dirty !== undefined || freshnessOf(entry, yield* this.#entries.circumstances(entry)) !== "fresh"
+      if (isUndisputed) {
+        this.#heard.add(cell)
+        return true
+      }
+      // what is in memory was read a moment ago: of what goes wrong now, only what storage holds afterwards counts
+      yield* Effect.ignore(this.#storage.load(cell.id))
+      const isThere = yield* this.#entries.load(cell)
       this.#heard.add(cell)
-      return true
-    }
-    // what is in memory was read a moment ago: of what goes wrong now, only what storage holds afterwards counts
-    yield* Effect.ignore(this.#storage.load(cell.id))
-    const isThere = yield* this.#entries.load(cell)
-    this.#heard.add(cell)
-    const { blockedSince, reauthorizationUrl } = cell.entry.state
-    if (blockedSince !== undefined) {
-      yield* this.#entries.publish({ _tag: "ReauthorizationRequired", id: cell.id, reauthorizationUrl })
-    } else if (!isThere) {
-      yield* this.#entries.publish({ _tag: "Removed", id: cell.id })
-    }
-    return isThere
-  })
+      const { blockedSince, reauthorizationUrl } = cell.entry.state
+      if (blockedSince !== undefined) {
+        yield* this.#entries.publish({ _tag: "ReauthorizationRequired", id: cell.id, reauthorizationUrl })
+      } else if (!isThere) {
+        yield* this.#entries.publish({ _tag: "Removed", id: cell.id })
+      }
+      return isThere
+    })
+  }
 
   shutdown(): Effect.Effect<void> {
     return this.#hearings.shutdown(0)

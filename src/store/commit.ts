@@ -114,111 +114,104 @@ export class Commit {
   // -------------------------------------------------------------------------------------------------------------------
 
   /** Takes over what a provider answered, unless the entry has changed since it was asked. */
-  readonly answer = Effect.fnUntraced(function*(
-    this: Commit,
-    item: Answer
-  ): Effect.fn.Return<Credential, StorageFailure> {
-    const { cell } = item.basis
-    const taken = yield* this.#write(cell, "write", this.#takeOver(item))
-    return taken.error !== undefined && taken.error._tag !== "CredentialStorageError"
-      ? yield* taken.error
-      : taken.credential
-  })
+  answer(item: Answer): Effect.Effect<Credential, StorageFailure> {
+    return Effect.gen({ self: this }, function*() {
+      const { cell } = item.basis
+      const taken = yield* this.#write(cell, "write", this.#takeOver(item))
+      return taken.error !== undefined && taken.error._tag !== "CredentialStorageError"
+        ? yield* taken.error
+        : taken.credential
+    })
+  }
 
-  readonly #takeOver = Effect.fnUntraced(
-    function*(this: Commit, item: Answer): Effect.fn.Return<Taken, StorageFailure> {
+  #takeOver(item: Answer): Effect.Effect<Taken, StorageFailure> {
+    return Effect.gen({ self: this }, function*() {
       const credential = merged(item)
       const reason = this.#whyNotTaken(item, credential)
       if (reason !== undefined) return reason
       const generation = yield* this.#replaced(item, credential)
       const written = yield* this.#save(credential, generation)
       return yield* this.#settle(item, credential, { generation, written })
-    }
-  )
+    })
+  }
 
   /** The same for many, stored in one step. */
-  readonly answers = Effect.fnUntraced(function*(
-    this: Commit,
-    items: ReadonlyArray<Answer>
-  ): Effect.fn.Return<ReadonlyArray<Taken>> {
-    const ids = Array.from(new Set(items.map(({ basis }) => basis.cell.id))).toSorted()
-    return yield* Effect.scoped(
-      Effect.andThen(
-        Effect.forEach(ids, (id) => this.#lane.held(id), { discard: true }),
-        this.#doubting(items.map(({ basis }) => basis.cell), "write", this.#takeAllOver(items))
-      )
-    )
-  })
-
-  readonly #takeAllOver = Effect.fnUntraced(function*(
-    this: Commit,
-    items: ReadonlyArray<Answer>
-  ): Effect.fn.Return<ReadonlyArray<Taken>> {
-    const wanted: Array<Taken | Wanted> = []
-    for (const item of items) {
-      const credential = merged(item)
-      wanted.push(
-        this.#whyNotTaken(item, credential) ??
-          { item, credential, generation: yield* this.#replaced(item, credential) }
-      )
-    }
-    const lastConfirmed = yield* DateTime.now
-    const written = yield* this.#saveMany(wanted.filter((one) => "item" in one), lastConfirmed)
-    return yield* Effect.forEach(wanted, (one) =>
-      "item" in one
-        ? Effect.catch(
-          this.#settle(one.item, one.credential, { generation: one.generation, written: written(one) }),
-          (error) => Effect.succeed({ credential: one.credential, error, isOutdated: false })
+  answers(items: ReadonlyArray<Answer>): Effect.Effect<ReadonlyArray<Taken>> {
+    return Effect.gen({ self: this }, function*() {
+      const ids = Array.from(new Set(items.map(({ basis }) => basis.cell.id))).toSorted()
+      return yield* Effect.scoped(
+        Effect.andThen(
+          Effect.forEach(ids, (id) => this.#lane.held(id), { discard: true }),
+          this.#doubting(items.map(({ basis }) => basis.cell), "write", this.#takeAllOver(items))
         )
-        : Effect.succeed(one))
-  })
+      )
+    })
+  }
+
+  #takeAllOver(items: ReadonlyArray<Answer>): Effect.Effect<ReadonlyArray<Taken>> {
+    return Effect.gen({ self: this }, function*() {
+      const wanted: Array<Taken | Wanted> = []
+      for (const item of items) {
+        const credential = merged(item)
+        wanted.push(
+          this.#whyNotTaken(item, credential) ??
+            { item, credential, generation: yield* this.#replaced(item, credential) }
+        )
+      }
+      const lastConfirmed = yield* DateTime.now
+      const written = yield* this.#saveMany(wanted.filter((one) => "item" in one), lastConfirmed)
+      return yield* Effect.forEach(wanted, (one) =>
+        "item" in one
+          ? Effect.catch(
+            this.#settle(one.item, one.credential, { generation: one.generation, written: written(one) }),
+            (error) => Effect.succeed({ credential: one.credential, error, isOutdated: false })
+          )
+          : Effect.succeed(one))
+    })
+  }
 
   /** In one step for those that Aden lists as the only account of their provider, and in one for the others. */
-  readonly #saveMany = Effect.fnUntraced(function*(
-    this: Commit,
-    wanted: ReadonlyArray<Wanted>,
-    lastConfirmed: DateTime.Utc
-  ): Effect.fn.Return<(one: Wanted) => Written> {
-    const isSibling = ({ credential }: Wanted) => this.#hasSiblings(credential)
-    const written = yield* Effect.forEach(
-      [
-        {
-          wanted: wanted.filter((one) => !isSibling(one)),
-          state: new CredentialState({ generation: 0, lastConfirmed })
-        },
-        {
-          wanted: wanted.filter(isSibling),
-          state: new CredentialState({ generation: 0, lastConfirmed, hasSiblings: true })
-        }
-      ],
-      ({ state, wanted }) =>
-        wanted.length === 0 ? Effect.succeed(new Map<Wanted, Written>()) : this.#saveAll(wanted, state)
-    )
-    const all = new Map(written.flatMap((some) => [...some]))
-    return (one) => all.get(one) ?? "outdated"
-  })
+  #saveMany(wanted: ReadonlyArray<Wanted>, lastConfirmed: DateTime.Utc): Effect.Effect<(one: Wanted) => Written> {
+    return Effect.gen({ self: this }, function*() {
+      const isSibling = ({ credential }: Wanted) => this.#hasSiblings(credential)
+      const written = yield* Effect.forEach(
+        [
+          {
+            wanted: wanted.filter((one) => !isSibling(one)),
+            state: new CredentialState({ generation: 0, lastConfirmed })
+          },
+          {
+            wanted: wanted.filter(isSibling),
+            state: new CredentialState({ generation: 0, lastConfirmed, hasSiblings: true })
+          }
+        ],
+        ({ state, wanted }) =>
+          wanted.length === 0 ? Effect.succeed(new Map<Wanted, Written>()) : this.#saveAll(wanted, state)
+      )
+      const all = new Map(written.flatMap((some) => [...some]))
+      return (one) => all.get(one) ?? "outdated"
+    })
+  }
 
-  readonly #saveAll = Effect.fnUntraced(function*(
-    this: Commit,
-    wanted: ReadonlyArray<Wanted>,
-    state: CredentialState
-  ): Effect.fn.Return<ReadonlyMap<Wanted, Written>> {
-    const expectedGenerations = new Map<string, number>()
-    const credentials: Array<Credential> = []
-    for (const { credential, generation } of wanted) {
-      if (generation === undefined) continue
-      expectedGenerations.set(credential.id, generation)
-      credentials.push(credential)
-    }
-    const outcome = yield* Effect.result(this.#entries.storage.saveMany(credentials, { expectedGenerations, state }))
-    if (Result.isSuccess(outcome)) this.#entries.storageWorks()
-    else yield* this.#entries.warnOfStorage(outcome.failure)
-    const written = ({ credential: { id }, generation }: Wanted): Written => {
-      const failure = Result.isFailure(outcome) ? outcome.failure : outcome.success.get(id)
-      return generation === undefined || failure?._tag === "GenerationConflict" ? "outdated" : failure ?? "saved"
-    }
-    return new Map(wanted.map((one) => [one, written(one)]))
-  })
+  #saveAll(wanted: ReadonlyArray<Wanted>, state: CredentialState): Effect.Effect<ReadonlyMap<Wanted, Written>> {
+    return Effect.gen({ self: this }, function*() {
+      const expectedGenerations = new Map<string, number>()
+      const credentials: Array<Credential> = []
+      for (const { credential, generation } of wanted) {
+        if (generation === undefined) continue
+        expectedGenerations.set(credential.id, generation)
+        credentials.push(credential)
+      }
+      const outcome = yield* Effect.result(this.#entries.storage.saveMany(credentials, { expectedGenerations, state }))
+      if (Result.isSuccess(outcome)) this.#entries.storageWorks()
+      else yield* this.#entries.warnOfStorage(outcome.failure)
+      const written = ({ credential: { id }, generation }: Wanted): Written => {
+        const failure = Result.isFailure(outcome) ? outcome.failure : outcome.success.get(id)
+        return generation === undefined || failure?._tag === "GenerationConflict" ? "outdated" : failure ?? "saved"
+      }
+      return new Map(wanted.map((one) => [one, written(one)]))
+    })
+  }
 
   #hasSiblings(credential: Credential): boolean {
     return this.#listings.hasSiblings(accountOf(credential)) === true
@@ -234,112 +227,114 @@ export class Commit {
   }
 
   /** The generation that an answer replaces; none where what is stored is not to be replaced. */
-  readonly #replaced = Effect.fnUntraced(function*(
-    this: Commit,
-    { basis }: Answer,
-    credential: Credential
-  ): Effect.fn.Return<number | undefined> {
-    const { entry } = basis.cell
-    const { saved, state } = entry
-    // what a sync saved since does not stand in the way when it is older than this answer
-    const isOlder = saved.generation === state.generation &&
-      (saved.order < basis.order ||
-        (basis.held !== undefined && entry.credential?.holdsTokenOf(basis.held) === true))
-    const known = isOlder ? Math.max(saved.generation, basis.generation) : basis.generation
-    return entry.dirty === undefined && entry.unreadable === undefined
-      ? known
-      : (yield* this.#behind(credential, { generation: known, at: basis.at })).generation
-  })
+  #replaced({ basis }: Answer, credential: Credential): Effect.Effect<number | undefined> {
+    return Effect.gen({ self: this }, function*() {
+      const { entry } = basis.cell
+      const { saved, state } = entry
+      // what a sync saved since does not stand in the way when it is older than this answer
+      const isOlder = saved.generation === state.generation &&
+        (saved.order < basis.order ||
+          (basis.held !== undefined && entry.credential?.holdsTokenOf(basis.held) === true))
+      const known = isOlder ? Math.max(saved.generation, basis.generation) : basis.generation
+      return entry.dirty === undefined && entry.unreadable === undefined
+        ? known
+        : (yield* this.#behind(credential, { generation: known, at: basis.at })).generation
+    })
+  }
 
   /** One compare-and-swap. */
-  readonly #save = Effect.fnUntraced(function*(
-    this: Commit,
+  #save(
     credential: Credential,
     expectedGeneration: number | undefined,
     state?: CredentialState
-  ): Effect.fn.Return<Written> {
-    if (expectedGeneration === undefined) return "outdated"
-    const generation = expectedGeneration + 1
-    const confirmed = state ?? new CredentialState({
-      generation,
-      lastConfirmed: yield* DateTime.now,
-      ...(this.#hasSiblings(credential) ? { hasSiblings: true } : {})
+  ): Effect.Effect<Written> {
+    return Effect.gen({ self: this }, function*() {
+      if (expectedGeneration === undefined) return "outdated"
+      const generation = expectedGeneration + 1
+      const confirmed = state ?? new CredentialState({
+        generation,
+        lastConfirmed: yield* DateTime.now,
+        ...(this.#hasSiblings(credential) ? { hasSiblings: true } : {})
+      })
+      const outcome = yield* Effect.result(
+        this.#entries.storage.save(credential, { expectedGeneration, state: confirmed })
+      )
+      if (Result.isSuccess(outcome)) {
+        this.#entries.storageWorks()
+        return "saved"
+      }
+      const { failure } = outcome
+      if (failure._tag === "GenerationConflict") return "outdated"
+      if (failure._tag === "CredentialStorageError") yield* this.#entries.warnOfStorage(failure)
+      return failure
     })
-    const outcome = yield* Effect.result(
-      this.#entries.storage.save(credential, { expectedGeneration, state: confirmed })
-    )
-    if (Result.isSuccess(outcome)) {
-      this.#entries.storageWorks()
-      return "saved"
-    }
-    const { failure } = outcome
-    if (failure._tag === "GenerationConflict") return "outdated"
-    if (failure._tag === "CredentialStorageError") yield* this.#entries.warnOfStorage(failure)
-    return failure
-  })
+  }
 
   /** Memory takes over what was written, or what another writer stored. */
-  readonly #settle = Effect.fnUntraced(function*(
-    this: Commit,
+  #settle(
     { basis, isRefresh }: Answer,
     credential: Credential,
     first: { readonly generation: number | undefined; readonly written: Written }
-  ): Effect.fn.Return<Taken, StorageFailure> {
-    const entries = this.#entries
-    const { cell } = basis
-    let { generation, written } = first
-    // what another process could not save while storage was away, and saves now, is older than this answer
-    while (written === "outdated" && generation !== undefined && this.isCurrent(basis)) {
-      const record = yield* entries.storage.read(cell.id)
-      const isProviders = Option.exists(
-        record.credential,
-        (one) => entries.providerOf(one) === entries.providerOf(credential)
-      )
-      if (!isProviders || !isEarlier(record, credential, basis.at) || record.state.generation === generation) break
-      generation = record.state.generation
-      written = yield* this.#save(credential, generation)
-    }
-    if (!this.isCurrent(basis)) {
-      yield* Effect.ignore(entries.load(cell))
-      return { credential, error: undefined, isOutdated: true }
-    }
-    if (written === "outdated") {
-      // another process was faster: what it saved is as new as this answer, or newer
-      yield* entries.change(cell, { _tag: "Overtaken" })
-      yield* this.#reload(cell)
-      return { credential: cell.entry.credential ?? credential, error: undefined, isOutdated: false }
-    }
-    if (written !== "saved" && written._tag === "CredentialDecryptionFailed") {
-      return { credential, error: written, isOutdated: false }
-    }
-    const before = cell.entry
-    const state = new CredentialState({ generation: 0, lastConfirmed: yield* DateTime.now })
-    const taken = yield* entries.taking(cell, credential, state)
-    const circumstances = yield* entries.circumstancesOf(credential)
-    const isUsable = isServable(before, credential, circumstances)
-    if (!isRefresh || isUsable) cell.restart("backOff")
-    const after = yield* entries.change(cell, {
-      _tag: "Answered",
-      ...taken,
-      generation: generation ?? 0,
-      order: basis.order,
-      unwritable: written === "saved" ? undefined : written,
-      isServable: !isRefresh || isUsable,
-      retryAt: retryAfterAnswer(taken.dates.renewAt, credential, circumstances),
-      hasSiblings: this.#listings.hasSiblings(accountOf(credential)) ?? before.state.hasSiblings ?? false
+  ): Effect.Effect<Taken, StorageFailure> {
+    return Effect.gen({ self: this }, function*() {
+      const entries = this.#entries
+      const { cell } = basis
+      let { generation, written } = first
+      // what another process could not save while storage was away, and saves now, is older than this answer
+      while (written === "outdated" && generation !== undefined && this.isCurrent(basis)) {
+        const record = yield* entries.storage.read(cell.id)
+        const isProviders = Option.exists(
+          record.credential,
+          (one) => entries.providerOf(one) === entries.providerOf(credential)
+        )
+        if (!isProviders || !isEarlier(record, credential, basis.at) || record.state.generation === generation) break
+        generation = record.state.generation
+        written = yield* this.#save(credential, generation)
+      }
+      if (!this.isCurrent(basis)) {
+        yield* Effect.ignore(entries.load(cell))
+        return { credential, error: undefined, isOutdated: true }
+      }
+      if (written === "outdated") {
+        // another process was faster: what it saved is as new as this answer, or newer
+        yield* entries.change(cell, { _tag: "Overtaken" })
+        yield* this.#reload(cell)
+        return { credential: cell.entry.credential ?? credential, error: undefined, isOutdated: false }
+      }
+      if (written !== "saved" && written._tag === "CredentialDecryptionFailed") {
+        return { credential, error: written, isOutdated: false }
+      }
+      const before = cell.entry
+      const state = new CredentialState({ generation: 0, lastConfirmed: yield* DateTime.now })
+      const taken = yield* entries.taking(cell, credential, state)
+      const circumstances = yield* entries.circumstancesOf(credential)
+      const isUsable = isServable(before, credential, circumstances)
+      if (!isRefresh || isUsable) cell.restart("backOff")
+      const after = yield* entries.change(cell, {
+        _tag: "Answered",
+        ...taken,
+        generation: generation ?? 0,
+        order: basis.order,
+        unwritable: written === "saved" ? undefined : written,
+        isServable: !isRefresh || isUsable,
+        retryAt: retryAfterAnswer(taken.dates.renewAt, credential, circumstances),
+        hasSiblings: this.#listings.hasSiblings(accountOf(credential)) ?? before.state.hasSiblings ?? false
+      })
+      if (after.dirty !== undefined) this.#writeBehind(cell)
+      yield* this.#tell(before, credential)
+      return { credential, error: written === "saved" ? undefined : written, isOutdated: false }
     })
-    if (after.dirty !== undefined) this.#writeBehind(cell)
-    yield* this.#tell(before, credential)
-    return { credential, error: written === "saved" ? undefined : written, isOutdated: false }
-  })
+  }
 
   /** The events of an answer. */
-  readonly #tell = Effect.fnUntraced(function*(this: Commit, before: Entry, credential: Credential) {
-    const { id } = before
-    if (before.isBlocked) yield* this.#entries.publish({ _tag: "Reconnected", id })
-    if (before.credential === undefined) yield* this.#entries.publish({ _tag: "Fetched", id })
-    else if (!before.credential.holdsTokenOf(credential)) yield* this.#entries.publish({ _tag: "Refreshed", id })
-  })
+  #tell(before: Entry, credential: Credential) {
+    return Effect.gen({ self: this }, function*() {
+      const { id } = before
+      if (before.isBlocked) yield* this.#entries.publish({ _tag: "Reconnected", id })
+      if (before.credential === undefined) yield* this.#entries.publish({ _tag: "Fetched", id })
+      else if (!before.credential.holdsTokenOf(credential)) yield* this.#entries.publish({ _tag: "Refreshed", id })
+    })
+  }
 
   // -------------------------------------------------------------------------------------------------------------------
   // What the program does
@@ -348,38 +343,35 @@ export class Commit {
   /**
    * Whatever is stored gives way; by compare-and-swap even so, so that a write that was given up and arrives late is fenced.
    */
-  readonly #overwrite = Effect.fnUntraced(function*(
-    this: Commit,
-    { entry, id }: Cell,
-    credential: Credential
-  ): Effect.fn.Return<number, StorageFailure> {
-    const { storage } = this.#entries
-    const state = CredentialState.initial
-    let expectedGeneration: number | undefined = entry.state.generation
-    for (let attempt = 0; attempt < overwriteAttempts && expectedGeneration !== undefined; attempt++) {
-      const saved = yield* Effect.result(storage.save(credential, { state, expectedGeneration }))
-      if (Result.isSuccess(saved)) return saved.success
-      if (saved.failure._tag !== "GenerationConflict") return yield* saved.failure
-      expectedGeneration = yield* this.#generationOf(id)
-    }
-    return yield* Effect.catchTag(storage.save(credential, { state }), "GenerationConflict", Effect.die)
-  })
+  #overwrite({ entry, id }: Cell, credential: Credential): Effect.Effect<number, StorageFailure> {
+    return Effect.gen({ self: this }, function*() {
+      const { storage } = this.#entries
+      const state = CredentialState.initial
+      let expectedGeneration: number | undefined = entry.state.generation
+      for (let attempt = 0; attempt < overwriteAttempts && expectedGeneration !== undefined; attempt++) {
+        const saved = yield* Effect.result(storage.save(credential, { state, expectedGeneration }))
+        if (Result.isSuccess(saved)) return saved.success
+        if (saved.failure._tag !== "GenerationConflict") return yield* saved.failure
+        expectedGeneration = yield* this.#generationOf(id)
+      }
+      return yield* Effect.catchTag(storage.save(credential, { state }), "GenerationConflict", Effect.die)
+    })
+  }
 
   /** The same for a deletion; `false` where there was nothing to delete. */
-  readonly #erase = Effect.fnUntraced(function*(
-    this: Commit,
-    { entry, id }: Cell
-  ): Effect.fn.Return<boolean, CredentialStorageError> {
-    const { storage } = this.#entries
-    let expectedGeneration: number | undefined = entry.state.generation
-    for (let attempt = 0; attempt < overwriteAttempts && expectedGeneration !== undefined; attempt++) {
-      if (yield* storage.delete(id, { expectedGeneration })) return true
-      const generation: number | undefined = yield* this.#generationOf(id)
-      if (generation === expectedGeneration) return false
-      expectedGeneration = generation
-    }
-    return yield* storage.delete(id)
-  })
+  #erase({ entry, id }: Cell): Effect.Effect<boolean, CredentialStorageError> {
+    return Effect.gen({ self: this }, function*() {
+      const { storage } = this.#entries
+      let expectedGeneration: number | undefined = entry.state.generation
+      for (let attempt = 0; attempt < overwriteAttempts && expectedGeneration !== undefined; attempt++) {
+        if (yield* storage.delete(id, { expectedGeneration })) return true
+        const generation: number | undefined = yield* this.#generationOf(id)
+        if (generation === expectedGeneration) return false
+        expectedGeneration = generation
+      }
+      return yield* storage.delete(id)
+    })
+  }
 
   /** The generation that is stored; `undefined` where that cannot be read. */
   #generationOf(id: string): Effect.Effect<number | undefined> {
@@ -390,8 +382,8 @@ export class Commit {
   }
 
   /** The program saves a credential, whatever is stored under its id. */
-  readonly save = Effect.fnUntraced(
-    function*(this: Commit, credential: Credential): Effect.fn.Return<void, StorageFailure> {
+  save(credential: Credential): Effect.Effect<void, StorageFailure> {
+    return Effect.gen({ self: this }, function*() {
       const entries = this.#entries
       const cell = entries.cell(credential.id)
       yield* this.#write(
@@ -403,12 +395,12 @@ export class Commit {
           yield* entries.change(cell, { _tag: "Replaced", ...taken, generation })
         })
       )
-    }
-  )
+    })
+  }
 
   /** The program deletes an entry; `false` when there was none. */
-  readonly delete = Effect.fnUntraced(
-    function*(this: Commit, id: string): Effect.fn.Return<boolean, CredentialStorageError> {
+  delete(id: string): Effect.Effect<boolean, CredentialStorageError> {
+    return Effect.gen({ self: this }, function*() {
       const entries = this.#entries
       const cell = entries.cell(id)
       return yield* this.#write(
@@ -421,8 +413,8 @@ export class Commit {
           return isDeleted
         })
       )
-    }
-  )
+    })
+  }
 
   // -------------------------------------------------------------------------------------------------------------------
   // What Aden says without a credential
@@ -432,135 +424,150 @@ export class Commit {
    * Aden does not have the integration any more: the entry goes, here and in storage; `false` when another writer saved it since it was
    * asked about.
    */
-  readonly remove = Effect.fnUntraced(function*(this: Commit, basis: RequestBasis): Effect.fn.Return<boolean> {
-    return yield* this.isCurrent(basis) ? this.#write(basis.cell, "delete", this.#remove(basis)) : Effect.succeed(false)
-  })
+  remove(basis: RequestBasis): Effect.Effect<boolean> {
+    return Effect.gen({ self: this }, function*() {
+      return yield* this.isCurrent(basis)
+        ? this.#write(basis.cell, "delete", this.#remove(basis))
+        : Effect.succeed(false)
+    })
+  }
 
-  readonly #remove = Effect.fnUntraced(function*(this: Commit, basis: RequestBasis): Effect.fn.Return<boolean> {
-    const entries = this.#entries
-    const { cell } = basis
-    if (!this.isCurrent(basis)) return false
-    const before = cell.entry
-    const expectedGeneration = before.dirty === "credential" ? before.state.generation : basis.generation
-    const outcome = yield* Effect.result(entries.storage.delete(cell.id, { expectedGeneration }))
-    if (Result.isFailure(outcome)) yield* entries.warnOfStorage(outcome.failure)
-    const left = Result.isSuccess(outcome) && outcome.success
-      ? undefined
-      : yield* Effect.option(entries.storage.read(cell.id))
-    const record = left === undefined ? undefined : Option.getOrUndefined(left)
-    if (record !== undefined && Option.isSome(record.credential) && record.state.generation !== expectedGeneration) {
-      yield* entries.change(cell, { _tag: "Overtaken" })
-      if (yield* Effect.orElseSucceed(entries.load(cell), () => false)) return false
-    }
-    // what storage still holds, because it failed or cannot delete it, is not to be served again
-    const token = left === undefined ? undefined : before.credential?.defaultKey?.value
-    yield* entries.change(cell, { _tag: "Removed", rejected: token === undefined ? [] : [token] })
-    if (before.credential !== undefined || before.isBlocked) yield* entries.publish({ _tag: "Removed", id: cell.id })
-    return true
-  })
+  #remove(basis: RequestBasis): Effect.Effect<boolean> {
+    return Effect.gen({ self: this }, function*() {
+      const entries = this.#entries
+      const { cell } = basis
+      if (!this.isCurrent(basis)) return false
+      const before = cell.entry
+      const expectedGeneration = before.dirty === "credential" ? before.state.generation : basis.generation
+      const outcome = yield* Effect.result(entries.storage.delete(cell.id, { expectedGeneration }))
+      if (Result.isFailure(outcome)) yield* entries.warnOfStorage(outcome.failure)
+      const left = Result.isSuccess(outcome) && outcome.success
+        ? undefined
+        : yield* Effect.option(entries.storage.read(cell.id))
+      const record = left === undefined ? undefined : Option.getOrUndefined(left)
+      if (record !== undefined && Option.isSome(record.credential) && record.state.generation !== expectedGeneration) {
+        yield* entries.change(cell, { _tag: "Overtaken" })
+        if (yield* Effect.orElseSucceed(entries.load(cell), () => false)) return false
+      }
+      // what storage still holds, because it failed or cannot delete it, is not to be served again
+      const token = left === undefined ? undefined : before.credential?.defaultKey?.value
+      yield* entries.change(cell, { _tag: "Removed", rejected: token === undefined ? [] : [token] })
+      if (before.credential !== undefined || before.isBlocked) yield* entries.publish({ _tag: "Removed", id: cell.id })
+      return true
+    })
+  }
 
   /** A person has to authorize it again: kept over a restart, too. */
-  readonly block = Effect.fnUntraced(function*(this: Commit, cell: Cell, error: ReauthRequired) {
-    const { checkedAt, isBlocked, recheckAt } = cell.entry
-    const now = yield* Clock.currentTimeMillis
-    if (!isBlocked) cell.restart("recheck")
-    const next = !isBlocked || now >= recheckAt
-      ? yield* cell.step("recheck").until(now, { _tag: "Blocked" })
-      : recheckAt + now - checkedAt
-    yield* this.note(cell, { _tag: "Blocked", error, recheckAt: next })
-    if (isBlocked) return
-    const { reauthorizationUrl } = cell.entry.state
-    yield* this.#entries.publish({ _tag: "ReauthorizationRequired", id: cell.id, reauthorizationUrl })
-  })
+  block(cell: Cell, error: ReauthRequired) {
+    return Effect.gen({ self: this }, function*() {
+      const { checkedAt, isBlocked, recheckAt } = cell.entry
+      const now = yield* Clock.currentTimeMillis
+      if (!isBlocked) cell.restart("recheck")
+      const next = !isBlocked || now >= recheckAt
+        ? yield* cell.step("recheck").until(now, { _tag: "Blocked" })
+        : recheckAt + now - checkedAt
+      yield* this.note(cell, { _tag: "Blocked", error, recheckAt: next })
+      if (isBlocked) return
+      const { reauthorizationUrl } = cell.entry.state
+      yield* this.#entries.publish({ _tag: "ReauthorizationRequired", id: cell.id, reauthorizationUrl })
+    })
+  }
 
   /** What was learnt of an entry is in memory at once, and in its state record. */
-  readonly note = Effect.fnUntraced(function*(
-    this: Commit,
-    cell: Cell,
-    event: Extract<EntryEvent, { readonly _tag: "Blocked" | "RateLimited" | "Failed" }>
-  ) {
-    const { dirty, state: before } = cell.entry
-    const { revision, state } = yield* this.#entries.change(cell, event)
-    if (state === before) return
-    // whatever keeps it from being recorded now, an interruption among it: it is written behind then
-    yield* Effect.ensuring(
-      this.#lane(cell.id)(this.#record(cell, { before, after: state, revision, wasDirty: dirty !== undefined })),
-      Effect.sync(() => {
-        if (cell.entry.dirty !== undefined) this.#writeBehind(cell)
-      })
-    )
-  })
+  note(cell: Cell, event: Extract<EntryEvent, { readonly _tag: "Blocked" | "RateLimited" | "Failed" }>) {
+    return Effect.gen({ self: this }, function*() {
+      const { dirty, state: before } = cell.entry
+      const { revision, state } = yield* this.#entries.change(cell, event)
+      if (state === before) return
+      // whatever keeps it from being recorded now, an interruption among it: it is written behind then
+      yield* Effect.ensuring(
+        this.#lane(cell.id)(this.#record(cell, { before, after: state, revision, wasDirty: dirty !== undefined })),
+        Effect.sync(() => {
+          if (cell.entry.dirty !== undefined) this.#writeBehind(cell)
+        })
+      )
+    })
+  }
 
   /** Only what has changed is written: another process may have recorded what is not known here. */
-  readonly #record = Effect.fnUntraced(function*(this: Commit, cell: Cell, { after, before, revision, wasDirty }: {
+  #record(cell: Cell, { after, before, revision, wasDirty }: {
     readonly before: CredentialState
     readonly after: CredentialState
     readonly revision: number
     readonly wasDirty: boolean
   }) {
-    const { storage } = this.#entries
-    const stored = yield* Effect.result(storage.loadState(cell.id))
-    if (cell.entry.revision !== revision) return
-    if (Result.isFailure(stored)) {
-      yield* this.#entries.warnOfStorage(stored.failure)
-      return yield* this.#stateUnsaved(cell)
-    }
-    const isNewer = wasDirty && stored.success.generation === before.generation
-    const state = new CredentialState({ ...(isNewer ? before : stored.success), ...changesOf(before, after) })
-    const expectedGeneration = stored.success.generation
-    const outcome = yield* Effect.result(storage.saveState(cell.id, state, { expectedGeneration }))
-    if (Result.isFailure(outcome)) yield* this.#entries.warnOfStorage(outcome.failure)
-    else this.#entries.storageWorks()
-    if (cell.entry.revision !== revision || cell.entry.state !== after) return
-    // what belongs to a credential that is not the one in memory, or to none, is for storage only
-    const isSame = stored.success.generation === before.generation
-    if (Result.isFailure(outcome) || !outcome.success) yield* this.#stateUnsaved(cell)
-    else yield* this.#entries.change(cell, { _tag: "StateMerged", state: isSame ? state : after, isSaved: true })
-  })
+    return Effect.gen({ self: this }, function*() {
+      const { storage } = this.#entries
+      const stored = yield* Effect.result(storage.loadState(cell.id))
+      if (cell.entry.revision !== revision) return
+      if (Result.isFailure(stored)) {
+        yield* this.#entries.warnOfStorage(stored.failure)
+        return yield* this.#stateUnsaved(cell)
+      }
+      const isNewer = wasDirty && stored.success.generation === before.generation
+      const state = new CredentialState({ ...(isNewer ? before : stored.success), ...changesOf(before, after) })
+      const expectedGeneration = stored.success.generation
+      const outcome = yield* Effect.result(storage.saveState(cell.id, state, { expectedGeneration }))
+      if (Result.isFailure(outcome)) yield* this.#entries.warnOfStorage(outcome.failure)
+      else this.#entries.storageWorks()
+      if (cell.entry.revision !== revision || cell.entry.state !== after) return
+      // what belongs to a credential that is not the one in memory, or to none, is for storage only
+      const isSame = stored.success.generation === before.generation
+      if (Result.isFailure(outcome) || !outcome.success) yield* this.#stateUnsaved(cell)
+      else yield* this.#entries.change(cell, { _tag: "StateMerged", state: isSame ? state : after, isSaved: true })
+    })
+  }
 
-  readonly #stateUnsaved = Effect.fnUntraced(function*(this: Commit, cell: Cell) {
-    yield* this.#entries.change(cell, { _tag: "StateMerged", state: cell.entry.state, isSaved: false })
-    this.#writeBehind(cell)
-  })
+  #stateUnsaved(cell: Cell) {
+    return Effect.gen({ self: this }, function*() {
+      yield* this.#entries.change(cell, { _tag: "StateMerged", state: cell.entry.state, isSaved: false })
+      this.#writeBehind(cell)
+    })
+  }
 
   /**
    * Storage tells of a change. One of the generation that memory has is the echo of an own write; what another process changed is read.
    */
-  readonly follow = Effect.fnUntraced(
-    function*(this: Commit, change: StorageChange) {
+  follow(change: StorageChange): Effect.Effect<void> {
+    return Effect.suspend(() => {
       const { accounts } = this.#entries
       const cell = this.#entries.get(change.id)
-      if (cell === undefined) return accounts.noteChange(change.id)
+      if (cell === undefined) return Effect.sync(() => accounts.noteChange(change.id))
       // one of which nothing is known yet may be under way to storage
       const wasVacant = cell.entry.isVacant
-      yield* this.#lane(change.id)(Effect.suspend(() =>
+      return this.#lane(change.id)(Effect.suspend(() =>
         wasVacant && cell.entry.isVacant
           ? Effect.sync(() => accounts.noteChange(change.id))
           : this.#follow(cell, change)
       ))
-    },
-    (effect, { id }) =>
-      Effect.catchCause(effect, (cause) =>
+    }).pipe(
+      Effect.catchCause((cause) =>
         logDebug("A change in storage could not be followed", cause).pipe(
-          Effect.annotateLogs({ credential: cleanText(id) })
-        ))
-  )
+          Effect.annotateLogs({ credential: cleanText(change.id) })
+        )
+      )
+    )
+  }
 
-  readonly #follow = Effect.fnUntraced(function*(this: Commit, cell: Cell, { generation }: StorageChange) {
-    const { dirty, doubt, state } = cell.entry
-    const isEcho = generation !== undefined && generation === state.generation && dirty === undefined &&
-      doubt === undefined
-    if (!isEcho) yield* this.#reload(cell)
-  })
+  #follow(cell: Cell, { generation }: StorageChange) {
+    return Effect.gen({ self: this }, function*() {
+      const { dirty, doubt, state } = cell.entry
+      const isEcho = generation !== undefined && generation === state.generation && dirty === undefined &&
+        doubt === undefined
+      if (!isEcho) yield* this.#reload(cell)
+    })
+  }
 
   /** What another process has changed is read. What it has deleted is not in memory any more: what its ref means is looked for again. */
-  readonly #reload = Effect.fnUntraced(function*(this: Commit, cell: Cell): Effect.fn.Return<void, StorageFailure> {
-    yield* this.#entries.load(cell)
-    const { held, isBlocked, state } = cell.entry
-    if (held === undefined && !isBlocked && state.coolDownUntil === undefined) {
-      yield* this.#entries.change(cell, { _tag: "Removed", rejected: cell.entry.rejected })
-    }
-  })
+  #reload(cell: Cell): Effect.Effect<void, StorageFailure> {
+    return Effect.gen({ self: this }, function*() {
+      yield* this.#entries.load(cell)
+      const { held, isBlocked, state } = cell.entry
+      if (held === undefined && !isBlocked && state.coolDownUntil === undefined) {
+        yield* this.#entries.change(cell, { _tag: "Removed", rejected: cell.entry.rejected })
+      }
+    })
+  }
 
   // -------------------------------------------------------------------------------------------------------------------
   // Write-behind
@@ -572,94 +579,105 @@ export class Commit {
   }
 
   /** Saves what a failing storage did not take, once it works again; never ends. */
-  readonly run = Effect.fnUntraced(function*(this: Commit): Effect.fn.Return<never> {
-    while (true) {
-      yield* this.#pending.await
-      yield* Effect.sleep(retryInterval)
-      for (const cell of this.#dirty) {
-        this.#dirty.delete(cell)
-        const exit = yield* Effect.exit(this.#lane(cell.id)(this.#flush(cell)))
-        if (Exit.isSuccess(exit) && exit.value) continue
-        if (Exit.isFailure(exit)) yield* logError("A credential could not be written behind", exit.cause)
-        // one that fails most often tells of all; next time the others come first
-        this.#dirty.add(cell)
-        break
+  run(): Effect.Effect<never> {
+    return Effect.gen({ self: this }, function*() {
+      while (true) {
+        yield* this.#pending.await
+        yield* Effect.sleep(retryInterval)
+        for (const cell of this.#dirty) {
+          this.#dirty.delete(cell)
+          const exit = yield* Effect.exit(this.#lane(cell.id)(this.#flush(cell)))
+          if (Exit.isSuccess(exit) && exit.value) continue
+          if (Exit.isFailure(exit)) yield* logError("A credential could not be written behind", exit.cause)
+          // one that fails most often tells of all; next time the others come first
+          this.#dirty.add(cell)
+          break
+        }
+        if (this.#dirty.size === 0) this.#pending.closeUnsafe()
       }
-      if (this.#dirty.size === 0) this.#pending.closeUnsafe()
-    }
-  })
+    })
+  }
 
   /** Whether there is nothing left to do for the entry. */
-  readonly #flush = Effect.fnUntraced(function*(this: Commit, cell: Cell): Effect.fn.Return<boolean> {
-    const { dirty } = cell.entry
-    if (dirty === undefined || this.#entries.get(cell.id) !== cell) return true
-    return yield* dirty === "credential" ? this.#flushCredential(cell) : this.#flushState(cell)
-  })
+  #flush(cell: Cell): Effect.Effect<boolean> {
+    return Effect.gen({ self: this }, function*() {
+      const { dirty } = cell.entry
+      if (dirty === undefined || this.#entries.get(cell.id) !== cell) return true
+      return yield* dirty === "credential" ? this.#flushCredential(cell) : this.#flushState(cell)
+    })
+  }
 
-  readonly #flushCredential = Effect.fnUntraced(function*(this: Commit, cell: Cell): Effect.fn.Return<boolean> {
-    const { credential, revision, state: own } = cell.entry
-    if (credential === undefined) return true
-    const fetched = own.lastConfirmed ?? credential.lastRefreshed
-    const at = fetched === undefined ? -Infinity : DateTime.toEpochMillis(fetched)
-    const { generation, state: stored } = yield* this.#behind(credential, { generation: own.generation, at })
-    const state = new CredentialState({ ...withLaterChanges(own, stored), generation: (generation ?? 0) + 1 })
-    const written = yield* this.#save(credential, generation, state)
-    // the program, or a renewal, changed it in that time, and saved that itself
-    if (cell.entry.revision !== revision || cell.entry.credential !== credential) return cell.entry.dirty === undefined
-    if (written === "saved") {
-      yield* this.#entries.change(cell, { _tag: "Flushed", state })
-      return true
-    }
-    if (written === "outdated") {
-      yield* this.#entries.change(cell, { _tag: "Overtaken" })
-      yield* Effect.ignore(this.#entries.load(cell))
-      return true
-    }
-    return !written.isRetryable
-  })
+  #flushCredential(cell: Cell): Effect.Effect<boolean> {
+    return Effect.gen({ self: this }, function*() {
+      const { credential, revision, state: own } = cell.entry
+      if (credential === undefined) return true
+      const fetched = own.lastConfirmed ?? credential.lastRefreshed
+      const at = fetched === undefined ? -Infinity : DateTime.toEpochMillis(fetched)
+      const { generation, state: stored } = yield* this.#behind(credential, { generation: own.generation, at })
+      const state = new CredentialState({ ...withLaterChanges(own, stored), generation: (generation ?? 0) + 1 })
+      const written = yield* this.#save(credential, generation, state)
+      // the program, or a renewal, changed it in that time, and saved that itself
+      if (cell.entry.revision !== revision || cell.entry.credential !== credential) {
+        return cell.entry.dirty === undefined
+      }
+      if (written === "saved") {
+        yield* this.#entries.change(cell, { _tag: "Flushed", state })
+        return true
+      }
+      if (written === "outdated") {
+        yield* this.#entries.change(cell, { _tag: "Overtaken" })
+        yield* Effect.ignore(this.#entries.load(cell))
+        return true
+      }
+      return !written.isRetryable
+    })
+  }
 
-  readonly #flushState = Effect.fnUntraced(function*(this: Commit, cell: Cell): Effect.fn.Return<boolean> {
-    const { revision, state: known, unreadable } = cell.entry
-    const { storage } = this.#entries
-    const stored = yield* Effect.option(storage.loadState(cell.id))
-    if (Option.isNone(stored)) return false
-    const { generation } = stored.value
-    // what was learnt before storage could be read is about whatever it holds
-    const own = known.generation !== generation && unreadable !== undefined
-      ? new CredentialState({ ...stored.value, ...changesOf(CredentialState.initial, known) })
-      : known
-    if (generation !== own.generation) {
-      yield* this.#entries.change(cell, { _tag: "Overtaken" })
-      yield* Effect.ignore(this.#entries.load(cell))
-      return true
-    }
-    const outcome = yield* Effect.result(storage.saveState(cell.id, own, { expectedGeneration: own.generation }))
-    if (Result.isFailure(outcome)) return !outcome.failure.isRetryable
-    if (!outcome.success) return false
-    this.#entries.storageWorks()
-    if (cell.entry.revision === revision && cell.entry.state === known) {
-      yield* this.#entries.change(cell, { _tag: "StateMerged", state: own, isSaved: true })
-    }
-    return cell.entry.dirty === undefined
-  })
+  #flushState(cell: Cell): Effect.Effect<boolean> {
+    return Effect.gen({ self: this }, function*() {
+      const { revision, state: known, unreadable } = cell.entry
+      const { storage } = this.#entries
+      const stored = yield* Effect.option(storage.loadState(cell.id))
+      if (Option.isNone(stored)) return false
+      const { generation } = stored.value
+      // what was learnt before storage could be read is about whatever it holds
+      const own = known.generation !== generation && unreadable !== undefined
+        ? new CredentialState({ ...stored.value, ...changesOf(CredentialState.initial, known) })
+        : known
+      if (generation !== own.generation) {
+        yield* this.#entries.change(cell, { _tag: "Overtaken" })
+        yield* Effect.ignore(this.#entries.load(cell))
+        return true
+      }
+      const outcome = yield* Effect.result(storage.saveState(cell.id, own, { expectedGeneration: own.generation }))
+      if (Result.isFailure(outcome)) return !outcome.failure.isRetryable
+      if (!outcome.success) return false
+      this.#entries.storageWorks()
+      if (cell.entry.revision === revision && cell.entry.state === known) {
+        yield* this.#entries.change(cell, { _tag: "StateMerged", state: own, isSaved: true })
+      }
+      return cell.entry.dirty === undefined
+    })
+  }
 
   /**
    * Which generation a credential that was asked for at `at` (ms) replaces where what is stored could not be saved, or read: a storage
    * that failed half-way may have counted it. None where what is stored is not the provider's.
    */
-  readonly #behind = Effect.fnUntraced(function*(
-    this: Commit,
+  #behind(
     credential: Credential,
     known: { readonly generation: number; readonly at: number }
-  ): Effect.fn.Return<{ readonly generation: number | undefined; readonly state: CredentialState }> {
-    const read = yield* Effect.option(this.#entries.storage.read(credential.id))
-    if (Option.isNone(read)) return { generation: known.generation, state: CredentialState.initial }
-    const { credential: stored, state } = read.value
-    if (Option.exists(stored, (own) => this.#entries.providerOf(own) !== this.#entries.providerOf(credential))) {
-      return { generation: undefined, state }
-    }
-    return { generation: isEarlier(read.value, credential, known.at) ? state.generation : known.generation, state }
-  })
+  ): Effect.Effect<{ readonly generation: number | undefined; readonly state: CredentialState }> {
+    return Effect.gen({ self: this }, function*() {
+      const read = yield* Effect.option(this.#entries.storage.read(credential.id))
+      if (Option.isNone(read)) return { generation: known.generation, state: CredentialState.initial }
+      const { credential: stored, state } = read.value
+      if (Option.exists(stored, (own) => this.#entries.providerOf(own) !== this.#entries.providerOf(credential))) {
+        return { generation: undefined, state }
+      }
+      return { generation: isEarlier(read.value, credential, known.at) ? state.generation : known.generation, state }
+    })
+  }
 
   // -------------------------------------------------------------------------------------------------------------------
   // Lanes

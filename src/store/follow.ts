@@ -39,69 +39,77 @@ export class Follow {
     )
   }
 
-  readonly #nextToken = Effect.fnUntraced(function*(
-    this: Follow,
+  #nextToken(
     ref: CredentialRef,
     read: Effect.Effect<Credential, CredentialFailure>,
     last: Redacted.Redacted<string> | undefined
-  ): Effect.fn.Return<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound> {
-    while (true) {
-      const { defaultKey, id } = yield* read
-      const token = defaultKey?.value
-      if (token === undefined) return yield* new CredentialKeyNotFound({ ref })
-      if (last === undefined || Redacted.value(last) !== Redacted.value(token)) return token
-      yield* this.#untilNextRead(this.#entries.cell(id))
-    }
-  })
+  ): Effect.Effect<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound> {
+    return Effect.gen({ self: this }, function*() {
+      while (true) {
+        const { defaultKey, id } = yield* read
+        const token = defaultKey?.value
+        if (token === undefined) return yield* new CredentialKeyNotFound({ ref })
+        if (last === undefined || Redacted.value(last) !== Redacted.value(token)) return token
+        yield* this.#untilNextRead(this.#entries.cell(id))
+      }
+    })
+  }
 
   /** Until a read would do more than return what it did, or the entry changes. */
-  readonly #untilNextRead = Effect.fnUntraced(function*(this: Follow, cell: Cell) {
-    const seen = cell.entry
-    const circumstances = yield* this.#entries.circumstances(seen)
-    const decision = decide(seen, circumstances)
-    const wait = decision._tag === "Serve" ? decision.until - circumstances.now : 0
-    yield* Effect.raceFirst(
-      Effect.sleep(Math.min(Math.max(1_000, wait), longestSleep)),
-      cell.changedSince(seen)
-    )
-  })
+  #untilNextRead(cell: Cell) {
+    return Effect.gen({ self: this }, function*() {
+      const seen = cell.entry
+      const circumstances = yield* this.#entries.circumstances(seen)
+      const decision = decide(seen, circumstances)
+      const wait = decision._tag === "Serve" ? decision.until - circumstances.now : 0
+      yield* Effect.raceFirst(
+        Effect.sleep(Math.min(Math.max(1_000, wait), longestSleep)),
+        cell.changedSince(seen)
+      )
+    })
+  }
 
   /**
    * Waits until the integration is connected again: asked about every `poll`, by one question for all who wait with the same one,
    * and noticed at once when something else finds it connected. Fails when it is removed.
    */
-  readonly reconnected = Effect.fnUntraced(function*(
-    this: Follow,
+  reconnected(
     cell: Cell,
     options: { readonly ref: CredentialRef; readonly poll: Duration.Duration }
-  ): Effect.fn.Return<Credential, CredentialFailure | NoProvider> {
-    const { poll, ref } = options
-    if (!this.#entries.mayBeRefreshed(cell.entry)) return yield* new NoProvider({ ref })
-    const read = this.#refresher.read(cell)
-    const watched = this.#reconnections.run(`${Duration.toMillis(poll)} ${cell.id}`, this.#watch(cell, poll))
-    return yield* Effect.catchTag(read, "ReauthRequired", () => watched)
-  })
+  ): Effect.Effect<Credential, CredentialFailure | NoProvider> {
+    return Effect.gen({ self: this }, function*() {
+      const { poll, ref } = options
+      if (!this.#entries.mayBeRefreshed(cell.entry)) return yield* new NoProvider({ ref })
+      const read = this.#refresher.read(cell)
+      const watched = this.#reconnections.run(`${Duration.toMillis(poll)} ${cell.id}`, this.#watch(cell, poll))
+      return yield* Effect.catchTag(read, "ReauthRequired", () => watched)
+    })
+  }
 
-  readonly #watch = Effect.fnUntraced(function*(this: Follow, cell: Cell, poll: Duration.Duration) {
-    while (true) {
-      yield* this.#whileBlocked(cell, poll)
-      if (!cell.entry.isBlocked) return yield* this.#refresher.read(cell)
-      const checked = yield* this.#refresher.check(cell).pipe(
-        // whatever else happens, the person may still be about to connect it
-        Effect.catchIf((error) => error._tag !== "CredentialNotFound", () => Effect.succeed(undefined))
-      )
-      if (checked !== undefined) return checked
-    }
-  })
+  #watch(cell: Cell, poll: Duration.Duration) {
+    return Effect.gen({ self: this }, function*() {
+      while (true) {
+        yield* this.#whileBlocked(cell, poll)
+        if (!cell.entry.isBlocked) return yield* this.#refresher.read(cell)
+        const checked = yield* this.#refresher.check(cell).pipe(
+          // whatever else happens, the person may still be about to connect it
+          Effect.catchIf((error) => error._tag !== "CredentialNotFound", () => Effect.succeed(undefined))
+        )
+        if (checked !== undefined) return checked
+      }
+    })
+  }
 
   /** Waits as long as the entry is blocked, and at most so long. */
-  readonly #whileBlocked = Effect.fnUntraced(function*(this: Follow, cell: Cell, longest: Duration.Duration) {
-    const end = (yield* monotonicMillis) + Duration.toMillis(longest)
-    for (let left = Duration.toMillis(longest); left > 0 && cell.entry.isBlocked;) {
-      yield* Effect.raceFirst(Effect.sleep(Math.min(left, longestSleep)), cell.changedSince(cell.entry))
-      left = end - (yield* monotonicMillis)
-    }
-  })
+  #whileBlocked(cell: Cell, longest: Duration.Duration) {
+    return Effect.gen({ self: this }, function*() {
+      const end = (yield* monotonicMillis) + Duration.toMillis(longest)
+      for (let left = Duration.toMillis(longest); left > 0 && cell.entry.isBlocked;) {
+        yield* Effect.raceFirst(Effect.sleep(Math.min(left, longestSleep)), cell.changedSince(cell.entry))
+        left = end - (yield* monotonicMillis)
+      }
+    })
+  }
 
   shutdown(): Effect.Effect<void> {
     return this.#reconnections.shutdown(0)

@@ -82,105 +82,102 @@ export class Refresher {
   // -------------------------------------------------------------------------------------------------------------------
 
   /** The credential, valid now. */
-  readonly read = Effect.fnUntraced(function*(
-    this: Refresher,
-    cell: Cell
-  ): Effect.fn.Return<Credential, CredentialFailure> {
-    yield* this.#entries.settled(cell)
-    const circumstances = yield* this.#entries.circumstances(cell.entry)
-    const decision = decide(cell.entry, circumstances)
-    switch (decision._tag) {
-      case "Serve":
-        // what is in doubt is read again by the next read
-        if (cell.entry.doubt === undefined) cell.serve(decision.credential, decision.until)
-        return decision.credential
-      case "ServeAndAsk": {
-        if (yield* AwaitRefresh) return yield* this.#afterRefresh(cell, decision.credential, read)
-        yield* this.#flights.start(cell.id, this.#refreshBehind(cell, read))
-        return decision.credential
+  read(cell: Cell): Effect.Effect<Credential, CredentialFailure> {
+    return Effect.gen({ self: this }, function*() {
+      yield* this.#entries.settled(cell)
+      const circumstances = yield* this.#entries.circumstances(cell.entry)
+      const decision = decide(cell.entry, circumstances)
+      switch (decision._tag) {
+        case "Serve":
+          // what is in doubt is read again by the next read
+          if (cell.entry.doubt === undefined) cell.serve(decision.credential, decision.until)
+          return decision.credential
+        case "ServeAndAsk": {
+          if (yield* AwaitRefresh) return yield* this.#afterRefresh(cell, decision.credential, read)
+          yield* this.#flights.start(cell.id, this.#refreshBehind(cell, read))
+          return decision.credential
+        }
+        case "Ask":
+          return yield* decision.question === "validate" && cell.entry.isBlocked
+            ? this.#rechecked(cell)
+            : this.#refreshed(cell, read)
+        case "Fail":
+          // another process may have renewed it; one that is blocked stays so until the check that is under way has ended
+          return decision.error._tag === "ReauthRequired" && !this.#flights.has(cell.id)
+            ? yield* decision.error
+            : yield* this.#refreshed(cell, read)
       }
-      case "Ask":
-        return yield* decision.question === "validate" && cell.entry.isBlocked
-          ? this.#rechecked(cell)
-          : this.#refreshed(cell, read)
-      case "Fail":
-        // another process may have renewed it; one that is blocked stays so until the check that is under way has ended
-        return decision.error._tag === "ReauthRequired" && !this.#flights.has(cell.id)
-          ? yield* decision.error
-          : yield* this.#refreshed(cell, read)
-    }
-  })
+    })
+  }
 
   /** The same, after Aden was asked to confirm what is held, however fresh it is: as it was, where Aden does not answer in time. */
-  readonly readConfirmed = Effect.fnUntraced(function*(
-    this: Refresher,
-    cell: Cell
-  ): Effect.fn.Return<Credential, CredentialFailure> {
-    const decision = decideFor(confirm, cell.entry, yield* this.#entries.circumstances(cell.entry))
-    return yield* decision._tag === "ServeAndAsk"
-      ? this.#afterRefresh(cell, decision.credential, confirm)
-      : this.read(cell)
-  })
+  readConfirmed(cell: Cell): Effect.Effect<Credential, CredentialFailure> {
+    return Effect.gen({ self: this }, function*() {
+      const decision = decideFor(confirm, cell.entry, yield* this.#entries.circumstances(cell.entry))
+      return yield* decision._tag === "ServeAndAsk"
+        ? this.#afterRefresh(cell, decision.credential, confirm)
+        : this.read(cell)
+    })
+  }
 
   /**
    * Renews now, whatever the age: never answered by a renewal that began earlier, and held back only by a rate limit. Where it is to
    * replace a token that was refused, another token that is in storage by now is the answer.
    */
-  readonly force = Effect.fnUntraced(function*(
-    this: Refresher,
-    cell: Cell,
-    ref: string
-  ): Effect.fn.Return<Credential, CredentialFailure | NoProvider> {
-    if (!this.#entries.mayBeRefreshed(cell.entry)) return yield* new NoProvider({ ref })
-    const token = yield* ReplacedToken
-    if (token === undefined) return yield* this.#flights.runAfresh(cell.id, this.#flight(cell, { _tag: "Force" }))
-    const replacing = this.#flights.run(cell.id, this.#flight(cell, { _tag: "Replace", token }))
-    const answer = yield* replacing
-    // a question of another kind, which was under way, may have brought the refused token again
-    return isToken(answer, token) ? yield* replacing : answer
-  })
+  force(cell: Cell, ref: string): Effect.Effect<Credential, CredentialFailure | NoProvider> {
+    return Effect.gen({ self: this }, function*() {
+      if (!this.#entries.mayBeRefreshed(cell.entry)) return yield* new NoProvider({ ref })
+      const token = yield* ReplacedToken
+      if (token === undefined) return yield* this.#flights.runAfresh(cell.id, this.#flight(cell, { _tag: "Force" }))
+      const replacing = this.#flights.run(cell.id, this.#flight(cell, { _tag: "Replace", token }))
+      const answer = yield* replacing
+      // a question of another kind, which was under way, may have brought the refused token again
+      return isToken(answer, token) ? yield* replacing : answer
+    })
+  }
 
   /**
    * A credential that lasts at least `minTimeLeft` (ms) from now. Renews it once for all who ask in that time; a token that was
    * renewed a moment ago and still lasts too short is not renewed again.
    */
-  readonly readFor = Effect.fnUntraced(function*(
-    this: Refresher,
+  readFor(
     cell: Cell,
     ref: string,
     minTimeLeft: number
-  ): Effect.fn.Return<Credential, CredentialFailure | InsufficientTimeLeft> {
-    yield* this.#entries.settled(cell)
-    const before = yield* this.#entries.circumstances(cell.entry)
-    const isShort = isUnexpired(freshnessOf(cell.entry, before)) && isTooShort(cell.entry, minTimeLeft, before)
-    const found = isShort ? undefined : yield* this.read(cell)
-    const now = yield* this.#entries.circumstances(cell.entry)
-    const credential = found === undefined || isTooShort(cell.entry, minTimeLeft, now)
-      ? yield* this.#outlasting(cell, minTimeLeft)
-      : found
-    const { clockOffset, now: asked } = yield* this.#entries.circumstancesOf(credential)
-    const left = localExpiry(credential, clockOffset) - asked
-    return left >= minTimeLeft ? credential : yield* new InsufficientTimeLeft({
-      ref,
-      minTimeLeft: Duration.millis(minTimeLeft),
-      timeLeft: Duration.millis(Math.max(0, left))
+  ): Effect.Effect<Credential, CredentialFailure | InsufficientTimeLeft> {
+    return Effect.gen({ self: this }, function*() {
+      yield* this.#entries.settled(cell)
+      const before = yield* this.#entries.circumstances(cell.entry)
+      const isShort = isUnexpired(freshnessOf(cell.entry, before)) && isTooShort(cell.entry, minTimeLeft, before)
+      const found = isShort ? undefined : yield* this.read(cell)
+      const now = yield* this.#entries.circumstances(cell.entry)
+      const credential = found === undefined || isTooShort(cell.entry, minTimeLeft, now)
+        ? yield* this.#outlasting(cell, minTimeLeft)
+        : found
+      const { clockOffset, now: asked } = yield* this.#entries.circumstancesOf(credential)
+      const left = localExpiry(credential, clockOffset) - asked
+      return left >= minTimeLeft ? credential : yield* new InsufficientTimeLeft({
+        ref,
+        minTimeLeft: Duration.millis(minTimeLeft),
+        timeLeft: Duration.millis(Math.max(0, left))
+      })
     })
-  })
+  }
 
-  readonly #outlasting = Effect.fnUntraced(function*(
-    this: Refresher,
-    cell: Cell,
-    minTimeLeft: number
-  ): Effect.fn.Return<Credential, CredentialFailure> {
-    const error = whyNotAsked(cell.entry, yield* this.#entries.circumstances(cell.entry))
-    if (error !== undefined) return yield* error
-    const flight = Effect.suspend(() =>
-      this.#flights.run(cell.id, this.#flight(cell, { _tag: "Outlast", minTimeLeft }))
-    )
-    const answer = yield* flight
-    // it may have been a question of another kind, which renewed nothing
-    return isTooShort(cell.entry, minTimeLeft, yield* this.#entries.circumstances(cell.entry)) ? yield* flight : answer
-  })
+  #outlasting(cell: Cell, minTimeLeft: number): Effect.Effect<Credential, CredentialFailure> {
+    return Effect.gen({ self: this }, function*() {
+      const error = whyNotAsked(cell.entry, yield* this.#entries.circumstances(cell.entry))
+      if (error !== undefined) return yield* error
+      const flight = Effect.suspend(() =>
+        this.#flights.run(cell.id, this.#flight(cell, { _tag: "Outlast", minTimeLeft }))
+      )
+      const answer = yield* flight
+      // it may have been a question of another kind, which renewed nothing
+      return isTooShort(cell.entry, minTimeLeft, yield* this.#entries.circumstances(cell.entry))
+        ? yield* flight
+        : answer
+    })
+  }
 
   /** Checks a blocked credential now, once for all who ask in that time. */
   check(cell: Cell): Effect.Effect<Credential, CredentialFailure> {
@@ -193,48 +190,49 @@ export class Refresher {
   }
 
   /** A check begins: the next one comes in due time, whatever becomes of this one. */
-  readonly #checked = Effect.fnUntraced(function*(this: Refresher, cell: Cell) {
-    if (!cell.entry.isBlocked) return
-    const recheckAt = yield* cell.step("recheck").until(yield* Clock.currentTimeMillis, { _tag: "Blocked" })
-    yield* this.#entries.change(cell, { _tag: "Checked", recheckAt })
-  })
+  #checked(cell: Cell) {
+    return Effect.gen({ self: this }, function*() {
+      if (!cell.entry.isBlocked) return
+      const recheckAt = yield* cell.step("recheck").until(yield* Clock.currentTimeMillis, { _tag: "Blocked" })
+      yield* this.#entries.change(cell, { _tag: "Checked", recheckAt })
+    })
+  }
 
   /** Asks the provider whether the token is good, and remembers what that says of the connection. */
-  readonly validate = Effect.fnUntraced(function*(
-    this: Refresher,
-    cell: Cell
-  ): Effect.fn.Return<CredentialValidation, CredentialFailure> {
-    const entries = this.#entries
-    yield* this.#resolver.resolveProvider(cell)
-    // it may be known from the list only, and what is stored by now be another's, or a rate limit from before a restart
-    if (cell.entry.providerId !== undefined && cell.entry.held === undefined) {
-      yield* entries.orElseWhenStorageFails(entries.load(cell), false)
-    }
-    const provider = entries.providerFor(cell.entry)
-    const circumstances = yield* entries.circumstances(cell.entry)
-    if (provider === undefined) {
-      const freshness = freshnessOf(cell.entry, circumstances)
-      const isBlocked = freshness === "blocked"
-      return {
-        valid: freshness !== "expired" && !isBlocked,
-        reason: isBlocked ? "requires_reauthorization" : freshness === "expired" ? "token_expired" : undefined,
-        expiresAt: cell.entry.credential?.expiresAt,
-        requiresReauthorization: isBlocked,
-        reauthorizationUrl: isBlocked ? cell.entry.state.reauthorizationUrl : undefined
+  validate(cell: Cell): Effect.Effect<CredentialValidation, CredentialFailure> {
+    return Effect.gen({ self: this }, function*() {
+      const entries = this.#entries
+      yield* this.#resolver.resolveProvider(cell)
+      // it may be known from the list only, and what is stored by now be another's, or a rate limit from before a restart
+      if (cell.entry.providerId !== undefined && cell.entry.held === undefined) {
+        yield* entries.orElseWhenStorageFails(entries.load(cell), false)
       }
-    }
-    const limit = rateLimitOf(cell.entry, circumstances.now)
-    if (limit !== undefined) return yield* limit
-    const basis = yield* this.#commit.basisOf(cell)
-    const validation = yield* provider.validate(cell).pipe(
-      Effect.catchTag("IntegrationNotFound", () => this.#confirmRemoval(provider, basis)),
-      Effect.tapError((error) => this.recordFailure(basis, error))
-    )
-    if (!this.#commit.isCurrent(basis) || cell.entry.isProgramOwned) return validation
-    if (validation.requiresReauthorization) yield* this.#commit.block(cell, reauthRequired(cell.entry, validation))
-    else if (validation.valid && cell.entry.isBlocked) yield* Effect.ignore(this.check(cell))
-    return validation
-  })
+      const provider = entries.providerFor(cell.entry)
+      const circumstances = yield* entries.circumstances(cell.entry)
+      if (provider === undefined) {
+        const freshness = freshnessOf(cell.entry, circumstances)
+        const isBlocked = freshness === "blocked"
+        return {
+          valid: freshness !== "expired" && !isBlocked,
+          reason: isBlocked ? "requires_reauthorization" : freshness === "expired" ? "token_expired" : undefined,
+          expiresAt: cell.entry.credential?.expiresAt,
+          requiresReauthorization: isBlocked,
+          reauthorizationUrl: isBlocked ? cell.entry.state.reauthorizationUrl : undefined
+        }
+      }
+      const limit = rateLimitOf(cell.entry, circumstances.now)
+      if (limit !== undefined) return yield* limit
+      const basis = yield* this.#commit.basisOf(cell)
+      const validation = yield* provider.validate(cell).pipe(
+        Effect.catchTag("IntegrationNotFound", () => this.#confirmRemoval(provider, basis)),
+        Effect.tapError((error) => this.recordFailure(basis, error))
+      )
+      if (!this.#commit.isCurrent(basis) || cell.entry.isProgramOwned) return validation
+      if (validation.requiresReauthorization) yield* this.#commit.block(cell, reauthRequired(cell.entry, validation))
+      else if (validation.valid && cell.entry.isBlocked) yield* Effect.ignore(this.check(cell))
+      return validation
+    })
+  }
 
   /** Renewals get a while to end, unless a caller has given them that time already. */
   shutdown(): Effect.Effect<void> {
@@ -249,33 +247,33 @@ export class Refresher {
    * Waits for an answer, because nothing that is held may be served. A flight that was joined late may answer what is of no use: then
    * there is one more. When it fails, what another process may have put into storage is served.
    */
-  readonly #refreshed = Effect.fnUntraced(function*(
-    this: Refresher,
-    cell: Cell,
-    purpose: Purpose
-  ): Effect.fn.Return<Credential, CredentialFailure> {
-    const flight = Effect.catch(
-      Effect.suspend(() => this.#flights.run(cell.id, this.#flight(cell, purpose))),
-      (error) =>
-        Effect.flatMap(this.#entries.circumstances(cell.entry), (circumstances) => {
-          const { credential, isBlocked } = cell.entry
-          if (credential !== undefined && isUsable(cell.entry, circumstances)) return Effect.succeed(credential)
-          // what a check cannot find out leaves it blocked
-          return Effect.fail(isBlocked && error._tag !== "CredentialNotFound" ? reauthRequired(cell.entry) : error)
-        })
-    )
-    const first = yield* flight
-    // the program's own, read from storage again or saved since
-    const answer = cell.entry.isProgramOwned ? cell.entry.credential ?? first : first
-    if (yield* this.#isServable(cell, answer)) return answer
-    if (cell.entry.isProgramOwned) return yield* unservable(cell.entry)
-    const second = yield* flight
-    return (yield* this.#isServable(cell, second)) ? second : yield* unservable(cell.entry)
-  })
+  #refreshed(cell: Cell, purpose: Purpose): Effect.Effect<Credential, CredentialFailure> {
+    return Effect.gen({ self: this }, function*() {
+      const flight = Effect.catch(
+        Effect.suspend(() => this.#flights.run(cell.id, this.#flight(cell, purpose))),
+        (error) =>
+          Effect.flatMap(this.#entries.circumstances(cell.entry), (circumstances) => {
+            const { credential, isBlocked } = cell.entry
+            if (credential !== undefined && isUsable(cell.entry, circumstances)) return Effect.succeed(credential)
+            // what a check cannot find out leaves it blocked
+            return Effect.fail(isBlocked && error._tag !== "CredentialNotFound" ? reauthRequired(cell.entry) : error)
+          })
+      )
+      const first = yield* flight
+      // the program's own, read from storage again or saved since
+      const answer = cell.entry.isProgramOwned ? cell.entry.credential ?? first : first
+      if (yield* this.#isServable(cell, answer)) return answer
+      if (cell.entry.isProgramOwned) return yield* unservable(cell.entry)
+      const second = yield* flight
+      return (yield* this.#isServable(cell, second)) ? second : yield* unservable(cell.entry)
+    })
+  }
 
-  readonly #isServable = Effect.fnUntraced(function*(this: Refresher, { entry }: Cell, credential: Credential) {
-    return isServable(entry, credential, yield* this.#entries.circumstancesOf(credential))
-  })
+  #isServable({ entry }: Cell, credential: Credential) {
+    return Effect.gen({ self: this }, function*() {
+      return isServable(entry, credential, yield* this.#entries.circumstancesOf(credential))
+    })
+  }
 
   /**
    * A caller waits at most the deadline, over all attempts and all that is asked on the way. A flight that it waited for in vain all
@@ -297,32 +295,29 @@ export class Refresher {
   }
 
   /** What is held when a renewal has ended; what was before it, when it failed or takes too long. */
-  readonly #afterRefresh = Effect.fnUntraced(function*(
-    this: Refresher,
-    cell: Cell,
-    before: Credential,
-    purpose: Purpose
-  ): Effect.fn.Return<Credential, CredentialFailure> {
-    const outcome = yield* this.#flights.run(cell.id, this.#refreshBehind(cell, purpose)).pipe(
-      Effect.result,
-      Effect.timeoutOption(drainTimeout)
-    )
-    if (Option.isNone(outcome)) {
-      this.#hasDrained = true
-      const error = new AdenUnavailable({ id: cell.id, reason: new AdenTimeout({ after: drainTimeout }) })
-      // the next read does not wait as long again
-      const retryAt = yield* this.#backOff(cell, error, yield* Clock.currentTimeMillis)
-      yield* this.#commit.note(cell, { _tag: "Failed", error, retryAt })
-      yield* logWarning("Serving a cached credential that Aden did not confirm in time").pipe(
-        Effect.annotateLogs({ credential: cleanText(cell.id) })
+  #afterRefresh(cell: Cell, before: Credential, purpose: Purpose): Effect.Effect<Credential, CredentialFailure> {
+    return Effect.gen({ self: this }, function*() {
+      const outcome = yield* this.#flights.run(cell.id, this.#refreshBehind(cell, purpose)).pipe(
+        Effect.result,
+        Effect.timeoutOption(drainTimeout)
       )
-      return before
-    }
-    const result = outcome.value
-    if (Result.isSuccess(result)) return result.success
-    const isOver = cell.entry.isBlocked || cell.entry.held === undefined
-    return isOver ? yield* result.failure : before
-  })
+      if (Option.isNone(outcome)) {
+        this.#hasDrained = true
+        const error = new AdenUnavailable({ id: cell.id, reason: new AdenTimeout({ after: drainTimeout }) })
+        // the next read does not wait as long again
+        const retryAt = yield* this.#backOff(cell, error, yield* Clock.currentTimeMillis)
+        yield* this.#commit.note(cell, { _tag: "Failed", error, retryAt })
+        yield* logWarning("Serving a cached credential that Aden did not confirm in time").pipe(
+          Effect.annotateLogs({ credential: cleanText(cell.id) })
+        )
+        return before
+      }
+      const result = outcome.value
+      if (Result.isSuccess(result)) return result.success
+      const isOver = cell.entry.isBlocked || cell.entry.held === undefined
+      return isOver ? yield* result.failure : before
+    })
+  }
 
   /** Renews while callers are served what is held: where Aden does not confirm it, that is told. */
   #refreshBehind(cell: Cell, purpose: Purpose): Effect.Effect<Credential, CredentialFailure> {
@@ -377,138 +372,138 @@ export class Refresher {
   }
 
   /** A lock that could not be had says nothing about the credential: whoever holds it may have renewed it. */
-  readonly #withoutLock = Effect.fnUntraced(function*(this: Refresher, cell: Cell, purpose: Purpose, options: {
+  #withoutLock(cell: Cell, purpose: Purpose, options: {
     readonly error: CredentialStorageError
     readonly before: Credential | undefined
-  }): Effect.fn.Return<Result.Result<Credential, CredentialFailure>, StorageFailure> {
-    const entries = this.#entries
-    yield* entries.orElseWhenStorageFails(entries.load(cell), false)
-    const before = options.before?.defaultKey?.value
-    const wanted: Purpose = purpose._tag === "Force" && before !== undefined
-      ? { _tag: "Replace", token: before }
-      : purpose
-    const decision = decideFor(wanted, cell.entry, yield* entries.circumstances(cell.entry))
-    return decision._tag === "Serve" ? Result.succeed(decision.credential) : Result.fail(options.error)
-  })
+  }): Effect.Effect<Result.Result<Credential, CredentialFailure>, StorageFailure> {
+    return Effect.gen({ self: this }, function*() {
+      const entries = this.#entries
+      yield* entries.orElseWhenStorageFails(entries.load(cell), false)
+      const before = options.before?.defaultKey?.value
+      const wanted: Purpose = purpose._tag === "Force" && before !== undefined
+        ? { _tag: "Replace", token: before }
+        : purpose
+      const decision = decideFor(wanted, cell.entry, yield* entries.circumstances(cell.entry))
+      return decision._tag === "Serve" ? Result.succeed(decision.credential) : Result.fail(options.error)
+    })
+  }
 
-  readonly #underLock = Effect.fnUntraced(function*(
-    this: Refresher,
-    cell: Cell,
-    purpose: Purpose
-  ): Effect.fn.Return<Credential, CredentialFailure> {
-    const entries = this.#entries
-    const failure = yield* entries.load(cell).pipe(
-      Effect.as(undefined),
-      Effect.catchTag("CredentialStorageError", (error) => Effect.as(entries.warnOfStorage(error), error))
-    )
-    yield* this.#resolver.resolveProvider(cell)
-    const provider = entries.providerFor(cell.entry)
-    if (provider === undefined) {
-      const { credential, isBlocked, isProgramOwned } = cell.entry
-      if (failure !== undefined && isProgramOwned) return yield* failure
-      if (credential !== undefined) return credential
-      return yield* isBlocked ? reauthRequired(cell.entry) : new CredentialNotFound({ ref: cell.id })
-    }
-    const circumstances = yield* entries.circumstances(cell.entry)
-    const decision = decideFor(purpose, cell.entry, circumstances)
-    if (decision._tag === "Serve") return decision.credential
-    if (decision._tag === "Fail") return yield* decision.error
-    const { question } = decision
-    const basis = yield* this.#commit.basisOf(cell)
-    return yield* this.#ask(provider, question, basis).pipe(
-      Effect.tapError((error) => this.recordFailure(basis, error)),
-      instrumented(cell.id, question === "refresh" ? "refresh" : "fetch")
-    )
-  })
+  #underLock(cell: Cell, purpose: Purpose): Effect.Effect<Credential, CredentialFailure> {
+    return Effect.gen({ self: this }, function*() {
+      const entries = this.#entries
+      const failure = yield* entries.load(cell).pipe(
+        Effect.as(undefined),
+        Effect.catchTag("CredentialStorageError", (error) => Effect.as(entries.warnOfStorage(error), error))
+      )
+      yield* this.#resolver.resolveProvider(cell)
+      const provider = entries.providerFor(cell.entry)
+      if (provider === undefined) {
+        const { credential, isBlocked, isProgramOwned } = cell.entry
+        if (failure !== undefined && isProgramOwned) return yield* failure
+        if (credential !== undefined) return credential
+        return yield* isBlocked ? reauthRequired(cell.entry) : new CredentialNotFound({ ref: cell.id })
+      }
+      const circumstances = yield* entries.circumstances(cell.entry)
+      const decision = decideFor(purpose, cell.entry, circumstances)
+      if (decision._tag === "Serve") return decision.credential
+      if (decision._tag === "Fail") return yield* decision.error
+      const { question } = decision
+      const basis = yield* this.#commit.basisOf(cell)
+      return yield* this.#ask(provider, question, basis).pipe(
+        Effect.tapError((error) => this.recordFailure(basis, error)),
+        instrumented(cell.id, question === "refresh" ? "refresh" : "fetch")
+      )
+    })
+  }
 
   /** Asks the provider, and takes the answer over. */
-  readonly #ask = Effect.fnUntraced(function*(
-    this: Refresher,
+  #ask(
     provider: CredentialProvider,
     question: Question,
     basis: RequestBasis
-  ): Effect.fn.Return<Credential, CredentialFailure> {
-    const { cell } = basis
-    if (question === "refresh") return yield* this.#askForNew(provider, basis)
-    if (question === "validate") {
-      const validation = yield* provider.validate(cell).pipe(
+  ): Effect.Effect<Credential, CredentialFailure> {
+    return Effect.gen({ self: this }, function*() {
+      const { cell } = basis
+      if (question === "refresh") return yield* this.#askForNew(provider, basis)
+      if (question === "validate") {
+        const validation = yield* provider.validate(cell).pipe(
+          Effect.catchTag("IntegrationNotFound", () => this.#confirmRemoval(provider, basis))
+        )
+        if (validation.requiresReauthorization) return yield* reauthRequired(cell.entry, validation)
+      }
+      const answer = yield* provider.fetch(cell.id)
+      if (Option.isNone(answer)) return yield* this.#confirmRemoval(provider, basis)
+      const credential = yield* this.#commit.answer({ basis, answer: answer.value, isRefresh: false })
+      if (!this.#commit.isCurrent(basis) || (yield* this.#isServable(cell, credential))) return credential
+      // this question renews nothing, and the token has expired
+      return yield* this.#askForNew(provider, yield* this.#commit.basisOf(cell))
+    })
+  }
+
+  #askForNew(provider: CredentialProvider, basis: RequestBasis): Effect.Effect<Credential, CredentialFailure> {
+    return Effect.gen({ self: this }, function*() {
+      const { cell } = basis
+      const isLastChance = expiresBeforeProbe(cell.entry, yield* this.#entries.circumstances(cell.entry))
+      const credential = yield* provider.refresh(cell.entry.credential ?? emptyCredential(cell.id, provider.id)).pipe(
+        Effect.provideService(BypassCircuit, isLastChance),
+        Effect.tap(() => this.#entries.change(cell, { _tag: "RefreshAnswered" })),
+        Effect.flatMap((answer) => this.#commit.answer({ basis, answer, isRefresh: true })),
         Effect.catchTag("IntegrationNotFound", () => this.#confirmRemoval(provider, basis))
       )
-      if (validation.requiresReauthorization) return yield* reauthRequired(cell.entry, validation)
-    }
-    const answer = yield* provider.fetch(cell.id)
-    if (Option.isNone(answer)) return yield* this.#confirmRemoval(provider, basis)
-    const credential = yield* this.#commit.answer({ basis, answer: answer.value, isRefresh: false })
-    if (!this.#commit.isCurrent(basis) || (yield* this.#isServable(cell, credential))) return credential
-    // this question renews nothing, and the token has expired
-    return yield* this.#askForNew(provider, yield* this.#commit.basisOf(cell))
-  })
-
-  readonly #askForNew = Effect.fnUntraced(function*(
-    this: Refresher,
-    provider: CredentialProvider,
-    basis: RequestBasis
-  ): Effect.fn.Return<Credential, CredentialFailure> {
-    const { cell } = basis
-    const isLastChance = expiresBeforeProbe(cell.entry, yield* this.#entries.circumstances(cell.entry))
-    const credential = yield* provider.refresh(cell.entry.credential ?? emptyCredential(cell.id, provider.id)).pipe(
-      Effect.provideService(BypassCircuit, isLastChance),
-      Effect.tap(() => this.#entries.change(cell, { _tag: "RefreshAnswered" })),
-      Effect.flatMap((answer) => this.#commit.answer({ basis, answer, isRefresh: true })),
-      Effect.catchTag("IntegrationNotFound", () => this.#confirmRemoval(provider, basis))
-    )
-    return !this.#commit.isCurrent(basis) || (yield* this.#isServable(cell, credential))
-      ? credential
-      : yield* unservable(cell.entry)
-  })
+      return !this.#commit.isCurrent(basis) || (yield* this.#isServable(cell, credential))
+        ? credential
+        : yield* unservable(cell.entry)
+    })
+  }
 
   /** The provider does not have the integration. Only when its list lacks it too is the entry gone. */
-  readonly #confirmRemoval = Effect.fnUntraced(function*(
-    this: Refresher,
+  #confirmRemoval(
     provider: CredentialProvider,
     basis: RequestBasis
-  ): Effect.fn.Return<never, AdenRequestFailure | CredentialNotFound> {
-    const { entry, id } = basis.cell
-    const isKnown = entry.held !== undefined || entry.listed !== undefined || entry.isBlocked
-    if (isKnown) {
-      yield* this.#listings.confirmAbsence(provider, id)
-      yield* this.#commit.remove(basis)
-    }
-    return yield* new CredentialNotFound({ ref: id })
-  })
+  ): Effect.Effect<never, AdenRequestFailure | CredentialNotFound> {
+    return Effect.gen({ self: this }, function*() {
+      const { entry, id } = basis.cell
+      const isKnown = entry.held !== undefined || entry.listed !== undefined || entry.isBlocked
+      if (isKnown) {
+        yield* this.#listings.confirmAbsence(provider, id)
+        yield* this.#commit.remove(basis)
+      }
+      return yield* new CredentialNotFound({ ref: id })
+    })
+  }
 
   /** Remembers what came of asking, so that the next question comes in due time. */
-  readonly recordFailure = Effect.fnUntraced(function*(
-    this: Refresher,
-    basis: RequestBasis,
-    error: CredentialFailure | FetchFailure
-  ) {
-    const { cell } = basis
-    if (error._tag === "CredentialNotFound" || cell.entry.isProgramOwned) return
-    // a rate limit holds whatever the program did in that time
-    if (!this.#commit.isCurrent(basis) && error._tag !== "RateLimited") return
-    if (error._tag === "ReauthRequired") return yield* this.#commit.block(cell, error)
-    const now = yield* Clock.currentTimeMillis
-    const retryAt = yield* this.#backOff(cell, error, now)
-    yield* this.#commit.note(
-      cell,
-      error._tag === "RateLimited"
-        ? { _tag: "RateLimited", error, until: now + Duration.toMillis(error.retryAfter), retryAt }
-        : { _tag: "Failed", error, retryAt }
-    )
-  })
+  recordFailure(basis: RequestBasis, error: CredentialFailure | FetchFailure) {
+    return Effect.gen({ self: this }, function*() {
+      const { cell } = basis
+      if (error._tag === "CredentialNotFound" || cell.entry.isProgramOwned) return
+      // a rate limit holds whatever the program did in that time
+      if (!this.#commit.isCurrent(basis) && error._tag !== "RateLimited") return
+      if (error._tag === "ReauthRequired") return yield* this.#commit.block(cell, error)
+      const now = yield* Clock.currentTimeMillis
+      const retryAt = yield* this.#backOff(cell, error, now)
+      yield* this.#commit.note(
+        cell,
+        error._tag === "RateLimited"
+          ? { _tag: "RateLimited", error, until: now + Duration.toMillis(error.retryAfter), retryAt }
+          : { _tag: "Failed", error, retryAt }
+      )
+    })
+  }
 
   /** When Aden may be asked again after a failure. */
-  readonly #backOff = Effect.fnUntraced(function*(this: Refresher, cell: Cell, error: CredentialFailure, now: number) {
-    const circumstances = yield* this.#entries.circumstances(cell.entry)
-    const isUsed = cell.entry.held !== undefined && !isRejected(cell.entry, cell.entry.held.credential)
-    return yield* cell.step("backOff").until(now, {
-      _tag: "Failed",
-      error: error._tag,
-      retryAfter: error._tag === "RateLimited" ? error.retryAfter : undefined,
-      timeLeft: Duration.millis(isUsed ? Math.max(0, timeLeft(cell.entry, circumstances)) : 0)
+  #backOff(cell: Cell, error: CredentialFailure, now: number) {
+    return Effect.gen({ self: this }, function*() {
+      const circumstances = yield* this.#entries.circumstances(cell.entry)
+      const isUsed = cell.entry.held !== undefined && !isRejected(cell.entry, cell.entry.held.credential)
+      return yield* cell.step("backOff").until(now, {
+        _tag: "Failed",
+        error: error._tag,
+        retryAfter: error._tag === "RateLimited" ? error.retryAfter : undefined,
+        timeLeft: Duration.millis(isUsed ? Math.max(0, timeLeft(cell.entry, circumstances)) : 0)
+      })
     })
-  })
+  }
 }
 
 /** Counts, times and logs a question to Aden. */

@@ -69,86 +69,86 @@ export class RefResolver {
     return known?.entry.held === undefined && known?.entry.providerId === undefined ? undefined : known
   }
 
-  readonly #search = Effect.fnUntraced(function*(
-    this: RefResolver,
+  #search(
     ref: CredentialRef,
     options?: { readonly isLook: true }
-  ): Effect.fn.Return<Cell | undefined, StorageFailure | AmbiguousCredential> {
-    const entries = this.#entries
-    const { accounts } = entries
-    const now = yield* Clock.currentTimeMillis
-    const isIndexed = accounts.isRecent(this.#timeToLive, now)
-    if (!isIndexed || accounts.resolve(ref)._tag === "Missing") {
-      const exact = entries.cell(ref)
-      if ((yield* entries.load(exact)) || exact.entry.isBlocked) return exact
-      if (!accounts.isRecent(indexTtl, yield* Clock.currentTimeMillis)) yield* accounts.update
-    }
-    const id = yield* this.#meaning(ref, options)
-    if (id === undefined) return undefined
-    const cell = entries.cell(id)
-    if (cell.entry.held === undefined && !(yield* entries.load(cell))) return undefined
-    if (options?.isLook !== true) entries.bind(ref, id)
-    return cell
-  })
+  ): Effect.Effect<Cell | undefined, StorageFailure | AmbiguousCredential> {
+    return Effect.gen({ self: this }, function*() {
+      const entries = this.#entries
+      const { accounts } = entries
+      const now = yield* Clock.currentTimeMillis
+      const isIndexed = accounts.isRecent(this.#timeToLive, now)
+      if (!isIndexed || accounts.resolve(ref)._tag === "Missing") {
+        const exact = entries.cell(ref)
+        if ((yield* entries.load(exact)) || exact.entry.isBlocked) return exact
+        if (!accounts.isRecent(indexTtl, yield* Clock.currentTimeMillis)) yield* accounts.update
+      }
+      const id = yield* this.#meaning(ref, options)
+      if (id === undefined) return undefined
+      const cell = entries.cell(id)
+      if (cell.entry.held === undefined && !(yield* entries.load(cell))) return undefined
+      if (options?.isLook !== true) entries.bind(ref, id)
+      return cell
+    })
+  }
 
   /** The id of what is stored under a ref, even if it cannot be opened. */
-  readonly storedId = Effect.fnUntraced(function*(
-    this: RefResolver,
-    ref: CredentialRef
-  ): Effect.fn.Return<string | undefined, StorageFailure | AmbiguousCredential> {
-    const found = yield* this.findStored(ref).pipe(
-      Effect.catchTag(["CredentialDecryptionFailed", "CredentialStorageError"], () => Effect.succeed(undefined))
-    )
-    if (found !== undefined) return found.id
-    if (yield* this.#entries.storage.exists(ref)) return ref
-    yield* this.#entries.accounts.update
-    return yield* this.#meaning(ref)
-  })
+  storedId(ref: CredentialRef): Effect.Effect<string | undefined, StorageFailure | AmbiguousCredential> {
+    return Effect.gen({ self: this }, function*() {
+      const found = yield* this.findStored(ref).pipe(
+        Effect.catchTag(["CredentialDecryptionFailed", "CredentialStorageError"], () => Effect.succeed(undefined))
+      )
+      if (found !== undefined) return found.id
+      if (yield* this.#entries.storage.exists(ref)) return ref
+      yield* this.#entries.accounts.update
+      return yield* this.#meaning(ref)
+    })
+  }
 
   /** The id of the stored credential that a ref names, by what is stored and what the providers list. */
-  readonly #meaning = Effect.fnUntraced(function*(
-    this: RefResolver,
+  #meaning(
     ref: CredentialRef,
     options?: { readonly isLook: true }
-  ): Effect.fn.Return<string | undefined, StorageFailure | AmbiguousCredential> {
-    const { accounts, providers } = this.#entries
-    const stored = accounts.resolve(ref)
-    if (stored._tag === "Missing" || (stored._tag === "Found" && stored.id === ref)) {
-      return stored._tag === "Found" ? stored.id : undefined
-    }
-    const isProvider = stored._tag === "Found" && accounts.get(stored.id)?.provider === ref
-    const unreadable = isProvider ? accounts.firstUnreadable : undefined
-    const all = this.#listings.resolve(ref, accounts.names)
-    const isDisputed = stored._tag === "Ambiguous" || all._tag === "Ambiguous" ||
-      (all._tag === "Found" && all.id !== stored.id) ||
-      (isProvider && accounts.get(stored.id)?.hasSiblings === true) || unreadable !== undefined
-    if (!isDisputed) return stored.id
-    if (options?.isLook === true) return yield* idOf(ref, all._tag === "Ambiguous" ? all : stored)
-    if (providers.length === 0) return yield* unreadable ?? idOf(ref, stored)
-    // a list settles it: what is answered is never another's token
-    const listed = yield* Effect.result(this.#listings.update)
-    if (Result.isFailure(listed)) return yield* unreadable ?? idOf(ref, stored)
-    const settled = this.#listings.resolve(ref, accounts.names)
-    if (settled._tag !== "Found") return yield* idOf(ref, settled._tag === "Missing" ? stored : settled)
-    return accounts.has(settled.id) ? settled.id : undefined
-  })
+  ): Effect.Effect<string | undefined, StorageFailure | AmbiguousCredential> {
+    return Effect.gen({ self: this }, function*() {
+      const { accounts, providers } = this.#entries
+      const stored = accounts.resolve(ref)
+      if (stored._tag === "Missing" || (stored._tag === "Found" && stored.id === ref)) {
+        return stored._tag === "Found" ? stored.id : undefined
+      }
+      const isProvider = stored._tag === "Found" && accounts.get(stored.id)?.provider === ref
+      const unreadable = isProvider ? accounts.firstUnreadable : undefined
+      const all = this.#listings.resolve(ref, accounts.names)
+      const isDisputed = stored._tag === "Ambiguous" || all._tag === "Ambiguous" ||
+        (all._tag === "Found" && all.id !== stored.id) ||
+        (isProvider && accounts.get(stored.id)?.hasSiblings === true) || unreadable !== undefined
+      if (!isDisputed) return stored.id
+      if (options?.isLook === true) return yield* idOf(ref, all._tag === "Ambiguous" ? all : stored)
+      if (providers.length === 0) return yield* unreadable ?? idOf(ref, stored)
+      // a list settles it: what is answered is never another's token
+      const listed = yield* Effect.result(this.#listings.update)
+      if (Result.isFailure(listed)) return yield* unreadable ?? idOf(ref, stored)
+      const settled = this.#listings.resolve(ref, accounts.names)
+      if (settled._tag !== "Found") return yield* idOf(ref, settled._tag === "Missing" ? stored : settled)
+      return accounts.has(settled.id) ? settled.id : undefined
+    })
+  }
 
   /** The cell that a ref names in the providers' lists. */
-  readonly findListed = Effect.fnUntraced(function*(
-    this: RefResolver,
-    ref: CredentialRef
-  ): Effect.fn.Return<Cell, AdenRequestFailure | CredentialNotFound | AmbiguousCredential> {
-    const entries = this.#entries
-    if (ref === "" || entries.providers.length === 0) return yield* new CredentialNotFound({ ref })
-    const found = yield* this.#listings.find(ref, (listed) => this.#isRenamed(listed))
-    if (found._tag === "Ambiguous") return yield* new AmbiguousCredential({ ref, choices: found.choices })
-    if (found._tag === "Missing") return yield* new CredentialNotFound({ ref })
-    const { account, provider } = found.listed
-    const cell = entries.cell(account.id)
-    yield* entries.change(cell, { _tag: "Listed", providerId: provider.id, account })
-    entries.bind(ref, account.id)
-    return cell
-  })
+  findListed(ref: CredentialRef): Effect.Effect<Cell, AdenRequestFailure | CredentialNotFound | AmbiguousCredential> {
+    return Effect.gen({ self: this }, function*() {
+      const entries = this.#entries
+      if (ref === "" || entries.providers.length === 0) return yield* new CredentialNotFound({ ref })
+      const found = yield* this.#listings.find(ref, (listed) => this.#isRenamed(listed))
+      if (found._tag === "Ambiguous") return yield* new AmbiguousCredential({ ref, choices: found.choices })
+      if (found._tag === "Missing") return yield* new CredentialNotFound({ ref })
+      const { account, provider } = found.listed
+      const cell = entries.cell(account.id)
+      yield* entries.change(cell, { _tag: "Listed", providerId: provider.id, account })
+      entries.bind(ref, account.id)
+      return cell
+    })
+  }
 
   /** Whether an account, which storage does not have under its listed name, was confirmed since it was listed: it is called otherwise. */
   #isRenamed({ account, at }: Listed): boolean {
@@ -160,35 +160,35 @@ export class RefResolver {
    * The same where storage failed with this error. One file that cannot be read may be the program's own, which is not to be
    * replaced; where nothing can be read at all, what the providers list is better than nothing.
    */
-  readonly resolveWhileStorageDown = Effect.fnUntraced(function*(
-    this: RefResolver,
+  resolveWhileStorageDown(
     ref: CredentialRef,
     error: CredentialStorageError
-  ): Effect.fn.Return<Cell, CredentialStorageError | AmbiguousCredential> {
-    const entries = this.#entries
-    if (error.reason._tag !== "StorageIoFailed") return yield* error
-    if (Exit.isSuccess(yield* Effect.exit(entries.storage.list))) return yield* error
-    const cell = yield* this.findListed(ref).pipe(
-      Effect.catchIf(
-        (failure) => failure._tag !== "AmbiguousCredential",
-        () => Effect.fail(error)
+  ): Effect.Effect<Cell, CredentialStorageError | AmbiguousCredential> {
+    return Effect.gen({ self: this }, function*() {
+      const entries = this.#entries
+      if (error.reason._tag !== "StorageIoFailed") return yield* error
+      if (Exit.isSuccess(yield* Effect.exit(entries.storage.list))) return yield* error
+      const cell = yield* this.findListed(ref).pipe(
+        Effect.catchIf(
+          (failure) => failure._tag !== "AmbiguousCredential",
+          () => Effect.fail(error)
+        )
       )
-    )
-    yield* entries.warnOfStorage(error)
-    return cell
-  })
+      yield* entries.warnOfStorage(error)
+      return cell
+    })
+  }
 
   /** Finds out whose a blocked integration is that was never fetched: its state record does not say, and the lists do. */
-  readonly resolveProvider = Effect.fnUntraced(function*(
-    this: RefResolver,
-    cell: Cell
-  ): Effect.fn.Return<void, AdenRequestFailure> {
-    if (cell.entry.providerId !== undefined || !this.#entries.mayBeRefreshed(cell.entry)) return
-    const found = yield* this.#listings.find(cell.id, () => false)
-    if (found._tag === "Found" && found.listed.account.id === cell.id) {
-      yield* this.#entries.change(cell, { _tag: "ProviderFound", providerId: found.listed.provider.id })
-    }
-  })
+  resolveProvider(cell: Cell): Effect.Effect<void, AdenRequestFailure> {
+    return Effect.gen({ self: this }, function*() {
+      if (cell.entry.providerId !== undefined || !this.#entries.mayBeRefreshed(cell.entry)) return
+      const found = yield* this.#listings.find(cell.id, () => false)
+      if (found._tag === "Found" && found.listed.account.id === cell.id) {
+        yield* this.#entries.change(cell, { _tag: "ProviderFound", providerId: found.listed.provider.id })
+      }
+    })
+  }
 
   shutdown(): Effect.Effect<void> {
     return Effect.andThen(this.#searches.shutdown(0), this.#listings.shutdown())

@@ -99,8 +99,8 @@ export class Synchronization {
   }
 
   /** Asks for one listed integration, unless it belongs to somebody else or Aden limits its rate. */
-  readonly #fetch = Effect.fnUntraced(
-    function*(this: Synchronization, provider: CredentialProvider, account: ProviderAccount, isStored: boolean) {
+  #fetch(provider: CredentialProvider, account: ProviderAccount, isStored: boolean) {
+    return Effect.gen({ self: this }, function*() {
       const { id } = account
       const cell = this.#entries.cell(id)
       const { revision } = cell.entry
@@ -129,20 +129,18 @@ export class Synchronization {
         default:
           return skipped(account, "NotFound", "Aden lists it and does not have it")
       }
-    }
-  )
+    })
+  }
 
   /** What is stored of an id. What was deleted has been counted, and may have been stored again since it was listed. */
-  readonly #recordOf = Effect.fnUntraced(function*(
-    this: Synchronization,
-    id: string,
-    isStored: boolean
-  ): Effect.fn.Return<StoredEntry, StorageFailure> {
-    const { storage } = this.#entries
-    if (isStored) return yield* storage.read(id)
-    const state = yield* storage.loadState(id)
-    return state.generation === 0 ? { credential: Option.none<Credential>(), state } : yield* storage.read(id)
-  })
+  #recordOf(id: string, isStored: boolean): Effect.Effect<StoredEntry, StorageFailure> {
+    return Effect.gen({ self: this }, function*() {
+      const { storage } = this.#entries
+      if (isStored) return yield* storage.read(id)
+      const state = yield* storage.loadState(id)
+      return state.generation === 0 ? { credential: Option.none<Credential>(), state } : yield* storage.read(id)
+    })
+  }
 
   /** What is known only to be blocked, and is not stored. */
   #blockedOf(provider: CredentialProvider): ReadonlyArray<string> {
@@ -166,55 +164,58 @@ export class Synchronization {
     )
   }
 
-  readonly #fetchUnlisted = Effect.fnUntraced(function*(
-    this: Synchronization,
+  #fetchUnlisted(
     provider: CredentialProvider,
     id: string,
     isIncomplete: boolean
-  ): Effect.fn.Return<Option.Option<SyncEvent | Unsaved>> {
-    const record = yield* Effect.option(this.#entries.storage.read(id))
-    if (Option.isNone(record)) return Option.none()
-    const { state } = record.value
-    const credential = Option.getOrUndefined(record.value.credential)
-    const known = this.#entries.get(id)?.entry
-    const isProviders = credential === undefined
-      ? known?.isBlocked === true && known.providerId === provider.id
-      : this.#entries.providerOf(credential) === provider
-    if (!isProviders) return Option.none()
-    const account = credential === undefined
-      ? known?.listed ?? { id, provider: undefined, alias: undefined }
-      : accountOf(credential)
-    const limited = rateLimitOf(account, state, yield* Clock.currentTimeMillis)
-    if (limited !== undefined) return Option.some(limited)
-    const basis = yield* this.#commit.basisOf(this.#entries.cell(id), state.generation)
-    const answer = yield* Effect.result(provider.fetch(id))
-    if (Result.isFailure(answer)) return Option.some(yield* this.#refused(provider, account, answer.failure, basis))
-    if (Option.isSome(answer.success)) {
-      return Option.some({ _tag: "Unsaved", basis, answer: answer.success.value, stored: credential, isRefresh: false })
-    }
-    const contradiction = contradictionOf(id, { isListed: false, isIncomplete })
-    if (contradiction !== undefined) return Option.some(skipped(account, "NotFound", contradiction.reason.message))
-    return (yield* this.#commit.remove(basis)) ? Option.some({ _tag: "Removed", id }) : Option.none()
-  })
+  ): Effect.Effect<Option.Option<SyncEvent | Unsaved>> {
+    return Effect.gen({ self: this }, function*() {
+      const record = yield* Effect.option(this.#entries.storage.read(id))
+      if (Option.isNone(record)) return Option.none()
+      const { state } = record.value
+      const credential = Option.getOrUndefined(record.value.credential)
+      const known = this.#entries.get(id)?.entry
+      const isProviders = credential === undefined
+        ? known?.isBlocked === true && known.providerId === provider.id
+        : this.#entries.providerOf(credential) === provider
+      if (!isProviders) return Option.none()
+      const account = credential === undefined
+        ? known?.listed ?? { id, provider: undefined, alias: undefined }
+        : accountOf(credential)
+      const limited = rateLimitOf(account, state, yield* Clock.currentTimeMillis)
+      if (limited !== undefined) return Option.some(limited)
+      const basis = yield* this.#commit.basisOf(this.#entries.cell(id), state.generation)
+      const answer = yield* Effect.result(provider.fetch(id))
+      if (Result.isFailure(answer)) return Option.some(yield* this.#refused(provider, account, answer.failure, basis))
+      if (Option.isSome(answer.success)) {
+        return Option.some({
+          _tag: "Unsaved",
+          basis,
+          answer: answer.success.value,
+          stored: credential,
+          isRefresh: false
+        })
+      }
+      const contradiction = contradictionOf(id, { isListed: false, isIncomplete })
+      if (contradiction !== undefined) return Option.some(skipped(account, "NotFound", contradiction.reason.message))
+      return (yield* this.#commit.remove(basis)) ? Option.some({ _tag: "Removed", id }) : Option.none()
+    })
+  }
 
   /** Aden answered with an error: what it means for later questions is remembered. */
-  readonly #refused = Effect.fnUntraced(function*(
-    this: Synchronization,
-    provider: CredentialProvider,
-    account: CredentialAccount,
-    error: FetchFailure,
-    basis: RequestBasis
-  ) {
-    const { cell } = basis
-    if (this.#commit.isCurrent(basis) || error._tag === "RateLimited") {
-      if (cell.entry.held === undefined) yield* Effect.ignore(this.#entries.load(cell))
-      yield* this.#entries.change(cell, { _tag: "ProviderFound", providerId: provider.id })
-      if (cell.entry.providerId !== undefined) yield* this.#refresher.recordFailure(basis, error)
-    }
-    return error._tag === "ReauthRequired"
-      ? skipped(account, "ReauthRequired", error.message, cell.entry.state.reauthorizationUrl)
-      : failed(account, error)
-  })
+  #refused(provider: CredentialProvider, account: CredentialAccount, error: FetchFailure, basis: RequestBasis) {
+    return Effect.gen({ self: this }, function*() {
+      const { cell } = basis
+      if (this.#commit.isCurrent(basis) || error._tag === "RateLimited") {
+        if (cell.entry.held === undefined) yield* Effect.ignore(this.#entries.load(cell))
+        yield* this.#entries.change(cell, { _tag: "ProviderFound", providerId: provider.id })
+        if (cell.entry.providerId !== undefined) yield* this.#refresher.recordFailure(basis, error)
+      }
+      return error._tag === "ReauthRequired"
+        ? skipped(account, "ReauthRequired", error.message, cell.entry.state.reauthorizationUrl)
+        : failed(account, error)
+    })
+  }
 
   #saved<E>(events: Stream.Stream<SyncEvent | Unsaved, E>): Stream.Stream<SyncEvent, E> {
     return events.pipe(
@@ -225,23 +226,22 @@ export class Synchronization {
     )
   }
 
-  readonly #save = Effect.fnUntraced(function*(
-    this: Synchronization,
-    batch: Arr.NonEmptyReadonlyArray<SyncEvent | Unsaved>
-  ): Effect.fn.Return<ReadonlyArray<SyncEvent>> {
-    const done = batch.filter((event): event is SyncEvent => event._tag !== "Unsaved")
-    const fetched = batch.filter((event): event is Unsaved => event._tag === "Unsaved")
-    if (fetched.length === 0) return done
-    const taken = yield* this.#commit.answers(fetched)
-    const events = taken.map(({ credential, error, isOutdated }): SyncEvent =>
-      error !== undefined
-        ? failed(accountOf(credential), error)
-        : isOutdated
-        ? skipped(accountOf(credential), "OwnedElsewhere", "the program changed it while Aden was asked")
-        : synced(credential)
-    )
-    return [...done, ...events]
-  })
+  #save(batch: Arr.NonEmptyReadonlyArray<SyncEvent | Unsaved>): Effect.Effect<ReadonlyArray<SyncEvent>> {
+    return Effect.gen({ self: this }, function*() {
+      const done = batch.filter((event): event is SyncEvent => event._tag !== "Unsaved")
+      const fetched = batch.filter((event): event is Unsaved => event._tag === "Unsaved")
+      if (fetched.length === 0) return done
+      const taken = yield* this.#commit.answers(fetched)
+      const events = taken.map(({ credential, error, isOutdated }): SyncEvent =>
+        error !== undefined
+          ? failed(accountOf(credential), error)
+          : isOutdated
+          ? skipped(accountOf(credential), "OwnedElsewhere", "the program changed it while Aden was asked")
+          : synced(credential)
+      )
+      return [...done, ...events]
+    })
+  }
 }
 
 const synced = ({ alias, expiresAt, id, integrationType }: Credential): SyncEvent => ({

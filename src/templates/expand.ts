@@ -37,30 +37,32 @@ export class TemplateResolver {
   }
 
   /** Every string in a JSON value; field names are not templates. */
-  readonly json = Effect.fnUntraced(function*(
-    this: TemplateResolver,
-    template: Schema.Json,
-    options: Options
-  ): Effect.fn.Return<Redacted.Redacted<Schema.Json>, Failure> {
-    const placed = yield* Effect.fromResult(textsOf(template))
-    const values = (yield* this.#all(placed, options)).values()
-    return Redacted.make(mapTexts(template, (text) => values.next().value ?? text))
-  })
+  json(template: Schema.Json, options: Options): Effect.Effect<Redacted.Redacted<Schema.Json>, Failure> {
+    return Effect.gen({ self: this }, function*() {
+      const placed = yield* Effect.fromResult(textsOf(template))
+      const values = (yield* this.#all(placed, options)).values()
+      return Redacted.make(mapTexts(template, (text) => values.next().value ?? text))
+    })
+  }
 
   /** Headers. A name or value that cannot be sent is refused. */
-  readonly headers = Effect.fnUntraced(function*(
-    this: TemplateResolver,
+  headers(
     templates: Readonly<Record<string, string>>,
     options: Options
-  ): Effect.fn.Return<Record<string, Redacted.Redacted<string>>, Failure> {
-    const names = Object.keys(templates)
-    for (const name of names) yield* Effect.fromResult(fitting(headerPlace(name), headerNameFault(name)))
-    const values = yield* this.#all(Object.entries(templates).map(([name, text]) => [headerPlace(name), text]), options)
-    for (const [index, name] of names.entries()) {
-      yield* Effect.fromResult(fitting(headerPlace(name), headerValueFault(values[index] ?? "")))
-    }
-    return redactedRecord(names, values)
-  })
+  ): Effect.Effect<Record<string, Redacted.Redacted<string>>, Failure> {
+    return Effect.gen({ self: this }, function*() {
+      const names = Object.keys(templates)
+      for (const name of names) yield* Effect.fromResult(fitting(headerPlace(name), headerNameFault(name)))
+      const values = yield* this.#all(
+        Object.entries(templates).map(([name, text]) => [headerPlace(name), text]),
+        options
+      )
+      for (const [index, name] of names.entries()) {
+        yield* Effect.fromResult(fitting(headerPlace(name), headerValueFault(values[index] ?? "")))
+      }
+      return redactedRecord(names, values)
+    })
+  }
 
   /** Query parameters. */
   params(
@@ -71,27 +73,25 @@ export class TemplateResolver {
     return Effect.map(this.#all(placed, options), (values) => redactedRecord(Object.keys(templates), values))
   }
 
-  readonly #all = Effect.fnUntraced(function*(
-    this: TemplateResolver,
-    placed: ReadonlyArray<Placed>,
-    options: Options
-  ): Effect.fn.Return<ReadonlyArray<string>, Failure> {
-    const templates = yield* Effect.forEach(
-      placed,
-      ([place, text]) => Effect.fromResult(parseAllowed(text, place, options?.refs))
-    )
-    const refs = Array.from(new Set(templates.flatMap((template) => template.refs)))
-    const credentials = new Map(
-      yield* Effect.forEach(refs, (ref) => Effect.map(this.#get(ref), (credential) => [ref, credential] as const), {
-        concurrency: 16
-      })
-    )
-    return yield* Effect.forEach(templates, (template) =>
-      Effect.map(
-        Effect.fromResult(template.expand((placeholder) => valueOf(placeholder, credentials.get(placeholder.ref)))),
-        Redacted.value
-      ))
-  })
+  #all(placed: ReadonlyArray<Placed>, options: Options): Effect.Effect<ReadonlyArray<string>, Failure> {
+    return Effect.gen({ self: this }, function*() {
+      const templates = yield* Effect.forEach(
+        placed,
+        ([place, text]) => Effect.fromResult(parseAllowed(text, place, options?.refs))
+      )
+      const refs = Array.from(new Set(templates.flatMap((template) => template.refs)))
+      const credentials = new Map(
+        yield* Effect.forEach(refs, (ref) => Effect.map(this.#get(ref), (credential) => [ref, credential] as const), {
+          concurrency: 16
+        })
+      )
+      return yield* Effect.forEach(templates, (template) =>
+        Effect.map(
+          Effect.fromResult(template.expand((placeholder) => valueOf(placeholder, credentials.get(placeholder.ref)))),
+          Redacted.value
+        ))
+    })
+  }
 }
 
 /** Parses a template that may use only the `allowed` refs; any when there is no list. */

@@ -13,7 +13,7 @@ import type { CredentialProvider } from "../providers/CredentialProvider.ts"
 import type { CredentialStorage } from "../storage/CredentialStorage.ts"
 import { logWarning } from "../util/logging.ts"
 import { Accounts, storedName } from "./Accounts.ts"
-import { bounded } from "./boundedStorage.ts"
+import { bounded, programTimeout } from "./boundedStorage.ts"
 import { Cell } from "./Cell.ts"
 import { checkedProvider, checkedStorage } from "./checkedAnswers.ts"
 import type { Circumstances } from "./core/decide.ts"
@@ -22,6 +22,7 @@ import type { EntryEvent, Taken } from "./core/transition.ts"
 import { transition } from "./core/transition.ts"
 import { takingOver } from "./dates.ts"
 import { observed } from "./observedStorage.ts"
+import type { StorageObserver } from "./observedStorage.ts"
 import type { RefreshPolicies } from "./RefreshPolicy.ts"
 
 /** A smaller change of a provider's clock, in ms, is not told apart: `Date` counts in seconds. */
@@ -33,6 +34,8 @@ const vacantCapacity = 256
 /** The memory of a store: the cells of credentials, what refs mean, and the index of accounts. They change in one step. */
 export class Entries {
   readonly storage: CredentialStorage["Service"]
+  /** The same for what the program saves and deletes: it waits longer for its turn. */
+  readonly programStorage: CredentialStorage["Service"]
   readonly providers: ReadonlyArray<CredentialProvider>
   readonly policies: RefreshPolicies
   readonly accounts: Accounts
@@ -56,13 +59,15 @@ export class Entries {
     readonly policies: RefreshPolicies
     readonly maxStale: number
   }) {
-    this.storage = observed(checkedStorage(bounded(options.storage)), {
+    const observer: StorageObserver = {
       read: (id, error) => this.#observe(id, { _tag: "StorageRead", error }),
       written: (id, error) => {
         this.#observe(id, { _tag: "StorageWritten", error })
         if (error === undefined || error.reason._tag === "StorageIoFailed") this.#unwritable = error
       }
-    })
+    }
+    this.storage = observed(checkedStorage(bounded(options.storage)), observer)
+    this.programStorage = observed(checkedStorage(bounded(options.storage, programTimeout)), observer)
     this.providers = options.providers.map((provider) => this.#watchingClock(checkedProvider(provider)))
     this.policies = options.policies
     this.maxStale = options.maxStale

@@ -12,11 +12,17 @@ const timeout = Duration.seconds(2)
 const timeoutPerEntry = Duration.millis(50)
 
 /**
- * A storage that hangs is one that fails: an operation is given up after 2 s, so that a disk or a database does not keep a token from the
- * program. A write that arrives later is fenced by its generation. `list` and `withLock` are waited for: one takes longer the more
- * there is, the other waits for its holder.
+ * How long a write may take that the program has asked for: it may wait for its turn among other writers, and no token waits for it.
+ * Longer than any storage waits for a lock.
  */
-export const bounded = (storage: Storage): Storage => {
+export const programTimeout = Duration.seconds(30)
+
+/**
+ * A storage that hangs is one that fails: an operation is given up after 2 s, so that a disk or a database does not keep a token from the
+ * program; a write after `writeTimeout`. A write that arrives later is fenced by its generation. `list` and `withLock` are waited for: one
+ * takes longer the more there is, the other waits for its holder.
+ */
+export const bounded = (storage: Storage, writeTimeout: Duration.Duration = timeout): Storage => {
   const late = (operation: string, id: string | undefined, after: Duration.Duration) => () =>
     Effect.fail(
       new CredentialStorageError({
@@ -35,7 +41,7 @@ export const bounded = (storage: Storage): Storage => {
     operation: string,
     id: string | undefined,
     effect: Effect.Effect<A, E>,
-    duration: Duration.Duration = timeout
+    duration: Duration.Duration = writeTimeout
   ): Effect.Effect<A, E | CredentialStorageError> =>
     Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(
@@ -57,7 +63,7 @@ export const bounded = (storage: Storage): Storage => {
         "save",
         undefined,
         storage.saveMany(credentials, options),
-        Duration.sum(timeout, Duration.times(timeoutPerEntry, credentials.length))
+        Duration.sum(writeTimeout, Duration.times(timeoutPerEntry, credentials.length))
       ),
     saveState: (id, state, options) => writing("save", id, storage.saveState(id, state, options)),
     delete: (id, options) => writing("delete", id, storage.delete(id, options))

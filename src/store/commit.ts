@@ -345,7 +345,7 @@ export class Commit {
    */
   #overwrite({ entry, id }: Cell, credential: Credential): Effect.Effect<number, StorageFailure> {
     return Effect.gen({ self: this }, function*() {
-      const { storage } = this.#entries
+      const { programStorage: storage } = this.#entries
       const state = CredentialState.initial
       let expectedGeneration: number | undefined = entry.state.generation
       for (let attempt = 0; attempt < overwriteAttempts && expectedGeneration !== undefined; attempt++) {
@@ -361,7 +361,7 @@ export class Commit {
   /** The same for a deletion; `false` where there was nothing to delete. */
   #erase({ entry, id }: Cell): Effect.Effect<boolean, CredentialStorageError> {
     return Effect.gen({ self: this }, function*() {
-      const { storage } = this.#entries
+      const { programStorage: storage } = this.#entries
       let expectedGeneration: number | undefined = entry.state.generation
       for (let attempt = 0; attempt < overwriteAttempts && expectedGeneration !== undefined; attempt++) {
         if (yield* storage.delete(id, { expectedGeneration })) return true

@@ -97,9 +97,9 @@ describe("CredentialStore over storage that fails", () => {
     Effect.gen(function*() {
       const { control, store } = yield* startStore
       yield* store.save(apiKey("first"))
-      control.writesTake = "10 seconds"
+      control.writesTake = "40 seconds"
       const late = yield* Effect.forkChild(Effect.flip(store.save(apiKey("late"))), { startImmediately: true })
-      yield* TestClock.adjust("2 seconds")
+      yield* TestClock.adjust("30 seconds")
       assert.strictEqual((yield* Fiber.join(late))._tag, "CredentialStorageError")
       control.writesTake = "0 seconds"
       yield* store.save(apiKey("last"))
@@ -111,14 +111,27 @@ describe("CredentialStore over storage that fails", () => {
     Effect.gen(function*() {
       const { control, store } = yield* startStore
       yield* store.save(apiKey("first"))
-      control.writesTake = "10 seconds"
+      control.writesTake = "40 seconds"
       const late = yield* Effect.forkChild(Effect.flip(store.delete("weather")), { startImmediately: true })
-      yield* TestClock.adjust("2 seconds")
+      yield* TestClock.adjust("30 seconds")
       assert.strictEqual((yield* Fiber.join(late))._tag, "CredentialStorageError")
       control.writesTake = "0 seconds"
       yield* store.save(apiKey("last"))
       yield* TestClock.adjust("10 minutes")
       assert.strictEqual(yield* read(store), "last")
+    }).pipe(Effect.provide(setup({ aden: forever }))))
+
+  it.effect("a save and a deletion that wait for their turn among other writers succeed", () =>
+    Effect.gen(function*() {
+      const { control, store } = yield* startStore
+      control.writesTake = "20 seconds"
+      const saving = yield* Effect.forkChild(store.save(apiKey("first")), { startImmediately: true })
+      yield* TestClock.adjust("20 seconds")
+      yield* Fiber.join(saving)
+      assert.strictEqual(yield* read(store), "first")
+      const deleting = yield* Effect.forkChild(store.delete("weather"), { startImmediately: true })
+      yield* TestClock.adjust("20 seconds")
+      assert.isTrue(yield* Fiber.join(deleting))
     }).pipe(Effect.provide(setup({ aden: forever }))))
 
   it.effect("the program's save and deletion go over what another program has saved since", () =>

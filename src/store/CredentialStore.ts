@@ -6,52 +6,45 @@
  *
  * @since 0.1.0
  */
-import * as Arr from "effect/Array"
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
-import * as Metric from "effect/Metric"
-import * as Option from "effect/Option"
+import type * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import type * as Schema from "effect/Schema"
-import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import { AdenConfigError } from "../errors/ConfigError.ts"
-import {
-  CredentialKeyNotFound,
+import { CredentialKeyNotFound } from "../errors/CredentialError.ts"
+import type {
+  AmbiguousCredential,
+  CredentialFailure,
   CredentialNotFound,
+  InsufficientTimeLeft,
   NoProvider,
   ReauthorizationTimeout,
   RequiredCredentialsUnusable
 } from "../errors/CredentialError.ts"
-import type { AmbiguousCredential, CredentialFailure, InsufficientTimeLeft } from "../errors/CredentialError.ts"
 import type { CredentialStorageError, StorageFailure } from "../errors/StorageError.ts"
 import type { CredentialTemplateError } from "../errors/UseError.ts"
 import type { Credential, CredentialRef, CredentialValidation } from "../model/Credential.ts"
-import type { CredentialEvent, SyncEvent, SyncFailure, SyncReport, SyncSkipped } from "../model/CredentialEvent.ts"
+import type { CredentialEvent, SyncEvent, SyncFailure, SyncReport } from "../model/CredentialEvent.ts"
 import { defaultMaxStale } from "../model/freshness.ts"
 import { durationSetting } from "../model/settings.ts"
 import { CredentialProviders } from "../providers/CredentialProvider.ts"
 import { CredentialStorage } from "../storage/CredentialStorage.ts"
 import type { StorageChange } from "../storage/CredentialStorage.ts"
-import { localOnly } from "../storage/decorate.ts"
 import { TemplateResolver } from "../templates/expand.ts"
-import * as metrics from "../util/metrics.ts"
-import type { Cell } from "./Cell.ts"
 import { makeEngine } from "./Engine.ts"
-import { explanationOf } from "./explain.ts"
 import type { CredentialExplanation } from "./explain.ts"
-import { FastRead } from "./fastRead.ts"
 import { Follow } from "./follow.ts"
-import { accountsOf, listOf } from "./list.ts"
 import type { CredentialSummary, StoredAccount } from "./list.ts"
+import * as operations from "./operations.ts"
+import type { StoreParts } from "./operations.ts"
+import { findAndRead, Reads, require, tokenFor } from "./Reads.ts"
 import type { RefreshPolicies } from "./RefreshPolicy.ts"
 import { backOff, confirmWithin, recheckBlocked, rememberMissing, renewInTime } from "./RefreshPolicy.ts"
-import { StricterStorage, unwrapReason } from "./StricterStorage.ts"
 import { Synchronization } from "./sync.ts"
 
 /**
@@ -341,14 +334,8 @@ export class CredentialStore extends Context.Service<CredentialStore, {
 /** Without `autoRefresh` a token is renewed only once it has expired. */
 const renewNever = Schedule.recurs(0)
 
-/** How long the last check of a wait for a re-authorization may take. */
-const lastCheckTimeout = "5 seconds"
-
-/** How many refs `require` reads at a time. */
-const requireConcurrency = 16
-
 const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
-  const original = yield* CredentialStorage
+  const storage = yield* CredentialStorage
   const { all: providers } = yield* CredentialProviders
   const cacheTtl = yield* durationSetting("cacheTtl", options.cacheTtl ?? "5 minutes")
   const deadline = yield* durationSetting("deadline", options.deadline ?? "30 seconds")
@@ -363,8 +350,8 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     })
   }
 
-  const { commit, entries, listings, refresher, resolver } = yield* makeEngine({
-    storage: localOnly(original),
+  const engine = yield* makeEngine({
+    storage,
     providers,
     policies: {
       renew: policy.renew ?? (options.autoRefresh === false ? renewNever : renewInTime),
@@ -381,161 +368,24 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     maxStale: Duration.toMillis(maxStale),
     deadline
   })
-  const { storage } = entries
-  const synchronization = new Synchronization({ entries, listings, refresher, commit })
-  const follow = new Follow({ entries, refresher })
-  const stricter = new StricterStorage(original, entries)
-  yield* Effect.addFinalizer(() => Effect.andThen(follow.shutdown(), stricter.shutdown()))
+  const { commit, entries, refresher, resolver } = engine
+  const synchronization = new Synchronization(engine)
+  const follow = new Follow(engine)
+  const reads = new Reads({ entries, resolver, refresher })
+  const templates = new TemplateResolver((ref) => reads.get(ref))
+  const parts: StoreParts = { ...engine, synchronization, follow }
+  yield* Effect.addFinalizer(() => follow.shutdown())
 
   // another process may share the storage: what it changes is in memory here at once
   yield* Effect.forkScoped(
     Stream.runForEachArray(
-      storage.changes,
+      entries.storage.changes,
       (changes) =>
         Effect.forEach(latestOf(changes), (change) => commit.follow(change), { concurrency: 16, discard: true })
     ),
     { startImmediately: true }
   )
-
-  /** The cell that a ref means, stored or listed by a provider. */
-  const find = Effect.fnUntraced(
-    function*(ref: CredentialRef) {
-      const stored = yield* resolver.findStored(ref)
-      return stored !== undefined && (yield* stricter.hear(stored)) ? stored : yield* resolver.findListed(ref)
-    },
-    (effect, ref) =>
-      effect.pipe(
-        Effect.catchTag("CredentialStorageError", (error) => resolver.resolveWhileStorageDown(ref, error)),
-        Effect.catchTag("CredentialStorageError", (error) => Effect.fail(unwrapReason(error, ref)))
-      )
-  )
-
-  /**
-   * Finds what a ref means, and does something with it. What is found to be gone may have been connected again under another id: a
-   * name is looked for once more.
-   */
-  const using = <A, E extends { readonly _tag: string }>(
-    ref: CredentialRef,
-    use: (cell: Cell) => Effect.Effect<A, E>
-  ) =>
-    Effect.flatMap(find(ref), (cell) =>
-      Effect.catchIf(
-        use(cell),
-        (error): error is E & CredentialNotFound => error instanceof CredentialNotFound && cell.id !== ref,
-        () => Effect.flatMap(find(ref), use)
-      ))
-
-  /** Whoever waits for the credential of a ref waits no longer than the deadline, and is told of what it asked for. */
-  const answering = <A, E extends { readonly _tag: string }>(
-    effect: Effect.Effect<A, E | CredentialNotFound>,
-    ref: CredentialRef
-  ) =>
-    effect.pipe(
-      Effect.catchIf(
-        (error) => error instanceof CredentialNotFound,
-        () => Effect.fail(new CredentialNotFound({ ref }))
-      ),
-      refresher.withinDeadline(ref),
-      Effect.tapError((error) => Metric.update(Metric.withAttributes(metrics.readFailures, { error: error._tag }), 1))
-    )
-
-  /** Reads that found a fresh credential in memory, and were not counted as a metric yet: see `makeReads`. */
-  let uncounted = 0
-  const countMemory = Effect.suspend(() => {
-    const count = uncounted
-    uncounted = 0
-    return count === 0 ? Effect.void : Metric.update(Metric.withAttributes(metrics.reads, { source: "memory" }), count)
-  })
-  yield* Effect.addFinalizer(() => countMemory)
-
-  /** Counts a read that was more than a look into memory, by where its credential came from. */
-  const counting = <E extends CredentialFailure | InsufficientTimeLeft>(
-    ref: CredentialRef,
-    read: (cell: Cell) => Effect.Effect<Credential, E>
-  ) =>
-    Effect.gen(function*() {
-      yield* countMemory
-      const held = entries.known(ref)?.entry.credential
-      const credential = yield* using(ref, read)
-      const source = credential === held ? "memory" : entries.known(ref)?.entry.held?.source ?? "aden"
-      yield* Effect.annotateCurrentSpan({ "credential.source": source })
-      yield* Metric.update(Metric.withAttributes(metrics.reads, { source }), 1)
-      return credential
-    })
-
-  const findAndRead = Effect.fn("CredentialStore.get")(function*(ref: CredentialRef) {
-    yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
-    return yield* counting(ref, (cell) => refresher.read(cell))
-  }, answering)
-
-  const keyOf = (ref: CredentialRef, credential: Credential) =>
-    credential.defaultKey === undefined
-      ? Effect.fail(new CredentialKeyNotFound({ ref }))
-      : Effect.succeed(credential.defaultKey.value)
-
-  const tokenFor = Effect.fn("CredentialStore.token")(function*(ref: CredentialRef, input: Duration.Input) {
-    yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
-    // a time that makes no sense is a bug of the program's
-    const minTimeLeft = yield* Effect.orDie(durationSetting("minTimeLeft", input, { isZeroAllowed: true }))
-    const lasting = counting(ref, (cell) => refresher.readFor(cell, ref, Duration.toMillis(minTimeLeft)))
-    return yield* keyOf(ref, yield* lasting)
-  }, answering)
-
-  /**
-   * The reads of one ref. While the credential is fresh they do no I/O, open no span and allocate next to nothing. They are
-   * counted in a variable, which becomes part of the metric when the next read does more.
-   */
-  const makeReads = (ref: CredentialRef) => {
-    let cell: Cell | undefined
-    let version = -1
-    // Looking the clock up costs as much as all the rest: a loop of reads does it once.
-    let context: Context.Context<never> | undefined
-    let clock: Clock.Clock
-    const fresh = (fiber: Fiber.Fiber<unknown, unknown>): Cell | undefined => {
-      if (version !== entries.version) {
-        cell = entries.known(ref)
-        version = entries.version
-      }
-      if (context !== fiber.context) {
-        context = fiber.context
-        clock = fiber.getRef(Clock.Clock)
-      }
-      if (cell === undefined) return undefined
-      const now = clock.currentTimeMillisUnsafe()
-      return now < cell.serveUntil && now >= cell.serveFrom ? cell : undefined
-    }
-    const read = findAndRead(ref)
-    return {
-      credential: new FastRead((fiber) => {
-        const answer = fresh(fiber)?.answer
-        if (answer !== undefined) uncounted++
-        return answer
-      }, read),
-      token: new FastRead((fiber) => {
-        const token = fresh(fiber)?.token
-        if (token !== undefined) uncounted++
-        return token
-      }, Effect.flatMap(read, (credential) => keyOf(ref, credential)))
-    }
-  }
-
-  /** The reads of the refs that are known to name something, made anew when what refs mean has changed. */
-  const reads = new Map<CredentialRef, ReturnType<typeof makeReads>>()
-  let readsVersion = entries.version
-
-  const readsOf = (ref: CredentialRef): ReturnType<typeof makeReads> => {
-    if (readsVersion !== entries.version) {
-      reads.clear()
-      readsVersion = entries.version
-    }
-    const present = reads.get(ref)
-    if (present !== undefined) return present
-    const made = makeReads(ref)
-    if (entries.known(ref) !== undefined) reads.set(ref, made)
-    return made
-  }
-
-  const get = (ref: CredentialRef): Effect.Effect<Credential, CredentialFailure> => readsOf(ref).credential
+  yield* Effect.addFinalizer(() => reads.countMemory())
 
   function token(
     ref: CredentialRef
@@ -545,108 +395,8 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     options: { readonly minTimeLeft: Duration.Input }
   ): Effect.Effect<Redacted.Redacted<string>, CredentialFailure | CredentialKeyNotFound | InsufficientTimeLeft>
   function token(ref: CredentialRef, options?: { readonly minTimeLeft: Duration.Input }) {
-    return options === undefined ? readsOf(ref).token : tokenFor(ref, options.minTimeLeft)
+    return options === undefined ? reads.token(ref) : tokenFor(reads, ref, options.minTimeLeft)
   }
-
-  const require = Effect.fn("CredentialStore.require")(function*(refs: ReadonlyArray<CredentialRef>) {
-    // the deadline holds for all of them together, with the time that a ref waits for its turn
-    const places = Semaphore.makeUnsafe(requireConcurrency)
-    const results = yield* Effect.forEach(
-      refs,
-      (ref) =>
-        Effect.match(refresher.withinDeadline(ref)(places.withPermit(readsOf(ref).token)), {
-          onSuccess: () => undefined,
-          onFailure: (error) => ({ ref, error })
-        }),
-      { concurrency: "unbounded" }
-    )
-    const problems = results.filter((problem) => problem !== undefined)
-    if (Arr.isReadonlyArrayNonEmpty(problems)) return yield* new RequiredCredentialsUnusable({ problems })
-  })
-
-  const awaitReauthorization = Effect.fn("CredentialStore.awaitReauthorization")(function*(
-    ref: CredentialRef,
-    options?: { readonly timeout?: Duration.Input | undefined; readonly poll?: Duration.Input | undefined }
-  ) {
-    yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
-    // without a pause it would ask without end: a bug of the program's
-    const poll = yield* Effect.orDie(durationSetting("poll", options?.poll ?? "5 seconds"))
-    const timeout = Duration.fromInputUnsafe(options?.timeout ?? "10 minutes")
-    return yield* using(ref, (cell) => follow.reconnected(cell, { ref, poll })).pipe(
-      Effect.timeoutOrElse({
-        duration: timeout,
-        orElse: () => lastCheck(ref, timeout)
-      })
-    )
-  })
-
-  /** At the end of a wait, Aden is asked once more: the wait may have been shorter than the time between two polls. */
-  const lastCheck = Effect.fnUntraced(function*(ref: CredentialRef, after: Duration.Duration) {
-    const cell = entries.known(ref)
-    if (cell?.entry.isBlocked === true) {
-      const checked = yield* Effect.option(Effect.timeout(refresher.check(cell), lastCheckTimeout))
-      if (Option.isSome(checked)) return checked.value
-    }
-    const reauthorizationUrl = entries.known(ref)?.entry.state.reauthorizationUrl
-    return yield* new ReauthorizationTimeout({ ref, after, reauthorizationUrl })
-  })
-
-  const getKey = (ref: CredentialRef, name: string) =>
-    Effect.flatMap(get(ref), (credential) => {
-      const key = credential.keys.get(name)
-      return key === undefined ? Effect.fail(new CredentialKeyNotFound({ ref, key: name })) : Effect.succeed(key.value)
-    })
-
-  const getOption = (ref: CredentialRef) =>
-    Effect.catchTag(Effect.asSome(get(ref)), "CredentialNotFound", () => Effect.succeedNone)
-
-  const save = Effect.fn("CredentialStore.save")(function*(credential: Credential) {
-    yield* Effect.annotateCurrentSpan({ "credential.id": credential.id })
-    yield* commit.save(credential)
-    listings.expire()
-  })
-
-  const remove = Effect.fn("CredentialStore.delete")(function*(ref: CredentialRef) {
-    yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
-    if (ref === "") return false
-    return yield* commit.delete((yield* resolver.storedId(ref)) ?? ref)
-  })
-
-  const list = Effect.withSpan(listOf(storage), "CredentialStore.list")
-  const accounts = Effect.fn("CredentialStore.accounts")((provider: string) => accountsOf(storage, provider))
-
-  const refresh = Effect.fn("CredentialStore.refresh")(function*(ref: CredentialRef) {
-    yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
-    if (providers.length === 0) return yield* new NoProvider({})
-    return yield* using(ref, (cell) => refresher.force(cell, ref))
-  }, (effect, ref) => refresher.withinDeadline(ref)(effect))
-
-  const validate = Effect.fn("CredentialStore.validate")(function*(ref: CredentialRef) {
-    yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
-    return yield* using(ref, (cell) => refresher.validate(cell))
-  }, (effect, ref) => refresher.withinDeadline(ref)(effect))
-
-  const invalidate = Effect.fn("CredentialStore.invalidate")(function*(ref: CredentialRef) {
-    yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
-    // one that is not stored may be asked for at this moment: that answer is not to be kept either
-    const cell = (yield* resolver.findStored(ref)) ?? entries.get(ref)
-    if (cell !== undefined) {
-      yield* entries.change(cell, { _tag: "Rejected", token: cell.entry.credential?.defaultKey?.value })
-    }
-  })
-
-  const explain = Effect.fn("CredentialStore.explain")(function*(ref: CredentialRef) {
-    const isInMemory = entries.known(ref) !== undefined
-    const cell = yield* resolver.peek(ref)
-    if (cell === undefined) return yield* new CredentialNotFound({ ref })
-    // another process may have renewed it
-    if (isInMemory) yield* Effect.ignore(entries.load(cell))
-    const { entry } = cell
-    const storageError = entries.storageErrorOf(entry)
-    return explanationOf(entry, yield* entries.circumstances(entry), { ref, isInMemory, storageError })
-  })
-
-  const templates = new TemplateResolver(get)
 
   function resolve(
     template: string,
@@ -663,67 +413,56 @@ const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
     )
   }
 
-  const resolveHeaders = Effect.fn("CredentialStore.resolveHeaders")(
-    (headers: Readonly<Record<string, string>>, options?: TemplateOptions) => templates.headers(headers, options)
-  )
-
-  const resolveParams = Effect.fn("CredentialStore.resolveParams")(
-    (params: Readonly<Record<string, string>>, options?: TemplateOptions) => templates.params(params, options)
-  )
-
-  const syncStream = synchronization.stream
-  const sync = Stream.runFold(syncStream, emptyReport, (report, event) => {
-    switch (event._tag) {
-      case "Synced":
-        report.synced.push(event)
-        break
-      case "Skipped":
-        report.skipped.push(event)
-        break
-      case "Failed":
-        report.failed.push(event)
-        break
-      case "Removed":
-        report.removed.push(event.id)
-        break
-      case "Listed":
-        report.isIncomplete ||= event.isIncomplete
-    }
-    return report
-  }).pipe(Effect.withSpan("CredentialStore.sync"))
-
+  // the least that each store has of its own: the functions behind it are made once for all stores
   return CredentialStore.of({
-    get,
-    getOption,
-    getKey,
+    get: (ref) => reads.get(ref),
+    getOption: (ref) => Effect.catchTag(Effect.asSome(reads.get(ref)), "CredentialNotFound", () => Effect.succeedNone),
+    getKey: (ref, name) =>
+      Effect.flatMap(reads.get(ref), ({ keys }) =>
+        Effect.mapError(
+          Effect.fromNullishOr(keys.get(name)?.value),
+          () => new CredentialKeyNotFound({ ref, key: name })
+        )),
     token,
-    tokens: (ref) => follow.tokens(ref, findAndRead(ref)),
-    require,
-    awaitReauthorization,
-    save,
-    delete: remove,
-    list,
-    accounts,
-    refresh,
-    validate,
-    invalidate,
-    sync,
-    syncStream,
-    explain,
+    tokens: (ref) => follow.tokens(ref, findAndRead(reads, ref)),
+    require: (refs) => require(reads, refs),
+    awaitReauthorization: (ref, options) => operations.awaitReauthorization(parts, ref, options),
+    save: (credential) => operations.save(parts, credential),
+    delete: (ref) => operations.remove(parts, ref),
+    get list() {
+      return operations.list(parts)
+    },
+    accounts: (provider) => operations.accounts(parts, provider),
+    refresh: (ref) => operations.refresh(parts, ref),
+    validate: (ref) => operations.validate(parts, ref),
+    invalidate: (ref) => operations.invalidate(parts, ref),
+    get sync() {
+      return operations.sync(parts)
+    },
+    get syncStream() {
+      return synchronization.stream
+    },
+    explain: (ref) => operations.explain(parts, ref),
     resolve,
-    resolveHeaders,
-    resolveParams,
-    changes: entries.events
+    resolveHeaders: (headers, options) => resolveHeaders(templates, headers, options),
+    resolveParams: (params, options) => resolveParams(templates, params, options),
+    get changes() {
+      return entries.events
+    }
   })
 })
 
-const emptyReport = () => ({
-  synced: new Array<Extract<SyncEvent, { readonly _tag: "Synced" }>>(),
-  skipped: new Array<SyncSkipped>(),
-  failed: new Array<Extract<SyncEvent, { readonly _tag: "Failed" }>>(),
-  removed: new Array<string>(),
-  isIncomplete: false
-})
+const resolveHeaders = Effect.fn("CredentialStore.resolveHeaders")((
+  templates: TemplateResolver,
+  headers: Readonly<Record<string, string>>,
+  options?: TemplateOptions
+) => templates.headers(headers, options))
+
+const resolveParams = Effect.fn("CredentialStore.resolveParams")((
+  templates: TemplateResolver,
+  params: Readonly<Record<string, string>>,
+  options?: TemplateOptions
+) => templates.params(params, options))
 
 /** Of several changes of one entry, the last: memory follows what is stored now. */
 const latestOf = (changes: ReadonlyArray<StorageChange>): Iterable<StorageChange> =>

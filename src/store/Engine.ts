@@ -3,12 +3,14 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { CredentialProvider } from "../providers/CredentialProvider.ts"
 import type { CredentialStorage } from "../storage/CredentialStorage.ts"
+import { localOnly } from "../storage/decorate.ts"
 import { Commit } from "./commit.ts"
 import { Entries } from "./Entries.ts"
 import { Listings } from "./Listings.ts"
 import { Refresher } from "./refresh.ts"
 import type { RefreshPolicies } from "./RefreshPolicy.ts"
 import { RefResolver } from "./resolve.ts"
+import { StricterStorage } from "./StricterStorage.ts"
 
 /** What serves credentials by the rules of docs/semantics.md: memory, what refs mean, the only writer, and who asks providers. */
 export interface Engine {
@@ -31,7 +33,7 @@ export const makeEngine = Effect.fnUntraced(function*(options: {
   readonly deadline: Duration.Duration
 }): Effect.fn.Return<Engine, never, Scope.Scope> {
   const { deadline, timeToLive } = options
-  const entries = new Entries(options)
+  const entries = new Entries({ ...options, storage: localOnly(options.storage) })
   const listings = new Listings({
     providers: entries.providers,
     missing: entries.policies.missing,
@@ -39,10 +41,12 @@ export const makeEngine = Effect.fnUntraced(function*(options: {
     onListed: () => entries.forgetMeanings()
   })
   const commit = new Commit({ entries, listings })
-  const resolver = new RefResolver({ entries, listings, timeToLive })
+  const stricter = new StricterStorage(options.storage, entries)
+  const resolver = new RefResolver({ entries, listings, stricter, timeToLive })
   const refresher = new Refresher({ entries, resolver, listings, commit, deadline })
   yield* Effect.addFinalizer(() => Effect.andThen(resolver.shutdown(), entries.shutdown()))
   yield* Effect.addFinalizer(() => refresher.shutdown())
+  yield* Effect.addFinalizer(() => stricter.shutdown())
   yield* Effect.forkScoped(commit.run())
   return { entries, listings, commit, resolver, refresher }
 })

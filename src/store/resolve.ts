@@ -10,6 +10,8 @@ import { SingleFlight } from "../util/SingleFlight.ts"
 import type { Cell } from "./Cell.ts"
 import type { Entries } from "./Entries.ts"
 import type { Listed, Listings } from "./Listings.ts"
+import { unwrapReason } from "./StricterStorage.ts"
+import type { StricterStorage } from "./StricterStorage.ts"
 
 /** How long the index of storage is used for a ref that it lacks before storage is listed again, in ms. */
 const indexTtl = 30_000
@@ -21,14 +23,48 @@ const searchTimeout = "1 second"
 export class RefResolver {
   readonly #entries: Entries
   readonly #listings: Listings
+  readonly #stricter: StricterStorage
   /** How long the index is used without another look at storage, in ms. */
   readonly #timeToLive: number
   readonly #searches = new SingleFlight<CredentialRef, Cell | undefined, StorageFailure | AmbiguousCredential>()
 
-  constructor(options: { readonly entries: Entries; readonly listings: Listings; readonly timeToLive: number }) {
+  constructor(options: {
+    readonly entries: Entries
+    readonly listings: Listings
+    readonly stricter: StricterStorage
+    readonly timeToLive: number
+  }) {
     this.#entries = options.entries
     this.#listings = options.listings
+    this.#stricter = options.stricter
     this.#timeToLive = options.timeToLive
+  }
+
+  /** The cell that a ref means, stored or listed by a provider. */
+  find(ref: CredentialRef) {
+    return Effect.flatMap(this.findStored(ref), (stored) =>
+      stored === undefined
+        ? this.findListed(ref)
+        : Effect.flatMap(
+          this.#stricter.hear(stored),
+          (isThere) => isThere ? Effect.succeed(stored) : this.findListed(ref)
+        )).pipe(
+        Effect.catchTag("CredentialStorageError", (error) => this.resolveWhileStorageDown(ref, error)),
+        Effect.catchTag("CredentialStorageError", (error) => Effect.fail(unwrapReason(error, ref)))
+      )
+  }
+
+  /**
+   * Finds what a ref means, and does something with it. What is found to be gone may have been connected again under another id: a
+   * name is looked for once more.
+   */
+  use<A, E extends { readonly _tag: string }>(ref: CredentialRef, use: (cell: Cell) => Effect.Effect<A, E>) {
+    return Effect.flatMap(this.find(ref), (cell) =>
+      Effect.catchIf(
+        use(cell),
+        (error): error is E & CredentialNotFound => error instanceof CredentialNotFound && cell.id !== ref,
+        () => Effect.flatMap(this.find(ref), use)
+      ))
   }
 
   /** The cell of what is stored under a ref, or is blocked without being stored. Storage is read once for all who ask. */

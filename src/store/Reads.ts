@@ -1,0 +1,227 @@
+import * as Arr from "effect/Array"
+import * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import * as Metric from "effect/Metric"
+import type * as Redacted from "effect/Redacted"
+import * as Semaphore from "effect/Semaphore"
+import { CredentialKeyNotFound, CredentialNotFound, RequiredCredentialsUnusable } from "../errors/CredentialError.ts"
+import type { CredentialFailure, InsufficientTimeLeft } from "../errors/CredentialError.ts"
+import type { Credential, CredentialRef } from "../model/Credential.ts"
+import { durationSetting } from "../model/settings.ts"
+import * as metrics from "../util/metrics.ts"
+import type { Cell } from "./Cell.ts"
+import type { Entries } from "./Entries.ts"
+import { FastRead } from "./fastRead.ts"
+import type { Refresher } from "./refresh.ts"
+import type { RefResolver } from "./resolve.ts"
+
+/** How many refs `require` reads at a time. */
+const requireConcurrency = 16
+
+type Token = Redacted.Redacted<string>
+
+/**
+ * The reads of a store. While a credential is fresh, a read of it does no I/O, opens no span and allocates next to nothing. Such
+ * reads are counted in a variable, which becomes part of the metric when the next read does more.
+ */
+export class Reads {
+  readonly #entries: Entries
+  readonly #resolver: RefResolver
+  readonly #refresher: Refresher
+  /** The reads of the refs that are known to name something, until what refs mean has changed. */
+  readonly #reads = new Map<CredentialRef, ReadsOfRef>()
+  #version: number
+  #uncounted = 0
+
+  constructor(options: {
+    readonly entries: Entries
+    readonly resolver: RefResolver
+    readonly refresher: Refresher
+  }) {
+    this.#entries = options.entries
+    this.#resolver = options.resolver
+    this.#refresher = options.refresher
+    this.#version = options.entries.version
+  }
+
+  get(ref: CredentialRef): Effect.Effect<Credential, CredentialFailure> {
+    return this.#of(ref).credential
+  }
+
+  token(ref: CredentialRef): Effect.Effect<Token, CredentialFailure | CredentialKeyNotFound> {
+    return this.#of(ref).token
+  }
+
+  #of(ref: CredentialRef): ReadsOfRef {
+    if (this.#version !== this.#entries.version) {
+      this.#reads.clear()
+      this.#version = this.#entries.version
+    }
+    const present = this.#reads.get(ref)
+    if (present !== undefined) return present
+    const made = new ReadsOfRef(ref, this.#entries, this)
+    if (this.#entries.known(ref) !== undefined) this.#reads.set(ref, made)
+    return made
+  }
+
+  /** A read found a fresh credential in memory. */
+  countFresh(): void {
+    this.#uncounted++
+  }
+
+  /** Adds the reads that were not counted yet to the metric. */
+  countMemory(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const count = this.#uncounted
+      this.#uncounted = 0
+      return count === 0
+        ? Effect.void
+        : Metric.update(Metric.withAttributes(metrics.reads, { source: "memory" }), count)
+    })
+  }
+
+  find(ref: CredentialRef): Effect.Effect<Credential, CredentialFailure> {
+    return this.#counting(ref, (cell) => this.#refresher.read(cell))
+  }
+
+  findFor(
+    ref: CredentialRef,
+    minTimeLeft: number
+  ): Effect.Effect<Credential, CredentialFailure | InsufficientTimeLeft> {
+    return this.#counting(ref, (cell) => this.#refresher.readFor(cell, ref, minTimeLeft))
+  }
+
+  /** Counts a read that was more than a look into memory, by where its credential came from. */
+  #counting<E extends CredentialFailure | InsufficientTimeLeft>(
+    ref: CredentialRef,
+    read: (cell: Cell) => Effect.Effect<Credential, E>
+  ) {
+    return Effect.gen({ self: this }, function*() {
+      yield* this.countMemory()
+      const held = this.#entries.known(ref)?.entry.credential
+      const credential = yield* this.#resolver.use(ref, read)
+      const source = credential === held ? "memory" : this.#entries.known(ref)?.entry.held?.source ?? "aden"
+      yield* Effect.annotateCurrentSpan({ "credential.source": source })
+      yield* Metric.update(Metric.withAttributes(metrics.reads, { source }), 1)
+      return credential
+    })
+  }
+
+  /** Whoever waits for the credential of a ref waits no longer than the deadline, and is told of what it asked for. */
+  answering<A, E extends { readonly _tag: string }>(
+    effect: Effect.Effect<A, E | CredentialNotFound>,
+    ref: CredentialRef
+  ) {
+    return effect.pipe(
+      Effect.catchIf(
+        (error) => error instanceof CredentialNotFound,
+        () => Effect.fail(new CredentialNotFound({ ref }))
+      ),
+      this.#refresher.withinDeadline(ref),
+      Effect.tapError((error) => Metric.update(Metric.withAttributes(metrics.readFailures, { error: error._tag }), 1))
+    )
+  }
+
+  /** Reads each for its token, within one deadline for all of them, with the time that a ref waits for its turn. */
+  problemsOf(refs: ReadonlyArray<CredentialRef>) {
+    const places = Semaphore.makeUnsafe(requireConcurrency)
+    return Effect.map(
+      Effect.forEach(
+        refs,
+        (ref) =>
+          Effect.match(this.#refresher.withinDeadline(ref)(places.withPermit(this.token(ref))), {
+            onSuccess: () => undefined,
+            onFailure: (error) => ({ ref, error })
+          }),
+        { concurrency: "unbounded" }
+      ),
+      (results) => results.filter((problem) => problem !== undefined)
+    )
+  }
+}
+
+/** The reads of one ref. */
+class ReadsOfRef {
+  readonly #ref: CredentialRef
+  readonly #entries: Entries
+  readonly #reads: Reads
+  #cell: Cell | undefined = undefined
+  #version = -1
+  // looking the clock up costs as much as all the rest: a loop of reads does it once
+  #context: Context.Context<never> | undefined = undefined
+  #clock: Clock.Clock | undefined = undefined
+  #credential: FastRead<Credential, CredentialFailure> | undefined = undefined
+  #token: FastRead<Token, CredentialFailure | CredentialKeyNotFound> | undefined = undefined
+
+  constructor(ref: CredentialRef, entries: Entries, reads: Reads) {
+    this.#ref = ref
+    this.#entries = entries
+    this.#reads = reads
+  }
+
+  get credential(): FastRead<Credential, CredentialFailure> {
+    return this.#credential ??= new FastRead((fiber) => {
+      const answer = this.#fresh(fiber)?.answer
+      if (answer !== undefined) this.#reads.countFresh()
+      return answer
+    }, Effect.suspend(() => findAndRead(this.#reads, this.#ref)))
+  }
+
+  get token(): FastRead<Token, CredentialFailure | CredentialKeyNotFound> {
+    return this.#token ??= new FastRead(
+      (fiber) => {
+        const token = this.#fresh(fiber)?.token
+        if (token !== undefined) this.#reads.countFresh()
+        return token
+      },
+      Effect.suspend(() =>
+        Effect.flatMap(findAndRead(this.#reads, this.#ref), (credential) => tokenOf(this.#ref, credential))
+      )
+    )
+  }
+
+  /** The cell, while the decision to serve what it holds is valid. */
+  #fresh(fiber: Fiber.Fiber<unknown, unknown>): Cell | undefined {
+    if (this.#version !== this.#entries.version) {
+      this.#cell = this.#entries.known(this.#ref)
+      this.#version = this.#entries.version
+    }
+    if (this.#clock === undefined || this.#context !== fiber.context) {
+      this.#context = fiber.context
+      this.#clock = fiber.getRef(Clock.Clock)
+    }
+    if (this.#cell === undefined) return undefined
+    const now = this.#clock.currentTimeMillisUnsafe()
+    return now < this.#cell.serveUntil && now >= this.#cell.serveFrom ? this.#cell : undefined
+  }
+}
+
+const tokenOf = (ref: CredentialRef, { defaultKey }: Credential): Effect.Effect<Token, CredentialKeyNotFound> =>
+  defaultKey === undefined ? Effect.fail(new CredentialKeyNotFound({ ref })) : Effect.succeed(defaultKey.value)
+
+/** A read that looks further than into memory. */
+export const findAndRead = Effect.fn("CredentialStore.get")(function*(reads: Reads, ref: CredentialRef) {
+  yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
+  return yield* reads.find(ref)
+}, (effect, reads, ref) => reads.answering(effect, ref))
+
+/** The token, if it lasts at least that long. */
+export const tokenFor = Effect.fn("CredentialStore.token")(
+  function*(reads: Reads, ref: CredentialRef, input: Duration.Input) {
+    yield* Effect.annotateCurrentSpan({ "credential.ref": ref })
+    // a time that makes no sense is a bug of the program's
+    const minTimeLeft = yield* Effect.orDie(durationSetting("minTimeLeft", input, { isZeroAllowed: true }))
+    return yield* tokenOf(ref, yield* reads.findFor(ref, Duration.toMillis(minTimeLeft)))
+  },
+  (effect, reads, ref) => reads.answering(effect, ref)
+)
+
+export const require = Effect.fn("CredentialStore.require")(
+  function*(reads: Reads, refs: ReadonlyArray<CredentialRef>) {
+    const problems = yield* reads.problemsOf(refs)
+    if (Arr.isReadonlyArrayNonEmpty(problems)) return yield* new RequiredCredentialsUnusable({ problems })
+  }
+)

@@ -87,8 +87,8 @@ export const makeCredentialFiles = (
     files.rereadTorn(fileOf(name))(openOnce(name), (opened) => Option.exists(opened, Result.isFailure))
 
   /** Finds a credential. The id inside a file decides, not its name. */
-  const locate = Effect.fnUntraced(
-    function*(id: string): Effect.fn.Return<Located, StorageIoFailed | StorageInsecure> {
+  const locate = (id: string): Effect.Effect<Located, StorageIoFailed | StorageInsecure> =>
+    Effect.gen(function*() {
       const plain = plainName(id)
       const first = canBeRead(plain) ? yield* open(plain) : Option.none()
       if (Option.isSome(first) && Result.isSuccess(first.value) && first.value.success.credential.id === id) {
@@ -108,8 +108,7 @@ export const makeCredentialFiles = (
       return belongsTo(first.value.success.credential.id, plain)
         ? { _tag: "Absent", plainIsTaken: true }
         : { _tag: "Unreadable", name: plain, detail: "it holds another credential" }
-    }
-  )
+    })
 
   const names = files.names(folder, suffix)
 
@@ -136,30 +135,33 @@ export const makeCredentialFiles = (
     )
 
   /** The id of a file; `undefined` when neither its name nor its content tells, or the content does not belong there. */
-  const identify = Effect.fnUntraced(function*(name: string) {
-    if (namesItsId(name)) return name
-    const current = Option.getOrUndefined(yield* fingerprint(name))
-    const known = identities.get(name)
-    if (known !== undefined && known.fingerprint === current) return known.id
-    const stored = yield* openOwned(name)
-    const id = stored?.credential.id
-    if (current !== undefined) identities.set(name, { fingerprint: current, id })
-    return id
-  })
+  const identify = (name: string) =>
+    Effect.gen(function*() {
+      if (namesItsId(name)) return name
+      const current = Option.getOrUndefined(yield* fingerprint(name))
+      const known = identities.get(name)
+      if (known !== undefined && known.fingerprint === current) return known.id
+      const stored = yield* openOwned(name)
+      const id = stored?.credential.id
+      if (current !== undefined) identities.set(name, { fingerprint: current, id })
+      return id
+    })
 
-  const prepare = Effect.fnUntraced(function*(name: string, document: string) {
-    const token = Buffer.from(yield* Fernet.encrypt(keys, Buffer.from(document)), "latin1")
-    if (token.length > maximumBytes) {
-      return yield* new StorageRefused({ detail: "the credential is too large: encrypted, it may have 16 MiB" })
-    }
-    return yield* files.prepare(fileOf(name), token)
-  })
+  const prepare = (name: string, document: string) =>
+    Effect.gen(function*() {
+      const token = Buffer.from(yield* Fernet.encrypt(keys, Buffer.from(document)), "latin1")
+      if (token.length > maximumBytes) {
+        return yield* new StorageRefused({ detail: "the credential is too large: encrypted, it may have 16 MiB" })
+      }
+      return yield* files.prepare(fileOf(name), token)
+    })
 
   /** The decrypted content of a file that is not encrypted under the first key; none when it is, or does not exist. */
-  const staleText = Effect.fnUntraced(function*(name: string) {
-    if (Option.exists(yield* decryptOnce(name, [keys[0]]), Result.isSuccess)) return Option.none()
-    return yield* files.rereadTorn(fileOf(name))(decryptOnce(name, keys), Option.exists(Result.isFailure))
-  })
+  const staleText = (name: string) =>
+    Effect.gen(function*() {
+      if (Option.exists(yield* decryptOnce(name, [keys[0]]), Result.isSuccess)) return Option.none()
+      return yield* files.rereadTorn(fileOf(name))(decryptOnce(name, keys), Option.exists(Result.isFailure))
+    })
 
   /** Whether a file is under another key than the first, and can be re-encrypted. */
   const isStale = (name: string) => Effect.map(staleText(name), Option.exists(Result.isSuccess))
@@ -168,23 +170,24 @@ export const makeCredentialFiles = (
    * Re-encrypts a file under the first key; its content stays the same to the byte. Fails with `ConcurrentWrite` and changes nothing
    * when the file was written since it was read: Hive takes no lock.
    */
-  const reencrypt = Effect.fnUntraced(function*<E>(
+  const reencrypt = <E>(
     name: string,
     check: Effect.Effect<void, E>
-  ): Effect.fn.Return<"Rotated" | "Unchanged" | Unreadable, StorageIoFailed | StorageInsecure | ConcurrentWrite | E> {
-    const seen = yield* fingerprint(name)
-    const text = yield* staleText(name)
-    if (Option.isNone(text)) return "Unchanged"
-    if (Result.isFailure(text.value)) return { detail: text.value.failure }
-    const token = Buffer.from(yield* Fernet.encrypt(keys, text.value.success), "latin1")
-    const isSame = Effect.filterOrFail(
-      fingerprint(name),
-      (now) => Equal.equals(now, seen),
-      () => new ConcurrentWrite()
-    )
-    yield* files.write(fileOf(name), token, Effect.andThen(check, isSame))
-    return "Rotated"
-  })
+  ): Effect.Effect<"Rotated" | "Unchanged" | Unreadable, StorageIoFailed | StorageInsecure | ConcurrentWrite | E> =>
+    Effect.gen(function*() {
+      const seen = yield* fingerprint(name)
+      const text = yield* staleText(name)
+      if (Option.isNone(text)) return "Unchanged"
+      if (Result.isFailure(text.value)) return { detail: text.value.failure }
+      const token = Buffer.from(yield* Fernet.encrypt(keys, text.value.success), "latin1")
+      const isSame = Effect.filterOrFail(
+        fingerprint(name),
+        (now) => Equal.equals(now, seen),
+        () => new ConcurrentWrite()
+      )
+      yield* files.write(fileOf(name), token, Effect.andThen(check, isSame))
+      return "Rotated"
+    })
 
   const remove = (name: string) => files.remove(fileOf(name))
 

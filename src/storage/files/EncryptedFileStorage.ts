@@ -191,36 +191,40 @@ const make = Effect.fnUntraced(function*<E, R>(
   })
 
   /** Whether these folders exist. Checks the outer ones first: if others could write the common folder, they could replace a tenant's. */
-  const foldersExist = Effect.fnUntraced(function*(...inside: ReadonlyArray<string>) {
-    for (const folder of new Set([common, directory, ...inside])) {
-      if (!(yield* files.checkFolderForReading(folder))) return false
-    }
-    return true
-  })
+  const foldersExist = (...inside: ReadonlyArray<string>) =>
+    Effect.gen(function*() {
+      for (const folder of new Set([common, directory, ...inside])) {
+        if (!(yield* files.checkFolderForReading(folder))) return false
+      }
+      return true
+    })
 
-  const locate = Effect.fnUntraced(function*(id: string) {
-    yield* checkCredentialId(id)
-    return (yield* foldersExist(folders.credentials)) ? yield* credentials.locate(id) : absent
-  })
+  const locate = (id: string) =>
+    Effect.gen(function*() {
+      yield* checkCredentialId(id)
+      return (yield* foldersExist(folders.credentials)) ? yield* credentials.locate(id) : absent
+    })
 
-  const load = Effect.fnUntraced(function*(id: string) {
-    const located = yield* locate(id)
-    switch (located._tag) {
-      case "Absent":
-        return Option.none()
-      case "Found":
-        return Option.some(located.stored.credential)
-      case "Unreadable":
-        return yield* credentials.cannotOpen(id, located)
-    }
-  })
+  const load = (id: string) =>
+    Effect.gen(function*() {
+      const located = yield* locate(id)
+      switch (located._tag) {
+        case "Absent":
+          return Option.none()
+        case "Found":
+          return Option.some(located.stored.credential)
+        case "Unreadable":
+          return yield* credentials.cannotOpen(id, located)
+      }
+    })
 
-  const loadState = Effect.fnUntraced(function*(id: string) {
-    yield* checkCredentialId(id)
-    // most ids have no state, which needs no check of the folders; a state file only counts in folders that others cannot write
-    const { name, state } = yield* Effect.tapError(states.locate(id), () => foldersExist(folders.state))
-    return name === undefined || (yield* foldersExist(folders.state)) ? state : CredentialState.initial
-  })
+  const loadState = (id: string) =>
+    Effect.gen(function*() {
+      yield* checkCredentialId(id)
+      // most ids have no state, which needs no check of the folders; a state file only counts in folders that others cannot write
+      const { name, state } = yield* Effect.tapError(states.locate(id), () => foldersExist(folders.state))
+      return name === undefined || (yield* foldersExist(folders.state)) ? state : CredentialState.initial
+    })
 
   // the index -----------------------------------------------------------------------------------------------------------
 
@@ -255,126 +259,141 @@ const make = Effect.fnUntraced(function*<E, R>(
   })
 
   /** Finds the entry to be removed. A file that cannot be decrypted is the entry's if the index lists the id. */
-  const findEntry = Effect.fnUntraced(function*(id: string): Effect.fn.Return<FoundEntry, StorageFault> {
-    const located = yield* locate(id)
-    const isOwn = located._tag === "Found" ||
-      (located._tag === "Unreadable" && (yield* indexWriter.ids).includes(id))
-    if (isOwn) yield* files.ensureFolder(folders.state)
-    return { located, isOwn, state: (yield* foldersExist(folders.state)) ? yield* states.locate(id) : noState }
-  })
+  const findEntry = (id: string): Effect.Effect<FoundEntry, StorageFault> =>
+    Effect.gen(function*() {
+      const located = yield* locate(id)
+      const isOwn = located._tag === "Found" ||
+        (located._tag === "Unreadable" && (yield* indexWriter.ids).includes(id))
+      if (isOwn) yield* files.ensureFolder(folders.state)
+      return { located, isOwn, state: (yield* foldersExist(folders.state)) ? yield* states.locate(id) : noState }
+    })
 
   // the storage ---------------------------------------------------------------------------------------------------------
 
+  // a span and an error per operation; not by `Effect.fn`, which takes a kilobyte for each member of each storage
+  const operation = <A, E>(name: string, effect: Effect.Effect<A, E>, id?: string) =>
+    Effect.withSpan(asStorageError(name, id)(files.orGiveUp(effect)), `EncryptedFileStorage.${name}`)
+  const writeOperation = <A, E>(name: string, effect: Effect.Effect<A, E>, id?: string) =>
+    Effect.withSpan(asStorageError(name, id)(recordFailure(files.orGiveUp(effect))), `EncryptedFileStorage.${name}`)
+
   return CredentialStorage.of({
-    read: Effect.fn("EncryptedFileStorage.read")(
-      function*(id) {
-        const { content, state } = yield* holdingEntries([id])(underOneGeneration(loadState(id), load(id)))
-        return { credential: content, state }
-      },
-      (effect, id) => asStorageError("read", id)(files.orGiveUp(effect))
-    ),
-    load: Effect.fn("EncryptedFileStorage.load")((id) => asStorageError("load", id)(files.orGiveUp(load(id)))),
-    save: Effect.fn("EncryptedFileStorage.save")(
-      function*(credential, options) {
-        const { id } = credential
-        yield* checkCredentialId(id)
-        yield* ensureFolders
-        const saving = pendingSave(credential, options ?? {})
-        return yield* writeUnderLock((lock) =>
-          writingEntries([id])(Effect.gen(function*() {
-            const failure = (yield* putAll([saving], lock)).get(id)
-            if (failure !== undefined) return yield* Effect.fail(failure)
-            return yield* Effect.orDie(Effect.fromNullishOr(saving.savedAs))
-          }))
-        )
-      },
-      (effect, { id }) => asStorageError("save", id)(recordFailure(files.orGiveUp(effect)))
-    ),
-    saveMany: Effect.fn("EncryptedFileStorage.saveMany")(
-      function*(many, options) {
-        const failures = new Map<string, StorageFailure | GenerationConflict>()
-        if (many.length === 0) return failures
-        yield* ensureFolders
-        const fail = (id: string, failure: SaveFailure) =>
-          Effect.fail(failure).pipe(
-            recordFailure,
-            asStorageError("save", id),
-            Effect.catch((failure) => Effect.sync(() => failures.set(id, failure)))
+    read: (id) =>
+      operation(
+        "read",
+        Effect.map(
+          holdingEntries([id])(underOneGeneration(loadState(id), load(id))),
+          ({ content, state }) => ({ credential: content, state })
+        ),
+        id
+      ),
+    load: (id) => operation("load", load(id), id),
+    save: (credential, options) =>
+      writeOperation(
+        "save",
+        Effect.gen(function*() {
+          const { id } = credential
+          yield* checkCredentialId(id)
+          yield* ensureFolders
+          const saving = pendingSave(credential, options ?? {})
+          return yield* writeUnderLock((lock) =>
+            writingEntries([id])(Effect.gen(function*() {
+              const failure = (yield* putAll([saving], lock)).get(id)
+              if (failure !== undefined) return yield* Effect.fail(failure)
+              return yield* Effect.orDie(Effect.fromNullishOr(saving.savedAs))
+            }))
           )
-        const latest = new Map(many.map((credential) => [credential.id, credential]))
-        const savings: Array<PendingSave> = []
-        for (const [id, credential] of latest) {
-          const expectedGeneration = options?.expectedGenerations?.get(id)
-          yield* Effect.matchEffect(checkCredentialId(id), {
-            onFailure: (failure) => fail(id, failure),
-            onSuccess: () =>
-              Effect.sync(() => savings.push(pendingSave(credential, { expectedGeneration, state: options?.state })))
-          })
-        }
-        // after one lock timeout, the other batches fail without waiting again
-        let timeout: LockTimeout | undefined
-        yield* Effect.forEach(Arr.chunksOf(savings, batchSize), (batch) => {
-          const ids = batch.map(({ credential }) => credential.id)
-          const put = timeout !== undefined
-            ? Effect.fail(timeout)
-            : writeUnderLock((lock) => writingEntries(ids)(putAll(batch, lock)))
-          return Effect.matchEffect(put, {
-            onSuccess: Effect.forEach(([id, failure]) => fail(id, failure), { discard: true }),
-            onFailure: (failure) => {
-              if (failure instanceof LockTimeout) timeout = failure
-              return Effect.forEach(
-                batch,
-                ({ credential, savedAs }) => savedAs === undefined ? fail(credential.id, failure) : Effect.void,
-                { discard: true }
-              )
-            }
-          })
-        }, { discard: true })
-        return failures
-      },
-      (effect) => asStorageError("saveMany")(recordFailure(files.orGiveUp(effect)))
-    ),
-    delete: Effect.fn("EncryptedFileStorage.delete")(
-      function*(id, options) {
-        yield* checkCredentialId(id)
-        if (!(yield* foldersExist())) return false
-        const removal = pendingRemoval()
-        yield* writeUnderLock((lock) =>
-          writingEntries([id])(Effect.gen(function*() {
-            yield* remove(id, yield* findEntry(id), options?.expectedGeneration, removal, lock)
-          }))
+        }),
+        credential.id
+      ),
+    saveMany: (many, options) =>
+      writeOperation(
+        "saveMany",
+        Effect.gen(function*() {
+          const failures = new Map<string, StorageFailure | GenerationConflict>()
+          if (many.length === 0) return failures
+          yield* ensureFolders
+          const fail = (id: string, failure: SaveFailure) =>
+            Effect.fail(failure).pipe(
+              recordFailure,
+              asStorageError("save", id),
+              Effect.catch((failure) => Effect.sync(() => failures.set(id, failure)))
+            )
+          const latest = new Map(many.map((credential) => [credential.id, credential]))
+          const savings: Array<PendingSave> = []
+          for (const [id, credential] of latest) {
+            const expectedGeneration = options?.expectedGenerations?.get(id)
+            yield* Effect.matchEffect(checkCredentialId(id), {
+              onFailure: (failure) => fail(id, failure),
+              onSuccess: () =>
+                Effect.sync(() => savings.push(pendingSave(credential, { expectedGeneration, state: options?.state })))
+            })
+          }
+          // after one lock timeout, the other batches fail without waiting again
+          let timeout: LockTimeout | undefined
+          yield* Effect.forEach(Arr.chunksOf(savings, batchSize), (batch) => {
+            const ids = batch.map(({ credential }) => credential.id)
+            const put = timeout !== undefined
+              ? Effect.fail(timeout)
+              : writeUnderLock((lock) => writingEntries(ids)(putAll(batch, lock)))
+            return Effect.matchEffect(put, {
+              onSuccess: Effect.forEach(([id, failure]) => fail(id, failure), { discard: true }),
+              onFailure: (failure) => {
+                if (failure instanceof LockTimeout) timeout = failure
+                return Effect.forEach(
+                  batch,
+                  ({ credential, savedAs }) => savedAs === undefined ? fail(credential.id, failure) : Effect.void,
+                  { discard: true }
+                )
+              }
+            })
+          }, { discard: true })
+          return failures
+        })
+      ),
+    delete: (id, options) =>
+      writeOperation(
+        "delete",
+        Effect.gen(function*() {
+          yield* checkCredentialId(id)
+          if (!(yield* foldersExist())) return false
+          const removal = pendingRemoval()
+          yield* writeUnderLock((lock) =>
+            writingEntries([id])(Effect.gen(function*() {
+              yield* remove(id, yield* findEntry(id), options?.expectedGeneration, removal, lock)
+            }))
+          )
+          return removal.isRemoved
+        }),
+        id
+      ),
+    list: Effect.suspend(() =>
+      operation(
+        "list",
+        Effect.flatMap(
+          foldersExist(folders.credentials),
+          (exist) => exist ? indexWriter.ids : Effect.succeed([])
         )
-        return removal.isRemoved
-      },
-      (effect, id) => asStorageError("delete", id)(recordFailure(files.orGiveUp(effect)))
+      )
     ),
-    list: Effect.gen(function*() {
-      return (yield* foldersExist(folders.credentials)) ? yield* indexWriter.ids : []
-    }).pipe(files.orGiveUp, asStorageError("list"), Effect.withSpan("EncryptedFileStorage.list")),
-    exists: Effect.fn("EncryptedFileStorage.exists")(
-      function*(id) {
-        return (yield* locate(id))._tag !== "Absent"
-      },
-      (effect, id) => asStorageError("exists", id)(files.orGiveUp(effect))
-    ),
-    loadState: Effect.fn("EncryptedFileStorage.loadState")((id) =>
-      asStorageError("loadState", id)(files.orGiveUp(loadState(id)))
-    ),
-    saveState: Effect.fn("EncryptedFileStorage.saveState")(
-      function*(id, state, options) {
-        yield* checkCredentialId(id)
-        yield* ensureFolders
-        return yield* withWriteLock((lock) =>
-          writingEntries([id])(Effect.gen(function*() {
-            const before = yield* states.locate(id)
-            if (!isExpected(before.state, options)) return false
-            yield* writeState(id, before, stateAfterUpdate(state, before.state), lock)
-            return true
-          }))
-        )
-      },
-      (effect, id) => asStorageError("saveState", id)(recordFailure(files.orGiveUp(effect)))
-    ),
+    exists: (id) => operation("exists", Effect.map(locate(id), ({ _tag }) => _tag !== "Absent"), id),
+    loadState: (id) => operation("loadState", loadState(id), id),
+    saveState: (id, state, options) =>
+      writeOperation(
+        "saveState",
+        Effect.gen(function*() {
+          yield* checkCredentialId(id)
+          yield* ensureFolders
+          return yield* withWriteLock((lock) =>
+            writingEntries([id])(Effect.gen(function*() {
+              const before = yield* states.locate(id)
+              if (!isExpected(before.state, options)) return false
+              yield* writeState(id, before, stateAfterUpdate(state, before.state), lock)
+              return true
+            }))
+          )
+        }),
+        id
+      ),
     changes: Stream.fromPubSub(changes),
     withLock: (id, effect) =>
       Effect.acquireUseRelease(

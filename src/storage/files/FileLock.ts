@@ -104,12 +104,11 @@ export const makeFileLocks = (files: PrivateFiles, folder: string, processes: Pr
       Effect.catchTag("FileTooLarge", () => Effect.succeed(undefined))
     )
 
-  const look = Effect.fnUntraced(
-    function*(lockFolder: string): Effect.fn.Return<LockSnapshot, StorageIoFailed | StorageInsecure> {
+  const look = (lockFolder: string): Effect.Effect<LockSnapshot, StorageIoFailed | StorageInsecure> =>
+    Effect.gen(function*() {
       const number = Math.max(0, ...yield* numbersIn(lockFolder))
       return { number, text: number === 0 ? "" : yield* textOf(lockFolder, number) }
-    }
-  )
+    })
 
   /** Compares inodes; on file systems without stable inodes, compares the holder's token. */
   const isOwn = ({ file, holder, number }: OwnLock, lockFolder: string) =>
@@ -119,39 +118,41 @@ export const makeFileLocks = (files: PrivateFiles, folder: string, processes: Pr
         (text) => text?.endsWith(holder) === true
       ))
 
-  const check = Effect.fnUntraced(function*(lockFolder: string, own: OwnLock) {
-    const numbers = yield* numbersIn(lockFolder)
-    const isHighest = numbers.includes(own.number) && !numbers.some((other) => other > own.number)
-    if (!isHighest || !(yield* isOwn(own, lockFolder))) return yield* new LockLost()
-  }, Effect.catchTag("StorageInsecure", () => Effect.fail(new LockLost())))
+  const check = (lockFolder: string, own: OwnLock) =>
+    Effect.gen(function*() {
+      const numbers = yield* numbersIn(lockFolder)
+      const isHighest = numbers.includes(own.number) && !numbers.some((other) => other > own.number)
+      if (!isHighest || !(yield* isOwn(own, lockFolder))) return yield* new LockLost()
+    }).pipe(Effect.catchTag("StorageInsecure", () => Effect.fail(new LockLost())))
 
   const release = ({ file }: OwnLock) => Effect.ignore(file.overwrite(heading("free", 0)))
 
   /** Creates the file with this number; `undefined` when another process was faster. */
-  const take = Effect.fnUntraced(function*(lockFolder: string, number: number) {
-    const holder = `${encodeHolder({ token: randomBytes(8).toString("hex"), ...processes.self })}\n`
-    const file = yield* files.create(
-      fileOf(lockFolder, number),
-      Buffer.concat([heading("held", 0), Buffer.from(holder)])
-    )
-    if (Option.isNone(file)) return undefined
-    const own: OwnLock = { file: file.value, holder, number }
-    const numbers = yield* Effect.onError(numbersIn(lockFolder), () => release(own))
-    if (numbers.some((other) => other > number)) {
-      yield* files.remove(fileOf(lockFolder, number))
-      return undefined
-    }
-    for (const lower of numbers.filter((other) => other < number)) {
-      yield* Effect.ignore(
-        Effect.flatMap(
-          textOf(lockFolder, lower),
-          (text) => isLock(text) ? files.remove(fileOf(lockFolder, lower)) : Effect.void
-        )
+  const take = (lockFolder: string, number: number) =>
+    Effect.gen(function*() {
+      const holder = `${encodeHolder({ token: randomBytes(8).toString("hex"), ...processes.self })}\n`
+      const file = yield* files.create(
+        fileOf(lockFolder, number),
+        Buffer.concat([heading("held", 0), Buffer.from(holder)])
       )
-    }
-    if (number % tidyEvery === 0) yield* files.removeAbandoned(lockFolder)
-    return own
-  })
+      if (Option.isNone(file)) return undefined
+      const own: OwnLock = { file: file.value, holder, number }
+      const numbers = yield* Effect.onError(numbersIn(lockFolder), () => release(own))
+      if (numbers.some((other) => other > number)) {
+        yield* files.remove(fileOf(lockFolder, number))
+        return undefined
+      }
+      for (const lower of numbers.filter((other) => other < number)) {
+        yield* Effect.ignore(
+          Effect.flatMap(
+            textOf(lockFolder, lower),
+            (text) => isLock(text) ? files.remove(fileOf(lockFolder, lower)) : Effect.void
+          )
+        )
+      }
+      if (number % tidyEvery === 0) yield* files.removeAbandoned(lockFolder)
+      return own
+    })
 
   const renew = ({ file }: OwnLock) => {
     let beat = 0
@@ -205,14 +206,15 @@ export const makeFileLocks = (files: PrivateFiles, folder: string, processes: Pr
     }))
 
   /** The current holder of the lock of this name, for diagnosis. */
-  const heldBy = Effect.fnUntraced(function*(name: string) {
-    const lockFolder = files.fileIn(folder, name)
-    const snapshot = yield* look(lockFolder)
-    if (isFree(snapshot)) return undefined
-    const holder = Option.getOrUndefined(holderOf(snapshot))
-    const isGone = holder !== undefined && (yield* processes.isGone(holder))
-    return { location: fileOf(lockFolder, snapshot.number), pid: holder?.pid, isGone }
-  })
+  const heldBy = (name: string) =>
+    Effect.gen(function*() {
+      const lockFolder = files.fileIn(folder, name)
+      const snapshot = yield* look(lockFolder)
+      if (isFree(snapshot)) return undefined
+      const holder = Option.getOrUndefined(holderOf(snapshot))
+      const isGone = holder !== undefined && (yield* processes.isGone(holder))
+      return { location: fileOf(lockFolder, snapshot.number), pid: holder?.pid, isGone }
+    })
 
   return { acquire, heldBy } as const
 }

@@ -86,54 +86,57 @@ export const makeIndexFile = (files: PrivateFiles, directory: string, credential
    * Brings the index in step with the files, and writes it if that changed it. Only files that no entry, an incomplete one or
    * several of them claim are opened, and those that were `writtenSince` (in ms).
    */
-  const update = Effect.fnUntraced(function*<E>(
+  const update = <E>(
     changes: IndexChanges,
     check: Effect.Effect<void, E>,
     writtenSince = Infinity
-  ) {
-    const index = yield* read
-    const candidates = new Map(index.entries)
-    for (const [id, entry] of changes) {
-      if (entry === undefined) candidates.delete(id)
-      // another process may have saved it since, and have written the index before
-      else candidates.set(id, laterEntry(entry, candidates.get(id)))
-    }
-    const names = new Set(yield* credentials.names)
-    const { byName, contested } = idsByName(candidates.keys(), names)
-    const rewritten = new Set(
-      writtenSince === Infinity
-        ? []
-        : yield* Effect.filter(names, (name) => credentials.isWrittenSince(name, writtenSince), { concurrency: 16 })
-    )
-    const entries = new Map<string, string>()
-    const unclear: Array<string> = []
-    for (const name of names) {
-      const id = byName.get(name)
-      const entry = id === undefined ? undefined : candidates.get(id)
-      if (id === undefined || entry === undefined || contested.has(name) || !isComplete(entry) || rewritten.has(name)) {
-        unclear.push(name)
-      } else entries.set(id, entry)
-    }
-    const opened = yield* Effect.forEach(
-      unclear,
-      (name) => Effect.map(credentials.openOwned(name), (stored) => ({ name, stored })),
-      { concurrency: 16 }
-    )
-    for (const { name, stored } of opened) {
-      if (stored === undefined) {
-        // what cannot be opened keeps what is known about it
-        for (const id of contested.get(name) ?? [byName.get(name)]) {
-          const entry = id === undefined ? undefined : candidates.get(id)
-          if (id !== undefined && entry !== undefined) entries.set(id, entry)
-        }
-      } else entries.set(stored.credential.id, indexEntry(stored.credential, stored.members))
-    }
-    if (index.version === indexVersion && sameEntries(entries, index.entries)) return
-    const now = yield* DateTime.now
-    const updated = { ...index, version: indexVersion, entries }
-    yield* files.write(file, Buffer.from(encodeIndex(updated, directory, now)), check)
-    remember(yield* files.fingerprint(file), updated)
-  })
+  ) =>
+    Effect.gen(function*() {
+      const index = yield* read
+      const candidates = new Map(index.entries)
+      for (const [id, entry] of changes) {
+        if (entry === undefined) candidates.delete(id)
+        // another process may have saved it since, and have written the index before
+        else candidates.set(id, laterEntry(entry, candidates.get(id)))
+      }
+      const names = new Set(yield* credentials.names)
+      const { byName, contested } = idsByName(candidates.keys(), names)
+      const rewritten = new Set(
+        writtenSince === Infinity
+          ? []
+          : yield* Effect.filter(names, (name) => credentials.isWrittenSince(name, writtenSince), { concurrency: 16 })
+      )
+      const entries = new Map<string, string>()
+      const unclear: Array<string> = []
+      for (const name of names) {
+        const id = byName.get(name)
+        const entry = id === undefined ? undefined : candidates.get(id)
+        if (
+          id === undefined || entry === undefined || contested.has(name) || !isComplete(entry) || rewritten.has(name)
+        ) {
+          unclear.push(name)
+        } else entries.set(id, entry)
+      }
+      const opened = yield* Effect.forEach(
+        unclear,
+        (name) => Effect.map(credentials.openOwned(name), (stored) => ({ name, stored })),
+        { concurrency: 16 }
+      )
+      for (const { name, stored } of opened) {
+        if (stored === undefined) {
+          // what cannot be opened keeps what is known about it
+          for (const id of contested.get(name) ?? [byName.get(name)]) {
+            const entry = id === undefined ? undefined : candidates.get(id)
+            if (id !== undefined && entry !== undefined) entries.set(id, entry)
+          }
+        } else entries.set(stored.credential.id, indexEntry(stored.credential, stored.members))
+      }
+      if (index.version === indexVersion && sameEntries(entries, index.entries)) return
+      const now = yield* DateTime.now
+      const updated = { ...index, version: indexVersion, entries }
+      yield* files.write(file, Buffer.from(encodeIndex(updated, directory, now)), check)
+      remember(yield* files.fingerprint(file), updated)
+    })
 
   const identify = (names: ReadonlyArray<string>) =>
     Effect.forEach(
@@ -146,18 +149,19 @@ export const makeIndexFile = (files: PrivateFiles, directory: string, credential
    * The ids of all files. A file whose id it does not tell is listed by the ids that the index gives it, or that were `changed`
    * since, else by its name.
    */
-  const ids = Effect.fnUntraced(function*(changed: IndexChanges) {
-    const identified = yield* identify(yield* credentials.names)
-    const unknown = identified.flatMap(({ id, name }) => id === undefined ? [name] : [])
-    const { entries } = unknown.length === 0 ? emptyIndex : yield* Effect.orElseSucceed(read, () => emptyIndex)
-    const claims = claimants(unknown.length === 0 ? [] : new Set([...entries.keys(), ...changed.keys()]), unknown)
-    const all = identified.flatMap(({ id, name }) => {
-      if (id !== undefined) return [id]
-      const ids = claims.get(name) ?? []
-      return ids.length > 0 ? ids : canBePlain(name) ? [name] : []
+  const ids = (changed: IndexChanges) =>
+    Effect.gen(function*() {
+      const identified = yield* identify(yield* credentials.names)
+      const unknown = identified.flatMap(({ id, name }) => id === undefined ? [name] : [])
+      const { entries } = unknown.length === 0 ? emptyIndex : yield* Effect.orElseSucceed(read, () => emptyIndex)
+      const claims = claimants(unknown.length === 0 ? [] : new Set([...entries.keys(), ...changed.keys()]), unknown)
+      const all = identified.flatMap(({ id, name }) => {
+        if (id !== undefined) return [id]
+        const ids = claims.get(name) ?? []
+        return ids.length > 0 ? ids : canBePlain(name) ? [name] : []
+      })
+      return Array.from(new Set(all))
     })
-    return Array.from(new Set(all))
-  })
 
   return { folder, update, ids } as const
 }

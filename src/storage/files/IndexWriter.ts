@@ -97,16 +97,17 @@ export const makeIndexWriter = Effect.fnUntraced(function*(options: {
   })
 
   /** Whether the process that left a mark will not write the index any more. */
-  const isAbandoned = Effect.fnUntraced(function*(name: string, writtenAt: number) {
-    if (ownMarks.has(name)) return false
-    if ((yield* Clock.currentTimeMillis) - writtenAt > staleMillis) return true
-    const text = yield* files.read(markOf(name), maximumMarkBytes)
-    const left = Option.flatMap(text, (bytes) => decodeMark(Buffer.from(bytes).toString()))
-    if (Option.isNone(left)) return false
-    // of a storage of this process that was closed when it could not write the index
-    const isOwn = left.value.host !== undefined && Equal.equals(left.value, processes.self)
-    return isOwn || (yield* processes.isGone(left.value))
-  })
+  const isAbandoned = (name: string, writtenAt: number) =>
+    Effect.gen(function*() {
+      if (ownMarks.has(name)) return false
+      if ((yield* Clock.currentTimeMillis) - writtenAt > staleMillis) return true
+      const text = yield* files.read(markOf(name), maximumMarkBytes)
+      const left = Option.flatMap(text, (bytes) => decodeMark(Buffer.from(bytes).toString()))
+      if (Option.isNone(left)) return false
+      // of a storage of this process that was closed when it could not write the index
+      const isOwn = left.value.host !== undefined && Equal.equals(left.value, processes.self)
+      return isOwn || (yield* processes.isGone(left.value))
+    })
 
   /** The marks of processes that died, and since when files may have been written that the index lacks. */
   const findAbandoned = Effect.gen(function*() {

@@ -86,58 +86,63 @@ export const makePrivateFiles = Effect.gen(function*() {
     effect.pipe(Effect.map(Option.some), Effect.catchIf(isNotFound, () => Effect.succeedNone))
 
   /** Reads a file of at most `limit` bytes; none when there is none. A link, a directory or a device is an error. */
-  const read = Effect.fnUntraced(function*(
+  const read = (
     file: string,
     limit: number
-  ): Effect.fn.Return<Option.Option<Uint8Array>, StorageIoFailed | StorageInsecure | FileTooLarge> {
-    const info = yield* optional(fs.lstat(file)).pipe(Effect.mapError(failed(file)))
-    if (Option.isNone(info)) return Option.none()
-    const { size, type } = info.value
-    if (type === "SymbolicLink") return yield* isLink(file)
-    if (type !== "File") {
-      return yield* new StorageIoFailed({ location: cleanText(file), detail: `is a ${type.toLowerCase()}, not a file` })
-    }
-    if (ByteSize.toBigInt(size) > limit) return yield* new FileTooLarge()
-    return yield* readBytes(file, Number(ByteSize.toBigInt(size)), limit).pipe(
-      Effect.asSome,
-      Effect.catchTag(
-        "PlatformError",
-        (error) => isNotFound(error) ? Effect.succeedNone : Effect.fail(failed(file)(error))
+  ): Effect.Effect<Option.Option<Uint8Array>, StorageIoFailed | StorageInsecure | FileTooLarge> =>
+    step(file)(Effect.gen(function*() {
+      const info = yield* optional(fs.lstat(file)).pipe(Effect.mapError(failed(file)))
+      if (Option.isNone(info)) return Option.none()
+      const { size, type } = info.value
+      if (type === "SymbolicLink") return yield* isLink(file)
+      if (type !== "File") {
+        return yield* new StorageIoFailed({
+          location: cleanText(file),
+          detail: `is a ${type.toLowerCase()}, not a file`
+        })
+      }
+      if (ByteSize.toBigInt(size) > limit) return yield* new FileTooLarge()
+      return yield* readBytes(file, Number(ByteSize.toBigInt(size)), limit).pipe(
+        Effect.asSome,
+        Effect.catchTag(
+          "PlatformError",
+          (error) => isNotFound(error) ? Effect.succeedNone : Effect.fail(failed(file)(error))
+        )
       )
-    )
-  }, (effect, file) => step(file)(effect))
+    }))
 
   /**
    * Reads a file that had this size. It may have been replaced since, by a longer or shorter one. A write in place that is under way
    * shows later: its token is incomplete.
    */
-  const readBytes = Effect.fnUntraced(
-    function*(file: string, size: number, limit: number) {
-      const handle = yield* open(file, "r")
-      // a byte more, which shows in the same call whether there is more
-      const first = Option.getOrElse(yield* handle.readAlloc(size + 1), () => new Uint8Array())
-      if (first.length === size) return first
-      const length = Number(ByteSize.toBigInt((yield* handle.stat).size))
-      if (length > limit) return yield* new FileTooLarge()
-      const parts = [first]
-      for (let missing = length - first.length; missing > 0;) {
-        const part = yield* handle.readAlloc(missing)
-        if (Option.isNone(part)) break
-        parts.push(part.value)
-        missing -= part.value.length
+  const readBytes = (file: string, size: number, limit: number) =>
+    Effect.scoped(Effect.gen(
+      function*() {
+        const handle = yield* open(file, "r")
+        // a byte more, which shows in the same call whether there is more
+        const first = Option.getOrElse(yield* handle.readAlloc(size + 1), () => new Uint8Array())
+        if (first.length === size) return first
+        const length = Number(ByteSize.toBigInt((yield* handle.stat).size))
+        if (length > limit) return yield* new FileTooLarge()
+        const parts = [first]
+        for (let missing = length - first.length; missing > 0;) {
+          const part = yield* handle.readAlloc(missing)
+          if (Option.isNone(part)) break
+          parts.push(part.value)
+          missing -= part.value.length
+        }
+        return Buffer.concat(parts)
       }
-      return Buffer.concat(parts)
-    },
-    Effect.scoped
-  )
+    ))
 
-  const isBeingWritten = Effect.fnUntraced(function*(file: string) {
-    const info = yield* step(file)(Effect.option(fs.lstat(file)))
-    const now = yield* Clock.currentTimeMillis
-    return Option.flatMap(info, ({ mtime }) => mtime).pipe(
-      Option.exists((mtime) => Math.abs(now - mtime.getTime()) < recentMillis)
-    )
-  })
+  const isBeingWritten = (file: string) =>
+    Effect.gen(function*() {
+      const info = yield* step(file)(Effect.option(fs.lstat(file)))
+      const now = yield* Clock.currentTimeMillis
+      return Option.flatMap(info, ({ mtime }) => mtime).pipe(
+        Option.exists((mtime) => Math.abs(now - mtime.getTime()) < recentMillis)
+      )
+    })
 
   /**
    * Retries a read with torn content for a moment if the file was just written, because Hive writes in place. Content that is still
@@ -171,33 +176,34 @@ export const makePrivateFiles = Effect.gen(function*() {
    * Writes the new content to a temporary file beside the target, which is removed when the scope closes unless it was committed.
    * Not interruptible: closing a file while the system still writes to it could write into another one.
    */
-  const prepare = Effect.fnUntraced(function*(
+  const prepare = (
     file: string,
     bytes: Uint8Array
-  ): Effect.fn.Return<Replacement, StorageIoFailed, Scope.Scope> {
-    const temporary = temporaryIn(path.dirname(file))
-    let isCommitted = false
-    const discard = Effect.suspend(() =>
-      isCommitted ? Effect.void : step(temporary)(Effect.ignore(fs.remove(temporary)))
-    )
-    yield* Effect.acquireRelease(
-      open(temporary, "wx", 0o600).pipe(
-        Effect.flatMap((handle) => Effect.andThen(handle.writeAll(bytes), handle.sync)),
-        Effect.scoped,
-        Effect.mapError(failed(file)),
-        step(file),
-        Effect.onError(() => discard)
-      ),
-      () => discard
-    )
-    return {
-      commit: step(file)(fs.rename(temporary, file)).pipe(
-        Effect.tap(() => Effect.sync(() => isCommitted = true)),
-        Effect.uninterruptible,
-        Effect.mapError(failed(file))
+  ): Effect.Effect<Replacement, StorageIoFailed, Scope.Scope> =>
+    Effect.gen(function*() {
+      const temporary = temporaryIn(path.dirname(file))
+      let isCommitted = false
+      const discard = Effect.suspend(() =>
+        isCommitted ? Effect.void : step(temporary)(Effect.ignore(fs.remove(temporary)))
       )
-    }
-  })
+      yield* Effect.acquireRelease(
+        open(temporary, "wx", 0o600).pipe(
+          Effect.flatMap((handle) => Effect.andThen(handle.writeAll(bytes), handle.sync)),
+          Effect.scoped,
+          Effect.mapError(failed(file)),
+          step(file),
+          Effect.onError(() => discard)
+        ),
+        () => discard
+      )
+      return {
+        commit: step(file)(fs.rename(temporary, file)).pipe(
+          Effect.tap(() => Effect.sync(() => isCommitted = true)),
+          Effect.uninterruptible,
+          Effect.mapError(failed(file))
+        )
+      }
+    })
 
   /**
    * Replaces a file atomically: readers, also after a crash at any moment, see the old or the new content. `check` runs just before
@@ -259,24 +265,25 @@ export const makePrivateFiles = Effect.gen(function*() {
   )
 
   /** While a file is open, its inode is not reused, so the same inode means the same file. */
-  const ownFile = Effect.fnUntraced(function*(
+  const ownFile = (
     file: string,
     handle: FileSystem.File
-  ): Effect.fn.Return<OwnFile, PlatformError.PlatformError> {
-    const { ino } = yield* handle.stat
-    return {
-      overwrite: (bytes) =>
-        Effect.andThen(handle.seek(0n, "start"), handle.writeAll(bytes)).pipe(
-          step(file),
-          Effect.uninterruptible,
+  ): Effect.Effect<OwnFile, PlatformError.PlatformError> =>
+    Effect.gen(function*() {
+      const { ino } = yield* handle.stat
+      return {
+        overwrite: (bytes) =>
+          Effect.andThen(handle.seek(0n, "start"), handle.writeAll(bytes)).pipe(
+            step(file),
+            Effect.uninterruptible,
+            Effect.mapError(failed(file))
+          ),
+        isInPlace: step(file)(optional(fs.lstat(file))).pipe(
+          Effect.map((found) => Option.isSome(ino) && Option.exists(found, (info) => Equal.equals(info.ino, ino))),
           Effect.mapError(failed(file))
-        ),
-      isInPlace: step(file)(optional(fs.lstat(file))).pipe(
-        Effect.map((found) => Option.isSome(ino) && Option.exists(found, (info) => Equal.equals(info.ino, ino))),
-        Effect.mapError(failed(file))
-      )
-    }
-  })
+        )
+      }
+    })
 
   /** Removes a file, or a link without following it; `false` when there was none. */
   const remove = (file: string): Effect.Effect<boolean, StorageIoFailed> =>
@@ -301,8 +308,8 @@ export const makePrivateFiles = Effect.gen(function*() {
   const checkedAt = new Map<string, number>()
 
   /** Whether the folder exists. One that others can write is refused: they could replace its files. */
-  const checkFolder = Effect.fnUntraced(
-    function*(folder: string) {
+  const checkFolder = (folder: string) =>
+    Effect.gen(function*() {
       const now = wallClock.currentTimeMillisUnsafe()
       checkedAt.delete(folder)
       const info = yield* step(folder)(optional(fs.stat(folder))).pipe(Effect.mapError(failed(folder)))
@@ -319,8 +326,7 @@ export const makePrivateFiles = Effect.gen(function*() {
       }
       checkedAt.set(folder, now)
       return true
-    }
-  )
+    })
 
   /** Like `checkFolder`, for reading: a folder that was in order is looked at again after a second. */
   const checkFolderForReading = (folder: string) =>
@@ -350,39 +356,43 @@ export const makePrivateFiles = Effect.gen(function*() {
   }
 
   /** Creates the folder if it is missing, accessible only to its owner. */
-  const ensureFolder = Effect.fnUntraced(function*(folder: string) {
-    if (yield* checkFolder(folder)) return
-    yield* makeFolder(folder).pipe(Effect.mapError(failed(folder)))
-    if (yield* checkFolder(folder)) return
-    return yield* new StorageIoFailed({ location: cleanText(folder), detail: "is a link to nothing" })
-  })
+  const ensureFolder = (folder: string) =>
+    Effect.gen(function*() {
+      if (yield* checkFolder(folder)) return
+      yield* makeFolder(folder).pipe(Effect.mapError(failed(folder)))
+      if (yield* checkFolder(folder)) return
+      return yield* new StorageIoFailed({ location: cleanText(folder), detail: "is a link to nothing" })
+    })
 
   /** Like `ensureFolder`, and refuses a link. */
-  const ensureOwnFolder = Effect.fnUntraced(function*(folder: string) {
-    const info = yield* step(folder)(optional(fs.lstat(folder))).pipe(Effect.mapError(failed(folder)))
-    if (Option.exists(info, ({ type }) => type === "SymbolicLink")) return yield* isLink(folder)
-    yield* ensureFolder(folder)
-  })
+  const ensureOwnFolder = (folder: string) =>
+    Effect.gen(function*() {
+      const info = yield* step(folder)(optional(fs.lstat(folder))).pipe(Effect.mapError(failed(folder)))
+      if (Option.exists(info, ({ type }) => type === "SymbolicLink")) return yield* isLink(folder)
+      yield* ensureFolder(folder)
+    })
 
   /** Like `ensureOwnFolder`, and refuses a folder that others can access. */
-  const ensureClosedFolder = Effect.fnUntraced(function*(folder: string) {
-    const info = yield* step(folder)(optional(fs.lstat(folder))).pipe(Effect.mapError(failed(folder)))
-    if (hasModes && Option.exists(info, ({ mode, type }) => type === "Directory" && (mode & groupAndOthers) !== 0)) {
-      return yield* new StorageInsecure({
-        location: cleanText(folder),
-        detail: "is open to others",
-        mend: `chmod go-rwx ${shellQuote(folder)}`
-      })
-    }
-    yield* ensureOwnFolder(folder)
-  })
+  const ensureClosedFolder = (folder: string) =>
+    Effect.gen(function*() {
+      const info = yield* step(folder)(optional(fs.lstat(folder))).pipe(Effect.mapError(failed(folder)))
+      if (hasModes && Option.exists(info, ({ mode, type }) => type === "Directory" && (mode & groupAndOthers) !== 0)) {
+        return yield* new StorageInsecure({
+          location: cleanText(folder),
+          detail: "is open to others",
+          mend: `chmod go-rwx ${shellQuote(folder)}`
+        })
+      }
+      yield* ensureOwnFolder(folder)
+    })
 
-  const removeIfAbandoned = Effect.fnUntraced(function*(file: string) {
-    const { mtime, type } = yield* step(file)(fs.lstat(file))
-    const now = yield* Clock.currentTimeMillis
-    if (type !== "File" || !Option.exists(mtime, (mtime) => now - mtime.getTime() > abandonedMillis)) return
-    yield* step(file)(fs.remove(file))
-  })
+  const removeIfAbandoned = (file: string) =>
+    Effect.gen(function*() {
+      const { mtime, type } = yield* step(file)(fs.lstat(file))
+      const now = yield* Clock.currentTimeMillis
+      if (type !== "File" || !Option.exists(mtime, (mtime) => now - mtime.getTime() > abandonedMillis)) return
+      yield* step(file)(fs.remove(file))
+    })
 
   /** Removes temporary files of writers that died, after an hour. Failures are ignored. */
   const removeAbandoned = (folder: string): Effect.Effect<void> =>

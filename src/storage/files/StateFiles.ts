@@ -49,22 +49,23 @@ export const makeStateFiles = (files: PrivateFiles, folder: string) => {
     )
 
   /** The state of an id. A file that is not a state is ignored, and may be replaced. */
-  const locate = Effect.fnUntraced(function*(
+  const locate = (
     id: string
-  ): Effect.fn.Return<LocatedState, StorageIoFailed | StorageInsecure> {
-    const plain = plainName(id)
-    let damaged: string | undefined
-    let plainIsTaken = false
-    for (const name of canBeRead(plain) ? [plain, escapedName(id)] : [escapedName(id)]) {
-      const text = yield* readText(name)
-      if (Option.isNone(text)) continue
-      const stored = decodeState(text.value)
-      if (Option.isNone(stored)) damaged ??= name
-      else if ((stored.value.id ?? id) === id) return { name, state: stored.value.state, plainIsTaken }
-      else plainIsTaken ||= name === plain
-    }
-    return { name: damaged, state: CredentialState.initial, plainIsTaken }
-  })
+  ): Effect.Effect<LocatedState, StorageIoFailed | StorageInsecure> =>
+    Effect.gen(function*() {
+      const plain = plainName(id)
+      let damaged: string | undefined
+      let plainIsTaken = false
+      for (const name of canBeRead(plain) ? [plain, escapedName(id)] : [escapedName(id)]) {
+        const text = yield* readText(name)
+        if (Option.isNone(text)) continue
+        const stored = decodeState(text.value)
+        if (Option.isNone(stored)) damaged ??= name
+        else if ((stored.value.id ?? id) === id) return { name, state: stored.value.state, plainIsTaken }
+        else plainIsTaken ||= name === plain
+      }
+      return { name: damaged, state: CredentialState.initial, plainIsTaken }
+    })
 
   /** Refuses a state that is too large to be read again: without its generation, any writer would pass for the first. */
   const encode = (id: string, state: CredentialState) => {

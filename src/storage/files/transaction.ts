@@ -147,16 +147,17 @@ export const makeEntryTransactions = (options: {
   const nameOfState = (id: string, located: LocatedState, { states }: NamesInUse) =>
     located.name === undefined ? chooseIn(states, id, located) : Effect.succeed(located.name)
 
-  const writeState = Effect.fnUntraced(function*(
+  const writeState = (
     id: string,
     located: LocatedState,
     state: CredentialState,
     lock: HeldLock
-  ) {
-    const name = yield* nameOfState(id, located, namesInUse(lock))
-    yield* states.write(name, id, state, lock.check)
-    return name
-  }, (effect, _id, _located, _state, lock) => changingFolders(lock)(effect))
+  ) =>
+    changingFolders(lock)(Effect.gen(function*() {
+      const name = yield* nameOfState(id, located, namesInUse(lock))
+      yield* states.write(name, id, state, lock.check)
+      return name
+    }))
 
   /** Rolls back the generation of a write that failed, which would make later saves look outdated. */
   const rollBackState = (name: string, id: string, before: CredentialState, { check }: HeldLock) =>
@@ -167,41 +168,42 @@ export const makeEntryTransactions = (options: {
 
   // saving --------------------------------------------------------------------------------------------------------------
 
-  const prepare = Effect.fnUntraced(function*(
+  const prepare = (
     saving: PendingSave,
     inUse: NamesInUse,
     isOneOfMany: boolean
-  ): Effect.fn.Return<Prepared, SaveFailure, Scope.Scope> {
-    const { credential, options, replaced } = saving
-    const { id } = credential
-    const located = yield* credentials.locate(id)
-    if (located._tag === "Unreadable") return yield* credentials.cannotOpen(id, located)
-    const file = located._tag === "Found" ? yield* credentials.fingerprint(located.name) : Option.none()
-    // under the lock no other process writes states, so the listing of a large batch stays valid
-    const found = isOneOfMany && isNew(id, yield* inUse.states.listing) ? noState : yield* states.locate(id)
-    // after a lost lock: the generation may come from the own first attempt, not from another writer
-    const isOwnGeneration = isWrittenBy(found.state, replaced) && Equal.equals(file, replaced.file)
-    const before = isOwnGeneration ? replaced.state : found.state
-    const { expectedGeneration: expected } = options
-    if (expected !== undefined && expected !== before.generation) {
-      return yield* new GenerationConflict({ id, expected, actual: before.generation })
-    }
-    const stored = located._tag === "Found" ? located.stored : undefined
-    const document = saving.document === undefined
-      ? encodeDocument(credential, yield* DateTime.now, stored, tenantId)
-      : Result.succeed(saving.document)
-    if (Result.isFailure(document)) return yield* new StorageRefused({ detail: document.failure })
-    const name = located._tag === "Found"
-      ? located.name
-      : yield* chooseIn(inUse.credentials, id, located)
-    const stateName = yield* nameOfState(id, found, inUse)
-    const after = stateAfterSave(credential, before, options.state)
-    const newState = yield* states.prepare(stateName, id, after)
-    const newCredential = yield* credentials.prepare(name, document.success)
-    // Hive may have written the plain name since: of two files of one credential, the older must not survive
-    const older = located._tag === "Found" && name !== escapedName(id) ? escapedName(id) : undefined
-    return { saving, before, after, stateName, file, newState, newCredential, document: document.success, older }
-  })
+  ): Effect.Effect<Prepared, SaveFailure, Scope.Scope> =>
+    Effect.gen(function*() {
+      const { credential, options, replaced } = saving
+      const { id } = credential
+      const located = yield* credentials.locate(id)
+      if (located._tag === "Unreadable") return yield* credentials.cannotOpen(id, located)
+      const file = located._tag === "Found" ? yield* credentials.fingerprint(located.name) : Option.none()
+      // under the lock no other process writes states, so the listing of a large batch stays valid
+      const found = isOneOfMany && isNew(id, yield* inUse.states.listing) ? noState : yield* states.locate(id)
+      // after a lost lock: the generation may come from the own first attempt, not from another writer
+      const isOwnGeneration = isWrittenBy(found.state, replaced) && Equal.equals(file, replaced.file)
+      const before = isOwnGeneration ? replaced.state : found.state
+      const { expectedGeneration: expected } = options
+      if (expected !== undefined && expected !== before.generation) {
+        return yield* new GenerationConflict({ id, expected, actual: before.generation })
+      }
+      const stored = located._tag === "Found" ? located.stored : undefined
+      const document = saving.document === undefined
+        ? encodeDocument(credential, yield* DateTime.now, stored, tenantId)
+        : Result.succeed(saving.document)
+      if (Result.isFailure(document)) return yield* new StorageRefused({ detail: document.failure })
+      const name = located._tag === "Found"
+        ? located.name
+        : yield* chooseIn(inUse.credentials, id, located)
+      const stateName = yield* nameOfState(id, found, inUse)
+      const after = stateAfterSave(credential, before, options.state)
+      const newState = yield* states.prepare(stateName, id, after)
+      const newCredential = yield* credentials.prepare(name, document.success)
+      // Hive may have written the plain name since: of two files of one credential, the older must not survive
+      const older = located._tag === "Found" && name !== escapedName(id) ? escapedName(id) : undefined
+      return { saving, before, after, stateName, file, newState, newCredential, document: document.success, older }
+    })
 
   const commitState = ({ before, file, newState, saving }: Prepared) =>
     Effect.map(newState.commit, () => {
@@ -223,103 +225,112 @@ export const makeEntryTransactions = (options: {
   }
 
   /** Saves credentials together. Answers the failures by id; they do not affect the others. */
-  const putAll = Effect.fnUntraced(
-    function*(batch: ReadonlyArray<PendingSave>, lock: HeldLock) {
-      const inUse = namesInUse(lock)
-      const failures = new Map<string, SaveFailure>()
-      const each = <A extends { readonly saving: PendingSave }, R>(
-        items: ReadonlyArray<A>,
-        step: (item: A) => Effect.Effect<unknown, SaveFailure, R>
-      ) =>
-        Effect.forEach(
-          items,
-          (item) =>
-            Effect.catch(step(item), (failure) => Effect.sync(() => failures.set(item.saving.credential.id, failure))),
-          { concurrency: fileConcurrency, discard: true }
+  const putAll = (batch: ReadonlyArray<PendingSave>, lock: HeldLock) =>
+    changingFolders(lock)(Effect.scoped(Effect.gen(
+      function*() {
+        const inUse = namesInUse(lock)
+        const failures = new Map<string, SaveFailure>()
+        const each = <A extends { readonly saving: PendingSave }, R>(
+          items: ReadonlyArray<A>,
+          step: (item: A) => Effect.Effect<unknown, SaveFailure, R>
+        ) =>
+          Effect.forEach(
+            items,
+            (item) =>
+              Effect.catch(
+                step(item),
+                (failure) => Effect.sync(() => failures.set(item.saving.credential.id, failure))
+              ),
+            { concurrency: fileConcurrency, discard: true }
+          )
+        const prepared: Array<Prepared> = []
+        const left = batch.flatMap((saving) => saving.savedAs === undefined ? [{ saving }] : [])
+        yield* each(
+          left,
+          ({ saving }) => Effect.map(prepare(saving, inUse, batch.length >= largeBatch), (one) => prepared.push(one))
         )
-      const prepared: Array<Prepared> = []
-      const left = batch.flatMap((saving) => saving.savedAs === undefined ? [{ saving }] : [])
-      yield* each(
-        left,
-        ({ saving }) => Effect.map(prepare(saving, inUse, batch.length >= largeBatch), (one) => prepared.push(one))
-      )
 
-      const tellSaved = Effect.suspend(() => {
-        const saved = prepared.filter(({ saving }) => saving.savedAs !== undefined)
-        return saved.length === 0 ? Effect.void : Effect.gen(function*() {
-          yield* files.flush(folders.state)
-          yield* files.flush(folders.credentials)
-          for (const { after, document, saving } of saved) {
-            yield* onSaved(saving.credential, after.generation, document)
-          }
+        const tellSaved = Effect.suspend(() => {
+          const saved = prepared.filter(({ saving }) => saving.savedAs !== undefined)
+          return saved.length === 0 ? Effect.void : Effect.gen(function*() {
+            yield* files.flush(folders.state)
+            yield* files.flush(folders.credentials)
+            for (const { after, document, saving } of saved) {
+              yield* onSaved(saving.credential, after.generation, document)
+            }
+          })
         })
-      })
-      // state before credential, so that a new credential never appears under the old generation; and the credential right after
-      // it, to keep the window short in which the old one is under the new generation
-      const commitFew = Effect.fnUntraced(function*(few: ReadonlyArray<Prepared>) {
-        const committed: Array<Prepared> = []
-        yield* lock.check
-        yield* each(few, (one) => Effect.map(commitState(one), () => committed.push(one)))
-        yield* Effect.tapError(
-          lock.check,
-          () => Effect.forEach(committed, (one) => rollBack(one, lock), { discard: true })
+        // state before credential, so that a new credential never appears under the old generation; and the credential right after
+        // it, to keep the window short in which the old one is under the new generation
+        const commitFew = Effect.fnUntraced(function*(few: ReadonlyArray<Prepared>) {
+          const committed: Array<Prepared> = []
+          yield* lock.check
+          yield* each(few, (one) => Effect.map(commitState(one), () => committed.push(one)))
+          yield* Effect.tapError(
+            lock.check,
+            () => Effect.forEach(committed, (one) => rollBack(one, lock), { discard: true })
+          )
+          yield* each(committed, (one) => commitCredential(one, lock))
+        })
+        // a few at a time, so that a writer that loses the lock stops soon
+        yield* Effect.forEach(Arr.chunksOf(prepared, fileConcurrency), commitFew, { discard: true }).pipe(
+          Effect.ensuring(tellSaved)
         )
-        yield* each(committed, (one) => commitCredential(one, lock))
-      })
-      // a few at a time, so that a writer that loses the lock stops soon
-      yield* Effect.forEach(Arr.chunksOf(prepared, fileConcurrency), commitFew, { discard: true }).pipe(
-        Effect.ensuring(tellSaved)
-      )
-      return failures
-    },
-    (effect, _batch, lock) => changingFolders(lock)(Effect.scoped(effect))
-  )
+        return failures
+      }
+    )))
 
   // removing ------------------------------------------------------------------------------------------------------------
 
   /** Removes an entry and its state, and records in `removal` whether there was one. */
-  const remove = Effect.fnUntraced(function*(
+  const remove = (
     id: string,
     { isOwn, located, state: found }: FoundEntry,
     expected: number | undefined,
     removal: PendingRemoval,
     lock: HeldLock
-  ) {
-    if (removal.isRemoved) {
-      if (!isOwn && isWrittenBy(found.state, removal.replaced)) {
-        yield* writeState(id, found, tombstoneOf(removal.replaced.state), lock)
+  ) =>
+    changingFolders(lock)(Effect.gen(function*() {
+      if (removal.isRemoved) {
+        if (!isOwn && isWrittenBy(found.state, removal.replaced)) {
+          yield* writeState(id, found, tombstoneOf(removal.replaced.state), lock)
+        }
+        return
       }
-      return
-    }
-    const file = located._tag !== "Absent" && isOwn ? yield* credentials.fingerprint(located.name) : Option.none()
-    const { replaced } = removal
-    const isOwnGeneration = isWrittenBy(found.state, replaced) && Equal.equals(file, replaced.file)
-    const state = isOwnGeneration ? replaced.state : found.state
-    if (expected !== undefined && expected !== state.generation) return
-    if (located._tag === "Absent" || !isOwn) {
-      if (found.name === undefined) return
-      if (state.generation > 0) yield* states.write(found.name, id, tombstoneOf(state), lock.check)
-      else yield* Effect.andThen(lock.check, removeState(found.name))
-      return
-    }
-    // the generation first, so that no writer that knew the entry can save over its deletion; the rest of the state stays until the
-    // credential is removed
-    const tombstone = tombstoneOf(state)
-    const name = yield* writeState(id, found, new CredentialState({ ...state, generation: tombstone.generation }), lock)
-    removal.replaced = { state, file }
-    yield* Effect.gen(function*() {
-      yield* lock.check
-      // the older file first: it would be read again
-      if (located.name !== escapedName(id)) yield* removeFile(escapedName(id))
-      yield* removeFile(located.name)
-      yield* files.flush(folders.credentials)
-    }).pipe(
-      Effect.tapError(() => rollBackState(name, id, state, lock))
-    )
-    removal.isRemoved = true
-    yield* onRemoved(id, tombstone.generation)
-    yield* states.write(name, id, tombstone, lock.check)
-  }, (effect, _id, _found, _expected, _removal, lock) => changingFolders(lock)(effect))
+      const file = located._tag !== "Absent" && isOwn ? yield* credentials.fingerprint(located.name) : Option.none()
+      const { replaced } = removal
+      const isOwnGeneration = isWrittenBy(found.state, replaced) && Equal.equals(file, replaced.file)
+      const state = isOwnGeneration ? replaced.state : found.state
+      if (expected !== undefined && expected !== state.generation) return
+      if (located._tag === "Absent" || !isOwn) {
+        if (found.name === undefined) return
+        if (state.generation > 0) yield* states.write(found.name, id, tombstoneOf(state), lock.check)
+        else yield* Effect.andThen(lock.check, removeState(found.name))
+        return
+      }
+      // the generation first, so that no writer that knew the entry can save over its deletion; the rest of the state stays until the
+      // credential is removed
+      const tombstone = tombstoneOf(state)
+      const name = yield* writeState(
+        id,
+        found,
+        new CredentialState({ ...state, generation: tombstone.generation }),
+        lock
+      )
+      removal.replaced = { state, file }
+      yield* Effect.gen(function*() {
+        yield* lock.check
+        // the older file first: it would be read again
+        if (located.name !== escapedName(id)) yield* removeFile(escapedName(id))
+        yield* removeFile(located.name)
+        yield* files.flush(folders.credentials)
+      }).pipe(
+        Effect.tapError(() => rollBackState(name, id, state, lock))
+      )
+      removal.isRemoved = true
+      yield* onRemoved(id, tombstone.generation)
+      yield* states.write(name, id, tombstone, lock.check)
+    }))
 
   return { putAll, remove, writeState } as const
 }

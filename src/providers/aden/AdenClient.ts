@@ -7,44 +7,30 @@
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import * as HttpClient from "effect/http/HttpClient"
-import * as HttpClientError from "effect/http/HttpClientError"
-import * as HttpClientRequest from "effect/http/HttpClientRequest"
-import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Layer from "effect/Layer"
-import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import type * as Schema from "effect/Schema"
-import {
-  AdenProtocolError,
-  AdenTimeout,
-  AdenUnavailable,
-  IntegrationNotFound,
-  RefreshFailed
-} from "../../errors/AdenError.ts"
-import type { AdenConnectionFailed, AdenFailure, AdenRequestFailure, FetchFailure } from "../../errors/AdenError.ts"
+import * as Scope from "effect/Scope"
+import { IntegrationNotFound, RefreshFailed } from "../../errors/AdenError.ts"
+import type { AdenFailure, AdenRequestFailure, FetchFailure } from "../../errors/AdenError.ts"
 import type { AdenConfigError } from "../../errors/ConfigError.ts"
 import type { CredentialValidation, ProviderAccount } from "../../model/Credential.ts"
 import { countSetting, durationSetting } from "../../model/settings.ts"
-import { logWarning } from "../../util/logging.ts"
-import { requests } from "../../util/metrics.ts"
 import { CredentialAnswer, HealthAnswer, IntegrationListEnvelope, UsageAnswer, ValidationAnswer } from "./AdenApi.ts"
+import { AdenConnection, bodyLimit } from "./AdenConnection.ts"
 import { credentialOf, fitsPath, hasZeroExpiry, healthOf, integrationsOf, validationOf } from "./bodies.ts"
-import type { ClockSample } from "./ClockSkew.ts"
-import { ClockSkew } from "./ClockSkew.ts"
-import { AdenTransport, endpoints } from "./endpoints.ts"
+import { endpoints } from "./endpoints.ts"
 import * as environment from "./environment.ts"
 import type { Answer, RequestContext } from "./failures.ts"
-import { decodeAnswer, failureOf, isSuccessful, requestFailureOf, serverTime } from "./failures.ts"
-import { AdenCircuit, retryPolicy } from "./resilience.ts"
+import { decodeAnswer, isSuccessful, requestFailureOf } from "./failures.ts"
+import { AdenCircuit } from "./resilience.ts"
 import { apiKeySetting, serverUrlSetting, tenantIdSetting } from "./settings.ts"
-import { connectionFailed, readBody, withSameOriginRedirects } from "./transport.ts"
 
 /**
  * A credential in an answer of Aden's, with the defaults applied.
@@ -250,11 +236,11 @@ const fromEnvironment = Effect.fnUntraced(function*(overrides: Partial<AdenClien
   return { options, names }
 })
 
-const bodyLimit = 1024 * 1024
 const listBodyLimit = 16 * bodyLimit
 
 const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: SettingNames) {
   const http = yield* HttpClient.HttpClient
+  const scope = yield* Effect.scope
   const baseUrl = yield* serverUrlSetting(names.baseUrl, options.baseUrl, {
     allowInsecure: options.allowInsecure === true
   })
@@ -262,7 +248,7 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
     Redacted.isRedacted(options.apiKey) ? Effect.succeed(options.apiKey) : options.apiKey,
     (key) => apiKeySetting(names.apiKey, key)
   )
-  let apiKey = yield* currentKey
+  const apiKey = yield* currentKey
   const tenantId = yield* tenantIdSetting(names.tenantId, options.tenantId)
   const timeout = yield* durationSetting("timeout", options.timeout ?? "30 seconds")
   const maxRetryAfter = yield* durationSetting("maxRetryAfter", options.maxRetryAfter ?? "10 seconds", {
@@ -274,166 +260,86 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
     options.circuitBreaker?.failures ?? 5,
     "Give the number of failures in a row after which the circuit opens."
   )
+  const connection = new AdenConnection({
+    http,
+    root: baseUrl.href.replace(/\/+$/, ""),
+    apiKey,
+    currentKey,
+    requestInit: Option.getOrUndefined(yield* Effect.serviceOption(FetchHttpClient.RequestInit)),
+    timeout,
+    retry: options.retry ?? AdenClient.defaultRetry,
+    maxRetryAfter,
+    // made with the first request: most tenants of a platform read what is stored
+    circuit: yield* Effect.cached(
+      Effect.uninterruptible(Scope.provide(AdenCircuit.make({ failures, openFor }), scope))
+    )
+  })
+  const server: Server = { connection, tenantId, endpoints: yield* endpoints }
+  return AdenClient.of({
+    getCredential: (id) => getCredential(server, id),
+    requestRefresh: (id) => requestRefresh(server, id),
+    listIntegrations: Effect.suspend(() => listIntegrations(server)),
+    validateToken: (id) => validateToken(server, id),
+    reportUsage: (id, report) => reportUsage(server, id, report),
+    healthCheck: Effect.suspend(() => healthCheck(server)),
+    clockOffset: Effect.sync(() => connection.clockOffset)
+  })
+})
 
-  const root = baseUrl.href.replace(/\/+$/, "")
-  const client = withSameOriginRedirects(http).pipe(
-    HttpClient.mapRequest((request) => HttpClientRequest.acceptJson(HttpClientRequest.prependUrl(request, root)))
+/** What the functions of a client speak with. They are made once for all clients: a program can have one for each tenant. */
+interface Server {
+  readonly connection: AdenConnection
+  readonly tenantId: string | undefined
+  readonly endpoints: Effect.Success<typeof endpoints>
+}
+
+const tenantHeaders = ({ tenantId }: Server): Readonly<Record<string, string>> =>
+  tenantId === undefined ? {} : { "x-tenant-id": tenantId }
+
+const about = (server: Server, id: string) =>
+  ({ params: { integration_id: id }, headers: tenantHeaders(server), responseMode }) as const
+
+const readCredential = ({ connection }: Server, id: string) =>
+  Effect.fnUntraced(function*(answer: Answer, context: RequestContext) {
+    const body = yield* Effect.fromResult(decodeAnswer(CredentialAnswer, answer, context))
+    if (hasZeroExpiry(body, answer)) yield* connection.warnOnce(zeroExpiryWarning)
+    return yield* Effect.fromResult(credentialOf(id, body, answer))
+  })
+
+const getCredential = Effect.fn("AdenClient.getCredential")(function*(server: Server, id: string) {
+  yield* Effect.annotateCurrentSpan({ "aden.integration": id })
+  if (!fitsPath(id)) return Option.none()
+  const { connection, endpoints: { credentials } } = server
+  const request = credentials.get(about(server, id))
+  return yield* connection.guarded(id, connection.askAbout(id, "get", request, readCredential(server, id))).pipe(
+    Effect.asSome,
+    Effect.catchTag("IntegrationNotFound", () => Effect.succeedNone)
   )
-  const authorized = HttpClient.mapRequest(client, (request) => HttpClientRequest.bearerToken(request, apiKey))
-  const { credentials, health } = yield* endpoints
-  // fetch would follow redirects itself, with the headers, also to other origins
-  const requestInit: RequestInit = {
-    ...Option.getOrUndefined(yield* Effect.serviceOption(FetchHttpClient.RequestInit)),
-    redirect: "manual"
+})
+
+const requestRefresh = Effect.fn("AdenClient.requestRefresh")(function*(server: Server, id: string) {
+  yield* Effect.annotateCurrentSpan({ "aden.integration": id })
+  if (!fitsPath(id)) return yield* new IntegrationNotFound({ id })
+  const { connection, endpoints: { credentials } } = server
+  const request = credentials.refresh(about(server, id))
+  const credential = yield* connection.guarded(
+    id,
+    connection.askAbout(id, "refresh", request, readCredential(server, id))
+  )
+  const now = (yield* Clock.currentTimeMillis) + connection.clockOffset
+  if (credential.expiresAt !== undefined && DateTime.toEpochMillis(credential.expiresAt) <= now) {
+    return yield* new RefreshFailed({ id, detail: "it answered with a token that has already expired" })
   }
+  return credential
+})
 
-  const warned = new Set<string>()
-  /** Logs a warning about what this server sends, the first time that it does. */
-  const warnOnce = (message: string) =>
-    Effect.suspend(() => {
-      if (warned.has(message)) return Effect.void
-      warned.add(message)
-      return logWarning(message)
-    })
-
-  const clockSkew = new ClockSkew()
-  const recordServerTime = (sample: ClockSample) =>
-    Effect.suspend(() => {
-      const wasClamped = clockSkew.isClamped
-      clockSkew.record(sample)
-      return clockSkew.isClamped && !wasClamped ? logWarning(clockWarning(clockSkew.measured)) : Effect.void
-    })
-
-  /** One attempt: sends the request (with the API key, unless another client is given) and reads the complete answer. */
-  const attempt = (
-    endpoint: Endpoint,
-    request: PendingRequest,
-    id: string | undefined,
-    limit: number,
-    by = authorized
-  ): Effect.Effect<Answer, AdenUnavailable> =>
-    Effect.gen(function*() {
-      const sentAt = yield* Clock.currentTimeMillis
-      const response = yield* Effect.provideService(request, AdenTransport, by)
-      const receivedAt = yield* Clock.currentTimeMillis
-      const date = serverTime(response.headers)
-      // not for usage reports: they are sent in the background, and the store does not read the clock skew again after them
-      if (Option.isSome(date) && endpoint !== "usage") {
-        yield* recordServerTime({ sentAt, receivedAt, serverTime: date.value })
-      }
-      return {
-        status: response.status,
-        headers: response.headers,
-        body: yield* readBody(response, limit),
-        receivedAt
-      }
-    }).pipe(
-      Effect.provideService(FetchHttpClient.RequestInit, requestInit),
-      Effect.catch((error): Effect.Effect<never, AdenConnectionFailed | AdenProtocolError> => {
-        if (HttpClientError.isHttpClientError(error)) return Effect.fail(connectionFailed(error))
-        // the request cannot be encoded: a usage report whose metadata is not JSON, which is a bug of the caller
-        return error instanceof AdenProtocolError ? Effect.fail(error) : Effect.die(error)
-      }),
-      Effect.timeoutOrElse({ duration: timeout, orElse: () => Effect.fail(new AdenTimeout({ after: timeout })) }),
-      Effect.onExit((exit) => countRequest(endpoint, exit)),
-      Effect.mapError((reason) => new AdenUnavailable({ id, reason }))
-    )
-
-  /** Sends a request with the current API key. After a 401, reads the key again and retries once if it has changed. */
-  const ask = <A, E extends AdenFailure>(call: {
-    readonly endpoint: Endpoint
-    readonly request: PendingRequest
-    readonly id: string | undefined
-    readonly limit: number
-    readonly read: (answer: Answer, secrets: ReadonlyArray<string>) => Effect.Effect<A, E>
-  }): Effect.Effect<A, E | AdenUnavailable> => {
-    const askWith = (key: Redacted.Redacted<string>) =>
-      Effect.flatMap(
-        attempt(call.endpoint, call.request, call.id, call.limit),
-        (answer) => call.read(answer, [Redacted.value(key)])
-      )
-    return Effect.suspend(() => {
-      const used = apiKey
-      return Effect.catch(
-        askWith(used),
-        (error) =>
-          error._tag !== "AdenUnauthorized" ? Effect.fail(error) : Effect.matchEffect(currentKey, {
-            onFailure: () => Effect.fail(error),
-            onSuccess: (current) => {
-              if (Redacted.value(current) === Redacted.value(used)) return Effect.fail(error)
-              apiKey = current
-              return askWith(current)
-            }
-          })
-      )
-    })
-  }
-
-  /** A request about one integration; `read` decodes answers in 200–299. */
-  const askAbout = <A>(
-    id: string,
-    endpoint: Endpoint,
-    request: PendingRequest,
-    read: (answer: Answer, context: RequestContext) => Effect.Effect<A, AdenFailure>
-  ): Effect.Effect<A, AdenFailure> =>
-    ask({
-      endpoint,
-      request,
-      id,
-      limit: bodyLimit,
-      read: (answer, secrets) => {
-        const context = { id, secrets }
-        return isSuccessful(answer) ? read(answer, context) : Effect.fail(failureOf(answer, context))
-      }
-    })
-
-  const retries = retryPolicy(options.retry ?? AdenClient.defaultRetry, maxRetryAfter)
-  const retrying = <A, E extends AdenFailure>(self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-    Effect.retry(self, retries)
-
-  const circuit = yield* AdenCircuit.make({ failures, openFor })
-
-  /** Retries around the circuit breaker: each attempt counts, and none is made once it has opened. */
-  const guarded = <A, E extends AdenFailure>(
-    id: string | undefined,
-    self: Effect.Effect<A, E>
-  ): Effect.Effect<A, E | AdenUnavailable> => retrying(circuit.guard("aden", id, self))
-
-  const tenant = tenantId === undefined ? {} : { "x-tenant-id": tenantId }
-  const about = (id: string) => ({ params: { integration_id: id }, headers: tenant, responseMode }) as const
-
-  const readCredential = (id: string) =>
-    Effect.fnUntraced(function*(answer: Answer, context: RequestContext) {
-      const body = yield* Effect.fromResult(decodeAnswer(CredentialAnswer, answer, context))
-      if (hasZeroExpiry(body, answer)) yield* warnOnce(zeroExpiryWarning)
-      return yield* Effect.fromResult(credentialOf(id, body, answer))
-    })
-
-  const getCredential = Effect.fn("AdenClient.getCredential")(function*(id: string) {
-    yield* Effect.annotateCurrentSpan({ "aden.integration": id })
-    if (!fitsPath(id)) return Option.none()
-    return yield* guarded(id, askAbout(id, "get", credentials.get(about(id)), readCredential(id))).pipe(
-      Effect.asSome,
-      Effect.catchTag("IntegrationNotFound", () => Effect.succeedNone)
-    )
-  })
-
-  const requestRefresh = Effect.fn("AdenClient.requestRefresh")(function*(id: string) {
-    yield* Effect.annotateCurrentSpan({ "aden.integration": id })
-    if (!fitsPath(id)) return yield* new IntegrationNotFound({ id })
-    const credential = yield* guarded(id, askAbout(id, "refresh", credentials.refresh(about(id)), readCredential(id)))
-    const now = (yield* Clock.currentTimeMillis) + clockSkew.current
-    if (credential.expiresAt !== undefined && DateTime.toEpochMillis(credential.expiresAt) <= now) {
-      return yield* new RefreshFailed({ id, detail: "it answered with a token that has already expired" })
-    }
-    return credential
-  })
-
-  const listIntegrations = guarded(
+const listIntegrations = Effect.fn("AdenClient.listIntegrations")((server: Server) => {
+  const { connection, endpoints: { credentials }, tenantId } = server
+  return connection.guarded(
     undefined,
-    ask({
+    connection.ask({
       endpoint: "list",
-      request: credentials.list({ headers: tenant, responseMode }),
+      request: credentials.list({ headers: tenantHeaders(server), responseMode }),
       id: undefined,
       limit: listBodyLimit,
       read: Effect.fnUntraced(
@@ -442,97 +348,77 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
           if (!isSuccessful(answer)) return yield* Effect.fail(requestFailureOf(answer, context))
           const body = yield* Effect.fromResult(decodeAnswer(IntegrationListEnvelope, answer, context))
           const { zeroExpiries, ...list } = yield* Effect.fromResult(integrationsOf(body, answer, tenantId))
-          if (zeroExpiries > 0) yield* warnOnce(zeroExpiryWarning)
-          if (list.isIncomplete) yield* warnOnce(incompleteListWarning)
+          if (zeroExpiries > 0) yield* connection.warnOnce(zeroExpiryWarning)
+          if (list.isIncomplete) yield* connection.warnOnce(incompleteListWarning)
           return list
         }
       )
     })
-  ).pipe(Effect.withSpan("AdenClient.listIntegrations"))
+  )
+})
 
-  const validateToken = Effect.fn("AdenClient.validateToken")(function*(id: string) {
-    yield* Effect.annotateCurrentSpan({ "aden.integration": id })
-    if (!fitsPath(id)) return yield* new IntegrationNotFound({ id })
-    return yield* guarded(
+const validateToken = Effect.fn("AdenClient.validateToken")(function*(server: Server, id: string) {
+  yield* Effect.annotateCurrentSpan({ "aden.integration": id })
+  if (!fitsPath(id)) return yield* new IntegrationNotFound({ id })
+  const { connection, endpoints: { credentials } } = server
+  return yield* connection.guarded(
+    id,
+    connection.askAbout(
       id,
-      askAbout(
-        id,
-        "validate",
-        credentials.validate(about(id)),
-        Effect.fnUntraced(function*(answer, context) {
-          const body = yield* Effect.fromResult(decodeAnswer(ValidationAnswer, answer, context))
-          if (hasZeroExpiry(body, answer)) yield* warnOnce(zeroExpiryWarning)
-          return validationOf(body, answer, context)
-        })
-      )
+      "validate",
+      credentials.validate(about(server, id)),
+      Effect.fnUntraced(function*(answer, context) {
+        const body = yield* Effect.fromResult(decodeAnswer(ValidationAnswer, answer, context))
+        if (hasZeroExpiry(body, answer)) yield* connection.warnOnce(zeroExpiryWarning)
+        return validationOf(body, answer, context)
+      })
     )
-  })
+  )
+})
 
-  const reportUsage = Effect.fn("AdenClient.reportUsage")(function*(id: string, report: AdenUsageReport) {
-    yield* Effect.annotateCurrentSpan({ "aden.integration": id })
-    if (!fitsPath(id)) return yield* new IntegrationNotFound({ id })
-    const { metadata, operation, status } = report
-    const timestamp = report.timestamp ?? (yield* DateTime.now)
-    const request = credentials.usage({
-      ...about(id),
-      headers: report.idempotencyKey === undefined
-        ? tenant
-        : { ...tenant, "idempotency-key": asHeaderText(report.idempotencyKey) },
-      payload: { operation, status, timestamp, ...(metadata === undefined ? {} : { metadata }) }
-    })
-    return yield* retrying(
-      askAbout(
-        id,
-        "usage",
-        request,
-        (answer, context) =>
-          Effect.map(Effect.fromResult(decodeAnswer(UsageAnswer, answer, context)), ({ received }) => received)
-      )
+const reportUsage = Effect.fn("AdenClient.reportUsage")(function*(
+  server: Server,
+  id: string,
+  report: AdenUsageReport
+) {
+  yield* Effect.annotateCurrentSpan({ "aden.integration": id })
+  if (!fitsPath(id)) return yield* new IntegrationNotFound({ id })
+  const { connection, endpoints: { credentials } } = server
+  const { metadata, operation, status } = report
+  const timestamp = report.timestamp ?? (yield* DateTime.now)
+  const tenant = tenantHeaders(server)
+  const request = credentials.usage({
+    ...about(server, id),
+    headers: report.idempotencyKey === undefined
+      ? tenant
+      : { ...tenant, "idempotency-key": asHeaderText(report.idempotencyKey) },
+    payload: { operation, status, timestamp, ...(metadata === undefined ? {} : { metadata }) }
+  })
+  return yield* connection.retrying(
+    connection.askAbout(
+      id,
+      "usage",
+      request,
+      (answer, context) =>
+        Effect.map(Effect.fromResult(decodeAnswer(UsageAnswer, answer, context)), ({ received }) => received)
     )
-  })
+  )
+})
 
-  const healthCheck = retrying(Effect.gen(function*() {
+const healthCheck = Effect.fn("AdenClient.healthCheck")(({ connection, endpoints: { health } }: Server) =>
+  connection.retrying(Effect.gen(function*() {
     const [latency, answer] = yield* Effect.timed(
-      attempt("health", health.check({ responseMode }), undefined, bodyLimit, client)
+      connection.attemptWithoutKey("health", health.check({ responseMode }))
     )
-    const context = { id: undefined, secrets: [Redacted.value(apiKey)] }
+    const context = { id: undefined, secrets: connection.secrets }
     if (!isSuccessful(answer)) return yield* Effect.fail(requestFailureOf(answer, context))
     const body = yield* Effect.fromResult(decodeAnswer(HealthAnswer, answer, context))
     return { ...healthOf(body), latency }
-  })).pipe(Effect.withSpan("AdenClient.healthCheck"))
-
-  return AdenClient.of({
-    getCredential,
-    requestRefresh,
-    listIntegrations,
-    validateToken,
-    reportUsage,
-    healthCheck,
-    clockOffset: Effect.sync(() => clockSkew.current)
-  })
-})
+  }))
+)
 
 /** Answers are decoded here, not by the derived client, because the error depends on both status and body. */
 const responseMode = "response-only"
-
-type Endpoint = "list" | "get" | "refresh" | "validate" | "usage" | "health"
-
-/** Counts a request by its status, or by why there was no complete answer. */
-const countRequest = (
-  endpoint: Endpoint,
-  exit: Exit.Exit<Answer, AdenConnectionFailed | AdenProtocolError | AdenTimeout>
-): Effect.Effect<void> => {
-  const error = Option.getOrUndefined(Exit.findErrorOption(exit))
-  const status = Exit.isSuccess(exit) ? String(exit.value.status) : error?._tag ?? "interrupted"
-  return Metric.update(Metric.withAttributes(requests, { endpoint, status }), 1)
-}
-
-type PendingRequest = Effect.Effect<HttpClientResponse.HttpClientResponse, unknown, AdenTransport>
-
-const clockWarning = (offset: number): string => {
-  const apart = Duration.format(Duration.seconds(Math.round(Math.abs(offset) / 1000)))
-  return `Aden's clock and the local one are ${apart} apart; at most 5 minutes are corrected. Set this machine's clock.`
-}
 
 const zeroExpiryWarning =
   "Aden sends the zero value of a time as expires_at; it is read as no expiry. It should leave the field out."

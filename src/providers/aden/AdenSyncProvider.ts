@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { AdenRequestFailure, FetchFailure, ReauthRequired } from "../../errors/AdenError.ts"
 import { AdenConfigError } from "../../errors/ConfigError.ts"
@@ -104,52 +105,82 @@ const make = Effect.fnUntraced(function*(options: {
   }
   const refreshBuffer = yield* durationSetting("refreshBuffer", options.refreshBuffer ?? "5 minutes")
 
-  const report = (credentialId: string, status: string) =>
-    options.reportUsage === true
-      ? client.reportUsage(credentialId, { operation: "token_refresh", status }).pipe(
-        Effect.ignore,
-        Effect.forkIn(scope),
-        Effect.asVoid
-      )
-      : Effect.void
-
-  const fetch = Effect.fn("AdenSyncProvider.fetch")(function*(credentialId: string) {
-    const answer = yield* client.getCredential(credentialId)
-    const now = yield* DateTime.now
-    return Option.map(answer, (credential) => toCredential(credential, id, now))
-  })
-
-  const refresh = Effect.fn("AdenSyncProvider.refresh")(function*(credential: Credential) {
-    const answer = yield* client.requestRefresh(credential.id).pipe(
-      Effect.tapError(() => report(credential.id, "failure"))
-    )
-    yield* report(credential.id, "success")
-    return credential.renewedBy(toCredential(answer, id, yield* DateTime.now))
-  })
-
-  const shouldRefresh = Effect.fnUntraced(function*(credential: Credential) {
-    const offset = yield* client.clockOffset
-    const lead = refreshLead({
-      buffer: Duration.toMillis(refreshBuffer),
-      lifetime: lifetimeOf(credential, offset),
-      jitter: 1
-    })
-    return (yield* Clock.currentTimeMillis) >= localExpiry(credential, offset) - lead
-  })
-
-  const provider: CredentialProvider = {
+  const source: Source = { client, id, refreshBuffer, reportScope: options.reportUsage === true ? scope : undefined }
+  const service: AdenSyncProvider["Service"] = {
     id,
     refreshBuffer,
     clockOffset: client.clockOffset,
     canHandle: (credential) =>
       credential.providerId === id || (credential.providerId === undefined && credential.isAdenManaged),
-    refresh,
-    validate: Effect.fn("AdenSyncProvider.validate")((credential) => client.validateToken(credential.id)),
-    fetch,
-    list: client.listIntegrations
+    refresh: (credential) => refresh(source, credential),
+    validate: (credential) => validate(source, credential),
+    fetch: (credentialId) => fetch(source, credentialId),
+    list: client.listIntegrations,
+    supportedTypes,
+    shouldRefresh: (credential) => shouldRefresh(source, credential),
+    get syncStream() {
+      return syncStream(client, service)
+    },
+    get syncAll() {
+      return syncAll(service)
+    }
   }
+  return service
+})
 
-  const syncStream: Stream.Stream<ProviderSyncEvent, AdenRequestFailure> = Stream.unwrap(
+const supportedTypes: ReadonlyArray<CredentialType> = ["oauth2", "bearer_token"]
+
+/** What the functions of a provider need. They are made once for all providers: a program can have one for each tenant. */
+interface Source {
+  readonly client: AdenClient["Service"]
+  readonly id: string
+  readonly refreshBuffer: Duration.Duration
+  /** Where reports of usage run, if they are wanted. */
+  readonly reportScope: Scope.Scope | undefined
+}
+
+const report = ({ client, reportScope }: Source, credentialId: string, status: string): Effect.Effect<void> =>
+  reportScope === undefined ?
+    Effect.void :
+    client.reportUsage(credentialId, { operation: "token_refresh", status }).pipe(
+      Effect.ignore,
+      Effect.forkIn(reportScope),
+      Effect.asVoid
+    )
+
+const fetch = Effect.fn("AdenSyncProvider.fetch")(function*({ client, id }: Source, credentialId: string) {
+  const answer = yield* client.getCredential(credentialId)
+  const now = yield* DateTime.now
+  return Option.map(answer, (credential) => toCredential(credential, id, now))
+})
+
+const refresh = Effect.fn("AdenSyncProvider.refresh")(function*(source: Source, credential: Credential) {
+  const answer = yield* source.client.requestRefresh(credential.id).pipe(
+    Effect.tapError(() => report(source, credential.id, "failure"))
+  )
+  yield* report(source, credential.id, "success")
+  return credential.renewedBy(toCredential(answer, source.id, yield* DateTime.now))
+})
+
+const validate = Effect.fn("AdenSyncProvider.validate")(
+  ({ client }: Source, { id }: { readonly id: string }) => client.validateToken(id)
+)
+
+const shouldRefresh = Effect.fnUntraced(function*({ client, refreshBuffer }: Source, credential: Credential) {
+  const offset = yield* client.clockOffset
+  const lead = refreshLead({
+    buffer: Duration.toMillis(refreshBuffer),
+    lifetime: lifetimeOf(credential, offset),
+    jitter: 1
+  })
+  return (yield* Clock.currentTimeMillis) >= localExpiry(credential, offset) - lead
+})
+
+const syncStream = (
+  client: AdenClient["Service"],
+  provider: CredentialProvider
+): Stream.Stream<ProviderSyncEvent, AdenRequestFailure> =>
+  Stream.unwrap(
     Effect.map(client.listIntegrations, ({ accounts, isIncomplete, malformed }) =>
       Stream.concat(
         Stream.fromIterable([
@@ -163,7 +194,8 @@ const make = Effect.fnUntraced(function*(options: {
       ))
   )
 
-  const syncAll = Stream.runFold(syncStream, emptySnapshot, (snapshot, event) => {
+const syncAll = Effect.fn("AdenSyncProvider.syncAll")((provider: AdenSyncProvider["Service"]) =>
+  Stream.runFold(provider.syncStream, emptySnapshot, (snapshot, event) => {
     switch (event._tag) {
       case "Fetched":
         snapshot.credentials.push(event.credential)
@@ -183,11 +215,8 @@ const make = Effect.fnUntraced(function*(options: {
       case "Gone":
     }
     return snapshot
-  }).pipe(Effect.withSpan("AdenSyncProvider.syncAll"))
-
-  const supportedTypes: ReadonlyArray<CredentialType> = ["oauth2", "bearer_token"]
-  return { ...provider, supportedTypes, shouldRefresh, syncStream, syncAll }
-})
+  })
+)
 
 const emptySnapshot = () => ({
   credentials: new Array<Credential>(),

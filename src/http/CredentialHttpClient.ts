@@ -1,5 +1,5 @@
 /**
- * An `HttpClient` that carries one credential: tools send requests and never touch a token. The rules are in docs/semantics.md.
+ * An `HttpClient` that carries one credential: tools send requests and never touch a token. The rules are in docs/http-client.md.
  *
  * @since 0.1.0
  */

@@ -30,7 +30,7 @@ import { AwaitRefresh, recheckBlocked, rememberMissing } from "../store/RefreshP
  * cannot answer, an unexpired copy is returned for up to `maxStale`. All other methods are those of the other storage.
  *
  * The age of an entry is part of its stored state, and so outlives a restart. Aden is never asked for credentials that the provider
- * did not write. The rules are those of docs/semantics.md.
+ * did not write. The rules are those of docs/semantics.md, with the differences that docs/storages.md names.
  *
  * @since 0.1.0
  * @category storages

@@ -11,7 +11,7 @@ const apiKey = "aden_sk_of_the_worker"
 // the tests run at the same time: each has its own
 const server = () => AdenEmulator.layer({ integrations: [], apiKeys: [Redacted.make(apiKey)] })
 
-/** Fibers that are not bound to the request in which they started, as docs/semantics.md says. */
+/** Fibers that are not bound to the request in which they started, as docs/configuration.md says. */
 const recommended = ["no_nodejs_compat_v2"]
 
 const bundle = (instead: ReadonlyMap<string, string>) =>

@@ -194,6 +194,14 @@ describe("outcomes", () => {
     }
   )
 
+  it.each(everyFailure)("due, %s, beyond maxStale: the error until the policy's next time, then a question", (tag) => {
+    const limit = { maxStale: minute }
+    const entry = entryAfter([failed(tag, due, due + minute)], due, entryAfter([fetched]))
+    assert.match(decided(entry, due, limit), new RegExp(`^fail ${tag}`))
+    assert.match(decided(entry, due + minute - 1, limit), new RegExp(`^fail ${tag}`))
+    assert.strictEqual(decided(entry, due + minute, limit), "refresh")
+  })
+
   for (
     const [name, before] of [["expired", entryAfter([fetched])], ["none", entryAfter([listed("active")])]] as const
   ) {

@@ -1111,11 +1111,15 @@ export class Ledger {
 
   /** Once Aden has been well for long enough, a connected integration answers a token. */
   checkRecovered(instance: number, id: string): void {
+    if (!this.hasRecovered(instance, id)) this.#breaks("a healed Aden answers again", id)
+  }
+
+  /** Whether a connected integration has answered a token in this step. The program's own need not. */
+  hasRecovered(instance: number, id: string): boolean {
     const record = this.#record(instance)
-    if (this.#stored.get(this.#key(instance, id))?.isOwn === true) return
     // an id may be the name of another account, which is the answer then
-    const isAnswered = [id, ...this.candidates(id)].some((candidate) => record.answered.get(candidate) === this.step)
-    if (!isAnswered) this.#breaks("a healed Aden answers again", id)
+    return this.#stored.get(this.#key(instance, id))?.isOwn === true ||
+      [id, ...this.candidates(id)].some((candidate) => record.answered.get(candidate) === this.step)
   }
 }
 

@@ -197,6 +197,9 @@ const catalogue: readonly [IntegrationConfig, ...Array<IntegrationConfig>] = [
   { id: "slack:ops", provider: "slack", alias: "ops", lifetime: 12 * hour }
 ]
 
+/** For how long at a time a storage fails at most. */
+const longestFailure = 130 * minute
+
 const lifetimes: readonly [number | undefined, ...Array<number | undefined>] = [
   hour,
   hour,
@@ -528,7 +531,24 @@ const drawWideSteps = (random: Prng, config: Config): ReadonlyArray<Step> => {
     if (random.chance(0.06)) steps.push(...drawScene(random, config))
     else steps.push(step())
   }
-  return steps
+  return withShortFailures(steps)
+}
+
+/**
+ * While a storage fails, its stores try each second what it did not take: a program in which it fails for days would take as long as
+ * thousands of others, and nothing more would happen in it after the longest `maxStale` of a few hours.
+ */
+const withShortFailures = (steps: ReadonlyArray<Step>): ReadonlyArray<Step> => {
+  const failing = new Set<number>()
+  return steps.map((step) => {
+    if (step._tag === "Storage") {
+      if (step.reads === "works" && step.writes === "works") failing.delete(step.storage)
+      else failing.add(step.storage)
+    }
+    return step._tag === "Advance" && failing.size > 0
+      ? { ...step, duration: Math.min(step.duration, longestFailure) }
+      : step
+  })
 }
 
 /** Some steps in a row, of which each matters because of the ones before it: drawn one by one they seldom come together. */

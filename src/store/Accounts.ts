@@ -56,7 +56,12 @@ export class Accounts {
 
   /** Whether storage was listed at most so long ago, in ms, and all that it told of since was read. */
   isRecent(maximumAge: number, now: number): boolean {
-    return this.#changed.size === 0 && isWithin(maximumAge, this.#listedAt, now)
+    return !this.isBehind && isWithin(maximumAge, this.#listedAt, now)
+  }
+
+  /** Whether storage told of entries that have not been read since: any of them may be a second account of a name. */
+  get isBehind(): boolean {
+    return this.#changed.size > 0
   }
 
   get isUpdating(): boolean {

@@ -193,7 +193,7 @@ class ReadsOfRef {
       this.#context = fiber.context
       this.#clock = fiber.getRef(Clock.Clock)
     }
-    if (this.#cell === undefined) return undefined
+    if (this.#cell === undefined || (this.#cell.id !== this.#ref && this.#entries.accounts.isBehind)) return undefined
     const now = this.#clock.currentTimeMillisUnsafe()
     return now < this.#cell.serveUntil && now >= this.#cell.serveFrom ? this.#cell : undefined
   }

@@ -215,6 +215,25 @@ describe("CredentialStore: two processes over one storage", () => {
       )
     }).pipe(Effect.provide(setup([{ id: "hash-1", type: "google", alias: "Home" }]))))
 
+  it.effect("a second account of which storage tells makes the provider's name ambiguous at once", () =>
+    Effect.gen(function*() {
+      const [here, there] = [yield* startProcess(), yield* startProcess()]
+      const account = (id: string, alias: string) =>
+        Credential.fromAccessToken({ id, accessToken: Redacted.make(id), provider: "brave", alias })
+      yield* there.save(account("one", "home"))
+      assert.strictEqual(yield* tokenOf(here, "brave"), "one")
+      assert.strictEqual(yield* tokenOf(here, "brave"), "one")
+      yield* there.save(account("two", "work"))
+      yield* eventually(
+        Effect.map(
+          Effect.result(here.token("brave")),
+          (result) => result._tag === "Failure" && result.failure._tag === "AmbiguousCredential"
+        )
+      )
+      assert.strictEqual(yield* tokenOf(here, "brave:home"), "one")
+      assert.strictEqual(yield* tokenOf(here, "brave:work"), "two")
+    }).pipe(Effect.provide(setup())))
+
   it.effect("integration not found: a person's own credential that another process saved in that time is not removed", () =>
     Effect.gen(function*() {
       const aden = yield* AdenEmulator

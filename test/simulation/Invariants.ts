@@ -437,7 +437,7 @@ export class Invariants {
 
   /**
    * A provider's name, or an alias, that two accounts have is never answered with the token of one: in storage, or in Aden's list. A
-   * second account that another process has stored is looked for once what is in memory is stale.
+   * storage that takes long to list what another process has stored does not delay the read of a known name for longer than 1 s.
    */
   #checkPick({ instance, ref }: Operation, start: Start, value: string): void {
     const token = this.#tokenOf(value)
@@ -452,7 +452,8 @@ export class Invariants {
     if (
       !isSettled && start.isQuiet && !this.#isDisturbed(instance, start) && stored.length > 1 &&
       stored.every(({ by, id, timer }) =>
-        this.#isSeen(instance, id) && (by === instance || start.timer - timer > this.#config.cacheTtl)
+        this.#isSeen(instance, id) &&
+        (by === instance || this.#isListedInTime || start.timer - timer > this.#config.cacheTtl)
       )
     ) {
       return this.#ledger.violate(
@@ -653,6 +654,12 @@ export class Invariants {
     if (!others) return true
     return stored !== undefined &&
       (stored.by === instance || stored.sequence < this.#record(instance).startedAt)
+  }
+
+  /** Whether storage can be listed, and one entry of it read, before a read of a known name goes on without that. */
+  get #isListedInTime(): boolean {
+    const { listTakes = 0, readTakes = 0 } = this.#config.wide ?? {}
+    return listTakes + 2 * readTakes < second
   }
 
   #isDisturbed(instance: number, start: Start): boolean {

@@ -197,6 +197,21 @@ export const holding: ReadonlyArray<Kept> = [
     )
   },
   {
+    name: "a second account that another process saves makes a name ambiguous at once where storage tells of it",
+    rule: "never a silent pick",
+    program: program(
+      { ...config, instances: [{ tenant: "acme", storage: 0 }, { tenant: "acme", storage: 0 }] },
+      { _tag: "SaveAccount", instance: 1, id: "own-1", provider: "brave", alias: "home" },
+      pass(10 * second),
+      read("brave"),
+      pass(10 * second),
+      { _tag: "SaveAccount", instance: 1, id: "own-2", provider: "brave", alias: "work" },
+      pass(10 * second),
+      read("brave"),
+      pass(10 * second)
+    )
+  },
+  {
     name: "an account of the program's own that is saved while the index is read is found",
     rule: "what is stored is found",
     program: program(

@@ -441,16 +441,17 @@ export class Commit {
       const expectedGeneration = before.dirty === "credential" ? before.state.generation : basis.generation
       const outcome = yield* Effect.result(entries.storage.delete(cell.id, { expectedGeneration }))
       if (Result.isFailure(outcome)) yield* entries.warnOfStorage(outcome.failure)
-      const left = Result.isSuccess(outcome) && outcome.success
-        ? undefined
-        : yield* Effect.option(entries.storage.read(cell.id))
-      const record = left === undefined ? undefined : Option.getOrUndefined(left)
-      if (record !== undefined && Option.isSome(record.credential) && record.state.generation !== expectedGeneration) {
+      const isDeleted = Result.isSuccess(outcome) && outcome.success
+      const record = Option.getOrUndefined(yield* Effect.option(entries.storage.read(cell.id)))
+      const left = record === undefined ? undefined : Option.getOrUndefined(record.credential)
+      // what shows with the generation of the deletion itself is from a second storage, behind the one that it was deleted in
+      const isBehind = isDeleted && expectedGeneration > 0 && record?.state.generation === expectedGeneration + 1
+      if (left !== undefined && !isBehind && record?.state.generation !== expectedGeneration) {
         yield* entries.change(cell, { _tag: "Overtaken" })
         if (yield* Effect.orElseSucceed(entries.load(cell), () => false)) return false
       }
       // what storage still holds, because it failed or cannot delete it, is not to be served again
-      const token = left === undefined ? undefined : before.credential?.defaultKey?.value
+      const token = (isDeleted ? left : before.credential)?.defaultKey?.value
       yield* entries.change(cell, { _tag: "Removed", rejected: token === undefined ? [] : [token] })
       if (before.credential !== undefined || before.isBlocked) yield* entries.publish({ _tag: "Removed", id: cell.id })
       return true

@@ -256,8 +256,11 @@ export class Invariants {
         )
       }
     }
+    // Aden may issue tokens that do not last as long as they have to
+    const lasts = token?.expiresAt === undefined || operation.minTimeLeft === undefined ||
+      this.#now() + this.#aden.clockSkew + operation.minTimeLeft < token.expiresAt
     if (
-      kind === "refresh" && operation.kind === "lasting" && this.#config.hasSharedLock && isReadable &&
+      kind === "refresh" && operation.kind === "lasting" && lasts && this.#config.hasSharedLock && isReadable &&
       start !== undefined && stored?.by !== undefined && stored.by !== instance && token !== undefined &&
       stored.sequence > start.sequence && this.#timer() - start.timer < 30 * second
     ) {
@@ -398,7 +401,12 @@ export class Invariants {
     if (result._tag !== "Token") return
     const token = this.#tokenOf(result.value)
     if (token === undefined) return
-    record.known.set(ref, token.id)
+    // a change that has taken effect, and does not return yet, may be in memory any moment
+    const isChanging = Array.from(this.#ledger.pending).some((other) =>
+      (other.kind === "save" || other.kind === "delete") && other.ref === token.id &&
+      this.#place(other.instance).storage === this.#place(instance).storage
+    )
+    if (!isChanging) record.known.set(ref, token.id)
     if (record.held.get(token.id)?.token !== token) record.held.set(token.id, { token, timer: this.#timer() })
   }
 

@@ -744,7 +744,12 @@ export class Ledger {
     return this.#operations
   }
 
-  started(kind: OperationKind, instance: number, ref: string, longest?: number): Operation {
+  started(
+    kind: OperationKind,
+    instance: number,
+    ref: string,
+    { longest, minTimeLeft }: Pick<Operation, "longest" | "minTimeLeft"> = {}
+  ): Operation {
     const operation: Operation = {
       number: ++this.#operations,
       kind,
@@ -757,7 +762,8 @@ export class Ledger {
       clockOffset: this.clockOffset(instance),
       isPending: true,
       isInterrupted: false,
-      longest
+      longest,
+      minTimeLeft
     }
     this.pending.add(operation)
     this.invariants?.started(operation)

@@ -45,6 +45,8 @@ export interface Operation {
   isInterrupted: boolean
   /** For how long it may go on at most, in ms; `undefined`: as its kind says. */
   readonly longest?: number | undefined
+  /** How long the token that it asks for has to last, in ms. */
+  readonly minTimeLeft?: number | undefined
 }
 
 export type CallKind = "fetch" | "refresh" | "validate" | "list"

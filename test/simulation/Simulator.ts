@@ -318,7 +318,8 @@ class World {
             step.instance,
             step.ref,
             (store) => Effect.map(store.token(step.ref, { minTimeLeft: step.minTimeLeft }), bare),
-            step.limit
+            step.limit,
+            step.minTimeLeft
           )
         case "Follow":
           return yield* this.#begin("follow", step.instance, step.ref, (store, operation) =>
@@ -457,10 +458,11 @@ class World {
     instance: number,
     ref: string,
     use: (store: CredentialStore["Service"], operation: Operation) => Effect.Effect<OperationResult, E>,
-    limit?: number
+    limit?: number,
+    minTimeLeft?: number
   ): Effect.Effect<void> {
     return Effect.suspend(() => {
-      const operation = this.#ledger.started(kind, instance, ref)
+      const operation = this.#ledger.started(kind, instance, ref, { minTimeLeft })
       const { store } = this.#process(instance)
       const used = use(store, operation)
       const limited = limit === undefined ? used : Effect.timeoutOrElse(used, {

@@ -341,6 +341,21 @@ export const holding: ReadonlyArray<Kept> = [
     )
   },
   {
+    name: "an integration that is gone at Aden is not served from a second storage once it is deleted in the first",
+    rule: "what Aden does not have any more is not served",
+    program: program(
+      { ...config, wide: { ...wide, fallback: ["gmail-1"] } },
+      { _tag: "Refresh", instance: 0, ref: "gmail-1" },
+      pass(10 * second),
+      { _tag: "Remove", tenant: "acme", id: "gmail-1" },
+      pass(6 * minute),
+      read("gmail-1"),
+      pass(10 * second),
+      read("gmail-1"),
+      pass(10 * second)
+    )
+  },
+  {
     name: "a save succeeds where storage takes writes and cannot be read",
     rule: "a change that took effect succeeds",
     program: program(
@@ -483,4 +498,18 @@ export const holding: ReadonlyArray<Kept> = [
   }
 ]
 
-export const knownFailures: ReadonlyArray<Kept> = []
+export const knownFailures: ReadonlyArray<Kept> = [
+  {
+    name: "an account that is stored, and that Aden lists no more, does not make the name of another one ambiguous",
+    rule: "ambiguous only where two accounts fit",
+    program: program(
+      { ...config, integrations: [gmail, gmail2] },
+      read("gmail-1"),
+      pass(10 * minute),
+      { _tag: "Replace", tenant: "acme", id: "gmail-1", by: "gmail-1-new" },
+      { _tag: "Remove", tenant: "acme", id: "gmail-2" },
+      read("google"),
+      pass(10 * second)
+    )
+  }
+]

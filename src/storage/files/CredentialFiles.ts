@@ -86,8 +86,14 @@ export const makeCredentialFiles = (
   const open = (name: string) =>
     files.rereadTorn(fileOf(name))(openOnce(name), (opened) => Option.exists(opened, Result.isFailure))
 
-  /** Finds a credential. The id inside a file decides, not its name. */
-  const locate = (id: string): Effect.Effect<Located, StorageIoFailed | StorageInsecure> =>
+  /**
+   * Finds a credential. The id inside a file decides, not its name. `isEscapedAbsent`: there is no file with the escaped name, as the
+   * caller knows.
+   */
+  const locate = (
+    id: string,
+    { isEscapedAbsent }: { readonly isEscapedAbsent: boolean } = { isEscapedAbsent: false }
+  ): Effect.Effect<Located, StorageIoFailed | StorageInsecure> =>
     Effect.gen(function*() {
       const plain = plainName(id)
       const first = canBeRead(plain) ? yield* open(plain) : Option.none()
@@ -95,7 +101,7 @@ export const makeCredentialFiles = (
         return { _tag: "Found", name: plain, stored: first.value.success }
       }
       const escaped = escapedName(id)
-      const second = yield* open(escaped)
+      const second = isEscapedAbsent ? Option.none() : yield* open(escaped)
       if (Option.isSome(second)) {
         if (Result.isFailure(second.value)) return { _tag: "Unreadable", name: escaped, detail: second.value.failure }
         return second.value.success.credential.id === id

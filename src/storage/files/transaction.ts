@@ -176,10 +176,13 @@ export const makeEntryTransactions = (options: {
     Effect.gen(function*() {
       const { credential, options, replaced } = saving
       const { id } = credential
-      const located = yield* credentials.locate(id)
+      // under the lock no other process writes states or escaped names, so the listings of a large batch stay valid; plain names are
+      // looked up, because Hive takes no lock
+      const located = yield* credentials.locate(id, {
+        isEscapedAbsent: isOneOfMany && !(yield* inUse.credentials.listing).has(escapedName(id))
+      })
       if (located._tag === "Unreadable") return yield* credentials.cannotOpen(id, located)
       const file = located._tag === "Found" ? yield* credentials.fingerprint(located.name) : Option.none()
-      // under the lock no other process writes states, so the listing of a large batch stays valid
       const found = isOneOfMany && isNew(id, yield* inUse.states.listing) ? noState : yield* states.locate(id)
       // after a lost lock: the generation may come from the own first attempt, not from another writer
       const isOwnGeneration = isWrittenBy(found.state, replaced) && Equal.equals(file, replaced.file)

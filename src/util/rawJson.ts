@@ -3,49 +3,58 @@
  * back byte for byte: `1.0` stays `1.0`, and an integer over 2^53 keeps all its digits.
  */
 
-const isSpace = (text: string, at: number): boolean => {
-  const code = text.charCodeAt(at)
-  return code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09
-}
+const isSpace = (code: number): boolean => code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09
 
 const skipSpace = (text: string, at: number): number => {
-  while (isSpace(text, at)) at++
+  while (isSpace(text.charCodeAt(at))) at++
   return at
 }
 
+const quote = 0x22
+const backslash = 0x5c
+const comma = 0x2c
+const openBrace = 0x7b
+const closeBrace = 0x7d
+const openBracket = 0x5b
+const closeBracket = 0x5d
+
 /** The index after the string that begins at `at`. */
 const endOfString = (text: string, at: number): number => {
-  let quote = text.indexOf("\"", at + 1)
+  let end = text.indexOf("\"", at + 1)
   for (;;) {
-    let backslash = quote
-    while (text[backslash - 1] === "\\") backslash--
-    if ((quote - backslash) % 2 === 0) return quote + 1
-    quote = text.indexOf("\"", quote + 1)
+    let escape = end
+    while (text.charCodeAt(escape - 1) === backslash) escape--
+    if ((end - escape) % 2 === 0) return end + 1
+    end = text.indexOf("\"", end + 1)
   }
 }
+
+const isStructural = (code: number): boolean =>
+  code === quote || code === comma || code === openBrace || code === closeBrace || code === openBracket ||
+  code === closeBracket
 
 /** The index after the value that begins at `at`. Not recursive, so that deep nesting cannot overflow the stack. */
 const endOfValue = (text: string, at: number): number => {
   let depth = 0
   do {
-    switch (text[at]) {
-      case "\"":
+    switch (text.charCodeAt(at)) {
+      case quote:
         at = endOfString(text, at)
         break
-      case "{":
-      case "[":
+      case openBrace:
+      case openBracket:
         depth++
         at++
         break
-      case "}":
-      case "]":
+      case closeBrace:
+      case closeBracket:
         depth--
         at++
         break
       default:
         // a number, a literal, or the separators inside an object or array
         at++
-        while (at < text.length && !"\"{}[],".includes(text.charAt(at))) at++
+        while (at < text.length && !isStructural(text.charCodeAt(at))) at++
     }
   } while (depth > 0)
   return at
@@ -64,23 +73,29 @@ export const parseJson = (text: string): unknown => {
  * The members of a JSON object: name to the JSON text of the value. Of several members of one name the last counts. `undefined`
  * when the text is not JSON or not an object.
  */
-export const parseMembers = (text: string): Map<string, string> | undefined => {
-  if (parseJson(text) === undefined) return undefined
+export const parseMembers = (text: string): Map<string, string> | undefined =>
+  parseJson(text) === undefined ? undefined : membersOf(text)
+
+/** Like {@link parseMembers}, for text that is known to be JSON, such as a value of `parseMembers`. */
+export const membersOf = (text: string): Map<string, string> | undefined => {
   let at = skipSpace(text, 0)
-  if (text[at] !== "{") return undefined
+  if (text.charCodeAt(at) !== openBrace) return undefined
   const members = new Map<string, string>()
   at = skipSpace(text, at + 1)
-  while (text[at] !== "}") {
+  while (text.charCodeAt(at) !== closeBrace) {
     const nameEnd = endOfString(text, at)
-    const name = parseJson(text.slice(at, nameEnd))
+    const name = textOf(text.slice(at, nameEnd))
     const start = skipSpace(text, skipSpace(text, nameEnd) + 1)
     const end = endOfValue(text, start)
-    if (typeof name === "string") members.set(name, text.slice(start, end).trimEnd())
+    members.set(name, text.slice(start, end).trimEnd())
     at = skipSpace(text, end)
-    if (text[at] === ",") at = skipSpace(text, at + 1)
+    if (text.charCodeAt(at) === comma) at = skipSpace(text, at + 1)
   }
   return members
 }
+
+/** The text that a JSON string stands for. */
+const textOf = (string: string): string => string.includes("\\") ? String(parseJson(string)) : string.slice(1, -1)
 
 /** The object with these members, on one line. */
 export const renderMembers = (members: Iterable<readonly [name: string, value: string]>): string =>

@@ -4,12 +4,13 @@
  */
 import * as DateTime from "effect/DateTime"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { Credential, CredentialKey, CredentialType } from "../../model/Credential.ts"
-import { parseJson, parseMembers, renderMembers, rewriteMembers } from "../../util/rawJson.ts"
-import { formatTimestamp, parseTimestamp, Timestamp } from "../../util/Timestamp.ts"
+import { membersOf, parseJson, parseMembers, renderMembers, rewriteMembers } from "../../util/rawJson.ts"
+import { formatTimestamp, parseTimestamp } from "../../util/Timestamp.ts"
 
 /** A credential with the JSON text that it was decoded from: of each field, and of each key. */
 export interface HiveDocument {
@@ -45,18 +46,21 @@ const text = Schema.decodeUnknownOption(Schema.String)
 const credentialType = Schema.decodeUnknownOption(CredentialType)
 const flag = Schema.decodeUnknownOption(Schema.Boolean)
 const texts = Schema.decodeUnknownOption(Schema.Array(Schema.String))
-const timestamp = Schema.decodeUnknownOption(Timestamp)
+const timestamp = (input: unknown) => Option.flatMap(text(input), parseTimestamp)
+
+/** The values of an object that was parsed. */
+type Fields = Readonly<Record<PropertyKey, unknown>>
 
 /** A field that may be absent or null, and otherwise has to decode. Fails with the name of the field. */
 const optionalField = <A, B>(
-  members: Members,
+  fields: Fields,
   name: string,
   decode: (input: unknown) => Option.Option<A>,
   absent: B
 ): Result.Result<A | B, string> => {
-  const raw = members.get(name)
-  if (raw === undefined || raw === "null") return Result.succeed(absent)
-  return Result.fromOption(decode(parseJson(raw)), () => `its field ${name} has an unexpected value`)
+  const value = fields[name]
+  if (value === undefined || value === null) return Result.succeed(absent)
+  return Result.fromOption(decode(value), () => `its field ${name} has an unexpected value`)
 }
 
 const extraOf = (members: Members, known: ReadonlySet<string>): Extra | undefined => {
@@ -67,39 +71,48 @@ const extraOf = (members: Members, known: ReadonlySet<string>): Extra | undefine
   return extra.size === 0 ? undefined : extra
 }
 
-const decodeKey = (name: string, members: Members): Result.Result<CredentialKey, string> =>
+const decodeKey = (name: string, fields: Fields, members: Members): Result.Result<CredentialKey, string> =>
   Result.gen(function*() {
-    const value = yield* optionalField(members, "value", text, undefined)
+    const value = yield* optionalField(fields, "value", text, undefined)
     if (value === undefined) return yield* Result.fail("one of its keys has no value")
-    const expiresAt = yield* optionalField(members, "expires_at", timestamp, undefined)
+    const expiresAt = yield* optionalField(fields, "expires_at", timestamp, undefined)
     return new CredentialKey({ name, value: Redacted.make(value), expiresAt, extra: extraOf(members, modelledInKey) })
   })
 
 /** Decodes a document. Fails with what is wrong, without quoting any of its content. */
 export const decodeDocument = (document: string): Result.Result<HiveDocument, string> =>
   Result.gen(function*() {
-    const members = parseMembers(document)
-    if (members === undefined) return yield* Result.fail("its content is not a JSON object")
-    const id = yield* optionalField(members, "id", text, undefined)
+    const fields = parseJson(document)
+    const members = fields === undefined ? undefined : membersOf(document)
+    if (!Predicate.isObject(fields) || members === undefined) {
+      return yield* Result.fail("its content is not a JSON object")
+    }
+    const id = yield* optionalField(fields, "id", text, undefined)
     if (id === undefined) return yield* Result.fail("its content has no id")
-    const keyTexts = parseMembers(members.get("keys") ?? "{}")
-    if (keyTexts === undefined) return yield* Result.fail("its keys are not a JSON object")
+    const keyFields = fields.keys === undefined ? {} : fields.keys
+    const keyTexts = membersOf(members.get("keys") ?? "{}")
+    if (!Predicate.isObject(keyFields) || keyTexts === undefined) {
+      return yield* Result.fail("its keys are not a JSON object")
+    }
     const keys = new Map<string, CredentialKey>()
     for (const [name, keyText] of keyTexts) {
-      const inKey = parseMembers(keyText)
-      if (inKey === undefined) return yield* Result.fail("one of its keys is not a JSON object")
-      keys.set(name, yield* decodeKey(name, inKey))
+      const inKey = membersOf(keyText)
+      const fieldsOfKey = keyFields[name]
+      if (!Predicate.isObject(fieldsOfKey) || inKey === undefined) {
+        return yield* Result.fail("one of its keys is not a JSON object")
+      }
+      keys.set(name, yield* decodeKey(name, fieldsOfKey, inKey))
     }
     const credential = new Credential({
       id,
-      type: yield* optionalField(members, "credential_type", credentialType, "api_key" as const),
+      type: yield* optionalField(fields, "credential_type", credentialType, "api_key" as const),
       keys,
-      providerId: yield* optionalField(members, "provider_id", text, undefined),
+      providerId: yield* optionalField(fields, "provider_id", text, undefined),
       // only affects when the token is refreshed: not worth refusing the credential for
-      lastRefreshed: Result.getOrUndefined(optionalField(members, "last_refreshed", timestamp, undefined)),
-      autoRefresh: yield* optionalField(members, "auto_refresh", flag, false),
-      description: yield* optionalField(members, "description", text, ""),
-      tags: yield* optionalField(members, "tags", texts, []),
+      lastRefreshed: Result.getOrUndefined(optionalField(fields, "last_refreshed", timestamp, undefined)),
+      autoRefresh: yield* optionalField(fields, "auto_refresh", flag, false),
+      description: yield* optionalField(fields, "description", text, ""),
+      tags: yield* optionalField(fields, "tags", texts, []),
       extra: extraOf(members, modelled)
     })
     return { credential, members, keyTexts }

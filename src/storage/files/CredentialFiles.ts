@@ -11,11 +11,12 @@ import { Fernet } from "../../encryption/Fernet.ts"
 import type { FernetKeys } from "../../encryption/Fernet.ts"
 import { CredentialDecryptionFailed, StorageRefused } from "../../errors/StorageError.ts"
 import type { StorageInsecure, StorageIoFailed } from "../../errors/StorageError.ts"
+import type { Credential } from "../../model/Credential.ts"
 import { cleanText } from "../../util/sanitize.ts"
 import { checkTenant, decodeDocument } from "../format/HiveDocument.ts"
 import type { HiveDocument } from "../format/HiveDocument.ts"
 import { belongsTo, canBeRead, escapedName, namesItsId, plainName } from "../format/names.ts"
-import type { PrivateFiles } from "./PrivateFiles.ts"
+import type { PrivateFiles, ReadableFile } from "./PrivateFiles.ts"
 
 const suffix = ".enc"
 const maximumBytes = 16 * 1024 * 1024
@@ -61,6 +62,12 @@ export const makeCredentialFiles = (
   const decode = (plaintext: Uint8Array): Opened =>
     decodeUtf8(plaintext).pipe(Result.flatMap(decodeDocument), Result.flatMap(checkTenant(tenantId)))
 
+  const decrypt = (keys: FernetKeys, bytes: Uint8Array): Effect.Effect<Result.Result<Uint8Array, string>> =>
+    Effect.match(Fernet.decrypt(keys, Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1")), {
+      onFailure: ({ message }) => Result.fail(message),
+      onSuccess: Result.succeed
+    })
+
   /** The decrypted content of a file, with any of these keys; none when there is no file. */
   const decryptOnce = (
     name: string,
@@ -69,15 +76,22 @@ export const makeCredentialFiles = (
     files.read(fileOf(name), maximumBytes).pipe(
       Effect.flatMap(Option.match({
         onNone: () => Effect.succeedNone,
-        onSome: (bytes) =>
-          Fernet.decrypt(keys, Buffer.from(bytes).toString("latin1")).pipe(
-            Effect.map(Result.succeed),
-            Effect.catch((error) => Effect.succeed(Result.fail(error.message))),
-            Effect.asSome
-          )
+        onSome: (bytes) => Effect.asSome(decrypt(keys, bytes))
       })),
       Effect.catchTag("FileTooLarge", () => Effect.succeedSome(Result.fail(tooLarge)))
     )
+
+  /** The file of this name, to be read together with another one. */
+  const readable = (name: string): ReadableFile => ({ file: fileOf(name), limit: maximumBytes })
+
+  /** The credential of this id, when that is what a file holds. */
+  const openOwn = (id: string, bytes: Uint8Array): Effect.Effect<Option.Option<Credential>> =>
+    Effect.map(decrypt(keys, bytes), (plaintext) =>
+      Result.flatMap(plaintext, decode).pipe(
+        Result.getSuccess,
+        Option.map(({ credential }) => credential),
+        Option.filter((credential) => credential.id === id)
+      ))
 
   const openOnce = (name: string): Effect.Effect<Option.Option<Opened>, StorageIoFailed | StorageInsecure> =>
     Effect.map(decryptOnce(name, keys), Option.map(Result.flatMap(decode)))
@@ -200,6 +214,8 @@ export const makeCredentialFiles = (
   return {
     fileOf,
     cannotOpen,
+    readable,
+    openOwn,
     open,
     locate,
     names,

@@ -10,6 +10,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { StorageIoFailed } from "../../errors/StorageError.ts"
 import { monotonicMillisUnsafe } from "../../util/monotonic.ts"
@@ -26,7 +27,7 @@ export const wallClock = Context.get(Context.empty(), Clock.Clock)
 /** Node has four threads for disks and for looking up hosts: a disk that hangs must leave one. Global, as the threads are. */
 const steps = Semaphore.makeUnsafe(3)
 
-/** A call to the disk, or several about one file. */
+/** A call to the disk, or several that belong together. */
 interface Step {
   readonly location: string
   /** In monotonic ms. */
@@ -49,24 +50,50 @@ export const makeDiskGuard = () => {
   /** The steps of this directory, those that wait for their turn included. */
   const own = new Set<Step>()
 
+  const enter = (location: string): Step => {
+    const step: Step = { location, since: monotonicMillisUnsafe(wallClock), isRunning: false }
+    own.add(step)
+    return step
+  }
+
+  const begin = (step: Step): void => {
+    step.isRunning = true
+    running.add(step)
+  }
+
+  const leave = (step: Step): void => {
+    own.delete(step)
+    running.delete(step)
+  }
+
   /** Runs a step about this file. At most a few run at once, so a step must not contain another one. */
   const step = (location: string) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     Effect.suspend(() => {
-      const step: Step = { location, since: monotonicMillisUnsafe(wallClock), isRunning: false }
-      own.add(step)
+      const step = enter(location)
       const run = Effect.suspend(() => {
-        step.isRunning = true
-        running.add(step)
+        begin(step)
         return effect
       })
-      return Effect.ensuring(
-        steps.withPermit(run),
-        Effect.sync(() => {
-          own.delete(step)
-          running.delete(step)
-        })
-      )
+      return Effect.ensuring(steps.withPermit(run), Effect.sync(() => leave(step)))
     })
+
+  /** Like `step`, for one that opens files. Its answer does not wait until they are closed, but it keeps its place until then. */
+  const openingStep = (location: string) => <A, E>(effect: Effect.Effect<A, E, Scope.Scope>): Effect.Effect<A, E> =>
+    Effect.acquireUseRelease(
+      Effect.sync(() => ({ step: enter(location), scope: Scope.makeUnsafe() })),
+      ({ scope, step }) =>
+        Effect.andThen(
+          steps.takeScoped(1),
+          Effect.suspend(() => {
+            begin(step)
+            return effect
+          })
+        ).pipe(Scope.provide(scope)),
+      ({ scope, step }, exit) =>
+        Effect.forkDetach(Effect.ensuring(Scope.close(scope, exit), Effect.sync(() => leave(step))), {
+          startImmediately: true
+        })
+    )
 
   /** Fails when a step of this directory has not ended in time. */
   const hanging = Effect.gen(function*() {
@@ -103,7 +130,7 @@ export const makeDiskGuard = () => {
       )
     )
 
-  return { step, orGiveUp } as const
+  return { step, openingStep, orGiveUp } as const
 }
 
 export type DiskGuard = ReturnType<typeof makeDiskGuard>

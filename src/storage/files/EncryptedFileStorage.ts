@@ -26,7 +26,7 @@ import { logWarning } from "../../util/logging.ts"
 import { CredentialStorage } from "../CredentialStorage.ts"
 import type { StorageChange } from "../CredentialStorage.ts"
 import { indexEntryOf } from "../format/HiveIndex.ts"
-import { escapedName, foldName, plainName } from "../format/names.ts"
+import { canBeRead, escapedName, foldName, plainName } from "../format/names.ts"
 import { asStorageError, checkCredentialId } from "../operation.ts"
 import type { StorageFault } from "../operation.ts"
 import { makeCredentialFiles } from "./CredentialFiles.ts"
@@ -170,20 +170,21 @@ const make = Effect.fnUntraced(function*<E, R>(
 
   const writing = makeKeyedLock()
 
-  /**
-   * Excludes, within this process, the writes of ids that could share a file. The locks are acquired in sorted order, so that writers
-   * cannot deadlock.
-   */
-  const holdingEntries = (ids: ReadonlyArray<string>) => <A, E2>(effect: Effect.Effect<A, E2>): Effect.Effect<A, E2> =>
-    Effect.forEach(
-      Array.from(new Set(ids.map((id) => foldName(plainName(id))))).toSorted(),
-      (name) => writing.held(`entry\0${name}`),
-      { discard: true }
-    ).pipe(Effect.andThen(effect), Effect.scoped)
+  /** Ids that could share a file share a lock. */
+  const lockNameOf = (id: string): string => `entry\0${foldName(plainName(id))}`
 
-  /** A write that has begun is not interrupted. */
+  /** Excludes, within this process, the writes of ids that could share a file with this one. */
+  const readingEntry = (id: string) => writing(lockNameOf(id))
+
+  /**
+   * Excludes the reads and writes of ids that could share a file. The locks are acquired in sorted order, so that writers cannot
+   * deadlock. A write that has begun is not interrupted.
+   */
   const writingEntries = (ids: ReadonlyArray<string>) => <A, E2>(effect: Effect.Effect<A, E2>): Effect.Effect<A, E2> =>
-    holdingEntries(ids)(Effect.uninterruptible(effect))
+    Effect.forEach(Array.from(new Set(ids.map(lockNameOf))).toSorted(), writing.held, { discard: true }).pipe(
+      Effect.andThen(Effect.uninterruptible(effect)),
+      Effect.scoped
+    )
 
   const ensureFolders = Effect.gen(function*() {
     for (const folder of new Set([common, directory, ...Object.values(folders)])) yield* files.ensureFolder(folder)
@@ -224,6 +225,29 @@ const make = Effect.fnUntraced(function*<E, R>(
       // most ids have no state, which needs no check of the folders; a state file only counts in folders that others cannot write
       const { name, state } = yield* Effect.tapError(states.locate(id), () => foldersExist(folders.state))
       return name === undefined || (yield* foldersExist(folders.state)) ? state : CredentialState.initial
+    })
+
+  /**
+   * Credential and state from the two files that nearly all ids have, read at once. None when these are not both theirs: then all
+   * files that may be theirs have to be looked at.
+   */
+  const readPlain = (id: string) =>
+    Effect.gen(function*() {
+      const name = plainName(id)
+      if (!canBeRead(name) || !(yield* foldersExist(folders.credentials, folders.state))) return Option.none()
+      const read = yield* files.readTogether(states.readable(name), credentials.readable(name))
+      if (Option.isNone(read)) return Option.none()
+      const [stateBytes, bytes] = read.value
+      return Option.all({ credential: yield* credentials.openOwn(id, bytes), state: states.openOwn(id, stateBytes) })
+    }).pipe(Effect.orElseSucceed(() => Option.none()))
+
+  const readBoth = (id: string) =>
+    Effect.gen(function*() {
+      yield* checkCredentialId(id)
+      const plain = yield* readPlain(id)
+      if (Option.isSome(plain)) return { credential: Option.some(plain.value.credential), state: plain.value.state }
+      const { content, state } = yield* underOneGeneration(loadState(id), load(id))
+      return { credential: content, state }
     })
 
   // the index -----------------------------------------------------------------------------------------------------------
@@ -277,15 +301,7 @@ const make = Effect.fnUntraced(function*<E, R>(
     Effect.withSpan(asStorageError(name, id)(recordFailure(files.orGiveUp(effect))), `EncryptedFileStorage.${name}`)
 
   return CredentialStorage.of({
-    read: (id) =>
-      operation(
-        "read",
-        Effect.map(
-          holdingEntries([id])(underOneGeneration(loadState(id), load(id))),
-          ({ content, state }) => ({ credential: content, state })
-        ),
-        id
-      ),
+    read: (id) => operation("read", readingEntry(id)(readBoth(id)), id),
     load: (id) => operation("load", load(id), id),
     save: (credential, options) =>
       writeOperation(

@@ -23,6 +23,12 @@ import { makeDiskGuard, wallClock } from "./DiskGuard.ts"
 /** The file is larger than the limit, and was not read. */
 export class FileTooLarge extends Data.TaggedError("FileTooLarge") {}
 
+/** A file with the number of bytes that it may have to be read. */
+export interface ReadableFile {
+  readonly file: string
+  readonly limit: number
+}
+
 /** A file that was created by this process and is still open. */
 export interface OwnFile {
   /** Overwrites its beginning in place, also after it was renamed or removed. */
@@ -59,10 +65,20 @@ const detailOf = (error: PlatformError.PlatformError): string => {
 
 const isNotFound = (error: PlatformError.PlatformError): boolean => error.reason._tag === "NotFound"
 
+/** Changes when the file is replaced, and when it is written in place (by its time). */
+const identityOf = ({ ino, mtime, size }: FileSystem.File.Info): Option.Option<string> =>
+  Option.map(mtime, (mtime) => `${Option.getOrElse(ino, () => 0n)} ${mtime.getTime()} ${ByteSize.toBigInt(size)}`)
+
+/** The size of a file that can be read; `undefined` for what is not a file, or larger than the limit. */
+const readableSize = ({ size, type }: FileSystem.File.Info, limit: number): number | undefined => {
+  const bytes = Number(ByteSize.toBigInt(size))
+  return type === "File" && bytes <= limit ? bytes : undefined
+}
+
 export const makePrivateFiles = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
-  const { orGiveUp, step } = makeDiskGuard()
+  const { openingStep, orGiveUp, step } = makeDiskGuard()
   /** Windows has no POSIX modes, and reports files as open to all. */
   const hasModes = path.sep === "/"
 
@@ -111,29 +127,56 @@ export const makePrivateFiles = Effect.gen(function*() {
       )
     }))
 
+  const readBytes = (file: string, size: number, limit: number) =>
+    Effect.scoped(Effect.flatMap(open(file, "r"), (handle) => readOpened(handle, size, limit)))
+
   /**
    * Reads a file that had this size. It may have been replaced since, by a longer or shorter one. A write in place that is under way
    * shows later: its token is incomplete.
    */
-  const readBytes = (file: string, size: number, limit: number) =>
-    Effect.scoped(Effect.gen(
-      function*() {
-        const handle = yield* open(file, "r")
-        // a byte more, which shows in the same call whether there is more
-        const first = Option.getOrElse(yield* handle.readAlloc(size + 1), () => new Uint8Array())
-        if (first.length === size) return first
-        const length = Number(ByteSize.toBigInt((yield* handle.stat).size))
-        if (length > limit) return yield* new FileTooLarge()
-        const parts = [first]
-        for (let missing = length - first.length; missing > 0;) {
-          const part = yield* handle.readAlloc(missing)
-          if (Option.isNone(part)) break
-          parts.push(part.value)
-          missing -= part.value.length
-        }
-        return Buffer.concat(parts)
+  const readOpened = (handle: FileSystem.File, size: number, limit: number) =>
+    // a byte more, which shows in the same call whether there is more
+    Effect.flatMap(handle.readAlloc(size + 1), (read) => {
+      const first = Option.getOrElse(read, () => new Uint8Array())
+      return first.length === size ? Effect.succeed(first) : readOn(handle, first, limit)
+    })
+
+  /** Reads the rest of a file that turned out to have another size. */
+  const readOn = (handle: FileSystem.File, first: Uint8Array, limit: number) =>
+    Effect.gen(function*() {
+      const length = Number(ByteSize.toBigInt((yield* handle.stat).size))
+      if (length > limit) return yield* new FileTooLarge()
+      const parts = [first]
+      for (let missing = length - first.length; missing > 0;) {
+        const part = yield* handle.readAlloc(missing)
+        if (Option.isNone(part)) break
+        parts.push(part.value)
+        missing -= part.value.length
       }
-    ))
+      return Buffer.concat(parts)
+    })
+
+  /**
+   * Reads two files as they were at one moment: `steady` is opened after `other`, and is the file that it was before. None when it
+   * was replaced, and when one of them is not there, not a file, larger than its limit or cannot be read: they have to be read one
+   * by one then.
+   */
+  const readTogether = (
+    steady: ReadableFile,
+    other: ReadableFile
+  ): Effect.Effect<Option.Option<readonly [steady: Uint8Array, other: Uint8Array]>> =>
+    Effect.gen(function*() {
+      const before = yield* fs.lstat(steady.file)
+      const size = readableSize(before, steady.limit)
+      const otherSize = readableSize(yield* fs.lstat(other.file), other.limit)
+      if (size === undefined || otherSize === undefined) return Option.none()
+      const otherHandle = yield* open(other.file, "r")
+      const handle = yield* open(steady.file, "r")
+      const identity = identityOf(yield* handle.stat)
+      if (Option.isNone(identity) || !Equal.equals(identity, identityOf(before))) return Option.none()
+      const bytes = yield* readOpened(handle, size, steady.limit)
+      return Option.some([bytes, yield* readOpened(otherHandle, otherSize, other.limit)] as const)
+    }).pipe(openingStep(other.file), Effect.orElseSucceed(() => Option.none()))
 
   const isBeingWritten = (file: string) =>
     Effect.gen(function*() {
@@ -404,12 +447,10 @@ export const makePrivateFiles = Effect.gen(function*() {
       Effect.ignore
     )
 
-  /** A fingerprint of a file's content: changes when the file is replaced, and when it is written in place (by its time). */
+  /** A fingerprint of a file's content, see {@link identityOf}. */
   const fingerprint = (file: string): Effect.Effect<Option.Option<string>> =>
     step(file)(fs.lstat(file)).pipe(
-      Effect.map(({ ino, mtime, size }) =>
-        Option.map(mtime, (mtime) => `${Option.getOrElse(ino, () => 0n)} ${mtime.getTime()} ${ByteSize.toBigInt(size)}`)
-      ),
+      Effect.map(identityOf),
       Effect.orElseSucceed(() => Option.none())
     )
 
@@ -425,6 +466,7 @@ export const makePrivateFiles = Effect.gen(function*() {
 
   return {
     read,
+    readTogether,
     rereadTorn,
     prepare,
     flush,

@@ -9,7 +9,7 @@ import type { StorageInsecure, StorageIoFailed } from "../../errors/StorageError
 import { CredentialState } from "../../model/CredentialState.ts"
 import { canBeRead, escapedName, plainName } from "../format/names.ts"
 import { decodeState, encodeState } from "../format/StateRecord.ts"
-import type { PrivateFiles } from "./PrivateFiles.ts"
+import type { PrivateFiles, ReadableFile } from "./PrivateFiles.ts"
 
 const suffix = ".json"
 const maximumBytes = 64 * 1024
@@ -42,10 +42,23 @@ export const underOneGeneration = Effect.fnUntraced(function*<A, E, E2>(
 export const makeStateFiles = (files: PrivateFiles, folder: string) => {
   const fileOf = (name: string): string => files.fileIn(folder, `${name}${suffix}`)
 
+  const textOf = (bytes: Uint8Array): string =>
+    Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("utf8")
+
   const readText = (name: string) =>
     files.read(fileOf(name), maximumBytes).pipe(
-      Effect.map(Option.map((bytes) => Buffer.from(bytes).toString("utf8"))),
+      Effect.map(Option.map(textOf)),
       Effect.catchTag("FileTooLarge", () => Effect.succeedSome(""))
+    )
+
+  /** The file of this name, to be read together with another one. */
+  const readable = (name: string): ReadableFile => ({ file: fileOf(name), limit: maximumBytes })
+
+  /** The state of this id, when that is what a file holds. */
+  const openOwn = (id: string, bytes: Uint8Array): Option.Option<CredentialState> =>
+    decodeState(textOf(bytes)).pipe(
+      Option.filter((stored) => (stored.id ?? id) === id),
+      Option.map(({ state }) => state)
     )
 
   /** The state of an id. A file that is not a state is ignored, and may be replaced. */
@@ -85,7 +98,7 @@ export const makeStateFiles = (files: PrivateFiles, folder: string) => {
 
   const names = files.names(folder, suffix)
 
-  return { locate, prepare, write, remove, names } as const
+  return { readable, openOwn, locate, prepare, write, remove, names } as const
 }
 
 export type StateFiles = ReturnType<typeof makeStateFiles>

@@ -326,7 +326,7 @@ export class CredentialStore extends Context.Service<CredentialStore, {
   static readonly layer = (
     options: CredentialStoreOptions = {}
   ): Layer.Layer<CredentialStore, AdenConfigError, CredentialStorage | CredentialProviders> =>
-    Layer.effect(CredentialStore, make(options))
+    Layer.effect(CredentialStore, makeStore(options))
 }
 
 // internal
@@ -334,7 +334,12 @@ export class CredentialStore extends Context.Service<CredentialStore, {
 /** Without `autoRefresh` a token is renewed only once it has expired. */
 const renewNever = Schedule.recurs(0)
 
-const make = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
+/**
+ * The service of `CredentialStore.layer`, without a layer.
+ *
+ * @internal
+ */
+export const makeStore = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
   const storage = yield* CredentialStorage
   const { all: providers } = yield* CredentialProviders
   const cacheTtl = yield* durationSetting("cacheTtl", options.cacheTtl ?? "5 minutes")

@@ -10,8 +10,8 @@ import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import type * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
-import * as LayerMap from "effect/LayerMap"
 import type * as Path from "effect/Path"
+import * as RcMap from "effect/RcMap"
 import type * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import { AdenConfigError } from "../errors/ConfigError.ts"
@@ -19,11 +19,13 @@ import { InvalidTenantId, TenantError, TenantsShareLayers } from "../errors/Tena
 import type { TenantLookupFailed } from "../errors/TenantError.ts"
 import { CurrentTenant } from "../model/currentTenant.ts"
 import { durationSetting } from "../model/settings.ts"
-import { AdenClient } from "../providers/aden/AdenClient.ts"
+import { AdenClient, makeFromEnvironment } from "../providers/aden/AdenClient.ts"
 import type { AdenClientOptions } from "../providers/aden/AdenClient.ts"
-import { AdenSyncProvider } from "../providers/aden/AdenSyncProvider.ts"
-import { EncryptedFileStorage } from "../storage/files/EncryptedFileStorage.ts"
-import { CredentialStore } from "../store/CredentialStore.ts"
+import { makeProvider } from "../providers/aden/AdenSyncProvider.ts"
+import { CredentialProviders } from "../providers/CredentialProvider.ts"
+import { CredentialStorage } from "../storage/CredentialStorage.ts"
+import { makeConfiguredFileStorage, makeFileStorage } from "../storage/files/EncryptedFileStorage.ts"
+import { CredentialStore, makeStore } from "../store/CredentialStore.ts"
 import type { CredentialStoreOptions } from "../store/CredentialStore.ts"
 import { claimMemoMap } from "../store/memoMapOwner.ts"
 import { isSameTenant, setTenant } from "../store/storeTenant.ts"
@@ -229,29 +231,29 @@ const make = Effect.fnUntraced(function*<R>(options: {
   const settings = yield* ConfigProvider.ConfigProvider
   const tenantOf = (id: string): Tenant => ({ id, platform: scope })
 
-  const layerOf = Effect.fnUntraced(function*(
+  const find = Effect.fnUntraced(function*(
     tenantId: string
-  ): Effect.fn.Return<
-    Layer.Layer<CredentialStore, AdenConfigError | TenantLookupFailed, Surroundings | R>,
-    AdenConfigError | InvalidTenantId | TenantLookupFailed,
-    R
-  > {
+  ): Effect.fn.Return<Found<R>, AdenConfigError | InvalidTenantId | TenantLookupFailed, R> {
     yield* checkTenantId(tenantId)
     const result = lookup(tenantId)
-    const found = isEffect(result) ? yield* result : result
-    return isLayer(found) ? found : storeOf(tenantId, found)
+    return isEffect(result) ? yield* result : result
   })
 
   /**
-   * Builds a tenant's store with a memo map and services of its own. A `LayerMap` alone would share equal layer values between
-   * tenants, and pass on the services of its caller: a second tenant would get the client of the first.
+   * Builds a tenant's store, a layer with a memo map of its own, and with services of its own: a map of stores alone would share
+   * equal layer values between tenants, and pass on the services of its caller. A second tenant would get the client of the first.
    */
   const build = Effect.fnUntraced(
     function*(tenantId: string) {
-      const layer = yield* layerOf(tenantId)
-      const context = yield* Layer.buildWithMemoMap(layer, yield* Layer.makeMemoMap, yield* Effect.scope)
-      setTenant(Context.get(context, CredentialStore), tenantOf(tenantId))
-      return Context.pick(CredentialStore)(context)
+      const found = yield* find(tenantId)
+      const store = isLayer(found)
+        ? Context.get(
+          yield* Layer.buildWithMemoMap(found, yield* Layer.makeMemoMap, yield* Effect.scope),
+          CredentialStore
+        )
+        : yield* storeOf(tenantId, found)
+      setTenant(store, tenantOf(tenantId))
+      return store
     },
     (effect, tenantId) =>
       effect.pipe(
@@ -270,41 +272,38 @@ const make = Effect.fnUntraced(function*<R>(options: {
   // own does it, because it may close the scope that the build runs in.
   const forget = (tenantId: string, attempt: object) =>
     Effect.forkIn(
-      Effect.suspend(() => newest.get(tenantId) === attempt ? stores.invalidate(tenantId) : Effect.void),
+      Effect.suspend(() => newest.get(tenantId) === attempt ? RcMap.invalidate(stores, tenantId) : Effect.void),
       scope,
       { startImmediately: true }
     )
   /** The last build of each tenant. One that fails late must not remove the store of a newer one. */
   const newest = new Map<string, object>()
-  const stores: LayerMap.LayerMap<string, CredentialStore, TenantError> = yield* LayerMap.make(
-    (tenantId: string) =>
-      Layer.effectContext(
-        Effect.gen(function*() {
-          const attempt = {}
-          newest.set(tenantId, attempt)
-          yield* Effect.addFinalizer(() =>
-            Effect.sync(() => {
-              if (newest.get(tenantId) === attempt) newest.delete(tenantId)
-            })
-          )
-          return yield* build(tenantId).pipe(
-            Effect.tapError(() => forget(tenantId, attempt)),
-            Effect.tapDefect(() => forget(tenantId, attempt))
-          )
+  const stores: RcMap.RcMap<string, CredentialStore["Service"], TenantError> = yield* RcMap.make({
+    lookup: Effect.fnUntraced(function*(tenantId: string) {
+      const attempt = {}
+      newest.set(tenantId, attempt)
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() => {
+          if (newest.get(tenantId) === attempt) newest.delete(tenantId)
         })
-      ),
-    { idleTimeToLive }
-  )
+      )
+      return yield* build(tenantId).pipe(
+        Effect.tapError(() => forget(tenantId, attempt)),
+        Effect.tapDefect(() => forget(tenantId, attempt))
+      )
+    }),
+    idleTimeToLive
+  })
 
   return TenantCredentials.of({
     get: (tenantId) =>
       Layer.fromBuild(Effect.fnUntraced(function*(memoMap, scope) {
         yield* claim(tenantOf(tenantId), memoMap, scope)
-        const context = yield* Scope.provide(stores.contextEffect(tenantId), scope)
+        const store = yield* Scope.provide(RcMap.get(stores, tenantId), scope)
         // what a layer above the store provides while it is built belongs into this memo map; `Layer.fresh` leaves that of around
-        return Context.add(context, Layer.CurrentMemoMap, memoMap)
+        return Context.make(CredentialStore, store).pipe(Context.add(Layer.CurrentMemoMap, memoMap))
       })),
-    invalidate: stores.invalidate
+    invalidate: (tenantId) => RcMap.invalidate(stores, tenantId)
   })
 })
 
@@ -323,26 +322,31 @@ const isEffect = <R>(result: ReturnType<TenantLookup<R>>): result is Exclude<typ
 
 const isLayer = <R>(found: Found<R>): found is Exclude<Found<R>, TenantSettings> => Layer.isLayer(found)
 
-const storeOf = (
+/** A store from settings. Without layers, because what remembers them takes as much memory as the store. */
+const storeOf = Effect.fnUntraced(function*(
   tenantId: string,
   settings: TenantSettings
-): Layer.Layer<CredentialStore, AdenConfigError, Surroundings> => {
-  const { adenTenantId, apiKey, baseUrl, client, directory, encryptionKeys, providerId, store } = settings
-  return CredentialStore.layer(store).pipe(
-    Layer.provide(AdenSyncProvider.layer({ providerId: providerId ?? `aden_${tenantId}` })),
-    Layer.provide(AdenClient.layerConfigWith({
-      ...client,
-      ...(apiKey === undefined ? {} : { apiKey }),
-      ...(baseUrl === undefined ? {} : { baseUrl }),
-      ...(adenTenantId === undefined ? {} : { tenantId: adenTenantId })
-    })),
-    Layer.provide(
-      encryptionKeys === undefined
-        ? EncryptedFileStorage.layerConfigWith({ directory })
-        : EncryptedFileStorage.layer({ directory, keys: encryptionKeys })
-    )
+): Effect.fn.Return<CredentialStore["Service"], AdenConfigError, Surroundings | Scope.Scope> {
+  const { adenTenantId, apiKey, baseUrl, directory, encryptionKeys, providerId } = settings
+  const storage = yield* encryptionKeys === undefined
+    ? makeConfiguredFileStorage({ directory })
+    : makeFileStorage({ directory, keys: Effect.succeed(encryptionKeys) })
+  const client = yield* makeFromEnvironment({
+    ...settings.client,
+    ...(apiKey === undefined ? {} : { apiKey }),
+    ...(baseUrl === undefined ? {} : { baseUrl }),
+    ...(adenTenantId === undefined ? {} : { tenantId: adenTenantId })
+  })
+  const provider = yield* Effect.provideService(
+    makeProvider({ providerId: providerId ?? `aden_${tenantId}` }),
+    AdenClient,
+    client
   )
-}
+  return yield* makeStore(settings.store ?? {}).pipe(
+    Effect.provideService(CredentialStorage, storage),
+    Effect.provideService(CredentialProviders, { all: [provider] })
+  )
+})
 
 /** Names the tenant's variable in an error about the API key. */
 const named = <E>(tenantId: string, error: E | AdenConfigError): E | AdenConfigError => {

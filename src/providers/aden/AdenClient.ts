@@ -166,7 +166,7 @@ export class AdenClient extends Context.Service<AdenClient, {
   static readonly layerConfigWith = (
     overrides: Partial<AdenClientOptions>
   ): Layer.Layer<AdenClient, AdenConfigError, HttpClient.HttpClient> =>
-    Layer.effect(AdenClient, Effect.flatMap(fromEnvironment(overrides), ({ names, options }) => make(options, names)))
+    Layer.effect(AdenClient, makeFromEnvironment(overrides))
 
   /**
    * A mock for tests: members that are not given die as unimplemented. `clockOffset` is 0 by default.
@@ -235,6 +235,14 @@ const fromEnvironment = Effect.fnUntraced(function*(overrides: Partial<AdenClien
   }
   return { options, names }
 })
+
+/**
+ * The service of `AdenClient.layerConfigWith`, without a layer.
+ *
+ * @internal
+ */
+export const makeFromEnvironment = (overrides: Partial<AdenClientOptions>) =>
+  Effect.flatMap(fromEnvironment(overrides), ({ names, options }) => make(options, names))
 
 const listBodyLimit = 16 * bodyLimit
 

@@ -81,14 +81,19 @@ export class AdenSyncProvider extends Context.Service<
     readonly reportUsage?: boolean | undefined
   } = {}): Layer.Layer<AdenSyncProvider | CredentialProviders, AdenConfigError, AdenClient> =>
     Layer.effectContext(
-      Effect.map(make(options), (provider) =>
+      Effect.map(makeProvider(options), (provider) =>
         Context.make(AdenSyncProvider, provider).pipe(Context.add(CredentialProviders, { all: [provider] })))
     )
 }
 
 // internal
 
-const make = Effect.fnUntraced(function*(options: {
+/**
+ * The service of `AdenSyncProvider.layer`, without a layer.
+ *
+ * @internal
+ */
+export const makeProvider = Effect.fnUntraced(function*(options: {
   readonly providerId?: string | undefined
   readonly refreshBuffer?: Duration.Input | undefined
   readonly reportUsage?: boolean | undefined

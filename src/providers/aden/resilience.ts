@@ -55,11 +55,13 @@ export class AdenCircuit {
     readonly failures: number
     readonly openFor: Duration.Duration
   }): Effect.fn.Return<AdenCircuit, never, Scope.Scope> {
+    // circuits are shared with nobody, wherever this runs
+    const store = yield* Layer.buildWithMemoMap(Store, yield* Layer.makeMemoMap, yield* Effect.scope)
     return new AdenCircuit(
       yield* CircuitBreaker.make({
         tripPolicy: CircuitBreaker.consecutive(options.failures),
         openDuration: openDurations(options.openFor)
-      }).pipe(Effect.provideContext(yield* Layer.build(Store)))
+      }).pipe(Effect.provideContext(store))
     )
   })
 

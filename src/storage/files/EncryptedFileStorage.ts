@@ -79,14 +79,7 @@ export class EncryptedFileStorage {
       | Effect.Effect<ReadonlyArray<Redacted.Redacted<string>>, E, R>
   }): Layer.Layer<CredentialStorage, AdenConfigError | E, FileSystem.FileSystem | Path.Path | R> => {
     const keys = Effect.isEffect(options.keys) ? options.keys : Effect.succeed(options.keys)
-    return Layer.effect(
-      CredentialStorage,
-      make(
-        options.directory,
-        Effect.flatMap(keys, (texts) => parseKeys(texts, "keys")),
-        () => Effect.succeed(Effect.void)
-      )
-    )
+    return Layer.effect(CredentialStorage, makeFileStorage({ directory: options.directory, keys }))
   }
 
   /**
@@ -105,10 +98,33 @@ export class EncryptedFileStorage {
   static readonly layerConfigWith = (options: {
     readonly directory?: string | undefined
   }): Layer.Layer<CredentialStorage, AdenConfigError, FileSystem.FileSystem | Path.Path> =>
-    Layer.effect(CredentialStorage, make(options.directory, configuredKeys, makeKeyFileWarning))
+    Layer.effect(CredentialStorage, makeConfiguredFileStorage(options))
 }
 
 // internal
+
+/**
+ * The service of `EncryptedFileStorage.layer`, without a layer.
+ *
+ * @internal
+ */
+export const makeFileStorage = <E, R>(options: {
+  readonly directory: string | undefined
+  readonly keys: Effect.Effect<ReadonlyArray<Redacted.Redacted<string>>, E, R>
+}) =>
+  make(
+    options.directory,
+    Effect.flatMap(options.keys, (texts) => parseKeys(texts, "keys")),
+    () => Effect.succeed(Effect.void)
+  )
+
+/**
+ * The service of `EncryptedFileStorage.layerConfigWith`, without a layer.
+ *
+ * @internal
+ */
+export const makeConfiguredFileStorage = (options: { readonly directory?: string | undefined }) =>
+  make(options.directory, configuredKeys, makeKeyFileWarning)
 
 /** How many credentials are saved under one lock: they share the flushes, but other writers wait for them. */
 const batchSize = 64

@@ -379,7 +379,7 @@ export const makeStore = Effect.fnUntraced(function*(options: CredentialStoreOpt
   const reads = new Reads({ entries, resolver, refresher })
   const templates = new TemplateResolver((ref) => reads.get(ref))
   const parts: StoreParts = { ...engine, synchronization, follow }
-  yield* Effect.addFinalizer(() => follow.shutdown())
+  yield* Effect.addFinalizer(() => Effect.andThen(reads.countMemory(), follow.shutdown()))
 
   // another process may share the storage: what it changes is in memory here at once
   yield* Effect.forkScoped(
@@ -390,7 +390,6 @@ export const makeStore = Effect.fnUntraced(function*(options: CredentialStoreOpt
     ),
     { startImmediately: true }
   )
-  yield* Effect.addFinalizer(() => reads.countMemory())
 
   function token(
     ref: CredentialRef
@@ -434,26 +433,18 @@ export const makeStore = Effect.fnUntraced(function*(options: CredentialStoreOpt
     awaitReauthorization: (ref, options) => operations.awaitReauthorization(parts, ref, options),
     save: (credential) => operations.save(parts, credential),
     delete: (ref) => operations.remove(parts, ref),
-    get list() {
-      return operations.list(parts)
-    },
+    list: Effect.suspend(() => operations.list(parts)),
     accounts: (provider) => operations.accounts(parts, provider),
     refresh: (ref) => operations.refresh(parts, ref),
     validate: (ref) => operations.validate(parts, ref),
     invalidate: (ref) => operations.invalidate(parts, ref),
-    get sync() {
-      return operations.sync(parts)
-    },
-    get syncStream() {
-      return synchronization.stream
-    },
+    sync: Effect.suspend(() => operations.sync(parts)),
+    syncStream: synchronization.stream,
     explain: (ref) => operations.explain(parts, ref),
     resolve,
     resolveHeaders: (headers, options) => resolveHeaders(templates, headers, options),
     resolveParams: (params, options) => resolveParams(templates, params, options),
-    get changes() {
-      return entries.events
-    }
+    changes: entries.events
   })
 })
 

@@ -4,6 +4,7 @@ import type * as Scope from "effect/Scope"
 import type { CredentialProvider } from "../providers/CredentialProvider.ts"
 import type { CredentialStorage } from "../storage/CredentialStorage.ts"
 import { localOnly } from "../storage/decorate.ts"
+import { makeBackground } from "../util/background.ts"
 import { Commit } from "./commit.ts"
 import { Entries } from "./Entries.ts"
 import { Listings } from "./Listings.ts"
@@ -40,13 +41,12 @@ export const makeEngine = Effect.fnUntraced(function*(options: {
     timeToLive,
     onListed: () => entries.forgetMeanings()
   })
-  const commit = new Commit({ entries, listings })
+  const commit = new Commit({ entries, listings, inBackground: yield* makeBackground })
   const stricter = new StricterStorage(options.storage, entries)
   const resolver = new RefResolver({ entries, listings, stricter, timeToLive })
   const refresher = new Refresher({ entries, resolver, listings, commit, deadline })
-  yield* Effect.addFinalizer(() => Effect.andThen(resolver.shutdown(), entries.shutdown()))
-  yield* Effect.addFinalizer(() => refresher.shutdown())
-  yield* Effect.addFinalizer(() => stricter.shutdown())
-  yield* Effect.forkScoped(commit.run())
+  yield* Effect.addFinalizer(() =>
+    Effect.all([stricter.shutdown(), refresher.shutdown(), resolver.shutdown(), entries.shutdown()], { discard: true })
+  )
   return { entries, listings, commit, resolver, refresher }
 })

@@ -185,13 +185,12 @@ export class Entries {
 
   /** The events from now on. */
   get events(): Stream.Stream<CredentialEvent> {
-    return Stream.unwrap(
-      Effect.map(
-        Effect.suspend(() =>
-          this.#events === undefined ? PubSub.sliding<CredentialEvent>(1_000) : Effect.succeed(this.#events)
-        ),
-        (made) => Stream.fromPubSub(this.#events ??= made)
-      )
+    return Stream.suspend(() =>
+      this.#events === undefined
+        ? Stream.unwrap(
+          Effect.map(PubSub.sliding<CredentialEvent>(1_000), (made) => Stream.fromPubSub(this.#events ??= made))
+        )
+        : Stream.fromPubSub(this.#events)
     )
   }
 

@@ -3,7 +3,6 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type { ReauthRequired } from "../errors/AdenError.ts"
@@ -13,6 +12,7 @@ import type { Credential } from "../model/Credential.ts"
 import { CredentialState } from "../model/CredentialState.ts"
 import { withListedNames } from "../providers/CredentialProvider.ts"
 import type { StorageChange, StoredEntry } from "../storage/CredentialStorage.ts"
+import type { Background } from "../util/background.ts"
 import { makeKeyedLock } from "../util/KeyedLock.ts"
 import { logDebug, logError } from "../util/logging.ts"
 import { cleanText } from "../util/sanitize.ts"
@@ -83,12 +83,19 @@ export class Commit {
   readonly #listings: Listings
   readonly #lane = makeKeyedLock()
   readonly #dirty = new Set<Cell>()
-  readonly #pending = Latch.makeUnsafe(false)
+  readonly #inBackground: Background
+  #isWritingBehind = false
   #questions = 0
 
-  constructor(options: { readonly entries: Entries; readonly listings: Listings }) {
+  /** `inBackground`: where what storage did not take is written behind. */
+  constructor(options: {
+    readonly entries: Entries
+    readonly listings: Listings
+    readonly inBackground: Background
+  }) {
     this.#entries = options.entries
     this.#listings = options.listings
+    this.#inBackground = options.inBackground
   }
 
   /** The basis of a question that is asked now; of one about what was read from storage, with its generation. */
@@ -320,7 +327,7 @@ export class Commit {
         retryAt: retryAfterAnswer(taken.dates.renewAt, credential, circumstances),
         hasSiblings: this.#listings.hasSiblings(accountOf(credential)) ?? before.state.hasSiblings ?? false
       })
-      if (after.dirty !== undefined) this.#writeBehind(cell)
+      if (after.dirty !== undefined) yield* this.#writeBehind(cell)
       yield* this.#tell(before, credential)
       return { credential, error: written === "saved" ? undefined : written, isOutdated: false }
     })
@@ -483,9 +490,7 @@ export class Commit {
       // whatever keeps it from being recorded now, an interruption among it: it is written behind then
       yield* Effect.ensuring(
         this.#lane(cell.id)(this.#record(cell, { before, after: state, revision, wasDirty: dirty !== undefined })),
-        Effect.sync(() => {
-          if (cell.entry.dirty !== undefined) this.#writeBehind(cell)
-        })
+        Effect.suspend(() => cell.entry.dirty === undefined ? Effect.void : this.#writeBehind(cell))
       )
     })
   }
@@ -522,7 +527,7 @@ export class Commit {
   #stateUnsaved(cell: Cell) {
     return Effect.gen({ self: this }, function*() {
       yield* this.#entries.change(cell, { _tag: "StateMerged", state: cell.entry.state, isSaved: false })
-      this.#writeBehind(cell)
+      yield* this.#writeBehind(cell)
     })
   }
 
@@ -574,16 +579,19 @@ export class Commit {
   // Write-behind
   // -------------------------------------------------------------------------------------------------------------------
 
-  #writeBehind(cell: Cell): void {
-    this.#dirty.add(cell)
-    this.#pending.openUnsafe()
+  #writeBehind(cell: Cell): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      this.#dirty.add(cell)
+      if (this.#isWritingBehind) return Effect.void
+      this.#isWritingBehind = true
+      return this.#inBackground(this.#writeAllBehind())
+    })
   }
 
-  /** Saves what a failing storage did not take, once it works again; never ends. */
-  run(): Effect.Effect<never> {
+  /** Saves what a failing storage did not take, once it works again, in a fiber that ends with that. */
+  #writeAllBehind(): Effect.Effect<void> {
     return Effect.gen({ self: this }, function*() {
-      while (true) {
-        yield* this.#pending.await
+      while (this.#dirty.size > 0) {
         yield* Effect.sleep(retryInterval)
         for (const cell of this.#dirty) {
           this.#dirty.delete(cell)
@@ -594,8 +602,8 @@ export class Commit {
           this.#dirty.add(cell)
           break
         }
-        if (this.#dirty.size === 0) this.#pending.closeUnsafe()
       }
+      this.#isWritingBehind = false
     })
   }
 

@@ -20,11 +20,8 @@ const defaultAbandonAfter = 20_000
 export class SingleFlight<K, A, E> {
   readonly #abandonAfter: number
   readonly #endsWithLastCaller: boolean
-  readonly #current = new Map<K, Flight<A, E>>()
-  /** Flights that start when the current one of their key has ended, for callers of `runAfresh`. */
-  readonly #next = new Map<K, Flight<A, E>>()
-  /** All flights that have not ended, also those that no caller joins any more. */
-  readonly #all = new Set<Flight<A, E>>()
+  // made with the first flight: every tenant of a platform has several of these, most of which never run
+  #slots: Slots<K, A, E> | undefined = undefined
 
   /**
    * `abandonAfter`: when a caller has waited for a run so long in vain, in ms, and leaves, the run may be dead (on some platforms a
@@ -38,9 +35,13 @@ export class SingleFlight<K, A, E> {
     this.#endsWithLastCaller = options.endsWithLastCaller ?? false
   }
 
+  get #made(): Slots<K, A, E> {
+    return this.#slots ??= { current: new Map(), next: new Map(), all: new Set() }
+  }
+
   /** Whether a run for this key is under way. */
   has(key: K): boolean {
-    return this.#current.has(key)
+    return this.#slots?.current.has(key) === true
   }
 
   /** Joins the run of this key, or starts one. */
@@ -48,9 +49,9 @@ export class SingleFlight<K, A, E> {
     const again = Effect.suspend(() => this.run(key, effect))
     return Effect.uninterruptibleMask((restore) =>
       Effect.suspend(() => {
-        const flight = this.#current.get(key)
+        const flight = this.#made.current.get(key)
         return flight === undefined
-          ? this.#launch(key, effect, this.#current, (started) => this.#join(key, started, restore, again))
+          ? this.#launch(key, effect, this.#made.current, (started) => this.#join(key, started, restore, again))
           : this.#join(key, flight, restore, again)
       })
     )
@@ -61,14 +62,14 @@ export class SingleFlight<K, A, E> {
     const again = Effect.suspend(() => this.runAfresh(key, effect))
     return Effect.uninterruptibleMask((restore) =>
       Effect.suspend(() => {
-        const running = this.#current.get(key)
+        const running = this.#made.current.get(key)
         if (running === undefined) {
-          return this.#launch(key, effect, this.#current, (started) => this.#join(key, started, restore, again))
+          return this.#launch(key, effect, this.#made.current, (started) => this.#join(key, started, restore, again))
         }
-        const waiting = this.#next.get(key)
+        const waiting = this.#made.next.get(key)
         if (waiting !== undefined) return this.#join(key, waiting, restore, again)
         const join = (started: Flight<A, E>) => this.#join(key, started, restore, again)
-        return this.#launch(key, effect, this.#next, join, running.isOver)
+        return this.#launch(key, effect, this.#made.next, join, running.isOver)
       })
     )
   }
@@ -76,9 +77,9 @@ export class SingleFlight<K, A, E> {
   /** Starts a run in the background, unless one is under way. */
   start(key: K, effect: Effect.Effect<A, E>): Effect.Effect<void> {
     return Effect.suspend(() =>
-      this.#current.has(key)
+      this.has(key)
         ? Effect.void
-        : Effect.uninterruptible(this.#launch(key, effect, this.#current, () => Effect.void))
+        : Effect.uninterruptible(this.#launch(key, effect, this.#made.current, () => Effect.void))
     )
   }
 
@@ -88,7 +89,7 @@ export class SingleFlight<K, A, E> {
    */
   shutdown(drainTimeout: Duration.Input): Effect.Effect<void> {
     return Effect.suspend(() => {
-      const flights = Array.from(this.#all)
+      const flights = Array.from(this.#slots?.all ?? [])
       if (flights.length === 0) return Effect.void
       const landed = Effect.forEach(flights, (flight) => flight.isOver, {
         concurrency: "unbounded",
@@ -115,7 +116,7 @@ export class SingleFlight<K, A, E> {
   ): Effect.Effect<B, E2> {
     const flight = new Flight<A, E>()
     slot.set(key, flight)
-    this.#all.add(flight)
+    this.#made.all.add(flight)
     return Effect.flatMap(monotonicMillis, (now) => {
       flight.begunAt = now
       return effect
@@ -123,7 +124,7 @@ export class SingleFlight<K, A, E> {
       (run) => after === undefined ? run : Effect.andThen(after, run),
       Effect.interruptible,
       Effect.onExit((exit) => {
-        this.#all.delete(flight)
+        this.#made.all.delete(flight)
         this.#land(key, flight)
         // those who waited for a run that was given up wait for the next
         return flight.isAbandoned ? Effect.void : Deferred.done(flight.done, exit)
@@ -139,13 +140,13 @@ export class SingleFlight<K, A, E> {
 
   /** Hands the slot of an ended flight to the next one in the same turn, so that no other can start in between. */
   #land(key: K, flight: Flight<A, E>): void {
-    const next = this.#next.get(key)
-    if (next === flight) this.#next.delete(key)
-    if (this.#current.get(key) !== flight) return
-    if (next === undefined || next === flight) this.#current.delete(key)
+    const next = this.#made.next.get(key)
+    if (next === flight) this.#made.next.delete(key)
+    if (this.#made.current.get(key) !== flight) return
+    if (next === undefined || next === flight) this.#made.current.delete(key)
     else {
-      this.#next.delete(key)
-      this.#current.set(key, next)
+      this.#made.next.delete(key)
+      this.#made.current.set(key, next)
     }
   }
 
@@ -166,8 +167,8 @@ export class SingleFlight<K, A, E> {
           Effect.flatMap(monotonicMillis, (now) => {
             flight.waiters--
             // a run that has not begun waits for the one before it
-            const current = this.#current.get(key)
-            if (current === undefined || (current !== flight && this.#next.get(key) !== flight)) return Effect.void
+            const current = this.#made.current.get(key)
+            if (current === undefined || (current !== flight && this.#made.next.get(key) !== flight)) return Effect.void
             const isInVain = now - Math.max(since, current.begunAt) >= this.#abandonAfter
             const isLeft = this.#endsWithLastCaller && current === flight && flight.waiters <= 0
             return isInVain || isLeft ? this.#abandon(key, current) : Effect.void
@@ -183,6 +184,14 @@ export class SingleFlight<K, A, E> {
     const interrupt = Effect.catchDefect(flight.interrupt, () => flight.interrupt)
     return Effect.andThen(Effect.forkDetach(interrupt), Deferred.succeed(flight.abandoned, undefined))
   }
+}
+
+interface Slots<K, A, E> {
+  readonly current: Map<K, Flight<A, E>>
+  /** Flights that start when the current one of their key has ended, for callers of `runAfresh`. */
+  readonly next: Map<K, Flight<A, E>>
+  /** All flights that have not ended, also those that no caller joins any more. */
+  readonly all: Set<Flight<A, E>>
 }
 
 class Flight<A, E> {

@@ -277,10 +277,7 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
     timeout,
     retry: options.retry ?? AdenClient.defaultRetry,
     maxRetryAfter,
-    // made with the first request: most tenants of a platform read what is stored
-    circuit: yield* Effect.cached(
-      Effect.uninterruptible(Scope.provide(AdenCircuit.make({ failures, openFor }), scope))
-    )
+    makeCircuit: Scope.provide(AdenCircuit.make({ failures, openFor }), scope)
   })
   const server: Server = { connection, tenantId, endpoints: yield* endpoints }
   return AdenClient.of({

@@ -55,7 +55,8 @@ export class AdenConnection {
   readonly #timeout: Duration.Duration
   readonly #retry: Schedule.Schedule<unknown, AdenFailure>
   readonly #maxRetryAfter: Duration.Duration
-  readonly #circuit: Effect.Effect<AdenCircuit>
+  readonly #makeCircuit: Effect.Effect<AdenCircuit>
+  #circuit: AdenCircuit | undefined = undefined
   readonly #clockSkew = new ClockSkew()
   #warned: Set<string> | undefined = undefined
 
@@ -70,7 +71,8 @@ export class AdenConnection {
     readonly timeout: Duration.Duration
     readonly retry: Schedule.Schedule<unknown, AdenFailure>
     readonly maxRetryAfter: Duration.Duration
-    readonly circuit: Effect.Effect<AdenCircuit>
+    /** Run with the first request: most tenants of a platform read what is stored. */
+    readonly makeCircuit: Effect.Effect<AdenCircuit>
   }) {
     const { root } = options
     this.#plain = HttpClient.mapRequest(
@@ -88,7 +90,7 @@ export class AdenConnection {
     this.#timeout = options.timeout
     this.#retry = options.retry
     this.#maxRetryAfter = options.maxRetryAfter
-    this.#circuit = options.circuit
+    this.#makeCircuit = options.makeCircuit
   }
 
   /** How far the server's clock is ahead, in ms. */
@@ -209,7 +211,13 @@ export class AdenConnection {
     id: string | undefined,
     self: Effect.Effect<A, E>
   ): Effect.Effect<A, E | AdenUnavailable> {
-    return Effect.flatMap(this.#circuit, (circuit) => this.retrying(circuit.guard("aden", id, self)))
+    return Effect.suspend(() =>
+      this.#circuit === undefined
+        ? Effect.map(this.#makeCircuit, (made) => this.#circuit ??= made)
+        : Effect.succeed(this.#circuit)
+    ).pipe(
+      Effect.flatMap((circuit) => this.retrying(circuit.guard("aden", id, self)))
+    )
   }
 }
 

@@ -111,7 +111,7 @@ export const makeProvider = Effect.fnUntraced(function*(options: {
   const refreshBuffer = yield* durationSetting("refreshBuffer", options.refreshBuffer ?? "5 minutes")
 
   const source: Source = { client, id, refreshBuffer, reportScope: options.reportUsage === true ? scope : undefined }
-  const service: AdenSyncProvider["Service"] = {
+  const provider: CredentialProvider = {
     id,
     refreshBuffer,
     clockOffset: client.clockOffset,
@@ -120,17 +120,15 @@ export const makeProvider = Effect.fnUntraced(function*(options: {
     refresh: (credential) => refresh(source, credential),
     validate: (credential) => validate(source, credential),
     fetch: (credentialId) => fetch(source, credentialId),
-    list: client.listIntegrations,
+    list: client.listIntegrations
+  }
+  return AdenSyncProvider.of({
+    ...provider,
     supportedTypes,
     shouldRefresh: (credential) => shouldRefresh(source, credential),
-    get syncStream() {
-      return syncStream(client, service)
-    },
-    get syncAll() {
-      return syncAll(service)
-    }
-  }
-  return service
+    syncStream: Stream.suspend(() => syncStream(client, provider)),
+    syncAll: Effect.suspend(() => syncAll(client, provider))
+  })
 })
 
 const supportedTypes: ReadonlyArray<CredentialType> = ["oauth2", "bearer_token"]
@@ -199,8 +197,8 @@ const syncStream = (
       ))
   )
 
-const syncAll = Effect.fn("AdenSyncProvider.syncAll")((provider: AdenSyncProvider["Service"]) =>
-  Stream.runFold(provider.syncStream, emptySnapshot, (snapshot, event) => {
+const syncAll = Effect.fn("AdenSyncProvider.syncAll")((client: AdenClient["Service"], provider: CredentialProvider) =>
+  Stream.runFold(syncStream(client, provider), emptySnapshot, (snapshot, event) => {
     switch (event._tag) {
       case "Fetched":
         snapshot.credentials.push(event.credential)

@@ -10,13 +10,13 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
-import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { Buffer } from "node:buffer"
 import { randomBytes } from "node:crypto"
+import { makeBackground } from "../../util/background.ts"
 import { logWarning } from "../../util/logging.ts"
 import type { StorageFault } from "../operation.ts"
 import type { SharedLock } from "./DirectoryLock.ts"
@@ -75,7 +75,10 @@ export const makeIndexWriter = Effect.fnUntraced(function*(options: {
   /** How many writes are under way, whose changes are not pending yet. */
   let writes = 0
   let isOpened = false
-  const isNeeded = Latch.makeUnsafe(false)
+  /** Whether the index is to be written, and whether a fiber is about to. */
+  let isNeeded = false
+  let isWriting = false
+  const inBackground = yield* makeBackground
 
   // marks ---------------------------------------------------------------------------------------------------------------
 
@@ -155,7 +158,7 @@ export const makeIndexWriter = Effect.fnUntraced(function*(options: {
   const open = Effect.gen(function*() {
     const { names } = yield* findAbandoned
     isOpened = true
-    if (names.length > 0) yield* isNeeded.open
+    if (names.length > 0) yield* need
   }).pipe(files.orGiveUp, Effect.ignore)
 
   const warn = (error: { readonly message: string }) =>
@@ -164,12 +167,10 @@ export const makeIndexWriter = Effect.fnUntraced(function*(options: {
     )
 
   const writeBehind = Effect.gen(function*() {
-    yield* open
     let pause = interval
-    for (;;) {
-      yield* isNeeded.await
+    while (isNeeded) {
       yield* Effect.sleep(pause)
-      yield* isNeeded.close
+      isNeeded = false
       const written = yield* Effect.result(files.orGiveUp(write))
       if (Result.isSuccess(written)) {
         pause = interval
@@ -177,22 +178,31 @@ export const makeIndexWriter = Effect.fnUntraced(function*(options: {
       }
       // once, not with each attempt
       if (pause === interval) yield* warn(written.failure)
-      yield* isNeeded.open
+      isNeeded = true
       pause = Duration.min(Duration.times(pause, 2), longestInterval)
     }
+    isWriting = false
+  })
+
+  /** A fiber writes the index, and ends with that: none is kept for each storage. */
+  const need: Effect.Effect<void> = Effect.suspend(() => {
+    isNeeded = true
+    if (isWriting) return Effect.void
+    isWriting = true
+    return inBackground(writeBehind)
   })
 
   yield* Effect.addFinalizer(() =>
     Effect.gen(function*() {
       if (!isOpened) yield* open
-      if (isNeeded.isOpen() || ownMark !== undefined) yield* Effect.catch(files.orGiveUp(write), warn)
+      if (isNeeded || ownMark !== undefined) yield* Effect.catch(files.orGiveUp(write), warn)
     }).pipe(
       Effect.ensuring(Effect.sync(() => {
         if (ownMark !== undefined) ownMarks.delete(ownMark)
       }))
     )
   )
-  yield* Effect.forkScoped(writeBehind)
+  yield* Effect.forkScoped(open)
 
   return {
     during: (write) =>
@@ -208,7 +218,7 @@ export const makeIndexWriter = Effect.fnUntraced(function*(options: {
             if (Exit.hasDies(exit) || Exit.hasInterrupts(exit)) {
               uncertainSince = Math.min(uncertainSince, markedAt - granularityMillis)
             }
-            return isNeeded.open
+            return need
           })
       ),
     changed: (id, entry) => Effect.sync(() => void pending.set(id, entry)),

@@ -17,6 +17,8 @@ const concurrency = 16
 
 /** The account of a stored credential. */
 export interface StoredName extends CredentialAccount {
+  /** The provider that renews it, as far as the credential says. */
+  readonly providerId: string | undefined
   /** When Aden confirmed the names, in ms, as far as is known. A list of a later time knows better. */
   readonly confirmedAt: number
   /** Whether Aden listed further accounts of the same provider when it was last confirmed. */
@@ -165,6 +167,7 @@ export class Accounts {
           id,
           provider: state.account.provider,
           alias: state.account.alias,
+          providerId: undefined,
           confirmedAt: -Infinity,
           hasSiblings: state.hasSiblings === true
         })
@@ -190,6 +193,7 @@ export const storedName = (credential: Credential, state: CredentialState): Stor
   const confirmed = state.lastConfirmed ?? credential.lastRefreshed
   return {
     ...accountOf(credential),
+    providerId: credential.providerId,
     confirmedAt: confirmed === undefined ? -Infinity : DateTime.toEpochMillis(confirmed),
     hasSiblings: state.hasSiblings === true
   }

@@ -76,7 +76,10 @@ export class Listings {
     for (const [provider, listing] of this.#listings) this.#listings.set(provider, { ...listing, at: -Infinity })
   }
 
-  /** What a ref means by the last lists, whatever their age, and by what is stored: of two names the newer one counts. */
+  /**
+   * What a ref means by the last lists, whatever their age, and by what is stored: of two names the newer one counts. What a newer list
+   * of its provider lacks has no name.
+   */
   resolve(ref: CredentialRef, stored: Iterable<StoredName>): CredentialResolution {
     return resolveRef(ref, this.#merged(stored))
   }
@@ -85,6 +88,7 @@ export class Listings {
     const merged = new Map<string, CredentialAccount>()
     const confirmed = new Map<string, number>()
     for (const name of stored) {
+      if (this.#isUnlisted(name)) continue
       merged.set(name.id, name)
       confirmed.set(name.id, name.confirmedAt)
     }
@@ -94,6 +98,15 @@ export class Listings {
       }
     }
     return merged.values()
+  }
+
+  #isUnlisted({ confirmedAt, id, providerId }: StoredName): boolean {
+    for (const [provider, { accounts, answer, at }] of this.#listings) {
+      if (provider.id !== providerId) continue
+      return at > confirmedAt && answer.isIncomplete !== true && answer.malformed.length === 0 &&
+        !accounts.some(({ account }) => account.id === id)
+    }
+    return false
   }
 
   /** How an integration was last listed. */

@@ -9,14 +9,14 @@ import { RateLimited } from "../../src/errors/AdenError.ts"
 import { AmbiguousCredential, CredentialKeyNotFound } from "../../src/errors/CredentialError.ts"
 import type { CredentialFailure } from "../../src/errors/CredentialError.ts"
 import { CredentialStorageError, StorageIoFailed } from "../../src/errors/StorageError.ts"
-import type { Credential } from "../../src/model/Credential.ts"
+import type { Credential, CredentialAccount, CredentialResolution } from "../../src/model/Credential.ts"
 import { accountOf, resolveRef } from "../../src/model/Credential.ts"
 import { CredentialState } from "../../src/model/CredentialState.ts"
 import type { CredentialProvider } from "../../src/providers/CredentialProvider.ts"
 import type { CredentialStorage, StoredEntry } from "../../src/storage/CredentialStorage.ts"
 import { decorate } from "../../src/storage/decorate.ts"
 import type { CredentialStore, CredentialStoreOptions } from "../../src/store/CredentialStore.ts"
-import { ReplacedToken } from "../../src/store/RefreshPolicy.ts"
+import { backOff, ReplacedToken } from "../../src/store/RefreshPolicy.ts"
 import { SingleFlight } from "../../src/util/SingleFlight.ts"
 import type { Profile } from "./Program.ts"
 
@@ -33,6 +33,8 @@ export interface Plant {
   readonly clock?: ((clock: Clock.Clock) => Clock.Clock) | undefined
   /** Around each store, for as long as the scope of the store is open; with the storage that it is built on. */
   readonly store?: ((store: Store, storage: Storage) => Effect.Effect<Store, never, Scope.Scope>) | undefined
+  /** What remembers something from one part to another is made for each run. */
+  readonly each?: (() => Omit<Plant, "each">) | undefined
 }
 
 export interface Fault extends Plant {
@@ -291,25 +293,53 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
         )
       })
       return decorate(storage, {
-        list: Effect.suspend(() => outdated === undefined ? list : Effect.succeed(outdated)),
+        // a storage that fails lists nothing
+        list: Effect.suspend(() => {
+          const old = outdated
+          return old === undefined ? list : Effect.as(storage.list, old)
+        }),
         save: (credential, options) => noting(storage.save(credential, options)),
         delete: (id, options) => noting(storage.delete(id, options))
       })
     }
   },
   {
-    name: "decides by the stored names only whose a name is",
+    name: "decides by the stored names only whether a name is ambiguous",
     profile: "wide",
-    store: (store, storage) =>
-      Effect.succeed(
-        reading(store, (ref, read) =>
-          Effect.flatMap(Effect.timeoutOption(accountsIn(storage), "500 millis"), (accounts) => {
-            const meaning = resolveRef(ref, Option.getOrElse(accounts, () => []))
-            return meaning._tag === "Ambiguous"
-              ? Effect.fail(new AmbiguousCredential({ ref, choices: meaning.choices }))
-              : read
-          }))
-      )
+    each: () => {
+      const names = new StoredNames()
+      return {
+        storage: (storage) => names.of(storage),
+        store: (store) =>
+          Effect.succeed(
+            reading(store, (ref, read) =>
+              Effect.suspend(() => {
+                const meaning = names.meaningOf(ref)
+                return meaning._tag === "Ambiguous"
+                  ? Effect.fail(new AmbiguousCredential({ ref, choices: meaning.choices }))
+                  : read
+              }))
+          )
+      }
+    }
+  },
+  {
+    name: "takes the only account that is stored for the only one of its name",
+    profile: "wide",
+    each: () => {
+      const names = new StoredNames()
+      return {
+        storage: (storage) => names.of(storage),
+        store: (store) =>
+          Effect.succeed(
+            reading(store, (ref, read) =>
+              Effect.catchTag(read, "AmbiguousCredential", (error) => {
+                const meaning = names.meaningOf(ref)
+                return meaning._tag === "Found" ? store.get(meaning.id) : Effect.fail(error)
+              }))
+          )
+      }
+    }
   },
   {
     name: "looks for a name only once when the account that it meant is gone",
@@ -368,6 +398,57 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
         save: (credential, options) =>
           Effect.tap(storage.save(credential, options), () => storage.loadState(credential.id))
       })
+  },
+  {
+    name: "saves nothing late any more after a write that died",
+    profile: "wide",
+    storage: (storage) => {
+      let hasDied = false
+      /** The tokens that a write has not saved, by id. */
+      const unsaved = new Map<string, Redacted.Redacted<string> | undefined>()
+      return decorate(storage, {
+        save: (credential, options) => {
+          const token = credential.defaultKey?.value
+          return Effect.suspend(() =>
+            hasDied && unsaved.has(credential.id) && unsaved.get(credential.id) === token
+              ? Effect.fail(tooSlow)
+              : Effect.onExit(storage.save(credential, options), (exit) =>
+                Effect.sync(() => {
+                  hasDied ||= Exit.hasDies(exit)
+                  if (Exit.isSuccess(exit)) unsaved.delete(credential.id)
+                  else unsaved.set(credential.id, token)
+                }))
+          )
+        }
+      })
+    }
+  },
+  {
+    name: "asks a provider that died again at each read",
+    profile: "wide",
+    each: () => {
+      let hasDied = false
+      const noting = <A, E>(self: Effect.Effect<A, E>) =>
+        Effect.onExit(self, (exit) =>
+          Effect.sync(() => {
+            hasDied = Exit.hasDies(exit)
+          }))
+      return {
+        provider: (provider) => ({
+          ...provider,
+          fetch: (id) => noting(provider.fetch(id)),
+          refresh: (credential) => noting(provider.refresh(credential))
+        }),
+        options: {
+          policy: {
+            backOff: Schedule.modifyDelay(
+              backOff,
+              ({ duration }) => Effect.sync(() => hasDied ? Duration.zero : duration)
+            )
+          }
+        }
+      }
+    }
   },
   {
     name: "does not hear of other processes any more after a read that died",
@@ -440,17 +521,29 @@ const lasting = (
   return token
 }
 
-/** The accounts of what a storage holds and can be read. */
-const accountsIn = (storage: Storage) =>
-  Effect.gen(function*() {
-    const ids = yield* Effect.orElseSucceed(storage.list, () => [])
-    const stored = yield* Effect.forEach(
-      ids,
-      (id) => Effect.orElseSucceed(storage.load(id), () => Option.none<Credential>()),
-      { concurrency: "unbounded" }
-    )
-    return stored.filter(Option.isSome).map(({ value }) => accountOf(value))
-  })
+/** The names of what stores have saved, by what they wrote: nothing is read for them. */
+class StoredNames {
+  readonly #accounts = new Map<string, CredentialAccount>()
+
+  of(storage: Storage): Storage {
+    const saved = (credential: Credential) => this.#accounts.set(credential.id, accountOf(credential))
+    return decorate(storage, {
+      save: (credential, options) =>
+        Effect.tap(storage.save(credential, options), () => Effect.sync(() => saved(credential))),
+      saveMany: (credentials, options) =>
+        Effect.tap(storage.saveMany(credentials, options), (failures) =>
+          Effect.sync(() => {
+            for (const credential of credentials) if (!failures.has(credential.id)) saved(credential)
+          })),
+      delete: (id, options) =>
+        Effect.tap(storage.delete(id, options), () => Effect.sync(() => this.#accounts.delete(id)))
+    })
+  }
+
+  meaningOf(ref: string): CredentialResolution {
+    return resolveRef(ref, this.#accounts.values())
+  }
+}
 
 const tooSlow = new CredentialStorageError({
   operation: "list",

@@ -437,6 +437,9 @@ export class Invariants {
     if (start.known === undefined || !start.wasBroken || kind !== "read") return
     const waited = this.#timer() - start.timer
     if (result._tag === "Token" && waited <= second) return
+    if (result._tag === "Failure" && ["CredentialNotFound", "AmbiguousCredential"].includes(result.tag)) {
+      return this.#ledger.violate("a known name stays known", `${ref} (${start.known}): ${result.tag}`)
+    }
     this.#ledger.violate(
       "a storage that fails delays no read of what is in memory",
       `${ref} (${start.known}): ${JSON.stringify(result)} after ${waited} ms`
@@ -609,7 +612,8 @@ export class Invariants {
     if (start.timer - Math.max(this.#wellSince[0], this.#wellSince[1]) < long) return
     if (start.timer - (this.#workingSince[this.#place(instance).storage] ?? 0) < long) return
     const { died, exchanges } = this.#record(instance)
-    if (exchanges !== start.exchanges || Array.from(died.values()).some((at) => at >= start.timer)) return
+    // who shares a question that has just died asks none of its own
+    if (exchanges !== start.exchanges || Array.from(died.values()).some((at) => at >= start.timer - settled)) return
     this.#ledger.violate("an Aden that is well is asked", `${ref}: ${tag} without a request`)
   }
 

@@ -646,6 +646,55 @@ const drawScene = (random: Prng, config: Config): ReadonlyArray<Step> => {
       pass(10 * second, minute),
       read(random.pick([name, id]))
     ],
+    // a name goes from one account to another, or means one of two
+    () => {
+      const other = config.integrations.find(({ id: others, provider }) =>
+        provider === one.provider && others !== id
+      ) ??
+        one
+      const rename = (renamed: string, alias: string): Step => ({ _tag: "Rename", tenant, id: renamed, alias })
+      const moves: ReadonlyArray<Step> = random.chance(0.5)
+        ? [rename(other.id, "eu"), rename(id, other.alias ?? "Ada"), pass(6 * minute, 7 * minute), read(id)]
+        : []
+      const ref = moves.length === 0 ? one.provider : `${one.provider}:${other.alias ?? "Ada"}`
+      return [
+        { _tag: "Heal" },
+        health("works", "works"),
+        read(id),
+        ...moves.length === 0 ? [] : [read(other.id)],
+        pass(10 * second, 20 * second),
+        ...moves,
+        pass(10 * second, 20 * second),
+        read(ref),
+        pass(10 * minute, 11 * minute),
+        read(ref),
+        pass(10 * minute, 11 * minute),
+        read(ref)
+      ]
+    },
+    // storage takes the token of a renewal only later, or dies of it
+    () => [
+      health("works", "fails"),
+      { _tag: "Refresh", instance, ref: id },
+      pass(200, 800),
+      ...random.chance(0.5) ? [{ _tag: "Die", what: "storage write" } as const] : [],
+      pass(2 * second, 4 * second),
+      health("works", "works"),
+      pass(10 * second, minute),
+      read(id)
+    ],
+    // a provider dies of a question that a read asks in the background
+    () => [
+      { _tag: "Heal" },
+      read(id),
+      pass(config.cacheTtl, config.cacheTtl + minute),
+      { _tag: "Die", what: "provider" },
+      read(id),
+      pass(50, 400),
+      read(id),
+      pass(50, 400),
+      read(id)
+    ],
     // something dies, and then another process, or a read, brings something new
     () => [
       { _tag: "Die", what: random.pick<Mortal>(["storage read", "storage write", "provider"]) },

@@ -83,11 +83,12 @@ const epoch = Date.UTC(2026, 0, 1)
 const simulate = Effect.fnUntraced(function*(
   program: Program,
   time: VirtualTime,
-  { isTraced = false, plant = {} }: {
+  { isTraced = false, plant: planting = {} }: {
     readonly isTraced?: boolean | undefined
     readonly plant?: Plant | undefined
   }
 ) {
+  const plant: Plant = { ...planting, ...planting.each?.() }
   const { config, seed, steps } = program
   const fibers = new FiberCount()
   const aden = new ScriptedAden({

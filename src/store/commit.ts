@@ -289,7 +289,15 @@ export class Commit {
       let { generation, written } = first
       // what another process could not save while storage was away, and saves now, is older than this answer
       while (written === "outdated" && generation !== undefined && this.isCurrent(basis)) {
-        const record = yield* entries.storage.read(cell.id)
+        const read = yield* Effect.result(entries.storage.read(cell.id))
+        if (Result.isFailure(read)) {
+          if (read.failure._tag !== "CredentialStorageError") return yield* read.failure
+          // what cannot be compared is served, and saved once it can
+          yield* entries.warnOfStorage(read.failure)
+          written = read.failure
+          break
+        }
+        const record = read.success
         const isProviders = Option.exists(
           record.credential,
           (one) => entries.providerOf(one) === entries.providerOf(credential)

@@ -365,6 +365,8 @@ export class Invariants {
         if (name === ref || meant === ref) record.known.delete(name)
       }
     }
+    // what the program deletes shows again where a second storage has it
+    if (operation.kind === "delete") { for (const { gone } of this.#records) gone.delete(ref) }
   }
 
   ended(operation: Operation, result: OperationResult): void {

@@ -433,6 +433,22 @@ export const holding: ReadonlyArray<Kept> = [
     )
   },
   {
+    name: "what Aden answers is served, and held, although storage takes writes only",
+    rule: "a question that died is not asked again at each read",
+    program: program(
+      config,
+      ...started,
+      storage("fails", "works"),
+      { _tag: "Restart", instance: 0 },
+      read("gmail-1"),
+      pass(10 * second),
+      { _tag: "Die", what: "provider" },
+      read("gmail-1"),
+      read("gmail-1"),
+      pass(second)
+    )
+  },
+  {
     name: "what is learnt to be blocked while storage hangs is blocked still when it works again",
     rule: "never a blocked credential's token",
     program: program(

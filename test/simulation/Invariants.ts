@@ -365,6 +365,8 @@ export class Invariants {
         if (name === ref || meant === ref) record.known.delete(name)
       }
     }
+    // a token that is refused is asked for at once
+    if (operation.kind === "invalidate") record.died.delete(ref)
     // what the program deletes shows again where a second storage has it
     if (operation.kind === "delete") { for (const { gone } of this.#records) gone.delete(ref) }
   }
@@ -408,7 +410,8 @@ export class Invariants {
       (other.kind === "save" || other.kind === "delete") && other.ref === token.id &&
       this.#place(other.instance).storage === this.#place(instance).storage
     )
-    if (!isChanging) record.known.set(ref, token.id)
+    const isDeleted = start.stored !== undefined && this.#storedOf(instance, ref) === undefined
+    if (!isChanging && !isDeleted) record.known.set(ref, token.id)
     if (record.held.get(token.id)?.token !== token) record.held.set(token.id, { token, timer: this.#timer() })
   }
 
@@ -461,7 +464,10 @@ export class Invariants {
     // a list that is newer than the names in storage settles what the ref means
     const isSettled = listed.length === 1 && listed[0]?.id === token.id &&
       lists.every(({ timer }) => timer >= this.#namesSince)
-    const stored = this.#fitting(instance, ref)
+    // what Aden's last list leaves out has no name any more
+    const stored = this.#fitting(instance, ref).filter(({ id, isOwn }) =>
+      isOwn || record.lists.get(this.#serverOf(id))?.accounts.some((account) => account.id === id) !== false
+    )
     if (
       !isSettled && start.isQuiet && !this.#isDisturbed(instance, start) && stored.length > 1 &&
       stored.every(({ by, id, timer }) =>
@@ -570,6 +576,10 @@ export class Invariants {
     const { tenant, storage } = this.#place(instance)
     const timer = this.#timer()
     const named = this.#accountsAt(tenant).filter((account) => fits(ref, account))
+    // a blocked account is listed as well
+    const listed = Array.from(this.#record(instance).lists.values()).flatMap((list) =>
+      list.timer < this.#namesSince ? [] : list.accounts.filter((account) => fits(ref, account))
+    )
     const isOwnNamedSo = Array.from(this.#stored).some(([key, account]) =>
       key.startsWith(`${storage}/`) && account.isOwn && fits(ref, account)
     )
@@ -578,7 +588,7 @@ export class Invariants {
     const [first] = reads
     const isLong = first !== undefined && timer - first > 2 * this.#config.cacheTtl + this.#config.deadline &&
       reads.length > 1
-    if (named.length === 1 && !isOwnNamedSo && isLong) {
+    if (named.length === 1 && listed.length < 2 && !isOwnNamedSo && isLong) {
       this.#ledger.violate(
         "a name means what Aden calls by it",
         `${ref}: ${tag}, although only ${named[0]?.id} is called so`
@@ -602,6 +612,8 @@ export class Invariants {
     const isWell = start.timer - this.#wellSince[home] >= 5 * minute || this.#wellSince[home] === 0
     const isOtherDown = this.#aden.isFaultless(home === 0 ? 1 : 0) === false
     if (!isWell || !isOtherDown || this.#config.latency > 2_000 || account === undefined) return
+    // no provider renews the program's own
+    if (this.#storedOf(instance, account.id)?.isOwn === true) return
     const { died, troubled } = this.#record(instance)
     if (troubled.has(account.id) || died.has(account.id)) return
     this.#ledger.violate("a provider that is down holds back nothing of another", `${ref}: ${tag}`)

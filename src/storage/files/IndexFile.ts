@@ -25,6 +25,13 @@ const maximumBytes = 64 * 1024 * 1024
 /** The entries of credentials that were saved, by id; `undefined` for those that were removed. */
 export type IndexChanges = ReadonlyMap<string, string | undefined>
 
+/** An index with the fingerprint of its file. `names` are the files, when each has one complete entry, and none was in doubt. */
+interface Known {
+  readonly fingerprint: string
+  readonly index: HiveIndex
+  readonly names: ReadonlySet<string> | undefined
+}
+
 const sameEntries = (one: HiveIndex["entries"], other: HiveIndex["entries"]): boolean =>
   one.size === other.size && Array.from(one).every(([id, entry]) => other.get(id) === entry)
 
@@ -34,19 +41,21 @@ export const makeIndexFile = (files: PrivateFiles, directory: string, credential
   const file = files.fileIn(folder, "index.json")
 
   /** What the file held when it was last read or written here, to be used again while it is the same file. */
-  let known: { readonly fingerprint: string; readonly index: HiveIndex } | undefined
+  let known: Known | undefined
 
-  const decode = (bytes: Uint8Array): HiveIndex | undefined => decodeIndex(Buffer.from(bytes).toString("utf8"))
+  const decode = (bytes: Uint8Array): HiveIndex | undefined =>
+    decodeIndex(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("utf8"))
 
-  const remember = (fingerprint: Option.Option<string>, index: HiveIndex): HiveIndex => {
-    known = Option.isNone(fingerprint) ? undefined : { fingerprint: fingerprint.value, index }
-    return index
+  const remember = (fingerprint: Option.Option<string>, index: HiveIndex, names?: ReadonlySet<string>): Known => {
+    const read = { fingerprint: Option.getOrElse(fingerprint, () => ""), index, names }
+    known = Option.isNone(fingerprint) ? undefined : read
+    return read
   }
 
   /** The current index; an empty one when it is lost or broken. */
   const read = Effect.gen(function*() {
     const fingerprint = yield* files.fingerprint(file)
-    if (known !== undefined && Option.isSome(fingerprint) && known.fingerprint === fingerprint.value) return known.index
+    if (known !== undefined && Option.isSome(fingerprint) && known.fingerprint === fingerprint.value) return known
     const index = yield* files.rereadTorn(file)(
       files.read(file, maximumBytes).pipe(
         Effect.map(Option.match({ onNone: () => emptyIndex, onSome: decode })),
@@ -82,30 +91,28 @@ export const makeIndexFile = (files: PrivateFiles, directory: string, credential
     return { byName, contested }
   }
 
-  /**
-   * Brings the index in step with the files, and writes it if that changed it. Only files that no entry, an incomplete one or
-   * several of them claim are opened, and those that were `writtenSince` (in ms).
-   */
-  const update = <E>(
-    changes: IndexChanges,
-    check: Effect.Effect<void, E>,
-    writtenSince = Infinity
+  /** Whether these are the same files as before, so that the same entries are theirs. */
+  const isSameListing = (
+    { index, names: before }: Known,
+    names: ReadonlyArray<string>,
+    changes: IndexChanges
+  ): boolean =>
+    before !== undefined && before.size === names.length && names.every((name) => before.has(name)) &&
+    Array.from(changes).every(([id, entry]) => entry !== undefined && index.entries.has(id))
+
+  /** Which of these entries have a file. `listed` are the files, when none had to be opened to tell. */
+  const match = (
+    candidates: ReadonlyMap<string, string>,
+    names: ReadonlySet<string>,
+    writtenSince: number
   ) =>
     Effect.gen(function*() {
-      const index = yield* read
-      const candidates = new Map(index.entries)
-      for (const [id, entry] of changes) {
-        if (entry === undefined) candidates.delete(id)
-        // another process may have saved it since, and have written the index before
-        else candidates.set(id, laterEntry(entry, candidates.get(id)))
-      }
-      const names = new Set(yield* credentials.names)
-      const { byName, contested } = idsByName(candidates.keys(), names)
       const rewritten = new Set(
         writtenSince === Infinity
           ? []
           : yield* Effect.filter(names, (name) => credentials.isWrittenSince(name, writtenSince), { concurrency: 16 })
       )
+      const { byName, contested } = idsByName(candidates.keys(), names)
       const entries = new Map<string, string>()
       const unclear: Array<string> = []
       for (const name of names) {
@@ -131,11 +138,36 @@ export const makeIndexFile = (files: PrivateFiles, directory: string, credential
           }
         } else entries.set(stored.credential.id, indexEntry(stored.credential, stored.members))
       }
+      return { entries, listed: unclear.length === 0 ? names : undefined }
+    })
+
+  /**
+   * Brings the index in step with the files, and writes it if that changed it. Only files that no entry, an incomplete one or
+   * several of them claim are opened, and those that were `writtenSince` (in ms).
+   */
+  const update = <E>(
+    changes: IndexChanges,
+    check: Effect.Effect<void, E>,
+    writtenSince = Infinity
+  ) =>
+    Effect.gen(function*() {
+      const before = yield* read
+      const { index } = before
+      const candidates = new Map(index.entries)
+      for (const [id, entry] of changes) {
+        if (entry === undefined) candidates.delete(id)
+        // another process may have saved it since, and have written the index before
+        else candidates.set(id, laterEntry(entry, candidates.get(id)))
+      }
+      const listing = yield* credentials.names
+      const { entries, listed } = writtenSince === Infinity && isSameListing(before, listing, changes)
+        ? { entries: candidates, listed: before.names }
+        : yield* match(candidates, new Set(listing), writtenSince)
       if (index.version === indexVersion && sameEntries(entries, index.entries)) return
       const now = yield* DateTime.now
       const updated = { ...index, version: indexVersion, entries }
       yield* files.write(file, Buffer.from(encodeIndex(updated, directory, now)), check)
-      remember(yield* files.fingerprint(file), updated)
+      remember(yield* files.fingerprint(file), updated, listed)
     })
 
   const identify = (names: ReadonlyArray<string>) =>
@@ -153,7 +185,10 @@ export const makeIndexFile = (files: PrivateFiles, directory: string, credential
     Effect.gen(function*() {
       const identified = yield* identify(yield* credentials.names)
       const unknown = identified.flatMap(({ id, name }) => id === undefined ? [name] : [])
-      const { entries } = unknown.length === 0 ? emptyIndex : yield* Effect.orElseSucceed(read, () => emptyIndex)
+      const { entries } = unknown.length === 0 ? emptyIndex : yield* read.pipe(
+        Effect.map(({ index }) => index),
+        Effect.orElseSucceed(() => emptyIndex)
+      )
       const claims = claimants(unknown.length === 0 ? [] : new Set([...entries.keys(), ...changed.keys()]), unknown)
       const all = identified.flatMap(({ id, name }) => {
         if (id !== undefined) return [id]

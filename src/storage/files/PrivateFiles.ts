@@ -341,7 +341,7 @@ export const makePrivateFiles = Effect.gen(function*() {
   const names = (folder: string, suffix: string): Effect.Effect<ReadonlyArray<string>, StorageIoFailed> =>
     step(folder)(fs.readDirectory(folder)).pipe(
       Effect.map((all) =>
-        all.flatMap((name) => name.endsWith(suffix) ? [name.slice(0, name.length - suffix.length)] : [])
+        all.filter((name) => name.endsWith(suffix)).map((name) => name.slice(0, name.length - suffix.length))
       ),
       Effect.catchIf(isNotFound, () => Effect.succeed([])),
       Effect.mapError(failed(folder))

@@ -7,7 +7,7 @@ import * as Option from "effect/Option"
 import * as Order from "effect/Order"
 import * as Predicate from "effect/Predicate"
 import type { Credential } from "../../model/Credential.ts"
-import { parseJson, parseMembers } from "../../util/rawJson.ts"
+import { membersOf, parseJson, parseMembers } from "../../util/rawJson.ts"
 import { formatTimestamp, parseTimestamp } from "../../util/Timestamp.ts"
 
 /** The unknown members of the index, and its entries by id, as JSON text. */
@@ -27,16 +27,14 @@ export const emptyIndex: HiveIndex = { version: undefined, members: new Map(), e
 
 /** `undefined` when the text is not an index. An entry that is not an object is left out. */
 export const decodeIndex = (text: string): HiveIndex | undefined => {
-  const index = parseJson(text)
-  if (!Predicate.isObject(index)) return undefined
-  const { credentials, version }: { readonly credentials?: unknown; readonly version?: unknown } = index
-  if (!Predicate.isObject(credentials)) return undefined
+  const members = parseMembers(text)
+  const credentials = membersOf(members?.get("credentials") ?? "null")
+  if (members === undefined || credentials === undefined) return undefined
   const entries = new Map<string, string>()
-  for (const [id, entry] of Object.entries(credentials)) {
-    if (Predicate.isObject(entry)) entries.set(id, JSON.stringify(entry))
+  for (const [id, entry] of credentials) {
+    if (entry.startsWith("{")) entries.set(id, entry.includes("\n") ? JSON.stringify(parseJson(entry)) : entry)
   }
-  const hasOthers = Object.keys(index).some((name) => !derivedMembers.has(name))
-  const members = hasOthers ? parseMembers(text) ?? new Map<string, string>() : new Map<string, string>()
+  const version = parseJson(members.get("version") ?? "null")
   for (const name of derivedMembers) members.delete(name)
   return { version, members, entries }
 }

@@ -11,8 +11,11 @@ const maximumPlainBytes = 250
 
 const reservedOnWindows = /[<>:"|?*]|[. ]$|^(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)/i
 
+/** What cannot be in a file name, and `..`. */
+const unsafe = /\/|\\|\.\./g
+
 /** Hive's name for an id: several ids can share one. */
-export const plainName = (id: string): string => id.replaceAll("/", "_").replaceAll("\\", "_").replaceAll("..", "_")
+export const plainName = (id: string): string => id.replace(unsafe, "_")
 
 /** The unique name of an id. */
 export const escapedName = (id: string): string => `~${createHash("sha256").update(id).digest("hex")}`

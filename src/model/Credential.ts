@@ -272,6 +272,16 @@ export type CredentialResolution =
   | { readonly _tag: "Ambiguous"; readonly choices: ReadonlyArray<string> }
 
 /**
+ * Whether a ref fits an account: its id, its provider, or `provider:alias`.
+ *
+ * @internal
+ */
+export const isNamed = (ref: CredentialRef, { alias, id, provider }: CredentialAccount): boolean =>
+  id === ref ||
+  (provider !== undefined && ref.startsWith(provider) &&
+    (ref.length === provider.length || (alias !== undefined && ref === `${provider}:${alias}`)))
+
+/**
  * Resolves a ref. An exact id wins; otherwise the ref is a provider with one account, or `provider:alias`. A provider with
  * several accounts, or an alias that several share, is `Ambiguous`, never a silent pick; each of `choices` is a ref that resolves
  * to one account.
@@ -295,10 +305,7 @@ export const resolveRef = (ref: CredentialRef, accounts: Iterable<CredentialAcco
   const candidates: Array<CredentialAccount> = []
   for (const account of accounts) {
     if (account.id === ref) return { _tag: "Found", id: ref }
-    if (account.provider === undefined) continue
-    if (account.provider === ref || (account.alias !== undefined && `${account.provider}:${account.alias}` === ref)) {
-      candidates.push(account)
-    }
+    if (isNamed(ref, account)) candidates.push(account)
   }
   const [first, second] = candidates
   if (first === undefined) return { _tag: "Missing" }

@@ -4,13 +4,13 @@ import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import { RateLimited } from "../errors/AdenError.ts"
 import type { AdenRequestFailure } from "../errors/AdenError.ts"
-import { resolveRef } from "../model/Credential.ts"
+import { isNamed, resolveRef } from "../model/Credential.ts"
 import type { CredentialAccount, CredentialRef, CredentialResolution, ProviderAccount } from "../model/Credential.ts"
 import { isWithin } from "../model/freshness.ts"
 import { contradictionOf } from "../providers/CredentialProvider.ts"
 import type { CredentialProvider, ProviderList } from "../providers/CredentialProvider.ts"
 import { SingleFlight } from "../util/SingleFlight.ts"
-import type { StoredName } from "./Accounts.ts"
+import type { Accounts, StoredName } from "./Accounts.ts"
 import { PolicyStep } from "./PolicyStep.ts"
 import type { RefreshPolicy } from "./RefreshPolicy.ts"
 
@@ -38,7 +38,8 @@ export interface Listed {
 /** A provider's list, as answered `at` this time. */
 export interface Listing {
   readonly at: number
-  readonly accounts: ReadonlyArray<Listed>
+  /** By id. */
+  readonly accounts: ReadonlyMap<string, Listed>
   /** The ids of the accounts of each name. */
   readonly idsOf: ReadonlyMap<string | undefined, ReadonlySet<string>>
   readonly answer: ProviderList
@@ -80,31 +81,28 @@ export class Listings {
    * What a ref means by the last lists, whatever their age, and by what is stored: of two names the newer one counts. What a newer list
    * of its provider lacks has no name.
    */
-  resolve(ref: CredentialRef, stored: Iterable<StoredName>): CredentialResolution {
-    return resolveRef(ref, this.#merged(stored))
+  resolve(ref: CredentialRef, stored: Accounts): CredentialResolution {
+    const ids = new Set<string>()
+    for (const name of stored.names) if (isNamed(ref, name)) ids.add(name.id)
+    for (const { account } of this.#all) if (isNamed(ref, account)) ids.add(account.id)
+    return resolveRef(ref, Array.from(ids, (id) => this.#named(id, stored.get(id))).filter((one) => one !== undefined))
   }
 
-  #merged(stored: Iterable<StoredName>): Iterable<CredentialAccount> {
-    const merged = new Map<string, CredentialAccount>()
-    const confirmed = new Map<string, number>()
-    for (const name of stored) {
-      if (this.#isUnlisted(name)) continue
-      merged.set(name.id, name)
-      confirmed.set(name.id, name.confirmedAt)
-    }
+  /** An account by the newest that is known of its name. */
+  #named(id: string, stored: StoredName | undefined): CredentialAccount | undefined {
+    const known = stored === undefined || this.#isUnlisted(stored) ? undefined : stored
+    let named: CredentialAccount | undefined = known
     for (const { accounts, at } of this.#listings.values()) {
-      for (const { account } of accounts) {
-        if ((confirmed.get(account.id) ?? -Infinity) <= at) merged.set(account.id, account)
-      }
+      const listed = accounts.get(id)
+      if (listed !== undefined && (known?.confirmedAt ?? -Infinity) <= at) named = listed.account
     }
-    return merged.values()
+    return named
   }
 
   #isUnlisted({ confirmedAt, id, providerId }: StoredName): boolean {
     for (const [provider, { accounts, answer, at }] of this.#listings) {
       if (provider.id !== providerId) continue
-      return at > confirmedAt && answer.isIncomplete !== true && answer.malformed.length === 0 &&
-        !accounts.some(({ account }) => account.id === id)
+      return at > confirmedAt && answer.isIncomplete !== true && answer.malformed.length === 0 && !accounts.has(id)
     }
     return false
   }
@@ -112,7 +110,7 @@ export class Listings {
   /** How an integration was last listed. */
   get(id: string): Listed | undefined {
     for (const { accounts } of this.#listings.values()) {
-      const found = accounts.find(({ account }) => account.id === id)
+      const found = accounts.get(id)
       if (found !== undefined) return found
     }
     return undefined
@@ -180,13 +178,13 @@ export class Listings {
             },
             onSuccess: (listing) => {
               listings.push(listing)
-              if (resolveListed(ref, listing.accounts)._tag !== "Missing") found.openUnsafe()
+              if (resolveListed(ref, listing.accounts.values())._tag !== "Missing") found.openUnsafe()
             }
           }),
         { concurrency: "unbounded", discard: true }
       )
       yield* Effect.raceFirst(all, Effect.andThen(found.await, Effect.sleep(othersTimeout)))
-      const resolution = resolveListed(ref, listings.flatMap(({ accounts }) => accounts))
+      const resolution = resolveListed(ref, listings.flatMap(({ accounts }) => Array.from(accounts.values())))
       const [failure] = failures
       return resolution._tag === "Missing" && failure !== undefined ? yield* failure : resolution
     })
@@ -199,8 +197,9 @@ export class Listings {
       const known = this.#listings.get(provider)
       if (known !== undefined && (yield* this.#isCurrentFor(provider, ref, known, now))) return known
       const listing = yield* this.ask(provider)
-      if (resolveListed(ref, listing.accounts)._tag === "Missing") yield* this.#noteMissing(provider, ref, listing.at)
-      else this.#missing.get(provider)?.delete(ref)
+      if (resolveListed(ref, listing.accounts.values())._tag === "Missing") {
+        yield* this.#noteMissing(provider, ref, listing.at)
+      } else this.#missing.get(provider)?.delete(ref)
       return listing
     })
   }
@@ -208,7 +207,7 @@ export class Listings {
   #isCurrentFor(provider: CredentialProvider, ref: CredentialRef, listing: Listing, now: number) {
     return Effect.gen({ self: this }, function*() {
       const isRecent = isWithin(this.#timeToLive, listing.at, now)
-      if (resolveListed(ref, listing.accounts)._tag !== "Missing") return isRecent
+      if (resolveListed(ref, listing.accounts.values())._tag !== "Missing") return isRecent
       const known = this.#missing.get(provider)?.get(ref)
       if (known !== undefined) return isStillMissing(known, now)
       if (!isRecent) return false
@@ -234,13 +233,13 @@ export class Listings {
   }
 
   get #all(): ReadonlyArray<Listed> {
-    return Array.from(this.#listings.values()).flatMap(({ accounts }) => accounts)
+    return Array.from(this.#listings.values()).flatMap(({ accounts }) => Array.from(accounts.values()))
   }
 
   /** Fails unless the list of a provider, asked for now, lacks the integration for certain. */
   confirmAbsence(provider: CredentialProvider, id: string): Effect.Effect<void, AdenRequestFailure> {
     return Effect.flatMap(this.ask(provider), ({ accounts, answer: { isIncomplete = false } }) => {
-      const isListed = accounts.some(({ account }) => account.id === id)
+      const isListed = accounts.has(id)
       const contradiction = contradictionOf(id, { isListed, isIncomplete })
       return contradiction === undefined ? Effect.void : Effect.fail(contradiction)
     })
@@ -262,7 +261,7 @@ export class Listings {
           (since) => this.#coolDowns.set(provider, { since, until: since + Duration.toMillis(error.retryAfter) })
         ))
       const at = yield* Clock.currentTimeMillis
-      const accounts = answer.accounts.map((account) => ({ provider, account, at }))
+      const accounts = new Map(answer.accounts.map((account) => [account.id, { provider, account, at }]))
       const listing: Listing = { at, accounts, idsOf: idsByProvider(answer.accounts), answer }
       const before = this.#listings.get(provider)
       this.#listings.set(provider, listing)
@@ -300,11 +299,13 @@ const idsByProvider = (
 const namesOf = (listing: Listing | undefined): string | undefined =>
   listing === undefined
     ? undefined
-    : JSON.stringify(listing.accounts.map(({ account: { alias, id, provider } }) => [id, provider, alias]))
+    : JSON.stringify(listing.answer.accounts.map(({ alias, id, provider }) => [id, provider, alias]))
 
-const resolveListed = (ref: CredentialRef, all: ReadonlyArray<Listed>): ListedResolution => {
-  const resolution = resolveRef(ref, all.map(({ account }) => account))
+const resolveListed = (ref: CredentialRef, all: Iterable<Listed>): ListedResolution => {
+  const byId = new Map<string, Listed>()
+  for (const listed of all) if (isNamed(ref, listed.account)) byId.set(listed.account.id, listed)
+  const resolution = resolveRef(ref, Array.from(byId.values(), ({ account }) => account))
   if (resolution._tag !== "Found") return resolution
-  const listed = all.find(({ account }) => account.id === resolution.id)
+  const listed = byId.get(resolution.id)
   return listed === undefined ? missing : { _tag: "Found", listed }
 }

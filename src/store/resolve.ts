@@ -154,7 +154,7 @@ export class RefResolver {
       }
       const isProvider = stored._tag === "Found" && accounts.get(stored.id)?.provider === ref
       const unreadable = isProvider ? accounts.firstUnreadable : undefined
-      const all = this.#listings.resolve(ref, accounts.names)
+      const all = this.#listings.resolve(ref, accounts)
       const isDisputed = stored._tag === "Ambiguous" || all._tag === "Ambiguous" ||
         (all._tag === "Found" && all.id !== stored.id) ||
         (isProvider && accounts.get(stored.id)?.hasSiblings === true) || unreadable !== undefined
@@ -164,7 +164,7 @@ export class RefResolver {
       // a list settles it: what is answered is never another's token
       const listed = yield* Effect.result(this.#listings.update)
       if (Result.isFailure(listed)) return yield* unreadable ?? idOf(ref, stored)
-      const settled = this.#listings.resolve(ref, accounts.names)
+      const settled = this.#listings.resolve(ref, accounts)
       if (settled._tag !== "Found") return yield* idOf(ref, settled._tag === "Missing" ? stored : settled)
       return accounts.has(settled.id) ? settled.id : undefined
     })

@@ -171,7 +171,11 @@ export const makeIndexWriter = Effect.fnUntraced(function*(options: {
     while (isNeeded) {
       yield* Effect.sleep(pause)
       isNeeded = false
-      const written = yield* Effect.result(files.orGiveUp(write))
+      // a defect, too, is a reason to try again
+      const written = yield* files.orGiveUp(write).pipe(
+        Effect.catchDefect((defect) => Effect.fail({ message: String(defect) })),
+        Effect.result
+      )
       if (Result.isSuccess(written)) {
         pause = interval
         continue

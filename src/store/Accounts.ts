@@ -41,14 +41,18 @@ export class Accounts {
   /** When storage was last listed, in ms. */
   #listedAt = -Infinity
   readonly #reading = new SingleFlight<"index", void, CredentialStorageError>()
-  /** Called with the names, old and new, of an account that came, went or was renamed. */
-  readonly #onRenamed: (accounts: ReadonlyArray<CredentialAccount>) => void
+  /** What storage did not take is not in its list, and stays known. */
+  readonly #isUnsaved: (id: string) => boolean
+  /** Called when an account came, went or was renamed. */
+  readonly #onRenamed: (before: CredentialAccount | undefined, after: CredentialAccount | undefined) => void
 
   constructor(options: {
     readonly storage: CredentialStorage["Service"]
-    readonly onRenamed: (accounts: ReadonlyArray<CredentialAccount>) => void
+    readonly isUnsaved: (id: string) => boolean
+    readonly onRenamed: (before: CredentialAccount | undefined, after: CredentialAccount | undefined) => void
   }) {
     this.#storage = options.storage
+    this.#isUnsaved = options.isUnsaved
     this.#onRenamed = options.onRenamed
   }
 
@@ -99,7 +103,7 @@ export class Accounts {
     const before = this.#names.get(name.id)
     this.#names.set(name.id, name)
     if (before?.provider !== name.provider || before?.alias !== name.alias) {
-      this.#onRenamed(before === undefined ? [name] : [before, name])
+      this.#onRenamed(before, name)
     }
   }
 
@@ -108,7 +112,7 @@ export class Accounts {
     this.#changed.delete(id)
     this.#unreadable.delete(id)
     const before = this.#names.get(id)
-    if (this.#names.delete(id) && before !== undefined) this.#onRenamed([before])
+    if (this.#names.delete(id) && before !== undefined) this.#onRenamed(before, undefined)
   }
 
   /** Storage tells that another process changed an entry that is not in memory. */
@@ -141,7 +145,7 @@ export class Accounts {
         }))
       const found = new Set(ids)
       for (const id of [...this.#names.keys(), ...this.#unreadable.keys()]) {
-        if (!found.has(id) && !keptUp.has(id)) this.delete(id)
+        if (!found.has(id) && !keptUp.has(id) && !this.#isUnsaved(id)) this.delete(id)
       }
       yield* Effect.forEach(
         ids.filter((id) => changed.has(id) || !this.#names.has(id)),

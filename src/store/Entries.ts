@@ -71,7 +71,11 @@ export class Entries {
     this.providers = options.providers.map((provider) => this.#watchingClock(checkedProvider(provider)))
     this.policies = options.policies
     this.maxStale = options.maxStale
-    this.accounts = new Accounts({ storage: this.storage, onRenamed: (names) => this.#forgetNames(names) })
+    this.accounts = new Accounts({
+      storage: this.storage,
+      isUnsaved: (id) => this.#cells.get(id)?.entry.dirty === "credential",
+      onRenamed: (before, after) => this.#forgetNames(before, after)
+    })
   }
 
   shutdown(): Effect.Effect<void> {
@@ -127,12 +131,12 @@ export class Entries {
   }
 
   /** Refs that may mean another account now are looked for again; all others stay known. */
-  #forgetNames(accounts: ReadonlyArray<CredentialAccount>): void {
+  #forgetNames(before: CredentialAccount | undefined, after: CredentialAccount | undefined): void {
     this.version++
-    for (const { alias, provider } of accounts) {
-      if (provider === undefined) continue
-      this.#meanings.delete(provider)
-      if (alias !== undefined) this.#meanings.delete(`${provider}:${alias}`)
+    const present = refsOf(after)
+    for (const ref of [...refsOf(before), ...present]) {
+      const isStillIts = after !== undefined && present.includes(ref) && this.#meanings.get(ref) === after.id
+      if (!isStillIts) this.#meanings.delete(ref)
     }
   }
 
@@ -339,4 +343,11 @@ export class Entries {
   storageWorks(): void {
     this.#isStorageWarned = false
   }
+}
+
+/** The names by which an account may be meant. */
+const refsOf = (account: CredentialAccount | undefined): ReadonlyArray<CredentialRef> => {
+  if (account?.provider === undefined) return []
+  const { alias, provider } = account
+  return alias === undefined ? [provider] : [provider, `${provider}:${alias}`]
 }

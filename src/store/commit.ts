@@ -21,6 +21,7 @@ import type { Circumstances } from "./core/decide.ts"
 import { isServable } from "./core/decide.ts"
 import type { Entry } from "./core/Entry.ts"
 import { expiryOf } from "./core/Entry.ts"
+import { isRejected } from "./core/transition.ts"
 import type { EntryEvent } from "./core/transition.ts"
 import type { Entries } from "./Entries.ts"
 import type { Listings } from "./Listings.ts"
@@ -225,12 +226,17 @@ export class Commit {
   }
 
   /** What is there already where an answer is not taken over. */
-  #whyNotTaken({ basis }: Answer, credential: Credential): Taken | undefined {
+  #whyNotTaken({ basis, isRefresh }: Answer, credential: Credential): Taken | undefined {
     if (!this.isCurrent(basis)) return { credential, error: undefined, isOutdated: true }
     const { entry } = basis.cell
-    return entry.held !== undefined && entry.isProgramOwned
-      ? { credential: entry.held.credential, error: undefined, isOutdated: true }
-      : undefined
+    if (entry.held === undefined) return undefined
+    const held = entry.held.credential
+    if (entry.isProgramOwned) return { credential: held, error: undefined, isOutdated: true }
+    // a renewal was answered since this was asked: what it brought is newer, unless this lasts longer
+    const isRenewed = !isRefresh && basis.held !== undefined && !held.holdsTokenOf(basis.held) &&
+      !isRejected(entry, held)
+    const isOlder = isRenewed && (credential.holdsTokenOf(basis.held) || expiryOf(credential) < expiryOf(held))
+    return isOlder ? { credential: held, error: undefined, isOutdated: false } : undefined
   }
 
   /** The generation that an answer replaces; none where what is stored is not to be replaced. */

@@ -388,7 +388,26 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   {
     name: "takes an entry for deleted that a second storage has",
     profile: "wide",
-    storage: (storage) => decorate(storage, { delete: (id, options) => Effect.as(storage.delete(id, options), true) })
+    storage: (storage) => {
+      // what shows behind a deletion looks as if somebody had saved it since
+      const deleted = new Set<string>()
+      return decorate(storage, {
+        read: (id) =>
+          Effect.map(storage.read(id), ({ credential, state }) => ({
+            credential,
+            state: deleted.has(id) && Option.isSome(credential)
+              ? new CredentialState({ ...state, generation: state.generation + 1 })
+              : state
+          })),
+        save: (credential, options) =>
+          Effect.tap(storage.save(credential, options), () => Effect.sync(() => deleted.delete(credential.id))),
+        delete: (id, options) =>
+          Effect.tap(storage.delete(id, options), (isDeleted) =>
+            Effect.sync(() => {
+              if (isDeleted) deleted.add(id)
+            }))
+      })
+    }
   },
   {
     name: "fails a save that cannot be read again",

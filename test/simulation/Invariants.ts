@@ -368,7 +368,12 @@ export class Invariants {
     // a token that is refused is asked for at once
     if (operation.kind === "invalidate") record.died.delete(ref)
     // what the program deletes shows again where a second storage has it
-    if (operation.kind === "delete") { for (const { gone } of this.#records) gone.delete(ref) }
+    if (operation.kind === "delete") {
+      for (const { blocked, gone } of this.#records) {
+        gone.delete(ref)
+        blocked.delete(ref)
+      }
+    }
   }
 
   ended(operation: Operation, result: OperationResult): void {
@@ -565,7 +570,8 @@ export class Invariants {
     const isKnown = this.#config.wide?.notifies === true || by === instance
     const lists = Array.from(this.#record(instance).lists.values())
     const listed = lists.flatMap(({ accounts }) => accounts).filter((account) => fits(ref, account))
-    if (isKnown && listed.length < 2) {
+    // one that is stored and another one that is listed are two
+    if (isKnown && new Set([...fitting, ...listed].map(({ id }) => id)).size < 2) {
       this.#ledger.violate("ambiguous only where two accounts fit", `${ref}: ${fitting.length} stored`)
     }
   }

@@ -386,7 +386,11 @@ export class Ledger {
     if (kind === "list" && now < record.listCoolDownUntil) {
       this.#breaks("nothing before a rate limit's end", `the list, ${record.listCoolDownUntil - now} ms too early`)
     }
-    if (operation !== undefined && ["explain", "invalidate", "save", "delete"].includes(operation.kind)) {
+    // whose a name is that several accounts have, a list tells
+    const mayList = kind === "list" && operation?.kind === "delete" && this.candidates(operation.ref).length > 1
+    if (
+      operation !== undefined && !mayList && ["explain", "invalidate", "save", "delete"].includes(operation.kind)
+    ) {
       this.#breaks("some operations make no request", `${operation.kind} asks ${kind} ${id ?? ""}`)
     }
     if (id !== undefined && view !== undefined) this.#checkCall(call, id, view)
@@ -436,8 +440,10 @@ export class Ledger {
     // when a token is due was worked out by the clock as it was known when it came
     if (this.#isOlderThanChange(call, id)) return
     const isClockSteady = record.clockChangedAt < view.receivedAt
+    // what a sync was answered is in memory once its batch is saved
+    const isKept = this.#stored.get(this.#key(call.instance, id)) === view.token
     if (
-      isClockSteady &&
+      isClockSteady && isKept &&
       Model.isFresh(view, { ...moment, cacheTtl, refreshBuffer: this.#config.autoRefresh ? refreshBuffer : 0 })
     ) {
       this.#breaks("a fresh one is not asked for", `${kind} ${id}`)
@@ -697,17 +703,22 @@ export class Ledger {
     const record = this.#record(instance)
     const answers = this.#received.get(key)?.filter((item) => item.instance === instance) ?? []
     const missed = answers.findLast(({ answer }) => answer._tag === "NotFound")
-    const lastToken = answers.findLast(({ answer }) => answer._tag === "Token")
-    const isUnlisted = record.lists.some(({ ids, sequence }) =>
-      sequence > (lastToken?.call.sequence ?? -1) && !ids.has(id)
-    )
     if (stored?.isOwn === true) this.#breaks("the program's own is never removed", id)
-    else if (missed === undefined || !isUnlisted) {
+    else if (missed === undefined || !this.#isDelisted(instance, id)) {
       this.#breaks("an outage removes nothing", `${id} was removed without Aden's answer`)
     }
     this.#setView(instance, id, Model.removed, true)
     record.newest.delete(id)
     record.doubted.delete(id)
+  }
+
+  /** Whether this store has a list without the integration that is newer than the last token which it was answered. */
+  #isDelisted(instance: number, id: string): boolean {
+    const answers = this.#received.get(this.#key(instance, id)) ?? []
+    const last = answers.findLast((item) => item.instance === instance && item.answer._tag === "Token")
+    return this.#record(instance).lists.some(({ ids, sequence }) =>
+      sequence > (last?.call.sequence ?? -1) && !ids.has(id)
+    )
   }
 
   storedState(instance: number, id: string, isBlocked: boolean): void {
@@ -1006,8 +1017,11 @@ export class Ledger {
     }
     // what a failing storage did not take is forgotten with the store
     const since = this.#config.wide === undefined ? -1 : record.startedAt
+    // what the program deletes shows again where a second storage has it
+    const shownAgainAt = this.#config.wide?.fallback.includes(id) === true ? this.#deletedAt.get(key) ?? -1 : -1
     const blocked = answers.findLast((item) =>
-      item.instance === instance && item.endSequence > since && item.answer._tag === "Blocked" &&
+      item.instance === instance && item.endSequence > Math.max(since, shownAgainAt) &&
+      item.answer._tag === "Blocked" &&
       !item.call.isOvertaken &&
       item.endSequence < sequence
     )
@@ -1026,7 +1040,10 @@ export class Ledger {
     if (Model.isTooOld({ confirmedAt: confirmed?.now ?? -Infinity, refusedSince: refused?.now }, moment)) {
       this.#breaks("nothing older than maxStale", said)
     }
-    const rivals = this.candidates(ref).filter((other) => this.#stored.get(this.#key(instance, other))?.isOwn === false)
+    // what Aden does not list any more has no name
+    const rivals = this.candidates(ref).filter((other) =>
+      this.#stored.get(this.#key(instance, other))?.isOwn === false && !this.#isDelisted(instance, other)
+    )
     // where accounts are renamed, the invariants of the wide profile know what each is called
     if (
       this.#config.wide === undefined && id !== ref && rivals.length > 1 && !this.#isShared(instance) &&

@@ -18,7 +18,7 @@ import { logDebug, logError } from "../util/logging.ts"
 import { cleanText } from "../util/sanitize.ts"
 import type { Cell } from "./Cell.ts"
 import type { Circumstances } from "./core/decide.ts"
-import { isServable } from "./core/decide.ts"
+import { isServable, reauthRequired } from "./core/decide.ts"
 import type { Entry } from "./core/Entry.ts"
 import { expiryOf } from "./core/Entry.ts"
 import { isRejected } from "./core/transition.ts"
@@ -342,18 +342,20 @@ export class Commit {
         hasSiblings: this.#listings.hasSiblings(accountOf(credential)) ?? before.state.hasSiblings ?? false
       })
       if (after.dirty !== undefined) yield* this.#writeBehind(cell)
-      yield* this.#tell(before, credential)
+      yield* this.#tell(before, after)
       return { credential, error: written === "saved" ? undefined : written, isOutdated: false }
     })
   }
 
   /** The events of an answer. */
-  #tell(before: Entry, credential: Credential) {
+  #tell(before: Entry, after: Entry) {
     return Effect.gen({ self: this }, function*() {
       const { id } = before
-      if (before.isBlocked) yield* this.#entries.publish({ _tag: "Reconnected", id })
+      if (before.isBlocked && !after.isBlocked) yield* this.#entries.publish({ _tag: "Reconnected", id })
       if (before.credential === undefined) yield* this.#entries.publish({ _tag: "Fetched", id })
-      else if (!before.credential.holdsTokenOf(credential)) yield* this.#entries.publish({ _tag: "Refreshed", id })
+      else if (after.credential?.holdsTokenOf(before.credential) === false) {
+        yield* this.#entries.publish({ _tag: "Refreshed", id })
+      }
     })
   }
 
@@ -480,7 +482,7 @@ export class Commit {
   }
 
   /** A person has to authorize it again: kept over a restart, too. */
-  block(cell: Cell, error: ReauthRequired) {
+  block({ cell, order }: RequestBasis, error: ReauthRequired) {
     return Effect.gen({ self: this }, function*() {
       const { checkedAt, isBlocked, recheckAt } = cell.entry
       const now = yield* Clock.currentTimeMillis
@@ -488,7 +490,7 @@ export class Commit {
       const next = !isBlocked || now >= recheckAt
         ? yield* cell.step("recheck").until(now, { _tag: "Blocked" })
         : recheckAt + now - checkedAt
-      yield* this.note(cell, { _tag: "Blocked", error, recheckAt: next })
+      yield* this.note(cell, { _tag: "Blocked", error, recheckAt: next, order })
       if (isBlocked) return
       const { reauthorizationUrl } = cell.entry.state
       yield* this.#entries.publish({ _tag: "ReauthorizationRequired", id: cell.id, reauthorizationUrl })
@@ -648,9 +650,7 @@ export class Commit {
         return true
       }
       if (written === "outdated") {
-        yield* this.#entries.change(cell, { _tag: "Overtaken" })
-        yield* Effect.ignore(this.#entries.load(cell))
-        return true
+        return yield* this.#giveWay(cell)
       }
       return !written.isRetryable
     })
@@ -668,9 +668,7 @@ export class Commit {
         ? new CredentialState({ ...stored.value, ...changesOf(CredentialState.initial, known) })
         : known
       if (generation !== own.generation) {
-        yield* this.#entries.change(cell, { _tag: "Overtaken" })
-        yield* Effect.ignore(this.#entries.load(cell))
-        return true
+        return yield* this.#giveWay(cell)
       }
       const outcome = yield* Effect.result(storage.saveState(cell.id, own, { expectedGeneration: own.generation }))
       if (Result.isFailure(outcome)) return !outcome.failure.isRetryable
@@ -678,6 +676,30 @@ export class Commit {
       this.#entries.storageWorks()
       if (cell.entry.revision === revision && cell.entry.state === known) {
         yield* this.#entries.change(cell, { _tag: "StateMerged", state: own, isSaved: true })
+      }
+      return cell.entry.dirty === undefined
+    })
+  }
+
+  /**
+   * Another write was faster, which may have been one of this process that arrived late. That the same token was found to be blocked
+   * still holds.
+   */
+  #giveWay(cell: Cell): Effect.Effect<boolean> {
+    return Effect.gen({ self: this }, function*() {
+      const before = cell.entry
+      yield* this.#entries.change(cell, { _tag: "Overtaken" })
+      yield* Effect.ignore(this.#entries.load(cell))
+      const { credential, isBlocked } = cell.entry
+      if (
+        before.isBlocked && !isBlocked && before.credential !== undefined && credential?.holdsTokenOf(before.credential)
+      ) {
+        yield* this.#entries.change(cell, {
+          _tag: "Blocked",
+          error: reauthRequired(before),
+          recheckAt: before.recheckAt,
+          order: before.blockedBy
+        })
       }
       return cell.entry.dirty === undefined
     })

@@ -228,7 +228,7 @@ export class Refresher {
         Effect.tapError((error) => this.recordFailure(basis, error))
       )
       if (!this.#commit.isCurrent(basis) || cell.entry.isProgramOwned) return validation
-      if (validation.requiresReauthorization) yield* this.#commit.block(cell, reauthRequired(cell.entry, validation))
+      if (validation.requiresReauthorization) yield* this.#commit.block(basis, reauthRequired(cell.entry, validation))
       else if (validation.valid && cell.entry.isBlocked) yield* Effect.ignore(this.check(cell))
       return validation
     })
@@ -479,7 +479,7 @@ export class Refresher {
       if (error._tag === "CredentialNotFound" || cell.entry.isProgramOwned) return
       // a rate limit holds whatever the program did in that time
       if (!this.#commit.isCurrent(basis) && error._tag !== "RateLimited") return
-      if (error._tag === "ReauthRequired") return yield* this.#commit.block(cell, error)
+      if (error._tag === "ReauthRequired") return yield* this.#commit.block(basis, error)
       const now = yield* Clock.currentTimeMillis
       const retryAt = yield* this.#backOff(cell, error, now)
       yield* this.#commit.note(

@@ -543,6 +543,59 @@ export const holding: ReadonlyArray<Kept> = [
       read("google"),
       pass(10 * second)
     )
+  },
+  {
+    name: "an answer that is saved late does not undo that a later question found the credential blocked",
+    rule: "never a blocked credential's token",
+    program: program(
+      { ...config, integrations: [gmail, jira], wide: { ...wide, writeTakes: [20, 0] } },
+      read("gmail-1"),
+      pass(100),
+      { _tag: "Call", instance: 0, ref: "jira-1" },
+      storage("hangs", "hangs"),
+      { _tag: "Revoke", tenant: "acme", id: "jira-1" },
+      { _tag: "Validate", instance: 0, ref: "jira-1" },
+      pass(10 * second),
+      storage("works", "works"),
+      pass(100),
+      read("jira-1"),
+      pass(second)
+    )
+  },
+  {
+    name: "a sync's answer that was worked out before a renewal does not replace what the renewal brought",
+    rule: "an old answer never wins",
+    program: program(
+      { ...config, integrations: [{ ...gmail, lifetime: 10 * minute }] },
+      read("gmail-1"),
+      {
+        _tag: "Fault",
+        rule: {
+          endpoint: "any",
+          id: undefined,
+          times: 1_000,
+          kind: { _tag: "Slow", duration: 25 * second, isComputedLate: true }
+        }
+      },
+      pass(3_222_027),
+      { _tag: "Sync", instance: 0 },
+      read("gmail-1"),
+      pass(minute)
+    )
+  },
+  {
+    name: "what storage did not take stays known by its name when storage is listed",
+    rule: "a storage that fails delays no read of what is in memory",
+    program: program(
+      { ...config, latency: 1_500 },
+      storage("works", "fails"),
+      read("google:Timothy"),
+      pass(10 * second),
+      { _tag: "Delete", instance: 0, id: "own-2" },
+      storage("fails", "fails"),
+      read("google:Timothy"),
+      pass(10 * second)
+    )
   }
 ]
 

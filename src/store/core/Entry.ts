@@ -44,6 +44,8 @@ export interface EntryFields {
   readonly rejected: ReadonlyArray<Redacted.Redacted<string>>
   /** The state record: what outlives a restart. */
   readonly state: CredentialState
+  /** The place of the question that found it to be blocked among all questions of this process; -1 where none did. */
+  readonly blockedBy: number
   /** A blocked credential was last checked, and is next checked by a read. */
   readonly checkedAt: number
   readonly recheckAt: number
@@ -73,6 +75,7 @@ export class Entry implements EntryFields {
   declare readonly held: Held | undefined
   declare readonly rejected: ReadonlyArray<Redacted.Redacted<string>>
   declare readonly state: CredentialState
+  declare readonly blockedBy: number
   declare readonly checkedAt: number
   declare readonly recheckAt: number
   declare readonly failure: CredentialFailure | undefined
@@ -127,6 +130,7 @@ export const emptyEntry = (id: string): Entry =>
     held: undefined,
     rejected: [],
     state: CredentialState.initial,
+    blockedBy: -1,
     checkedAt: never,
     recheckAt: never,
     failure: undefined,

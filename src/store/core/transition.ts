@@ -62,7 +62,13 @@ export type EntryEvent =
   /** An API refused this token: it is not served again. */
   | { readonly _tag: "Rejected"; readonly token: Redacted.Redacted<string> | undefined }
   /** Aden says that a person has to authorize it again. */
-  | { readonly _tag: "Blocked"; readonly error: ReauthRequired; readonly recheckAt: number }
+  | {
+    readonly _tag: "Blocked"
+    readonly error: ReauthRequired
+    readonly recheckAt: number
+    /** The place of the question among all questions of this process. */
+    readonly order: number
+  }
   /** A check of a blocked one begins. */
   | { readonly _tag: "Checked"; readonly recheckAt: number }
   | { readonly _tag: "RateLimited"; readonly error: RateLimited; readonly until: number; readonly retryAt: number }
@@ -116,20 +122,33 @@ const next = (entry: Entry, event: EntryEvent, now: number): Entry => {
       const isSaved = event.unwritable === undefined
       // what was not saved has not been counted
       const generation = isSaved ? event.generation + 1 : event.generation
-      return changed(entry, {
+      const confirmed = new CredentialState({
+        generation,
+        lastConfirmed: DateTime.makeUnsafe(now),
+        ...(event.hasSiblings ? { hasSiblings: true } : {}),
+        account: namesOf(event.credential)
+      })
+      const answered = {
         ...taken(event, "aden"),
-        ...(event.isServable ? { failure: undefined, retryAt: event.retryAt } : {}),
         listed: undefined,
-        state: new CredentialState({
-          generation,
-          lastConfirmed: DateTime.makeUnsafe(now),
-          ...(event.hasSiblings ? { hasSiblings: true } : {}),
-          account: namesOf(event.credential)
-        }),
-        dirty: isSaved ? undefined : "credential",
         unwritable: event.unwritable,
         doubt: undefined,
         saved: isSaved ? { generation, order: event.order } : entry.saved
+      }
+      // a later question has found it to be blocked: that stays, and is recorded again
+      if (entry.isBlocked && entry.blockedBy > event.order) {
+        const { blockedSince, lastError, reauthorizationUrl } = entry.state
+        return changed(entry, {
+          ...answered,
+          state: patched(confirmed, { blockedSince, lastError, reauthorizationUrl }),
+          dirty: isSaved ? "state" : "credential"
+        })
+      }
+      return changed(entry, {
+        ...answered,
+        ...(event.isServable ? { failure: undefined, retryAt: event.retryAt } : {}),
+        state: confirmed,
+        dirty: isSaved ? undefined : "credential"
       })
     }
     case "RefreshAnswered":
@@ -163,6 +182,7 @@ const next = (entry: Entry, event: EntryEvent, now: number): Entry => {
         }),
         dirty: entry.dirty ?? "state",
         failure: error,
+        blockedBy: event.order,
         checkedAt: now,
         recheckAt
       })

@@ -74,6 +74,20 @@ describe("freshness: the first state that applies decides", () => {
     ["blocked, and time for a check", [fetched, blocked(recheckAt)], recheckAt, "blocked", "validate"],
     ["blocked, and expired", [fetched, blocked(Infinity)], expiresAt, "blocked", "fail ReauthRequired"],
     ["blocked before it was ever fetched", [blocked(recheckAt)], start, "blocked", "fail ReauthRequired"],
+    [
+      "blocked, and answered by a later question",
+      [fetched, blocked(Infinity, 0), fetched],
+      start,
+      "fresh",
+      `serve T until ${5 * minute}`
+    ],
+    [
+      "blocked, and answered by an earlier question",
+      [fetched, blocked(Infinity, 2), fetched],
+      start,
+      "blocked",
+      "fail ReauthRequired"
+    ],
     ["missing, of no provider that is known", [], start, "missing", "load"],
     ["missing, and listed", [listed("active")], start, "missing", "fetch"],
     ["missing, and listed as blocked", [listed("requires_reauth")], start, "missing", "validate"],

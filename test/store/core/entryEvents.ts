@@ -114,10 +114,11 @@ export const listed = (status: "active" | "requires_reauth"): EventOf<"Listed"> 
   account: { id, provider: id, alias: undefined, status, email: undefined, expiresAt: undefined }
 })
 
-export const blocked = (recheckAt: number): EventOf<"Blocked"> => ({
+export const blocked = (recheckAt: number, order = 0): EventOf<"Blocked"> => ({
   _tag: "Blocked",
   error: new ReauthRequired({ id, reauthorizationUrl: "https://aden.example/reconnect" }),
-  recheckAt
+  recheckAt,
+  order
 })
 
 /** What asking Aden can fail with, but for a rate limit and a re-authorization. */

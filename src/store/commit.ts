@@ -233,9 +233,10 @@ export class Commit {
     const held = entry.held.credential
     if (entry.isProgramOwned) return { credential: held, error: undefined, isOutdated: true }
     // a renewal was answered since this was asked: what it brought is newer, unless this lasts longer
-    const isRenewed = !isRefresh && basis.held !== undefined && !held.holdsTokenOf(basis.held) &&
-      !isRejected(entry, held)
-    const isOlder = isRenewed && (credential.holdsTokenOf(basis.held) || expiryOf(credential) < expiryOf(held))
+    const isRenewed = !isRefresh && entry.held.source === "aden" && !isRejected(entry, held) &&
+      (basis.held === undefined || !held.holdsTokenOf(basis.held))
+    const isOlder = isRenewed &&
+      ((basis.held !== undefined && credential.holdsTokenOf(basis.held)) || expiryOf(credential) < expiryOf(held))
     return isOlder ? { credential: held, error: undefined, isOutdated: false } : undefined
   }
 

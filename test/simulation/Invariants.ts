@@ -97,6 +97,10 @@ export class Invariants {
   readonly #own = new Map<string, Issued>()
   readonly #starts = new Map<Operation, Start>()
   readonly #asking = new Set<Call>()
+  /** When a question was asked. */
+  readonly #askedAt = new WeakMap<Call, number>()
+  /** Writes of one credential that began while another of the same store was under way. */
+  readonly #rivals = new WeakSet<Operation>()
   /** The token that an API refused, by operation, and where in the sequence. */
   readonly #refused = new Map<Operation, string>()
   readonly #writes: Array<number> = []
@@ -239,6 +243,7 @@ export class Invariants {
   callStarted(call: Call): void {
     this.look()
     this.#asking.add(call)
+    this.#askedAt.set(call, this.#timer())
     const { id, instance, kind, operation } = call
     if (id === undefined || operation === undefined) return
     const stored = this.#storedOf(instance, id)
@@ -315,11 +320,16 @@ export class Invariants {
         record.blocked.set(id, timer)
         break
       case "Nothing":
-        record.gone.set(id, ++this.#sequence)
+        this.#gone(call, id)
         break
       case "Failure":
         if (result.tag === "ReauthRequired") record.blocked.set(id, timer)
-        if (result.tag === "IntegrationNotFound") record.gone.set(id, ++this.#sequence)
+        if (result.tag === "IntegrationNotFound") {
+          this.#gone(call, id)
+          record.held.delete(id)
+          // what a second storage has of it says nothing of that it was blocked
+          if (this.#config.wide?.fallback.includes(id) === true) record.blocked.delete(id)
+        }
         if (result.tag === "AdenUnavailable") {
           record.troubled.set(id, timer)
           return
@@ -333,8 +343,23 @@ export class Invariants {
     for (const [ref, meant] of record.known) if (meant === id) record.known.delete(ref)
   }
 
+  /** Aden does not have it; what another store had confirmed since the question was asked stays. */
+  #gone(call: Call, id: string): void {
+    const stored = this.#storedOf(call.instance, id)
+    const isSavedSince = stored?.by !== undefined && stored.by !== call.instance &&
+      stored.timer >= (this.#askedAt.get(call) ?? Infinity)
+    if (!isSavedSince) this.#record(call.instance).gone.set(id, ++this.#sequence)
+  }
+
   started(operation: Operation): void {
     this.look()
+    if (operation.kind === "save" || operation.kind === "delete") {
+      for (const other of this.#starts.keys()) {
+        const isRival = other.instance === operation.instance && other.ref === operation.ref &&
+          (other.kind === "save" || other.kind === "delete")
+        if (isRival) this.#rivals.add(operation)
+      }
+    }
     const { instance, ref } = operation
     const record = this.#record(instance)
     const place = this.#place(instance)
@@ -381,10 +406,15 @@ export class Invariants {
     const start = this.#starts.get(operation)
     this.#starts.delete(operation)
     this.#refused.delete(operation)
+    // a validation that its deadline cut short does not come to remove what is gone
+    if (operation.kind === "validate" && result._tag !== "Done") {
+      this.#record(operation.instance).gone.delete(operation.ref)
+    }
     if (start === undefined || result._tag === "Interrupted") return
     if (result._tag === "Defect" && result.message.includes(planted)) return
     const { instance, kind, ref } = operation
-    if ((kind === "save" || kind === "delete") && result._tag === "Failure") {
+    // of two writes at a time it is not seen which took effect
+    if ((kind === "save" || kind === "delete") && result._tag === "Failure" && !this.#rivals.has(operation)) {
       this.#checkWrite(operation, start, result.tag)
     }
     if (kind === "await" && result._tag === "Failure") this.#checkFound(operation, start, result.tag)
@@ -469,10 +499,12 @@ export class Invariants {
     // a list that is newer than the names in storage settles what the ref means
     const isSettled = listed.length === 1 && listed[0]?.id === token.id &&
       lists.every(({ timer }) => timer >= this.#namesSince)
-    // what Aden's last list leaves out has no name any more
-    const stored = this.#fitting(instance, ref).filter(({ id, isOwn }) =>
-      isOwn || record.lists.get(this.#serverOf(id))?.accounts.some((account) => account.id === id) !== false
-    )
+    // what Aden's last list leaves out has no name any more, and what it has is called so, unless it was stored since
+    const stored = this.#fitting(instance, ref).filter(({ id, isOwn, timer }) => {
+      const list = record.lists.get(this.#serverOf(id))
+      if (isOwn || list === undefined || list.timer < timer) return true
+      return list.accounts.some((account) => account.id === id && fits(ref, account))
+    })
     if (
       !isSettled && start.isQuiet && !this.#isDisturbed(instance, start) && stored.length > 1 &&
       stored.every(({ by, id, timer }) =>
@@ -507,6 +539,11 @@ export class Invariants {
     const server = this.#serverOf(token.id)
     const list = record.lists.get(server)
     if (missedAt === undefined || list === undefined || list.sequence < missedAt) return
+    // another store had it confirmed at the same time, and learns of it later
+    const stored = this.#storedOf(instance, token.id)
+    if (stored?.by !== undefined && stored.by !== instance && this.#timer() - stored.timer < this.#config.cacheTtl) {
+      return
+    }
     if (list.accounts.some(({ id }) => id === token.id)) return
     // storage deletes it before memory does; while storage could not be read, the store did not know which token that was
     const { storage } = this.#place(instance)

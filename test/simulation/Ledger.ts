@@ -304,6 +304,7 @@ export class Ledger {
     const waited = this.#time.timer() - record.openSince
     if (waited > Model.circuitIdle) {
       record.unavailable = 0
+      record.openings = 0
       return
     }
     if (waited < Model.shortestOpening(record.openings)) {
@@ -387,7 +388,8 @@ export class Ledger {
       this.#breaks("nothing before a rate limit's end", `the list, ${record.listCoolDownUntil - now} ms too early`)
     }
     // whose a name is that several accounts have, a list tells
-    const mayList = kind === "list" && operation?.kind === "delete" && this.candidates(operation.ref).length > 1
+    const mayList = kind === "list" && (operation?.kind === "delete" || operation?.kind === "invalidate") &&
+      this.candidates(operation.ref).length > 1
     if (
       operation !== undefined && !mayList && ["explain", "invalidate", "save", "delete"].includes(operation.kind)
     ) {

@@ -584,6 +584,26 @@ export const holding: ReadonlyArray<Kept> = [
     )
   },
   {
+    name: "a sync's answer that was worked out before the first answer does not replace that",
+    rule: "an old answer never wins",
+    program: program(
+      { ...config, integrations: [{ ...gmail2 }], latency: 1_500 },
+      { _tag: "Refresh", instance: 0, ref: "gmail-2" },
+      {
+        _tag: "Fault",
+        rule: {
+          endpoint: "any",
+          id: undefined,
+          times: 1,
+          kind: { _tag: "Slow", duration: 2 * second, isComputedLate: true }
+        }
+      },
+      pass(3_361),
+      { _tag: "Sync", instance: 0 },
+      pass(10 * second)
+    )
+  },
+  {
     name: "what storage did not take stays known by its name when storage is listed",
     rule: "a storage that fails delays no read of what is in memory",
     program: program(

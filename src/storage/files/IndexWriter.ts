@@ -69,6 +69,8 @@ export const makeIndexWriter = Effect.fnUntraced(function*(options: {
 
   const pending = new Map<string, string | undefined>()
   let ownMark: string | undefined
+  /** Whether the mark is there. It cannot be left where its folder is missing, as before the first save. */
+  let isMarked = false
   let markedAt = 0
   /** Since when files may have been written that are not pending, because a write died or was interrupted half-way. */
   let uncertainSince = Infinity
@@ -82,19 +84,24 @@ export const makeIndexWriter = Effect.fnUntraced(function*(options: {
 
   // marks ---------------------------------------------------------------------------------------------------------------
 
-  // a failure is ignored: the mark only matters when the process dies
+  // a failure is ignored: the mark only matters when the process dies, and the next write tries again
   const leaveMark = Effect.gen(function*() {
-    if (ownMark !== undefined) return
-    ownMark = randomBytes(16).toString("hex")
-    ownMarks.add(ownMark)
-    markedAt = yield* Clock.currentTimeMillis
-    yield* Effect.ignore(Effect.scoped(files.create(markOf(ownMark), Buffer.from(encodeMark(processes.self)))))
+    if (ownMark === undefined) {
+      ownMark = randomBytes(16).toString("hex")
+      ownMarks.add(ownMark)
+      markedAt = yield* Clock.currentTimeMillis
+    }
+    if (isMarked) return
+    isMarked = yield* Effect.isSuccess(
+      Effect.scoped(files.create(markOf(ownMark), Buffer.from(encodeMark(processes.self))))
+    )
   })
 
   const removeMark = Effect.suspend(() => {
     if (ownMark === undefined || writes > 0 || pending.size > 0) return Effect.void
     const name = ownMark
     ownMark = undefined
+    isMarked = false
     ownMarks.delete(name)
     return Effect.ignore(files.remove(markOf(name)))
   })

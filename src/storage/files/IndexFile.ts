@@ -100,6 +100,11 @@ export const makeIndexFile = (files: PrivateFiles, directory: string, credential
     before !== undefined && before.size === names.length && names.every((name) => before.has(name)) &&
     Array.from(changes).every(([id, entry]) => entry !== undefined && index.entries.has(id))
 
+  const open = (names: ReadonlyArray<string>) =>
+    Effect.forEach(names, (name) => Effect.map(credentials.openOwned(name), (stored) => ({ name, stored })), {
+      concurrency: 16
+    })
+
   /** Which of these entries have a file. `listed` are the files, when none had to be opened to tell. */
   const match = (
     candidates: ReadonlyMap<string, string>,
@@ -124,12 +129,14 @@ export const makeIndexFile = (files: PrivateFiles, directory: string, credential
           unclear.push(name)
         } else entries.set(id, entry)
       }
-      const opened = yield* Effect.forEach(
-        unclear,
-        (name) => Effect.map(credentials.openOwned(name), (stored) => ({ name, stored })),
-        { concurrency: 16 }
-      )
-      for (const { name, stored } of opened) {
+      const opened = yield* open(unclear)
+      // an id with a file of its escaped name left the plain one to another id, which the index may lack
+      const doubtful = opened.flatMap(({ name, stored }) => {
+        const id = stored?.credential.id
+        const plain = id === undefined ? name : plainName(id)
+        return plain !== name && byName.get(plain) === id && !contested.has(plain) ? [plain] : []
+      })
+      for (const { name, stored } of [...opened, ...yield* open(doubtful)]) {
         if (stored === undefined) {
           // what cannot be opened keeps what is known about it
           for (const id of contested.get(name) ?? [byName.get(name)]) {

@@ -63,6 +63,18 @@ describe("an index that was in step with its files", () => {
       assert.deepStrictEqual(yield* update({ a: undefined }), [])
     }))
 
+  it.effect("gains the one of two ids with the same plain name whose file the other's entry seemed to be", () =>
+    Effect.gen(function*() {
+      const { directory, update } = yield* settledIndex
+      // c/d has the plain name, c_d the escaped one
+      yield* inDirectory(directory)((storage) =>
+        Effect.andThen(storage.save(apiKey("c/d")), storage.save(apiKey("c_d")))
+      )
+      const { credentials: { "c/d": _lost, ...credentials }, ...index } = readIndex(directory)
+      fs.writeFileSync(indexOf(directory), JSON.stringify({ ...index, credentials }))
+      assert.deepStrictEqual(yield* update({}), ["a", "b", "c/d", "c_d"])
+    }))
+
   it.effect("has no entry for an id whose file was not written", () =>
     Effect.gen(function*() {
       const { update } = yield* settledIndex

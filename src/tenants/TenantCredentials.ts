@@ -240,8 +240,9 @@ const make = Effect.fnUntraced(function*<R>(options: {
   })
 
   /**
-   * Builds a tenant's store, a layer with a memo map of its own, and with services of its own: a map of stores alone would share
-   * equal layer values between tenants, and pass on the services of its caller. A second tenant would get the client of the first.
+   * Builds a tenant's store from the services of this layer, and where the lookup gives a layer, in a memo map of its own. In a shared
+   * memo map an equal layer value would be one instance for all tenants, and with the services of its caller a store that is built
+   * inside another tenant's effect would get that tenant's client.
    */
   const build = Effect.fnUntraced(
     function*(tenantId: string) {

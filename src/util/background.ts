@@ -6,8 +6,8 @@ import type * as Scope from "effect/Scope"
 export type Background = (work: Effect.Effect<void>) => Effect.Effect<void>
 
 /**
- * For work that is begun when there is some, so that no fiber waits for it. It ends with the scope that this is made in, and runs in the
- * context that this is made in: it belongs to no span of whoever began it.
+ * For work that begins when there is some, so that no fiber waits for it. It runs in the scope and the context in which this is made: it
+ * ends with that scope, and belongs to no span of the caller who began it.
  */
 export const makeBackground: Effect.Effect<Background, never, Scope.Scope> = Effect.gen(function*() {
   const scope = yield* Effect.scope

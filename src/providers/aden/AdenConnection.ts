@@ -31,9 +31,9 @@ import { connectionFailed, readBody, withSameOriginRedirects } from "./transport
 
 export const bodyLimit = 1024 * 1024
 
-export type Endpoint = "list" | "get" | "refresh" | "validate" | "usage" | "health"
+type Endpoint = "list" | "get" | "refresh" | "validate" | "usage" | "health"
 
-export type PendingRequest = Effect.Effect<HttpClientResponse.HttpClientResponse, unknown, AdenTransport>
+type PendingRequest = Effect.Effect<HttpClientResponse.HttpClientResponse, unknown, AdenTransport>
 
 type Transport = AdenTransport["Service"]
 

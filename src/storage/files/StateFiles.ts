@@ -24,7 +24,7 @@ export interface LocatedState {
 export const noState: LocatedState = { name: undefined, state: CredentialState.initial, plainIsTaken: false }
 
 /**
- * Reads the credential between two reads of the state that find one generation, so that no other process replaced it meanwhile. Only
+ * Reads the credential between two reads of the state that find one generation, so that no other process replaced it in between. Only
  * in the moment between the two renames of its save, the credential before can be read under the new generation.
  */
 export const underOneGeneration = Effect.fnUntraced(function*<A, E, E2>(

@@ -31,7 +31,7 @@ const steps = Semaphore.makeUnsafe(3)
 interface Step {
   readonly location: string
   /** In monotonic ms. */
-  readonly since: number
+  since: number
   isRunning: boolean
 }
 
@@ -77,23 +77,36 @@ export const makeDiskGuard = () => {
       return Effect.ensuring(steps.withPermit(run), Effect.sync(() => leave(step)))
     })
 
-  /** Like `step`, for one that opens files. Its answer does not wait until they are closed, but it keeps its place until then. */
-  const openingStep = (location: string) => <A, E>(effect: Effect.Effect<A, E, Scope.Scope>): Effect.Effect<A, E> =>
-    Effect.acquireUseRelease(
-      Effect.sync(() => ({ step: enter(location), scope: Scope.makeUnsafe() })),
-      ({ scope, step }) =>
-        Effect.andThen(
-          steps.takeScoped(1),
-          Effect.suspend(() => {
-            begin(step)
-            return effect
+  /** The disk has answered, so that what follows has its time again. Both sets stay in order. */
+  const renew = (step: Step): void => {
+    leave(step)
+    step.since = monotonicMillisUnsafe(wallClock)
+    own.add(step)
+    running.add(step)
+  }
+
+  /**
+   * Like `step`, for one that opens files. Its answer does not wait until they are closed, but it keeps its place until then. `answered`
+   * is to be run between its calls to the disk, when they are many.
+   */
+  const openingStep =
+    (location: string) =>
+    <A, E>(run: (answered: Effect.Effect<void>) => Effect.Effect<A, E, Scope.Scope>): Effect.Effect<A, E> =>
+      Effect.acquireUseRelease(
+        Effect.sync(() => ({ step: enter(location), scope: Scope.makeUnsafe() })),
+        ({ scope, step }) =>
+          Effect.andThen(
+            steps.takeScoped(1),
+            Effect.suspend(() => {
+              begin(step)
+              return run(Effect.sync(() => renew(step)))
+            })
+          ).pipe(Scope.provide(scope)),
+        ({ scope, step }, exit) =>
+          Effect.forkDetach(Effect.ensuring(Scope.close(scope, exit), Effect.sync(() => leave(step))), {
+            startImmediately: true
           })
-        ).pipe(Scope.provide(scope)),
-      ({ scope, step }, exit) =>
-        Effect.forkDetach(Effect.ensuring(Scope.close(scope, exit), Effect.sync(() => leave(step))), {
-          startImmediately: true
-        })
-    )
+      )
 
   /** Fails when a step of this directory has not ended in time. */
   const hanging = Effect.gen(function*() {

@@ -165,18 +165,22 @@ export const makePrivateFiles = Effect.gen(function*() {
     steady: ReadableFile,
     other: ReadableFile
   ): Effect.Effect<Option.Option<readonly [steady: Uint8Array, other: Uint8Array]>> =>
-    Effect.gen(function*() {
-      const before = yield* fs.lstat(steady.file)
-      const size = readableSize(before, steady.limit)
-      const otherSize = readableSize(yield* fs.lstat(other.file), other.limit)
-      if (size === undefined || otherSize === undefined) return Option.none()
-      const otherHandle = yield* open(other.file, "r")
-      const handle = yield* open(steady.file, "r")
-      const identity = identityOf(yield* handle.stat)
-      if (Option.isNone(identity) || !Equal.equals(identity, identityOf(before))) return Option.none()
-      const bytes = yield* readOpened(handle, size, steady.limit)
-      return Option.some([bytes, yield* readOpened(otherHandle, otherSize, other.limit)] as const)
-    }).pipe(openingStep(other.file), Effect.orElseSucceed(() => Option.none()))
+    openingStep(other.file)((answered) =>
+      Effect.gen(function*() {
+        const before = yield* fs.lstat(steady.file)
+        const size = readableSize(before, steady.limit)
+        const otherSize = readableSize(yield* fs.lstat(other.file), other.limit)
+        if (size === undefined || otherSize === undefined) return Option.none()
+        yield* answered
+        const otherHandle = yield* open(other.file, "r")
+        const handle = yield* open(steady.file, "r")
+        yield* answered
+        const identity = identityOf(yield* handle.stat)
+        if (Option.isNone(identity) || !Equal.equals(identity, identityOf(before))) return Option.none()
+        const bytes = yield* readOpened(handle, size, steady.limit)
+        return Option.some([bytes, yield* readOpened(otherHandle, otherSize, other.limit)] as const)
+      })
+    ).pipe(Effect.orElseSucceed(() => Option.none()))
 
   const isBeingWritten = (file: string) =>
     Effect.gen(function*() {

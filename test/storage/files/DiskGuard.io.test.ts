@@ -65,6 +65,29 @@ describe("EncryptedFileStorage on a disk that hangs", () => {
     60_000
   )
 
+  it.live(
+    "a slow one that answers each call is not given up, though a read takes longer than 2 s",
+    () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* inDirectory(directory)((storage) => storage.save(apiKey("x")))
+        const slow = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.delay(effect, "400 millis")
+        const credential = yield* withFileSystem(directory, (base): Partial<FileSystem.FileSystem> => ({
+          lstat: (file) => slow(base.lstat(file)),
+          open: (file, options) =>
+            Effect.map(slow(base.open(file, options)), (handle): FileSystem.File => {
+              const { readAlloc, stat } = handle
+              return Object.defineProperties(handle, {
+                stat: { value: slow(stat) },
+                readAlloc: { value: (...args: Parameters<typeof readAlloc>) => slow(readAlloc.apply(handle, args)) }
+              })
+            })
+        }))((storage) => Effect.map(storage.read("x"), ({ credential }) => valueOf(credential)))
+        assert.strictEqual(credential, secret)
+      }),
+    60_000
+  )
+
   it.live("what is done under a lock that cannot be taken on it is done, after 2 s", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory

@@ -173,16 +173,15 @@ export const makeIndexWriter = Effect.fnUntraced(function*(options: {
       Effect.annotateLogs({ reason: error.message })
     )
 
+  /** A defect, too, is a reason to try again, and fails no scope. */
+  const attempt = Effect.catchDefect(files.orGiveUp(write), (defect) => Effect.fail({ message: String(defect) }))
+
   const writeBehind = Effect.gen(function*() {
     let pause = interval
     while (isNeeded) {
       yield* Effect.sleep(pause)
       isNeeded = false
-      // a defect, too, is a reason to try again
-      const written = yield* files.orGiveUp(write).pipe(
-        Effect.catchDefect((defect) => Effect.fail({ message: String(defect) })),
-        Effect.result
-      )
+      const written = yield* Effect.result(attempt)
       if (Result.isSuccess(written)) {
         pause = interval
         continue
@@ -206,7 +205,7 @@ export const makeIndexWriter = Effect.fnUntraced(function*(options: {
   yield* Effect.addFinalizer(() =>
     Effect.gen(function*() {
       if (!isOpened) yield* open
-      if (isNeeded || ownMark !== undefined) yield* Effect.catch(files.orGiveUp(write), warn)
+      if (isNeeded || ownMark !== undefined) yield* Effect.catch(attempt, warn)
     }).pipe(
       Effect.ensuring(Effect.sync(() => {
         if (ownMark !== undefined) ownMarks.delete(ownMark)

@@ -120,11 +120,22 @@ const make = Effect.fnUntraced(function*(options: {
         Effect.provideService(AwaitRefresh, true),
         refresher.withinDeadline(id),
         Effect.matchEffect({
-          onSuccess: (credential) => Effect.succeed({ credential: Option.some(credential), state: cell.entry.state }),
+          onSuccess: () => answered(id),
           onFailure: (error) => error._tag === "CredentialNotFound" ? removed(cell) : failLoad(id, error)
         })
       )
   })
+
+  /**
+   * Credential and state of one moment: what another writer has saved, or deleted, while Aden was asked is the answer, and not what was
+   * asked about.
+   */
+  const answered = (id: string): Effect.Effect<StoredEntry, StorageFailure> => {
+    const entry = entries.get(id)?.entry
+    return entry?.credential === undefined
+      ? storage.read(id)
+      : Effect.succeed({ credential: Option.some(entry.credential), state: entry.state })
+  }
 
   /** Aden does not have it: what another writer has saved in that time is the answer all the same. */
   const removed = ({ id }: Cell): Effect.Effect<StoredEntry, StorageFailure> =>

@@ -220,6 +220,45 @@ describe("AdenCachedStorage: when Aden is asked", () => {
       assert.deepStrictEqual(yield* local.read("github"), removed)
     }).pipe(Effect.provide(memoryAden(forever))))
 
+  it.effect("what another writer saved while Aden was waited for is answered, with its own state", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const local = yield* memory()
+      const cached = yield* cacheOver(local)
+      yield* cached.read("hubspot")
+      yield* TestClock.adjust("6 minutes")
+      yield* aden.setFault(Fault.Hang())
+      const waiting = yield* Effect.forkChild(cached.read("hubspot"), { startImmediately: true })
+      yield* eventually(Effect.map(gets, (count) => count === 2))
+      yield* local.save(
+        new Credential({
+          ...Credential.fromAccessToken({ id: "hubspot", accessToken: Redacted.make("newer") }),
+          providerId: "aden_sync"
+        }),
+        { state: new CredentialState({ generation: 0, lastConfirmed: yield* DateTime.now }) }
+      )
+      assert.strictEqual(tokenOf((yield* cached.read("hubspot")).credential), "newer")
+      yield* TestClock.adjust("5 seconds")
+      const { credential, state } = yield* Fiber.join(waiting)
+      assert.deepStrictEqual([tokenOf(credential), state.generation], ["newer", 2])
+    }).pipe(Effect.provide(memoryAden(oneHour))))
+
+  it.effect("what was deleted while Aden was asked is none, with the state of the deletion", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const local = yield* memory()
+      const cached = yield* cacheOver(local)
+      yield* cached.read("hubspot")
+      yield* TestClock.adjust("6 minutes")
+      yield* aden.setFault(Fault.Latency({ duration: "1 second" }))
+      const waiting = yield* Effect.forkChild(cached.read("hubspot"), { startImmediately: true })
+      yield* eventually(Effect.map(gets, (count) => count === 2))
+      yield* cached.delete("hubspot")
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(yield* Fiber.join(waiting), yield* local.read("hubspot"))
+      assert.deepStrictEqual(yield* local.list, [])
+    }).pipe(Effect.provide(memoryAden(oneHour))))
+
   it.effect("what was stored and Aden does not name is kept", () =>
     Effect.gen(function*() {
       const stored = new Credential({

@@ -8,6 +8,7 @@ import { accountOf, resolveRef } from "../model/Credential.ts"
 import type { Credential, CredentialAccount, CredentialRef, CredentialResolution } from "../model/Credential.ts"
 import { CredentialState } from "../model/CredentialState.ts"
 import { isWithin } from "../model/freshness.ts"
+import type { CredentialProvider } from "../providers/CredentialProvider.ts"
 import type { CredentialStorage } from "../storage/CredentialStorage.ts"
 import { logWarning } from "../util/logging.ts"
 import { SingleFlight } from "../util/SingleFlight.ts"
@@ -17,7 +18,7 @@ const concurrency = 16
 
 /** The account of a stored credential. */
 export interface StoredName extends CredentialAccount {
-  /** The provider that renews it, as far as the credential says. */
+  /** The provider that renews it, as far as is known. */
   readonly providerId: string | undefined
   /** When Aden confirmed the names, in ms, as far as is known. A list of a later time knows better. */
   readonly confirmedAt: number
@@ -41,6 +42,7 @@ export class Accounts {
   /** When storage was last listed, in ms. */
   #listedAt = -Infinity
   readonly #reading = new SingleFlight<"index", void, CredentialStorageError>()
+  readonly #providerOf: (credential: Credential) => CredentialProvider | undefined
   /** What storage did not take is not in its list, and stays known. */
   readonly #isUnsaved: (id: string) => boolean
   /** Called when an account came, went or was renamed. */
@@ -48,10 +50,12 @@ export class Accounts {
 
   constructor(options: {
     readonly storage: CredentialStorage["Service"]
+    readonly providerOf: (credential: Credential) => CredentialProvider | undefined
     readonly isUnsaved: (id: string) => boolean
     readonly onRenamed: (before: CredentialAccount | undefined, after: CredentialAccount | undefined) => void
   }) {
     this.#storage = options.storage
+    this.#providerOf = options.providerOf
     this.#isUnsaved = options.isUnsaved
     this.#onRenamed = options.onRenamed
   }
@@ -96,7 +100,12 @@ export class Accounts {
     return resolveRef(ref, this.#names.values())
   }
 
-  set(name: StoredName): void {
+  /** This credential is stored, or will be. */
+  keep(credential: Credential, state: CredentialState): void {
+    this.#set(storedName(credential, state, this.#providerOf(credential)))
+  }
+
+  #set(name: StoredName): void {
     this.#keptUp?.add(name.id)
     this.#changed.delete(name.id)
     this.#unreadable.delete(name.id)
@@ -164,10 +173,10 @@ export class Accounts {
       if (keptUp.has(id)) return
       if (Result.isSuccess(outcome)) {
         const { credential, state } = outcome.success
-        if (Option.isSome(credential)) this.set(storedName(credential.value, state))
+        if (Option.isSome(credential)) this.keep(credential.value, state)
         else this.delete(id)
       } else if (state?.account !== undefined) {
-        this.set({
+        this.#set({
           id,
           provider: state.account.provider,
           alias: state.account.alias,
@@ -193,11 +202,15 @@ export class Accounts {
 }
 
 /** The name of a stored credential. */
-export const storedName = (credential: Credential, state: CredentialState): StoredName => {
+const storedName = (
+  credential: Credential,
+  state: CredentialState,
+  provider: CredentialProvider | undefined
+): StoredName => {
   const confirmed = state.lastConfirmed ?? credential.lastRefreshed
   return {
     ...accountOf(credential),
-    providerId: credential.providerId,
+    providerId: provider?.id,
     confirmedAt: confirmed === undefined ? -Infinity : DateTime.toEpochMillis(confirmed),
     hasSiblings: state.hasSiblings === true
   }

@@ -12,7 +12,7 @@ import type { CredentialState } from "../model/CredentialState.ts"
 import type { CredentialProvider } from "../providers/CredentialProvider.ts"
 import type { CredentialStorage } from "../storage/CredentialStorage.ts"
 import { logWarning } from "../util/logging.ts"
-import { Accounts, storedName } from "./Accounts.ts"
+import { Accounts } from "./Accounts.ts"
 import { bounded, programTimeout } from "./boundedStorage.ts"
 import { Cell } from "./Cell.ts"
 import { checkedProvider, checkedStorage } from "./checkedAnswers.ts"
@@ -73,6 +73,7 @@ export class Entries {
     this.maxStale = options.maxStale
     this.accounts = new Accounts({
       storage: this.storage,
+      providerOf: (credential) => this.providerOf(credential),
       isUnsaved: (id) => this.#cells.get(id)?.entry.dirty === "credential",
       onRenamed: (before, after) => this.#forgetNames(before, after)
     })
@@ -170,7 +171,7 @@ export class Entries {
       else this.#vacant.delete(cell)
     }
     if (after.credential !== undefined && after.held !== before.held) {
-      this.accounts.set(storedName(after.credential, after.state))
+      this.accounts.keep(after.credential, after.state)
     } else if (after.credential === undefined && (before.credential !== undefined || event._tag === "Removed")) {
       this.accounts.delete(id)
     }

@@ -1,5 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Credential, CredentialProviders, CredentialStorage, CredentialStore, MemoryStorage } from "aden-credentials"
+import {
+  Credential,
+  CredentialKey,
+  CredentialProviders,
+  CredentialState,
+  CredentialStorage,
+  CredentialStore,
+  MemoryStorage
+} from "aden-credentials"
 import { AdenEmulator, type AdenEmulatorOptions, Fault } from "aden-credentials/emulator"
 import { DateTime, Effect, Fiber, Layer, Option, Redacted, Stream } from "effect"
 import { TestClock } from "effect/testing"
@@ -355,6 +363,24 @@ describe("CredentialStore: refs", () => {
         ]
       }
     }))))
+
+  for (const [writer, providerId] of [["the provider", "aden_sync"], ["Hive", undefined]] as const) {
+    it.effect(`an account that Aden lists no more does not stand in the way of its successor: written by ${writer}`, () =>
+      Effect.gen(function*() {
+        const store = yield* CredentialStore
+        const storage = yield* CredentialStorage
+        const named = Credential.fromAccessToken({ id: "old", accessToken: Redacted.make("old"), provider: "hubspot" })
+        const managed = new CredentialKey({ name: "_aden_managed", value: Redacted.make("true") })
+        yield* storage.save(
+          new Credential({ ...named, providerId, keys: new Map([...named.keys, [managed.name, managed]]) }),
+          { state: new CredentialState({ generation: 0, lastConfirmed: yield* DateTime.now }) }
+        )
+        assert.strictEqual(yield* token("hubspot"), "old")
+        yield* TestClock.adjust("6 minutes")
+        yield* store.getOption("of a newer list")
+        assert.strictEqual((yield* store.get("hubspot")).id, "new")
+      }).pipe(Effect.provide(setup({ aden: { integrations: [{ id: "new", type: "hubspot" }] } }))))
+  }
 
   it.effect("getOption, getKey, delete and explain", () =>
     Effect.gen(function*() {

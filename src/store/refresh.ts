@@ -59,7 +59,7 @@ export class Refresher {
   readonly #commit: Commit
   readonly #deadline: Duration.Duration
   readonly #flights: SingleFlight<string, Credential, CredentialFailure>
-  /** Whether a caller has waited for a renewal as long as the end of the scope would. */
+  /** Whether a caller has waited for the last renewal as long as the end of the scope would. */
   #hasDrained = false
 
   constructor(options: {
@@ -234,7 +234,7 @@ export class Refresher {
     })
   }
 
-  /** Renewals get a while to end, unless a caller has given them that time already. */
+  /** Renewals get a while to end, unless a caller has given the last of them that time already. */
   shutdown(): Effect.Effect<void> {
     return Effect.suspend(() => this.#flights.shutdown(this.#hasDrained ? 0 : drainTimeout))
   }
@@ -349,6 +349,7 @@ export class Refresher {
   #flight(cell: Cell, purpose: Purpose): Effect.Effect<Credential, CredentialFailure> {
     const entries = this.#entries
     return Effect.suspend(() => {
+      this.#hasDrained = false
       let answer: Result.Result<Credential, CredentialFailure> | undefined
       const question = Effect.map(Effect.result(this.#underLock(cell, purpose)), (result) => {
         answer = result

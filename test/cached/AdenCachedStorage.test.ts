@@ -12,7 +12,7 @@ import {
   type StoredEntry
 } from "aden-credentials"
 import { AdenEmulator, type AdenEmulatorOptions, Fault } from "aden-credentials/emulator"
-import { Context, DateTime, Duration, Effect, Fiber, Layer, Option, Redacted, Schedule } from "effect"
+import { Context, DateTime, Duration, Effect, Exit, Fiber, Layer, Option, Redacted, Schedule, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { decorate, localOnly } from "../../src/storage/decorate.ts"
 import { eventually } from "../fixtures/emulatedStore.ts"
@@ -482,6 +482,29 @@ describe("AdenCachedStorage: when Aden cannot answer", () => {
       assert.isTrue(Option.isSome(yield* Fiber.join(loading)))
       assert.strictEqual(yield* gets, 1)
     }).pipe(Effect.provide(memoryAden(forever))))
+
+  it.effect("the scope closes during a renewal: it gets time to end, although Aden was too slow once before", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const local = yield* memory()
+      const scope = yield* Scope.make()
+      const cached = yield* Scope.provide(cacheOver(local), scope)
+      const first = tokenOf(yield* cached.load("hubspot"))
+      yield* TestClock.adjust("6 minutes")
+      yield* aden.setFault(Fault.Hang())
+      const slow = yield* Effect.forkChild(cached.load("hubspot"), { startImmediately: true })
+      yield* TestClock.adjust("5 seconds")
+      yield* Fiber.join(slow)
+      yield* aden.clearFaults
+      yield* TestClock.adjust("2 hours")
+      yield* aden.setFault(Fault.Latency({ duration: "1 second" }))
+      yield* Effect.forkChild(cached.load("hubspot"), { startImmediately: true })
+      yield* eventually(Effect.map(aden.countRequests({ endpoint: "refresh" }), (count) => count === 1))
+      const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void), { startImmediately: true })
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(closing)
+      assert.notStrictEqual(tokenOf(yield* local.load("hubspot")), first)
+    }).pipe(Effect.provide(memoryAden(oneHour))))
 })
 
 describe("AdenCachedStorage: blocked and gone", () => {

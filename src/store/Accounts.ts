@@ -148,10 +148,17 @@ export class Accounts {
       this.#keptUp = keptUp
       const changed = new Set(this.#changed)
       this.#changed.clear()
-      const ids = yield* Effect.onError(this.#storage.list, () =>
+      yield* Effect.onError(this.#readAll({ changed, keptUp }), () =>
         Effect.sync(() => {
           for (const id of changed) this.#changed.add(id)
         }))
+      this.#listedAt = at
+    })
+  }
+
+  #readAll({ changed, keptUp }: { readonly changed: ReadonlySet<string>; readonly keptUp: ReadonlySet<string> }) {
+    return Effect.gen({ self: this }, function*() {
+      const ids = yield* this.#storage.list
       const found = new Set(ids)
       for (const id of [...this.#names.keys(), ...this.#unreadable.keys()]) {
         if (!found.has(id) && !keptUp.has(id) && !this.#isUnsaved(id)) this.delete(id)
@@ -161,7 +168,6 @@ export class Accounts {
         (id) => this.#readOne(id, keptUp),
         { concurrency, discard: true }
       )
-      this.#listedAt = at
     })
   }
 

@@ -1,9 +1,26 @@
-/** What a program, its logger or its policy cannot make the store do. */
+/** What a program, its logger, its storage or its policy cannot make the store do. */
 import { assert, describe, it } from "@effect/vitest"
-import { CredentialStore } from "aden-credentials"
+import { Credential, CredentialStorage, CredentialStore, MemoryStorage, type StorageChange } from "aden-credentials"
 import { AdenEmulator, Fault } from "aden-credentials/emulator"
-import { Cause, Clock, type Duration, Effect, Exit, Fiber, Logger, Option, References, Schedule } from "effect"
+import {
+  Cause,
+  Clock,
+  Context,
+  type Duration,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Logger,
+  Option,
+  PubSub,
+  Redacted,
+  References,
+  Schedule,
+  Stream
+} from "effect"
 import { TestClock } from "effect/testing"
+import { decorate } from "../../src/storage/decorate.ts"
 import { forever, oneHour, setup, token, turn } from "../fixtures/emulatedStore.ts"
 
 const unavailable = Fault.Status({ status: 503 })
@@ -67,6 +84,33 @@ describe("a logger that throws", () => {
       Effect.provide(broken),
       Effect.provideService(References.MinimumLogLevel, "All")
     ))
+})
+
+describe("a storage that dies", () => {
+  const accountOf = (id: string) =>
+    Credential.fromAccessToken({ id, accessToken: Redacted.make(id), provider: "weather" })
+
+  it.effect("while the accounts are read of which it told: the next read of a name looks at them", () =>
+    Effect.gen(function*() {
+      const changes = yield* PubSub.unbounded<StorageChange>()
+      const memory = Context.get(yield* Layer.build(MemoryStorage.layer([accountOf("first")])), CredentialStorage)
+      let isDying = false
+      const dying = decorate(memory, {
+        read: (id) => isDying ? Effect.die("a bug") : memory.read(id),
+        changes: Stream.fromPubSub(changes)
+      })
+      yield* Effect.gen(function*() {
+        const store = yield* CredentialStore
+        assert.strictEqual((yield* store.get("weather")).id, "first")
+        yield* memory.save(accountOf("second"))
+        yield* PubSub.publish(changes, { _tag: "Saved", id: "second", generation: 1 })
+        yield* turn
+        isDying = true
+        assert.isTrue(Exit.isFailure(yield* Effect.exit(store.get("weather"))))
+        isDying = false
+        assert.strictEqual((yield* Effect.flip(store.get("weather")))._tag, "AmbiguousCredential")
+      }).pipe(Effect.provide(setup({ storage: Layer.succeed(CredentialStorage, dying) })))
+    }))
 })
 
 describe("a confirm policy that has ended", () => {

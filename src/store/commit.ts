@@ -143,8 +143,23 @@ export class Commit {
     })
   }
 
-  /** The same for many, stored in one step. */
+  /**
+   * The same for many, stored in one step, and told in no order. One whose lane is taken comes later by itself: a write of the program may
+   * wait there for its turn.
+   */
   answers(items: ReadonlyArray<Answer>): Effect.Effect<ReadonlyArray<Taken>> {
+    return Effect.suspend(() => {
+      const isTaken = ({ basis }: Answer) => this.#lane.isTaken(basis.cell.id)
+      const free = items.filter((item) => !isTaken(item))
+      const waiting = items.filter(isTaken).map((item) => [item])
+      return Effect.map(
+        Effect.forEach([free, ...waiting], (some) => this.#answersOf(some), { concurrency: "unbounded" }),
+        (taken) => taken.flat()
+      )
+    })
+  }
+
+  #answersOf(items: ReadonlyArray<Answer>): Effect.Effect<ReadonlyArray<Taken>> {
     return Effect.gen({ self: this }, function*() {
       const ids = Array.from(new Set(items.map(({ basis }) => basis.cell.id))).toSorted()
       return yield* Effect.scoped(

@@ -11,6 +11,8 @@ export interface KeyedLock {
   (key: string): <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   /** The lock of a key, held until the scope closes. */
   readonly held: (key: string) => Effect.Effect<void, never, Scope.Scope>
+  /** Whether the lock of a key is held or waited for. */
+  readonly isTaken: (key: string) => boolean
 }
 
 export const makeKeyedLock = (): KeyedLock => {
@@ -43,7 +45,8 @@ export const makeKeyedLock = (): KeyedLock => {
             Effect.acquireRelease(semaphore.take(1), () => semaphore.release(1), { interruptible: true })
           ),
           Effect.asVoid
-        )
+        ),
+      isTaken: (key: string) => locks.has(key)
     }
   )
 }

@@ -3,7 +3,17 @@ import { Credential, CredentialStorage, CredentialStore, MemoryStorage } from "a
 import { AdenEmulator, Fault } from "aden-credentials/emulator"
 import { Context, DateTime, Effect, Fiber, Layer, Option, Redacted, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import { count, eventually, forever, oneHour, restarted, setup, storeLayer, token } from "../fixtures/emulatedStore.ts"
+import {
+  count,
+  eventually,
+  forever,
+  oneHour,
+  restarted,
+  setup,
+  storeLayer,
+  token,
+  turn
+} from "../fixtures/emulatedStore.ts"
 import { repeats } from "../fixtures/repeats.ts"
 
 // What one part of a program, or another process, does while the store is in the middle of something.
@@ -263,4 +273,32 @@ describe("CredentialStore: a first sync of many", () => {
       assert.strictEqual(report.synced.length, integrations.length)
       assert.deepStrictEqual(report.skipped, [])
     }).pipe(Effect.provide(setup({ aden: { integrations } }))))
+})
+
+describe("CredentialStore: a save of the program waits for its turn among other writers", () => {
+  /** Takes an own credential only when it is this one's turn, which does not come. */
+  const queue = Layer.effect(
+    CredentialStorage,
+    Effect.map(CredentialStorage, (storage) =>
+      CredentialStorage.of({
+        ...storage,
+        save: (credential, options) => credential.type === "api_key" ? Effect.never : storage.save(credential, options)
+      }))
+  ).pipe(Layer.provide(MemoryStorage.layer()))
+
+  it.effect("a sync that finds the same id waits, and no token of another credential with it", () =>
+    Effect.gen(function*() {
+      const store = yield* CredentialStore
+      const own = Credential.fromApiKey({ id: "the-last", apiKey: Redacted.make("the program's own") })
+      yield* Effect.forkChild(Effect.exit(store.save(own)), { startImmediately: true })
+      const syncing = yield* Effect.forkChild(store.sync, { startImmediately: true })
+      yield* eventually(Effect.map(count("get"), (n) => n === 2))
+      for (let turns = 0; turns < 20; turns++) yield* turn
+      assert.isUndefined(syncing.pollUnsafe())
+      const refreshing = yield* Effect.forkChild(store.refresh("hubspot"), { startImmediately: true })
+      yield* eventually(Effect.sync(() => refreshing.pollUnsafe() !== undefined))
+      assert.strictEqual((yield* Fiber.join(refreshing)).id, "hubspot")
+    }).pipe(Effect.provide(
+      setup({ storage: queue, aden: { integrations: [{ id: "hubspot" }, { id: "the-last" }] } })
+    )))
 })

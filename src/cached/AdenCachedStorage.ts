@@ -26,8 +26,9 @@ import { AwaitRefresh, recheckBlocked, rememberMissing } from "../store/RefreshP
 
 /**
  * A {@link CredentialStorage} that caches Aden's answers in another storage. `load` and `read` return the stored credential; they ask
- * Aden (`GET`) first when the entry is missing, or when Aden confirmed it longer ago than `cacheTtl`, and save the answer. While Aden
- * cannot answer, an unexpired copy is returned for up to `maxStale`. All other methods are those of the other storage.
+ * Aden first when the entry is missing, when Aden confirmed it longer ago than `cacheTtl` (`GET`), or when it has expired
+ * (`POST …/refresh`), and save the answer. While Aden cannot answer, an unexpired copy is returned for up to `maxStale`. All other
+ * methods are those of the other storage.
  *
  * The age of an entry is part of its stored state, and so outlives a restart. Aden is never asked for credentials that the provider
  * did not write. The rules are those of docs/semantics.md, with the differences that docs/storages.md names.

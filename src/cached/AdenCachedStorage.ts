@@ -89,7 +89,7 @@ const make = Effect.fnUntraced(function*(options: {
   const cacheTtl = yield* durationSetting("cacheTtl", options.cacheTtl ?? "5 minutes")
   const maxStale = yield* durationSetting("maxStale", options.maxStale ?? defaultMaxStale)
   const preferLocal = options.preferLocal ?? true
-  const { entries, refresher } = yield* makeEngine({
+  const { commit, entries, refresher } = yield* makeEngine({
     // a caller may hold the lock of the entry that it reads: of two processes that ask at once, compare-and-swap lets one win
     storage: decorate(original, { withLock: (_, effect) => effect }),
     providers: [provider],
@@ -145,14 +145,6 @@ const make = Effect.fnUntraced(function*(options: {
       storage.read(id)
     )
 
-  /** What the program writes counts, whatever is still to be written behind. */
-  const overtaking = <A, E>(ids: ReadonlyArray<string>, write: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-    Effect.tap(write, () =>
-      Effect.forEach(ids, (id) => {
-        const cell = entries.get(id)
-        return cell === undefined ? Effect.void : entries.change(cell, { _tag: "Overtaken" })
-      }, { discard: true }))
-
   return decorate(original, {
     read: Effect.fn("AdenCachedStorage.read")(function*(id) {
       return yield* (yield* RemoteLoadAllowed) ? readThrough(id) : storage.read(id)
@@ -160,10 +152,10 @@ const make = Effect.fnUntraced(function*(options: {
     load: Effect.fn("AdenCachedStorage.load")(function*(id) {
       return (yield* RemoteLoadAllowed) ? (yield* readThrough(id)).credential : yield* storage.load(id)
     }),
-    save: (credential, options) => overtaking([credential.id], original.save(credential, options)),
+    save: (credential, options) => commit.through([credential.id], original.save(credential, options)),
     saveMany: (credentials, options) =>
-      overtaking(credentials.map(({ id }) => id), original.saveMany(credentials, options)),
-    delete: (id, options) => overtaking([id], original.delete(id, options))
+      commit.through(credentials.map(({ id }) => id), original.saveMany(credentials, options)),
+    delete: (id, options) => commit.through([id], original.delete(id, options))
   })
 })
 

@@ -92,9 +92,12 @@ export class Listings {
   #named(id: string, stored: StoredName | undefined): CredentialAccount | undefined {
     const known = stored === undefined || this.#isUnlisted(stored) ? undefined : stored
     let named: CredentialAccount | undefined = known
+    let newest = known?.confirmedAt ?? -Infinity
     for (const { accounts, at } of this.#listings.values()) {
       const listed = accounts.get(id)
-      if (listed !== undefined && (known?.confirmedAt ?? -Infinity) <= at) named = listed.account
+      if (listed === undefined || at < newest) continue
+      named = listed.account
+      newest = at
     }
     return named
   }

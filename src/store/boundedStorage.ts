@@ -12,7 +12,7 @@ const timeout = Duration.seconds(2)
 const timeoutPerEntry = Duration.millis(50)
 
 /**
- * How long a write may take that the program has asked for: it may wait for its turn among other writers, and no token waits for it.
+ * How long a write may take that the program has asked for: it may wait for its turn among other writers, and no token of another credential waits for it.
  * Longer than any storage waits for a lock.
  */
 export const programTimeout = Duration.seconds(30)

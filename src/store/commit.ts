@@ -15,6 +15,7 @@ import type { StorageChange, StoredEntry } from "../storage/CredentialStorage.ts
 import type { Background } from "../util/background.ts"
 import { makeKeyedLock } from "../util/KeyedLock.ts"
 import { logDebug, logError } from "../util/logging.ts"
+import { monotonicMillis } from "../util/monotonic.ts"
 import { cleanText } from "../util/sanitize.ts"
 import type { Cell } from "./Cell.ts"
 import type { Circumstances } from "./core/decide.ts"
@@ -31,6 +32,9 @@ const overwriteAttempts = 5
 
 /** How often a storage that failed is tried again. */
 const retryInterval = Duration.seconds(1)
+
+/** How long the fiber that writes behind may take for one entry, in ms, before it counts as dead: longer than a write of the program. */
+const writeBehindLease = 60_000
 
 /**
  * What a question was asked on. Its answer is taken over only while this still holds: the program has not changed the entry since
@@ -85,7 +89,8 @@ export class Commit {
   readonly #lane = makeKeyedLock()
   readonly #dirty = new Set<Cell>()
   readonly #inBackground: Background
-  #isWritingBehind = false
+  /** Until when the fiber that writes behind counts as alive, in ms of the monotonic clock: on some platforms it ends without a word. */
+  #writesBehindUntil = -Infinity
   #questions = 0
 
   /** `inBackground`: where what storage did not take is written behind. */
@@ -455,6 +460,27 @@ export class Commit {
     })
   }
 
+  /**
+   * A write of the program that goes past the store, in the lanes of these ids: what was still to be written behind gives way. One that may
+   * have taken effect, although it was interrupted, counts.
+   */
+  through<A, E>(ids: ReadonlyArray<string>, write: Effect.Effect<A, E>): Effect.Effect<A, E> {
+    const overtaken = Effect.forEach(ids, (id) => {
+      const cell = this.#entries.get(id)
+      return cell === undefined ? Effect.void : this.#entries.change(cell, { _tag: "Overtaken" })
+    }, { discard: true })
+    const written = Effect.onExit(
+      write,
+      (exit) => Exit.isSuccess(exit) || !Exit.hasFails(exit) ? overtaken : Effect.void
+    )
+    return Effect.scoped(
+      Effect.andThen(
+        Effect.forEach(new Set(ids.toSorted()), (id) => this.#lane.held(id), { discard: true }),
+        written
+      )
+    )
+  }
+
   // -------------------------------------------------------------------------------------------------------------------
   // What Aden says without a credential
   // -------------------------------------------------------------------------------------------------------------------
@@ -612,10 +638,10 @@ export class Commit {
   // -------------------------------------------------------------------------------------------------------------------
 
   #writeBehind(cell: Cell): Effect.Effect<void> {
-    return Effect.suspend(() => {
+    return Effect.flatMap(monotonicMillis, (now) => {
       this.#dirty.add(cell)
-      if (this.#isWritingBehind) return Effect.void
-      this.#isWritingBehind = true
+      if (now < this.#writesBehindUntil) return Effect.void
+      this.#writesBehindUntil = now + writeBehindLease
       return this.#inBackground(this.#writeAllBehind())
     })
   }
@@ -626,6 +652,7 @@ export class Commit {
       while (this.#dirty.size > 0) {
         yield* Effect.sleep(retryInterval)
         for (const cell of this.#dirty) {
+          this.#writesBehindUntil = (yield* monotonicMillis) + writeBehindLease
           this.#dirty.delete(cell)
           const exit = yield* Effect.exit(this.#lane(cell.id)(this.#flush(cell)))
           if (Exit.isSuccess(exit) && exit.value) continue
@@ -635,7 +662,7 @@ export class Commit {
           break
         }
       }
-      this.#isWritingBehind = false
+      this.#writesBehindUntil = -Infinity
     })
   }
 

@@ -720,6 +720,27 @@ describe("AdenCachedStorage: over a storage that fails", () => {
       assert.deepStrictEqual(yield* local.list, [])
     }).pipe(Effect.provide(memoryAden(forever))))
 
+  it.effect("a deletion that comes while an answer is written behind is the last to be written", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const local = yield* memory()
+      let isFull = true
+      const cached = yield* cacheOver(decorate(local, {
+        save: (credential, options) =>
+          Effect.suspend(() =>
+            isFull ? Effect.fail(full) : Effect.andThen(Effect.sleep("1 second"), local.save(credential, options))
+          )
+      }))
+      yield* cached.load("github")
+      isFull = false
+      yield* TestClock.adjust("1500 millis")
+      yield* aden.removeIntegration("github")
+      const deleting = yield* Effect.forkChild(cached.delete("github"), { startImmediately: true })
+      yield* TestClock.adjust("10 seconds")
+      assert.isTrue(yield* Fiber.join(deleting))
+      assert.deepStrictEqual(yield* local.list, [])
+    }).pipe(Effect.provide(memoryAden(forever))))
+
   it.effect("a read within the lock of the entry asks Aden all the same", () =>
     Effect.gen(function*() {
       const cached = yield* cacheOver(yield* memory())

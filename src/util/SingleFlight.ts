@@ -157,23 +157,33 @@ export class SingleFlight<K, A, E> {
     again: Effect.Effect<A, E>
   ): Effect.Effect<A, E> {
     flight.waiters++
-    const joined = restore(
-      Effect.raceFirst(Deferred.await(flight.done), Effect.andThen(Deferred.await(flight.abandoned), again))
-    )
     return Effect.flatMap(
       monotonicMillis,
       (since) =>
-        Effect.onInterrupt(joined, () =>
-          Effect.flatMap(monotonicMillis, (now) => {
-            flight.waiters--
-            // a run that has not begun waits for the one before it
-            const current = this.#made.current.get(key)
-            if (current === undefined || (current !== flight && this.#made.next.get(key) !== flight)) return Effect.void
-            const isInVain = now - Math.max(since, current.begunAt) >= this.#abandonAfter
-            const isLeft = this.#endsWithLastCaller && current === flight && flight.waiters <= 0
-            return isInVain || isLeft ? this.#abandon(key, current) : Effect.void
-          }))
+        Effect.onInterrupt(
+          restore(this.#outcomeOf(flight, again, since)),
+          () =>
+            Effect.flatMap(monotonicMillis, (now) => {
+              flight.waiters--
+              // a run that has not begun waits for the one before it
+              const current = this.#made.current.get(key)
+              if (current === undefined || (current !== flight && this.#made.next.get(key) !== flight)) {
+                return Effect.void
+              }
+              const isInVain = now - Math.max(since, current.begunAt) >= this.#abandonAfter
+              const isLeft = this.#endsWithLastCaller && current === flight && flight.waiters <= 0
+              return isInVain || isLeft ? this.#abandon(key, current) : Effect.void
+            })
+        )
     )
+  }
+
+  /** What a flight comes to for one who has waited since then. */
+  #outcomeOf(flight: Flight<A, E>, again: Effect.Effect<A, E>, since: number): Effect.Effect<A, E> {
+    const next = Effect.flatMap(monotonicMillis, (now) =>
+      // one who has waited as long as the one that gave it up is about to leave as well, and need not start another
+      now - since < this.#abandonAfter ? again : Effect.andThen(Effect.sleep(this.#abandonAfter / 8), again))
+    return Effect.raceFirst(Deferred.await(flight.done), Effect.andThen(Deferred.await(flight.abandoned), next))
   }
 
   #abandon(key: K, flight: Flight<A, E>): Effect.Effect<void> {

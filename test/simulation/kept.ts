@@ -46,6 +46,9 @@ const config: Config = {
   wide
 }
 
+/** One of the ordinary profile. */
+const { wide: _, ...ordinary } = config
+
 /** A store over a storage whose writes return 400 ms after they took effect. */
 const slow: Config = { ...config, wide: { ...wide, writeTakes: [0, 400] } }
 
@@ -600,6 +603,33 @@ export const holding: ReadonlyArray<Kept> = [
       },
       pass(3_361),
       { _tag: "Sync", instance: 0 },
+      pass(10 * second)
+    )
+  },
+  {
+    name: "of two readers who give up a check at the same moment, none starts another",
+    rule: "a blocked one is checked once per 30 s",
+    program: program(
+      { ...ordinary, integrations: [gmail2], deadline: 5 * second },
+      read("gmail-2"),
+      pass(100),
+      { _tag: "Revoke", tenant: "acme", id: "gmail-2" },
+      { _tag: "Refresh", instance: 0, ref: "gmail-2" },
+      {
+        _tag: "Fault",
+        rule: {
+          endpoint: "any",
+          id: undefined,
+          times: 1,
+          kind: { _tag: "Slow", duration: 25 * second, isComputedLate: false }
+        }
+      },
+      pass(minute),
+      {
+        _tag: "Read",
+        instance: 0,
+        reads: [{ ref: "google", method: "token" }, { ref: "gmail-2", method: "getOption" }]
+      },
       pass(10 * second)
     )
   },

@@ -45,19 +45,19 @@ export class Accounts {
   readonly #providerOf: (credential: Credential) => CredentialProvider | undefined
   /** What storage did not take is not in its list, and stays known. */
   readonly #isUnsaved: (id: string) => boolean
-  /** Called when an account came, went or was renamed. */
-  readonly #onRenamed: (before: CredentialAccount | undefined, after: CredentialAccount | undefined) => void
+  /** Called when an account came, went, was renamed, or confirmed under the name that it had. */
+  readonly #onNamed: (before: CredentialAccount | undefined, after: CredentialAccount | undefined) => void
 
   constructor(options: {
     readonly storage: CredentialStorage["Service"]
     readonly providerOf: (credential: Credential) => CredentialProvider | undefined
     readonly isUnsaved: (id: string) => boolean
-    readonly onRenamed: (before: CredentialAccount | undefined, after: CredentialAccount | undefined) => void
+    readonly onNamed: (before: CredentialAccount | undefined, after: CredentialAccount | undefined) => void
   }) {
     this.#storage = options.storage
     this.#providerOf = options.providerOf
     this.#isUnsaved = options.isUnsaved
-    this.#onRenamed = options.onRenamed
+    this.#onNamed = options.onNamed
   }
 
   get isBuilt(): boolean {
@@ -111,9 +111,7 @@ export class Accounts {
     this.#unreadable.delete(name.id)
     const before = this.#names.get(name.id)
     this.#names.set(name.id, name)
-    if (before?.provider !== name.provider || before?.alias !== name.alias) {
-      this.#onRenamed(before, name)
-    }
+    this.#onNamed(before, name)
   }
 
   delete(id: string): void {
@@ -121,7 +119,7 @@ export class Accounts {
     this.#changed.delete(id)
     this.#unreadable.delete(id)
     const before = this.#names.get(id)
-    if (this.#names.delete(id) && before !== undefined) this.#onRenamed(before, undefined)
+    if (this.#names.delete(id) && before !== undefined) this.#onNamed(before, undefined)
   }
 
   /** Storage tells that another process changed an entry that is not in memory. */

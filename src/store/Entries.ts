@@ -75,7 +75,7 @@ export class Entries {
       storage: this.storage,
       providerOf: (credential) => this.providerOf(credential),
       isUnsaved: (id) => this.#cells.get(id)?.entry.dirty === "credential",
-      onRenamed: (before, after) => this.#forgetNames(before, after)
+      onNamed: (before, after) => this.#forgetNames(before, after)
     })
   }
 
@@ -131,14 +131,19 @@ export class Entries {
     this.version++
   }
 
-  /** Refs that may mean another account now are looked for again; all others stay known. */
+  /**
+   * Refs that may mean another account now are looked for again; all others stay known. One that Aden had listed no more, and confirms
+   * again, has its names again.
+   */
   #forgetNames(before: CredentialAccount | undefined, after: CredentialAccount | undefined): void {
-    this.version++
     const present = refsOf(after)
+    let hasChanged = before?.provider !== after?.provider || before?.alias !== after?.alias ||
+      (before === undefined) !== (after === undefined)
     for (const ref of [...refsOf(before), ...present]) {
       const isStillIts = after !== undefined && present.includes(ref) && this.#meanings.get(ref) === after.id
-      if (!isStillIts) this.#meanings.delete(ref)
+      if (!isStillIts && this.#meanings.delete(ref)) hasChanged = true
     }
+    if (hasChanged) this.version++
   }
 
   /** A provider's list is another than before. */

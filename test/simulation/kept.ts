@@ -634,6 +634,24 @@ export const holding: ReadonlyArray<Kept> = [
     )
   },
   {
+    name: "an account that Aden lists no more, and has again, makes the name of another one ambiguous again",
+    rule: "never a silent pick",
+    program: program(
+      { ...ordinary, integrations: [gmail, gmail2] },
+      read("gmail-2"),
+      pass(100),
+      { _tag: "Remove", tenant: "acme", id: "gmail-2" },
+      { _tag: "Restart", instance: 0 },
+      read("google"),
+      pass(10 * minute),
+      { _tag: "Connect", tenant: "acme", id: "gmail-2" },
+      read("gmail-2"),
+      pass(100),
+      read("google"),
+      pass(second)
+    )
+  },
+  {
     name: "what storage did not take stays known by its name when storage is listed",
     rule: "a storage that fails delays no read of what is in memory",
     program: program(

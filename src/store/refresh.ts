@@ -464,8 +464,8 @@ export class Refresher {
   ): Effect.Effect<never, AdenRequestFailure | CredentialNotFound> {
     return Effect.gen({ self: this }, function*() {
       const { entry, id } = basis.cell
-      const isKnown = entry.held !== undefined || entry.listed !== undefined || entry.isBlocked
-      if (isKnown) {
+      // of what nothing is known there is nothing to remove
+      if (!entry.isVacant) {
         yield* this.#listings.confirmAbsence(provider, id)
         yield* this.#commit.remove(basis)
       }

@@ -652,6 +652,31 @@ export const holding: ReadonlyArray<Kept> = [
     )
   },
   {
+    name: "an integration whose rate is limited is gone only when the list lacks it too",
+    rule: "every error is explained",
+    program: program(
+      { ...ordinary, integrations: [{ ...gmail, lifetime: 2 * minute }, { ...gmail2, lifetime: 10 * minute }] },
+      { _tag: "Read", instance: 0, reads: [{ ref: "gmail-2", method: "token" }, { ref: "gmail-1", method: "token" }] },
+      pass(10 * minute),
+      { _tag: "Remove", tenant: "acme", id: "gmail-1" },
+      read("gmail-1"),
+      {
+        _tag: "Fault",
+        rule: {
+          endpoint: "any",
+          id: "gmail-1",
+          times: 1_000,
+          kind: { _tag: "RateLimited", retryAfter: 5, inBody: false }
+        }
+      },
+      { _tag: "Sync", instance: 0 },
+      pass(minute),
+      { _tag: "Heal" },
+      { _tag: "Refresh", instance: 0, ref: "gmail-1" },
+      pass(second)
+    )
+  },
+  {
     name: "what storage did not take stays known by its name when storage is listed",
     rule: "a storage that fails delays no read of what is in memory",
     program: program(

@@ -13,7 +13,7 @@ import type { AdenConfigError } from "../errors/ConfigError.ts"
 import type { CredentialFailure } from "../errors/CredentialError.ts"
 import { CredentialStorageError } from "../errors/StorageError.ts"
 import type { StorageFailure } from "../errors/StorageError.ts"
-import { confirmationOf, defaultMaxStale } from "../model/freshness.ts"
+import { confirmationOf, defaultMaxStale, isWithin } from "../model/freshness.ts"
 import { durationSetting } from "../model/settings.ts"
 import { AdenSyncProvider } from "../providers/aden/AdenSyncProvider.ts"
 import { CredentialStorage } from "../storage/CredentialStorage.ts"
@@ -22,7 +22,7 @@ import { decorate, RemoteLoadAllowed } from "../storage/decorate.ts"
 import type { Cell } from "../store/Cell.ts"
 import type { Entry } from "../store/core/Entry.ts"
 import { makeEngine } from "../store/Engine.ts"
-import { AwaitRefresh, recheckBlocked, rememberMissing } from "../store/RefreshPolicy.ts"
+import { AwaitRefresh, recheckBlocked, rememberMissing, renewNever } from "../store/RefreshPolicy.ts"
 
 /**
  * A {@link CredentialStorage} that caches Aden's answers in another storage. `load` and `read` return the stored credential; they ask
@@ -94,8 +94,7 @@ const make = Effect.fnUntraced(function*(options: {
     storage: decorate(original, { withLock: (_, effect) => effect }),
     providers: [provider],
     policies: {
-      // a token is renewed once it has expired
-      renew: Schedule.recurs(0),
+      renew: renewNever,
       confirm: Schedule.spaced(cacheTtl),
       backOff: Schedule.spaced(retryInterval),
       recheck: recheckBlocked,
@@ -183,8 +182,7 @@ class MissingIds {
   }
 }
 
-/** A time in the future was noted by a clock that has been set back since. */
-const isRecent = (since: number, now: number): boolean => since <= now && now < since + Duration.toMillis(retryInterval)
+const isRecent = (since: number, now: number): boolean => isWithin(Duration.toMillis(retryInterval), since, now)
 
 const failLoad = (
   id: string,

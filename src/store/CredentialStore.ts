@@ -44,7 +44,7 @@ import * as operations from "./operations.ts"
 import type { StoreParts } from "./operations.ts"
 import { findAndRead, Reads, require, tokenFor } from "./Reads.ts"
 import type { RefreshPolicies } from "./RefreshPolicy.ts"
-import { backOff, confirmWithin, recheckBlocked, rememberMissing, renewInTime } from "./RefreshPolicy.ts"
+import { backOff, confirmWithin, recheckBlocked, rememberMissing, renewInTime, renewNever } from "./RefreshPolicy.ts"
 import { Synchronization } from "./sync.ts"
 
 /**
@@ -330,9 +330,6 @@ export class CredentialStore extends Context.Service<CredentialStore, {
 }
 
 // internal
-
-/** Without `autoRefresh` a token is renewed only once it has expired. */
-const renewNever = Schedule.recurs(0)
 
 /**
  * The service of `CredentialStore.layer`, without a layer.

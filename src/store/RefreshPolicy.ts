@@ -108,6 +108,13 @@ export const renewInTime: RefreshPolicy = Schedule.forever.pipe(
 )
 
 /**
+ * Refreshes a token only once it has expired.
+ *
+ * @internal
+ */
+export const renewNever: RefreshPolicy = Schedule.recurs(0)
+
+/**
  * Confirms a credential `cacheTtl` after the last confirmation, or up to a fifth earlier. The factor is drawn each time, so
  * that clients that were once answered at the same moment, after an outage or a common start, spread out again.
  *
@@ -171,7 +178,7 @@ export const rememberMissing: RefreshPolicy = Schedule.spaced("30 seconds")
 
 /**
  * Whether a read waits for the refresh that it starts although its token has not expired: a program that ends right after, such
- * as a command, needs the new token.
+ * as a command, needs the new token, and a storage answers what it has stored.
  *
  * @internal
  */

@@ -71,6 +71,10 @@ const down = (server: Server | undefined): Step => ({
   _tag: "Fault",
   rule: { endpoint: "any", id: undefined, server, times: 1_000, kind: { _tag: "Status", status: 503, isHtml: false } }
 })
+const slowAden = (times: number, duration: number, isComputedLate: boolean): Step => ({
+  _tag: "Fault",
+  rule: { endpoint: "any", id: undefined, times, kind: { _tag: "Slow", duration, isComputedLate } }
+})
 const started: ReadonlyArray<Step> = [read("gmail-1"), pass(10 * second)]
 const program = (config: Config, ...steps: ReadonlyArray<Step>): Program => ({ seed: 1, config, steps })
 
@@ -571,15 +575,7 @@ export const holding: ReadonlyArray<Kept> = [
     program: program(
       { ...config, integrations: [{ ...gmail, lifetime: 10 * minute }] },
       read("gmail-1"),
-      {
-        _tag: "Fault",
-        rule: {
-          endpoint: "any",
-          id: undefined,
-          times: 1_000,
-          kind: { _tag: "Slow", duration: 25 * second, isComputedLate: true }
-        }
-      },
+      slowAden(1_000, 25 * second, true),
       pass(3_222_027),
       { _tag: "Sync", instance: 0 },
       read("gmail-1"),
@@ -592,15 +588,7 @@ export const holding: ReadonlyArray<Kept> = [
     program: program(
       { ...config, integrations: [{ ...gmail2 }], latency: 1_500 },
       { _tag: "Refresh", instance: 0, ref: "gmail-2" },
-      {
-        _tag: "Fault",
-        rule: {
-          endpoint: "any",
-          id: undefined,
-          times: 1,
-          kind: { _tag: "Slow", duration: 2 * second, isComputedLate: true }
-        }
-      },
+      slowAden(1, 2 * second, true),
       pass(3_361),
       { _tag: "Sync", instance: 0 },
       pass(10 * second)
@@ -615,15 +603,7 @@ export const holding: ReadonlyArray<Kept> = [
       pass(100),
       { _tag: "Revoke", tenant: "acme", id: "gmail-2" },
       { _tag: "Refresh", instance: 0, ref: "gmail-2" },
-      {
-        _tag: "Fault",
-        rule: {
-          endpoint: "any",
-          id: undefined,
-          times: 1,
-          kind: { _tag: "Slow", duration: 25 * second, isComputedLate: false }
-        }
-      },
+      slowAden(1, 25 * second, false),
       pass(minute),
       {
         _tag: "Read",

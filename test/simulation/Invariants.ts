@@ -473,8 +473,9 @@ export class Invariants {
   }
 
   /** A storage that fails or hangs keeps no read waiting for longer than 1 s, and fails none, whose token is in memory and lasts. */
-  #checkDelay({ kind, ref }: Operation, start: Start, result: OperationResult): void {
+  #checkDelay({ instance, kind, ref }: Operation, start: Start, result: OperationResult): void {
     if (start.known === undefined || !start.wasBroken || kind !== "read") return
+    if (this.#isRenamed(instance, ref, start.known, start.sequence)) return
     const waited = this.#timer() - start.timer
     if (result._tag === "Token" && waited <= second) return
     if (result._tag === "Failure" && ["CredentialNotFound", "AmbiguousCredential"].includes(result.tag)) {
@@ -723,6 +724,15 @@ export class Invariants {
     if (!others) return true
     return stored !== undefined &&
       (stored.by === instance || stored.sequence < this.#record(instance).startedAt)
+  }
+
+  /** Whether a list that arrived since then says that this id is not called by this name any more. */
+  #isRenamed(instance: number, ref: string, id: string, sequence: number): boolean {
+    const list = this.#record(instance).lists.get(this.#serverOf(id))
+    if (ref === id || list === undefined || list.sequence < sequence || this.#storedOf(instance, id)?.isOwn === true) {
+      return false
+    }
+    return !list.accounts.some((account) => account.id === id && fits(ref, account))
   }
 
   /** Whether storage can be listed, and one entry of it read, before a read of a known name goes on without that. */

@@ -192,13 +192,15 @@ class World {
 
   get open(): Effect.Effect<void> {
     return Effect.gen({ self: this }, function*() {
-      for (const { storage } of this.#config.instances) {
-        this.#storages[storage] ??= Context.get(
-          yield* Layer.buildWithScope(this.#layerOf(storage), this.#scope),
+      const storages = Math.max(...this.#config.instances.map(({ storage }) => storage)) + 1
+      const { wide } = this.#config
+      for (let index = 0; index < storages; index++) {
+        const storage = Context.get(
+          yield* Layer.buildWithScope(this.#layerOf(index), this.#scope),
           CredentialStorage
         )
-        const { wide } = this.#config
-        if (wide !== undefined) this.#unreliable[storage] ??= new UnreliableStorage(this.#storages[storage], wide)
+        this.#storages.push(storage)
+        if (wide !== undefined) this.#unreliable.push(new UnreliableStorage(storage, wide))
       }
       if (this.#config.wide !== undefined) { for (const one of this.#config.integrations) this.#ledger.isNamed(one) }
       this.#ledger.invariants?.look()

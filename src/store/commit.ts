@@ -18,12 +18,12 @@ import { logDebug, logError } from "../util/logging.ts"
 import { monotonicMillis } from "../util/monotonic.ts"
 import { cleanText } from "../util/sanitize.ts"
 import type { Cell } from "./Cell.ts"
-import type { Circumstances } from "./core/decide.ts"
 import { isServable, reauthRequired } from "./core/decide.ts"
 import type { Entry } from "./core/Entry.ts"
 import { expiryOf } from "./core/Entry.ts"
 import { isRejected } from "./core/transition.ts"
 import type { EntryEvent } from "./core/transition.ts"
+import { retryAfterAnswer } from "./dates.ts"
 import type { Entries } from "./Entries.ts"
 import type { Listings } from "./Listings.ts"
 
@@ -832,10 +832,3 @@ const withLaterChanges = (own: CredentialState, stored: CredentialState): Creden
     ...(own.coolDownUntil === undefined && coolDownUntil !== undefined ? { coolDownUntil } : {})
   })
 }
-
-/**
- * When a token is asked about again that is due although it was just answered (Aden answered the same one, or one that is about to
- * expire): after half of the time that is left, at least 1 s.
- */
-const retryAfterAnswer = (renewAt: number, credential: Credential, { clockOffset, now }: Circumstances): number =>
-  now >= renewAt - clockOffset ? now + Math.max(1_000, (expiryOf(credential) - clockOffset - now) / 2) : -Infinity

@@ -33,12 +33,11 @@ import {
   isUsable,
   rateLimitOf,
   reauthRequired,
-  timeLeft,
   whyNotAsked
 } from "./core/decide.ts"
 import type { Purpose, Question } from "./core/decide.ts"
 import type { Entry } from "./core/Entry.ts"
-import { isRejected } from "./core/transition.ts"
+import { retryAfterFailure } from "./dates.ts"
 import type { Entries } from "./Entries.ts"
 import type { Listings } from "./Listings.ts"
 import { AwaitRefresh, ReplacedToken } from "./RefreshPolicy.ts"
@@ -305,7 +304,7 @@ export class Refresher {
         this.#hasDrained = true
         const error = new AdenUnavailable({ id: cell.id, reason: new AdenTimeout({ after: drainTimeout }) })
         // the next read does not wait as long again
-        const retryAt = yield* this.#backOff(cell, error, yield* Clock.currentTimeMillis)
+        const retryAt = yield* this.#retryAfter(cell, error)
         yield* this.#commit.note(cell, { _tag: "Failed", error, retryAt })
         yield* logWarning("Serving a cached credential that Aden did not confirm in time").pipe(
           Effect.annotateLogs({ credential: cleanText(cell.id) })
@@ -328,7 +327,7 @@ export class Refresher {
         // a failure of storage, too, is a reason to wait before the next question
         const now = yield* Clock.currentTimeMillis
         if (now >= cell.entry.retryAt && coolDownLeft(cell.entry.state, now) <= 0) {
-          yield* this.#entries.change(cell, { _tag: "Failed", error, retryAt: yield* this.#backOff(cell, error, now) })
+          yield* this.#entries.change(cell, { _tag: "Failed", error, retryAt: yield* this.#retryAfter(cell, error) })
         }
         // storage has been warned of
         if (cell.entry.isProgramOwned) return
@@ -482,7 +481,7 @@ export class Refresher {
       if (!this.#commit.isCurrent(basis) && error._tag !== "RateLimited") return
       if (error._tag === "ReauthRequired") return yield* this.#commit.block(basis, error)
       const now = yield* Clock.currentTimeMillis
-      const retryAt = yield* this.#backOff(cell, error, now)
+      const retryAt = yield* this.#retryAfter(cell, error)
       yield* this.#commit.note(
         cell,
         error._tag === "RateLimited"
@@ -493,17 +492,11 @@ export class Refresher {
   }
 
   /** When Aden may be asked again after a failure. */
-  #backOff(cell: Cell, error: CredentialFailure, now: number) {
-    return Effect.gen({ self: this }, function*() {
-      const circumstances = yield* this.#entries.circumstances(cell.entry)
-      const isUsed = cell.entry.held !== undefined && !isRejected(cell.entry, cell.entry.held.credential)
-      return yield* cell.step("backOff").until(now, {
-        _tag: "Failed",
-        error: error._tag,
-        retryAfter: error._tag === "RateLimited" ? error.retryAfter : undefined,
-        timeLeft: Duration.millis(isUsed ? Math.max(0, timeLeft(cell.entry, circumstances)) : 0)
-      })
-    })
+  #retryAfter(cell: Cell, error: CredentialFailure | FetchFailure): Effect.Effect<number> {
+    return Effect.flatMap(
+      this.#entries.circumstances(cell.entry),
+      (circumstances) => retryAfterFailure(cell, error, circumstances)
+    )
   }
 }
 

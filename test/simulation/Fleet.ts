@@ -15,12 +15,11 @@ import { AdenCircuit, retryPolicy } from "../../src/providers/aden/resilience.ts
 import { BypassCircuit } from "../../src/providers/CredentialProvider.ts"
 import type { CredentialProvider } from "../../src/providers/CredentialProvider.ts"
 import { Cell } from "../../src/store/Cell.ts"
-import { decide, expiresBeforeProbe, isUsable, timeLeft } from "../../src/store/core/decide.ts"
+import { decide, expiresBeforeProbe, isUsable } from "../../src/store/core/decide.ts"
 import type { Circumstances, Question } from "../../src/store/core/decide.ts"
-import { expiryOf } from "../../src/store/core/Entry.ts"
 import { transition } from "../../src/store/core/transition.ts"
 import type { EntryEvent } from "../../src/store/core/transition.ts"
-import { takingOver } from "../../src/store/dates.ts"
+import { retryAfterAnswer, retryAfterFailure, takingOver } from "../../src/store/dates.ts"
 import { backOff, confirmWithin, recheckBlocked, rememberMissing, renewInTime } from "../../src/store/RefreshPolicy.ts"
 import type { RefreshPolicies } from "../../src/store/RefreshPolicy.ts"
 import { EventQueue } from "./EventQueue.ts"
@@ -503,8 +502,7 @@ class Fleet {
         order: 0,
         unwritable: undefined,
         isServable: true,
-        // confirmed in the moment when it became due
-        retryAt: now >= taken.dates.renewAt ? now + Math.max(second, (expiryOf(credential) - now) / 2) : -Infinity,
+        retryAt: retryAfterAnswer(taken.dates.renewAt, credential, this.#circumstances),
         hasSiblings: false
       })
       return this.#readAgain(client, at, this.#servedUntil(client))
@@ -516,13 +514,7 @@ class Fleet {
       client.next = "send"
       return this.#queue.set(client.index, at + delay)
     }
-    const retryAfter = error._tag === "RateLimited" ? error.retryAfter : undefined
-    const retryAt = yield* cell.step("backOff").until(now, {
-      _tag: "Failed",
-      error: error._tag,
-      retryAfter,
-      timeLeft: Duration.millis(Math.max(0, timeLeft(cell.entry, this.#circumstances)))
-    })
+    const retryAt = yield* retryAfterFailure(cell, error, this.#circumstances)
     this.#change(
       client,
       error._tag === "RateLimited"

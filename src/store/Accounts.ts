@@ -212,8 +212,12 @@ const storedName = (
   provider: CredentialProvider | undefined
 ): StoredName => {
   const confirmed = state.lastConfirmed ?? credential.lastRefreshed
+  const { alias, id, provider: name } = accountOf(credential)
+  // written out: each object that begins with a spread would keep a hidden class of its own
   return {
-    ...accountOf(credential),
+    id,
+    provider: name,
+    alias,
     providerId: provider?.id,
     confirmedAt: confirmed === undefined ? -Infinity : DateTime.toEpochMillis(confirmed),
     hasSiblings: state.hasSiblings === true

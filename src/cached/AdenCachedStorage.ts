@@ -22,7 +22,7 @@ import { decorate, RemoteLoadAllowed } from "../storage/decorate.ts"
 import type { Cell } from "../store/Cell.ts"
 import type { Entry } from "../store/core/Entry.ts"
 import { makeEngine } from "../store/Engine.ts"
-import { AwaitRefresh, recheckBlocked, rememberMissing, renewNever } from "../store/RefreshPolicy.ts"
+import { AwaitRefresh, recheckBlocked, rememberMissing, renewNever, withoutMemory } from "../store/RefreshPolicy.ts"
 
 /**
  * A {@link CredentialStorage} that caches Aden's answers in another storage. `load` and `read` return the stored credential; they ask
@@ -95,8 +95,8 @@ const make = Effect.fnUntraced(function*(options: {
     providers: [provider],
     policies: {
       renew: renewNever,
-      confirm: Schedule.spaced(cacheTtl),
-      backOff: Schedule.spaced(retryInterval),
+      confirm: withoutMemory(Schedule.spaced(cacheTtl)),
+      backOff: withoutMemory(Schedule.spaced(retryInterval)),
       recheck: recheckBlocked,
       missing: rememberMissing
     },

@@ -5,7 +5,7 @@ import type { Credential } from "../model/Credential.ts"
 import { clockTolerance } from "../model/freshness.ts"
 import type { Entry } from "./core/Entry.ts"
 import { emptyEntry } from "./core/Entry.ts"
-import { PolicyStep } from "./PolicyStep.ts"
+import { PolicyStep, sharedStep } from "./PolicyStep.ts"
 import type { RefreshPolicies } from "./RefreshPolicy.ts"
 
 /** The policies that are stepped for each credential. */
@@ -18,7 +18,8 @@ export type Policy = Exclude<keyof RefreshPolicies, "missing">
 export class Cell {
   readonly id: string
   readonly #policies: RefreshPolicies
-  readonly #steps: { [K in Policy]?: PolicyStep } = {}
+  /** Of the policies whose steps are not shared. */
+  #steps: Map<Policy, PolicyStep> | undefined = undefined
   #entry: Entry
   #waiting: Set<() => void> | undefined = undefined
   /** A read between these times, in ms, does no work but to return one of the answers. */
@@ -79,11 +80,16 @@ export class Cell {
   }
 
   step(policy: Policy): PolicyStep {
-    return this.#steps[policy] ??= new PolicyStep(this.#policies[policy])
+    const present = sharedStep(this.#policies[policy]) ?? this.#steps?.get(policy)
+    if (present !== undefined) return present
+    const made = new PolicyStep(this.#policies[policy])
+    this.#steps ??= new Map()
+    this.#steps.set(policy, made)
+    return made
   }
 
   /** The policy starts again from its first step. */
   restart(policy: Policy): void {
-    delete this.#steps[policy]
+    this.#steps?.delete(policy)
   }
 }

@@ -12,7 +12,6 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
-import * as Schedule from "effect/Schedule"
 import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { AdenConfigError } from "../errors/ConfigError.ts"
@@ -44,7 +43,15 @@ import * as operations from "./operations.ts"
 import type { StoreParts } from "./operations.ts"
 import { findAndRead, Reads, require, tokenFor } from "./Reads.ts"
 import type { RefreshPolicies } from "./RefreshPolicy.ts"
-import { backOff, confirmWithin, recheckBlocked, rememberMissing, renewInTime, renewNever } from "./RefreshPolicy.ts"
+import {
+  atMost,
+  backOff,
+  confirmWithin,
+  recheckBlocked,
+  rememberMissing,
+  renewInTime,
+  renewNever
+} from "./RefreshPolicy.ts"
 import { Synchronization } from "./sync.ts"
 
 /**
@@ -358,10 +365,7 @@ export const makeStore = Effect.fnUntraced(function*(options: CredentialStoreOpt
     policies: {
       renew: policy.renew ?? (options.autoRefresh === false ? renewNever : renewInTime),
       // what is older than `maxStale` is not served without a question
-      confirm: Schedule.modifyDelay(
-        policy.confirm ?? confirmWithin(cacheTtl),
-        ({ duration }) => Effect.succeed(Duration.min(duration, maxStale))
-      ),
+      confirm: atMost(policy.confirm ?? confirmWithin(cacheTtl), maxStale),
       backOff: policy.backOff ?? backOff,
       recheck: policy.recheck ?? recheckBlocked,
       missing: policy.missing ?? rememberMissing

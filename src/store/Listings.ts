@@ -11,7 +11,7 @@ import { contradictionOf } from "../providers/CredentialProvider.ts"
 import type { CredentialProvider, ProviderList } from "../providers/CredentialProvider.ts"
 import { SingleFlight } from "../util/SingleFlight.ts"
 import type { Accounts, StoredName } from "./Accounts.ts"
-import { PolicyStep } from "./PolicyStep.ts"
+import { PolicyStep, sharedStep } from "./PolicyStep.ts"
 import type { RefreshPolicy } from "./RefreshPolicy.ts"
 
 /** How long a name that one provider lists waits for the lists of others, in which it could be ambiguous. */
@@ -225,7 +225,7 @@ export class Listings {
     return Effect.gen({ self: this }, function*() {
       const refs = this.#missing.get(provider) ?? new Map<CredentialRef, Missing>()
       this.#missing.set(provider, refs)
-      const step = refs.get(ref)?.step ?? new PolicyStep(this.#missingPolicy)
+      const step = sharedStep(this.#missingPolicy) ?? refs.get(ref)?.step ?? new PolicyStep(this.#missingPolicy)
       const missed = { step, at, until: yield* step.until(at, { _tag: "Missing" }) }
       refs.delete(ref)
       refs.set(ref, missed)

@@ -3,12 +3,26 @@ import * as Effect from "effect/Effect"
 import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
 import { logError } from "../util/logging.ts"
+import { isMemoryless } from "./RefreshPolicy.ts"
 import type { RefreshOutcome, RefreshPolicy } from "./RefreshPolicy.ts"
 
 /** The delay of a policy that died, in ms. */
 const delayAfterDefect = 30_000
 
-/** One policy, stepped for one credential. */
+/** The steps that all credentials share: of the policies that keep nothing from one step to the next. */
+const shared = new WeakMap<RefreshPolicy, PolicyStep>()
+
+/** The step that serves all credentials; `undefined` for a policy that is stepped for each by itself. */
+export const sharedStep = (policy: RefreshPolicy): PolicyStep | undefined => {
+  if (!isMemoryless(policy)) return undefined
+  const present = shared.get(policy)
+  if (present !== undefined) return present
+  const made = new PolicyStep(policy)
+  shared.set(policy, made)
+  return made
+}
+
+/** One policy, stepped for one credential, or for all. */
 export class PolicyStep {
   readonly #policy: RefreshPolicy
   #step:

@@ -84,6 +84,36 @@ export interface RefreshPolicies {
   readonly missing: RefreshPolicy
 }
 
+/** The policies that keep nothing from one step to the next. */
+const memoryless = new WeakSet<RefreshPolicy>()
+
+/**
+ * Marks a policy whose delay depends on the outcome only: one step of it serves all credentials.
+ *
+ * @internal
+ */
+export const withoutMemory = (policy: RefreshPolicy): RefreshPolicy => {
+  memoryless.add(policy)
+  return policy
+}
+
+/**
+ * Whether one step of a policy serves all credentials.
+ *
+ * @internal
+ */
+export const isMemoryless = (policy: RefreshPolicy): boolean => memoryless.has(policy)
+
+/**
+ * A policy with delays of at most this long.
+ *
+ * @internal
+ */
+export const atMost = (policy: RefreshPolicy, maximum: Duration.Duration): RefreshPolicy => {
+  const limited = Schedule.modifyDelay(policy, ({ duration }) => Effect.succeed(Duration.min(duration, maximum)))
+  return isMemoryless(policy) ? withoutMemory(limited) : limited
+}
+
 /**
  * Refreshes a token before it expires, by the provider's buffer times a factor between 0.8 and 1.2 that is drawn once per
  * token, but never in the first half of the token's life. A token that does not expire is never refreshed.
@@ -91,7 +121,7 @@ export interface RefreshPolicies {
  * @since 0.1.0
  * @category policies
  */
-export const renewInTime: RefreshPolicy = Schedule.forever.pipe(
+export const renewInTime: RefreshPolicy = withoutMemory(Schedule.forever.pipe(
   Schedule.setInputType<RefreshOutcome>(),
   Schedule.modifyDelay(({ input }) => {
     if (input._tag !== "Fetched" || !Duration.isFinite(input.timeLeft)) return Effect.succeed(Duration.infinity)
@@ -105,14 +135,14 @@ export const renewInTime: RefreshPolicy = Schedule.forever.pipe(
       return Duration.millis(Math.max(0, Duration.toMillis(timeLeft) - lead))
     })
   })
-)
+))
 
 /**
  * Refreshes a token only once it has expired.
  *
  * @internal
  */
-export const renewNever: RefreshPolicy = Schedule.recurs(0)
+export const renewNever: RefreshPolicy = withoutMemory(Schedule.recurs(0))
 
 /**
  * Confirms a credential `cacheTtl` after the last confirmation, or up to a fifth earlier. The factor is drawn each time, so
@@ -122,9 +152,11 @@ export const renewNever: RefreshPolicy = Schedule.recurs(0)
  * @category policies
  */
 export const confirmWithin = (cacheTtl: Duration.Input): RefreshPolicy =>
-  Schedule.spaced(cacheTtl).pipe(
-    Schedule.modifyDelay(({ duration }) =>
-      Effect.map(Random.next, (random) => Duration.times(duration, 0.8 + 0.2 * random))
+  withoutMemory(
+    Schedule.spaced(cacheTtl).pipe(
+      Schedule.modifyDelay(({ duration }) =>
+        Effect.map(Random.next, (random) => Duration.times(duration, 0.8 + 0.2 * random))
+      )
     )
   )
 
@@ -166,7 +198,7 @@ export const backOff: RefreshPolicy = Schedule.min([
  * @since 0.1.0
  * @category policies
  */
-export const recheckBlocked: RefreshPolicy = Schedule.spaced("30 seconds")
+export const recheckBlocked: RefreshPolicy = withoutMemory(Schedule.spaced("30 seconds"))
 
 /**
  * Remembers a ref that Aden does not list as missing for 30 seconds.
@@ -174,7 +206,7 @@ export const recheckBlocked: RefreshPolicy = Schedule.spaced("30 seconds")
  * @since 0.1.0
  * @category policies
  */
-export const rememberMissing: RefreshPolicy = Schedule.spaced("30 seconds")
+export const rememberMissing: RefreshPolicy = withoutMemory(Schedule.spaced("30 seconds"))
 
 /**
  * Whether a read waits for the refresh that it starts although its token has not expired: a program that ends right after, such

@@ -37,11 +37,14 @@ export interface Listed {
 
 /** A provider's list, as answered `at` this time. */
 export interface Listing {
+  /** How old it counts as. */
   readonly at: number
+  /** When it was answered. */
+  readonly answeredAt: number
   /** By id. */
-  readonly accounts: ReadonlyMap<string, Listed>
-  /** The ids of the accounts of each name. */
-  readonly idsOf: ReadonlyMap<string | undefined, ReadonlySet<string>>
+  readonly accounts: ReadonlyMap<string, ProviderAccount>
+  /** The id of the only account of each name; `undefined` of a name that several have. */
+  readonly soleOf: ReadonlyMap<string | undefined, string | undefined>
   readonly answer: ProviderList
 }
 
@@ -84,7 +87,7 @@ export class Listings {
   resolve(ref: CredentialRef, stored: Accounts): CredentialResolution {
     const ids = new Set<string>()
     for (const name of stored.names) if (isNamed(ref, name)) ids.add(name.id)
-    for (const { account } of this.#all) if (isNamed(ref, account)) ids.add(account.id)
+    for (const { account } of this.#listed(ref)) ids.add(account.id)
     return resolveRef(ref, Array.from(ids, (id) => this.#named(id, stored.get(id))).filter((one) => one !== undefined))
   }
 
@@ -96,7 +99,7 @@ export class Listings {
     for (const { accounts, at } of this.#listings.values()) {
       const listed = accounts.get(id)
       if (listed === undefined || at < newest) continue
-      named = listed.account
+      named = listed
       newest = at
     }
     return named
@@ -110,21 +113,11 @@ export class Listings {
     return false
   }
 
-  /** How an integration was last listed. */
-  get(id: string): Listed | undefined {
-    for (const { accounts } of this.#listings.values()) {
-      const found = accounts.get(id)
-      if (found !== undefined) return found
-    }
-    return undefined
-  }
-
   /** Whether a provider listed further accounts of the same name; `undefined` where there is no list. */
   hasSiblings({ id, provider }: CredentialAccount): boolean | undefined {
     if (this.#listings.size === 0) return undefined
-    for (const { idsOf } of this.#listings.values()) {
-      const ids = idsOf.get(provider)
-      if (ids !== undefined && ids.size > (ids.has(id) ? 1 : 0)) return true
+    for (const { soleOf } of this.#listings.values()) {
+      if (soleOf.has(provider) && soleOf.get(provider) !== id) return true
     }
     return false
   }
@@ -161,7 +154,7 @@ export class Listings {
   ): Effect.Effect<ListedResolution, AdenRequestFailure> {
     return Effect.gen({ self: this }, function*() {
       const now = yield* Clock.currentTimeMillis
-      const remembered = this.isRecent(now) ? resolveListed(ref, this.#all) : missing
+      const remembered = this.isRecent(now) ? resolveListed(ref, this.#listed(ref)) : missing
       const isRenamed = remembered._tag === "Found" && isOutdated(remembered.listed)
       return remembered._tag === "Missing" || isRenamed ? yield* this.#findNow(ref, isRenamed) : remembered
     })
@@ -169,7 +162,7 @@ export class Listings {
 
   #findNow(ref: CredentialRef, isRenamed: boolean): Effect.Effect<ListedResolution, AdenRequestFailure> {
     return Effect.gen({ self: this }, function*() {
-      const listings: Array<Listing> = []
+      const listed: Array<Listed> = []
       const failures: Array<AdenRequestFailure> = []
       const found = yield* Latch.make(false)
       const all = Effect.forEach(
@@ -180,14 +173,15 @@ export class Listings {
               failures.push(error)
             },
             onSuccess: (listing) => {
-              listings.push(listing)
-              if (resolveListed(ref, listing.accounts.values())._tag !== "Missing") found.openUnsafe()
+              const named = listedAs(ref, provider, listing)
+              listed.push(...named)
+              if (named.length > 0) found.openUnsafe()
             }
           }),
         { concurrency: "unbounded", discard: true }
       )
       yield* Effect.raceFirst(all, Effect.andThen(found.await, Effect.sleep(othersTimeout)))
-      const resolution = resolveListed(ref, listings.flatMap(({ accounts }) => Array.from(accounts.values())))
+      const resolution = resolveListed(ref, listed)
       const [failure] = failures
       return resolution._tag === "Missing" && failure !== undefined ? yield* failure : resolution
     })
@@ -200,7 +194,7 @@ export class Listings {
       const known = this.#listings.get(provider)
       if (known !== undefined && (yield* this.#isCurrentFor(provider, ref, known, now))) return known
       const listing = yield* this.ask(provider)
-      if (resolveListed(ref, listing.accounts.values())._tag === "Missing") {
+      if (!lists(listing, ref)) {
         yield* this.#noteMissing(provider, ref, listing.at)
       } else this.#missing.get(provider)?.delete(ref)
       return listing
@@ -210,7 +204,7 @@ export class Listings {
   #isCurrentFor(provider: CredentialProvider, ref: CredentialRef, listing: Listing, now: number) {
     return Effect.gen({ self: this }, function*() {
       const isRecent = isWithin(this.#timeToLive, listing.at, now)
-      if (resolveListed(ref, listing.accounts.values())._tag !== "Missing") return isRecent
+      if (lists(listing, ref)) return isRecent
       const known = this.#missing.get(provider)?.get(ref)
       if (known !== undefined) return isStillMissing(known, now)
       if (!isRecent) return false
@@ -235,8 +229,9 @@ export class Listings {
     })
   }
 
-  get #all(): ReadonlyArray<Listed> {
-    return Array.from(this.#listings.values()).flatMap(({ accounts }) => Array.from(accounts.values()))
+  /** What the last lists call so. */
+  #listed(ref: CredentialRef): ReadonlyArray<Listed> {
+    return Array.from(this.#listings).flatMap(([provider, listing]) => listedAs(ref, provider, listing))
   }
 
   /** Fails unless the list of a provider, asked for now, lacks the integration for certain. */
@@ -264,8 +259,8 @@ export class Listings {
           (since) => this.#coolDowns.set(provider, { since, until: since + Duration.toMillis(error.retryAfter) })
         ))
       const at = yield* Clock.currentTimeMillis
-      const accounts = new Map(answer.accounts.map((account) => [account.id, { provider, account, at }]))
-      const listing: Listing = { at, accounts, idsOf: idsByProvider(answer.accounts), answer }
+      const accounts = new Map(answer.accounts.map((account) => [account.id, account]))
+      const listing: Listing = { at, answeredAt: at, accounts, soleOf: soleIds(answer.accounts), answer }
       const before = this.#listings.get(provider)
       this.#listings.set(provider, listing)
       if (namesOf(before) !== namesOf(listing)) this.#onListed()
@@ -286,16 +281,12 @@ const missing = { _tag: "Missing" } as const
 
 const isStillMissing = ({ at, until }: Missing, now: number): boolean => now >= at && now < until
 
-const idsByProvider = (
-  accounts: ReadonlyArray<ProviderAccount>
-): ReadonlyMap<string | undefined, ReadonlySet<string>> => {
-  const byProvider = new Map<string | undefined, Set<string>>()
+const soleIds = (accounts: ReadonlyArray<ProviderAccount>): Listing["soleOf"] => {
+  const sole = new Map<string | undefined, string | undefined>()
   for (const { id, provider } of accounts) {
-    const ids = byProvider.get(provider)
-    if (ids === undefined) byProvider.set(provider, new Set([id]))
-    else ids.add(id)
+    sole.set(provider, !sole.has(provider) || sole.get(provider) === id ? id : undefined)
   }
-  return byProvider
+  return sole
 }
 
 /** What a list calls its accounts. */
@@ -304,9 +295,24 @@ const namesOf = (listing: Listing | undefined): string | undefined =>
     ? undefined
     : JSON.stringify(listing.answer.accounts.map(({ alias, id, provider }) => [id, provider, alias]))
 
-const resolveListed = (ref: CredentialRef, all: Iterable<Listed>): ListedResolution => {
+/** The accounts of a list that a ref fits. */
+const listedAs = (ref: CredentialRef, provider: CredentialProvider, listing: Listing): ReadonlyArray<Listed> => {
+  const { accounts, answeredAt: at } = listing
+  const named: Array<Listed> = []
+  for (const account of accounts.values()) if (isNamed(ref, account)) named.push({ provider, account, at })
+  return named
+}
+
+/** Whether a list has an account that a ref fits. */
+const lists = ({ accounts }: Listing, ref: CredentialRef): boolean => {
+  for (const account of accounts.values()) if (isNamed(ref, account)) return true
+  return false
+}
+
+/** Of the same account in several lists, the last one counts. */
+const resolveListed = (ref: CredentialRef, named: Iterable<Listed>): ListedResolution => {
   const byId = new Map<string, Listed>()
-  for (const listed of all) if (isNamed(ref, listed.account)) byId.set(listed.account.id, listed)
+  for (const listed of named) byId.set(listed.account.id, listed)
   const resolution = resolveRef(ref, Array.from(byId.values(), ({ account }) => account))
   if (resolution._tag !== "Found") return resolution
   const listed = byId.get(resolution.id)

@@ -48,74 +48,101 @@ const decodeUtf8 = (bytes: Uint8Array): Result.Result<string, string> =>
     catch: () => "its content is not UTF-8 text"
   })
 
-export const makeCredentialFiles = (
-  files: PrivateFiles,
-  folder: string,
-  keys: FernetKeys,
-  tenantId: string | undefined
-) => {
-  const fileOf = (name: string): string => files.fileIn(folder, `${name}${suffix}`)
+const decrypt = (keys: FernetKeys, bytes: Uint8Array): Effect.Effect<Result.Result<Uint8Array, string>> =>
+  Effect.match(Fernet.decrypt(keys, Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1")), {
+    onFailure: ({ message }) => Result.fail(message),
+    onSuccess: Result.succeed
+  })
 
-  const cannotOpen = (id: string, { detail, name }: { readonly name: string; readonly detail: string }) =>
-    new CredentialDecryptionFailed({ id, location: cleanText(fileOf(name)), detail })
+/** The encrypted files of one folder. */
+export class CredentialFiles {
+  readonly #files: PrivateFiles
+  readonly #folder: string
+  readonly #keys: FernetKeys
+  readonly #tenantId: string | undefined
+  /** The ids of files that their names do not tell, by name. */
+  readonly #identities = new Map<string, { readonly fingerprint: string; readonly id: string | undefined }>()
 
-  const decode = (plaintext: Uint8Array): Opened =>
-    decodeUtf8(plaintext).pipe(Result.flatMap(decodeDocument), Result.flatMap(checkTenant(tenantId)))
+  constructor(files: PrivateFiles, folder: string, keys: FernetKeys, tenantId: string | undefined) {
+    this.#files = files
+    this.#folder = folder
+    this.#keys = keys
+    this.#tenantId = tenantId
+  }
 
-  const decrypt = (keys: FernetKeys, bytes: Uint8Array): Effect.Effect<Result.Result<Uint8Array, string>> =>
-    Effect.match(Fernet.decrypt(keys, Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1")), {
-      onFailure: ({ message }) => Result.fail(message),
-      onSuccess: Result.succeed
-    })
+  fileOf(name: string): string {
+    return this.#files.fileIn(this.#folder, `${name}${suffix}`)
+  }
+
+  cannotOpen(id: string, { detail, name }: { readonly name: string; readonly detail: string }) {
+    return new CredentialDecryptionFailed({ id, location: cleanText(this.fileOf(name)), detail })
+  }
+
+  #decode(plaintext: Uint8Array): Opened {
+    return decodeUtf8(plaintext).pipe(Result.flatMap(decodeDocument), Result.flatMap(checkTenant(this.#tenantId)))
+  }
 
   /** The decrypted content of a file, with any of these keys; none when there is no file. */
-  const decryptOnce = (
+  #decryptOnce(
     name: string,
     keys: FernetKeys
-  ): Effect.Effect<Option.Option<Result.Result<Uint8Array, string>>, StorageIoFailed | StorageInsecure> =>
-    files.read(fileOf(name), maximumBytes).pipe(
+  ): Effect.Effect<Option.Option<Result.Result<Uint8Array, string>>, StorageIoFailed | StorageInsecure> {
+    return this.#files.read(this.fileOf(name), maximumBytes).pipe(
       Effect.flatMap(Option.match({
         onNone: () => Effect.succeedNone,
         onSome: (bytes) => Effect.asSome(decrypt(keys, bytes))
       })),
       Effect.catchTag("FileTooLarge", () => Effect.succeedSome(Result.fail(tooLarge)))
     )
+  }
 
   /** The file of this name, to be read together with another one. */
-  const readable = (name: string): ReadableFile => ({ file: fileOf(name), limit: maximumBytes })
+  readable(name: string): ReadableFile {
+    return { file: this.fileOf(name), limit: maximumBytes }
+  }
 
   /** The credential of this id, when that is what a file holds. */
-  const openOwn = (id: string, bytes: Uint8Array): Effect.Effect<Option.Option<Credential>> =>
-    Effect.map(decrypt(keys, bytes), (plaintext) =>
-      Result.flatMap(plaintext, decode).pipe(
-        Result.getSuccess,
-        Option.map(({ credential }) => credential),
-        Option.filter((credential) => credential.id === id)
-      ))
+  openOwn(id: string, bytes: Uint8Array): Effect.Effect<Option.Option<Credential>> {
+    return Effect.map(
+      decrypt(this.#keys, bytes),
+      (plaintext) =>
+        Result.flatMap(plaintext, (text) => this.#decode(text)).pipe(
+          Result.getSuccess,
+          Option.map(({ credential }) => credential),
+          Option.filter((credential) => credential.id === id)
+        )
+    )
+  }
 
-  const openOnce = (name: string): Effect.Effect<Option.Option<Opened>, StorageIoFailed | StorageInsecure> =>
-    Effect.map(decryptOnce(name, keys), Option.map(Result.flatMap(decode)))
+  #openOnce(name: string): Effect.Effect<Option.Option<Opened>, StorageIoFailed | StorageInsecure> {
+    return Effect.map(this.#decryptOnce(name, this.#keys), Option.map(Result.flatMap((text) => this.#decode(text))))
+  }
 
   /** The document in a file, whatever its id; none when there is no file. */
-  const open = (name: string) =>
-    files.rereadTorn(fileOf(name))(openOnce(name), (opened) => Option.exists(opened, Result.isFailure))
+  open(name: string) {
+    return this.#files.rereadTorn(
+      this.fileOf(name),
+      this.#openOnce(name),
+      (opened) => Option.exists(opened, Result.isFailure)
+    )
+  }
 
   /**
    * Finds a credential. The id inside a file decides, not its name. `isEscapedAbsent`: there is no file with the escaped name, as the
    * caller knows.
    */
-  const locate = (
+  locate(
     id: string,
     { isEscapedAbsent }: { readonly isEscapedAbsent: boolean } = { isEscapedAbsent: false }
-  ): Effect.Effect<Located, StorageIoFailed | StorageInsecure> =>
-    Effect.gen(function*() {
+  ): Effect.Effect<Located, StorageIoFailed | StorageInsecure> {
+    return Effect.gen({ self: this }, function*() {
       const plain = plainName(id)
-      const first = canBeRead(plain) ? yield* open(plain) : Option.none()
+      const first = canBeRead(plain) ? yield* this.open(plain) : Option.none()
       if (Option.isSome(first) && Result.isSuccess(first.value) && first.value.success.credential.id === id) {
         return { _tag: "Found", name: plain, stored: first.value.success }
       }
       const escaped = escapedName(id)
-      const second = isEscapedAbsent ? Option.none() : yield* open(escaped)
+      const second = isEscapedAbsent ? Option.none() : yield* this.open(escaped)
       if (Option.isSome(second)) {
         if (Result.isFailure(second.value)) return { _tag: "Unreadable", name: escaped, detail: second.value.failure }
         return second.value.success.credential.id === id
@@ -129,21 +156,25 @@ export const makeCredentialFiles = (
         ? { _tag: "Absent", plainIsTaken: true }
         : { _tag: "Unreadable", name: plain, detail: "it holds another credential" }
     })
+  }
 
-  const names = files.names(folder, suffix)
+  get names() {
+    return this.#files.names(this.#folder, suffix)
+  }
 
   /** The fingerprint of a credential's file. */
-  const fingerprint = (name: string) => files.fingerprint(fileOf(name))
+  fingerprint(name: string) {
+    return this.#files.fingerprint(this.fileOf(name))
+  }
 
   /** Whether a credential's file was written at this time (in ms) or later. */
-  const isWrittenSince = (name: string, since: number) =>
-    Effect.map(files.modifiedAt(fileOf(name)), (at) => at === undefined || at >= since)
-
-  const identities = new Map<string, { readonly fingerprint: string; readonly id: string | undefined }>()
+  isWrittenSince(name: string, since: number) {
+    return Effect.map(this.#files.modifiedAt(this.fileOf(name)), (at) => at === undefined || at >= since)
+  }
 
   /** The document in a file, when it can be opened and belongs there. */
-  const openOwned = (name: string): Effect.Effect<HiveDocument | undefined> =>
-    openOnce(name).pipe(
+  openOwned(name: string): Effect.Effect<HiveDocument | undefined> {
+    return this.#openOnce(name).pipe(
       Effect.map((opened) =>
         Option.isSome(opened) && Result.isSuccess(opened.value) &&
           belongsTo(opened.value.success.credential.id, name)
@@ -153,81 +184,74 @@ export const makeCredentialFiles = (
       // an unreadable file still exists: its id is not known
       Effect.orElseSucceed(() => undefined)
     )
+  }
 
   /** The id of a file; `undefined` when neither its name nor its content tells, or the content does not belong there. */
-  const identify = (name: string) =>
-    Effect.gen(function*() {
+  identify(name: string) {
+    return Effect.gen({ self: this }, function*() {
       if (namesItsId(name)) return name
-      const current = Option.getOrUndefined(yield* fingerprint(name))
-      const known = identities.get(name)
+      const current = Option.getOrUndefined(yield* this.fingerprint(name))
+      const known = this.#identities.get(name)
       if (known !== undefined && known.fingerprint === current) return known.id
-      const stored = yield* openOwned(name)
+      const stored = yield* this.openOwned(name)
       const id = stored?.credential.id
-      if (current !== undefined) identities.set(name, { fingerprint: current, id })
+      if (current !== undefined) this.#identities.set(name, { fingerprint: current, id })
       return id
     })
+  }
 
-  const prepare = (name: string, document: string) =>
-    Effect.gen(function*() {
-      const token = Buffer.from(yield* Fernet.encrypt(keys, Buffer.from(document)), "latin1")
+  prepare(name: string, document: string) {
+    return Effect.gen({ self: this }, function*() {
+      const token = Buffer.from(yield* Fernet.encrypt(this.#keys, Buffer.from(document)), "latin1")
       if (token.length > maximumBytes) {
         return yield* new StorageRefused({ detail: "the credential is too large: encrypted, it may have 16 MiB" })
       }
-      return yield* files.prepare(fileOf(name), token)
+      return yield* this.#files.prepare(this.fileOf(name), token)
     })
+  }
 
   /** The decrypted content of a file that is not encrypted under the first key; none when it is, or does not exist. */
-  const staleText = (name: string) =>
-    Effect.gen(function*() {
-      if (Option.exists(yield* decryptOnce(name, [keys[0]]), Result.isSuccess)) return Option.none()
-      return yield* files.rereadTorn(fileOf(name))(decryptOnce(name, keys), Option.exists(Result.isFailure))
+  #staleText(name: string) {
+    return Effect.gen({ self: this }, function*() {
+      if (Option.exists(yield* this.#decryptOnce(name, [this.#keys[0]]), Result.isSuccess)) return Option.none()
+      return yield* this.#files.rereadTorn(
+        this.fileOf(name),
+        this.#decryptOnce(name, this.#keys),
+        Option.exists(Result.isFailure)
+      )
     })
+  }
 
   /** Whether a file is under another key than the first, and can be re-encrypted. */
-  const isStale = (name: string) => Effect.map(staleText(name), Option.exists(Result.isSuccess))
+  isStale(name: string) {
+    return Effect.map(this.#staleText(name), Option.exists(Result.isSuccess))
+  }
 
   /**
    * Re-encrypts a file under the first key; its content stays the same to the byte. Fails with `ConcurrentWrite` and changes nothing
    * when the file was written since it was read: Hive takes no lock.
    */
-  const reencrypt = <E>(
+  reencrypt<E>(
     name: string,
     check: Effect.Effect<void, E>
-  ): Effect.Effect<"Rotated" | "Unchanged" | Unreadable, StorageIoFailed | StorageInsecure | ConcurrentWrite | E> =>
-    Effect.gen(function*() {
-      const seen = yield* fingerprint(name)
-      const text = yield* staleText(name)
+  ): Effect.Effect<"Rotated" | "Unchanged" | Unreadable, StorageIoFailed | StorageInsecure | ConcurrentWrite | E> {
+    return Effect.gen({ self: this }, function*() {
+      const seen = yield* this.fingerprint(name)
+      const text = yield* this.#staleText(name)
       if (Option.isNone(text)) return "Unchanged"
       if (Result.isFailure(text.value)) return { detail: text.value.failure }
-      const token = Buffer.from(yield* Fernet.encrypt(keys, text.value.success), "latin1")
+      const token = Buffer.from(yield* Fernet.encrypt(this.#keys, text.value.success), "latin1")
       const isSame = Effect.filterOrFail(
-        fingerprint(name),
+        this.fingerprint(name),
         (now) => Equal.equals(now, seen),
         () => new ConcurrentWrite()
       )
-      yield* files.write(fileOf(name), token, Effect.andThen(check, isSame))
+      yield* this.#files.write(this.fileOf(name), token, Effect.andThen(check, isSame))
       return "Rotated"
     })
+  }
 
-  const remove = (name: string) => files.remove(fileOf(name))
-
-  return {
-    fileOf,
-    cannotOpen,
-    readable,
-    openOwn,
-    open,
-    locate,
-    names,
-    fingerprint,
-    isWrittenSince,
-    identify,
-    openOwned,
-    prepare,
-    isStale,
-    reencrypt,
-    remove
-  } as const
+  remove(name: string) {
+    return this.#files.remove(this.fileOf(name))
+  }
 }
-
-export type CredentialFiles = ReturnType<typeof makeCredentialFiles>

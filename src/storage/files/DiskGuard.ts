@@ -46,42 +46,45 @@ const firstOf = <A>(values: Iterable<A>): A | undefined => {
   return undefined
 }
 
-export const makeDiskGuard = () => {
+/** Guards the steps of one directory. */
+export class DiskGuard {
   /** The steps of this directory, those that wait for their turn included. */
-  const own = new Set<Step>()
+  readonly #own = new Set<Step>()
 
-  const enter = (location: string): Step => {
+  #enter(location: string): Step {
     const step: Step = { location, since: monotonicMillisUnsafe(wallClock), isRunning: false }
-    own.add(step)
+    this.#own.add(step)
     return step
   }
 
-  const begin = (step: Step): void => {
+  #begin(step: Step): void {
     step.isRunning = true
     running.add(step)
   }
 
-  const leave = (step: Step): void => {
-    own.delete(step)
+  #leave(step: Step): void {
+    this.#own.delete(step)
     running.delete(step)
   }
 
   /** Runs a step about this file. At most a few run at once, so a step must not contain another one. */
-  const step = (location: string) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-    Effect.suspend(() => {
-      const step = enter(location)
-      const run = Effect.suspend(() => {
-        begin(step)
-        return effect
+  step(location: string) {
+    return <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+      Effect.suspend(() => {
+        const step = this.#enter(location)
+        const run = Effect.suspend(() => {
+          this.#begin(step)
+          return effect
+        })
+        return Effect.ensuring(steps.withPermit(run), Effect.sync(() => this.#leave(step)))
       })
-      return Effect.ensuring(steps.withPermit(run), Effect.sync(() => leave(step)))
-    })
+  }
 
   /** The disk has answered, so that what follows has its time again. Both sets stay in order. */
-  const renew = (step: Step): void => {
-    leave(step)
+  #renew(step: Step): void {
+    this.#leave(step)
     step.since = monotonicMillisUnsafe(wallClock)
-    own.add(step)
+    this.#own.add(step)
     running.add(step)
   }
 
@@ -89,61 +92,62 @@ export const makeDiskGuard = () => {
    * Like `step`, for one that opens files. Its answer does not wait until they are closed, but it keeps its place until then. `answered`
    * is to be run between its calls to the disk, when they are many.
    */
-  const openingStep =
-    (location: string) =>
-    <A, E>(run: (answered: Effect.Effect<void>) => Effect.Effect<A, E, Scope.Scope>): Effect.Effect<A, E> =>
-      Effect.acquireUseRelease(
-        Effect.sync(() => ({ step: enter(location), scope: Scope.makeUnsafe() })),
-        ({ scope, step }) =>
-          Effect.andThen(
-            steps.takeScoped(1),
-            Effect.suspend(() => {
-              begin(step)
-              return run(Effect.sync(() => renew(step)))
-            })
-          ).pipe(Scope.provide(scope)),
-        ({ scope, step }, exit) =>
-          Effect.forkDetach(Effect.ensuring(Scope.close(scope, exit), Effect.sync(() => leave(step))), {
-            startImmediately: true
+  openingStep<A, E>(
+    location: string,
+    run: (answered: Effect.Effect<void>) => Effect.Effect<A, E, Scope.Scope>
+  ): Effect.Effect<A, E> {
+    return Effect.acquireUseRelease(
+      Effect.sync(() => ({ step: this.#enter(location), scope: Scope.makeUnsafe() })),
+      ({ scope, step }) =>
+        Effect.andThen(
+          steps.takeScoped(1),
+          Effect.suspend(() => {
+            this.#begin(step)
+            return run(Effect.sync(() => this.#renew(step)))
           })
-      )
+        ).pipe(Scope.provide(scope)),
+      ({ scope, step }, exit) =>
+        Effect.forkDetach(Effect.ensuring(Scope.close(scope, exit), Effect.sync(() => this.#leave(step))), {
+          startImmediately: true
+        })
+    )
+  }
 
   /** Fails when a step of this directory has not ended in time. */
-  const hanging = Effect.gen(function*() {
-    yield* wallClock.sleep(Duration.millis(overdueMillis))
-    let suspect: Step | undefined
-    for (;;) {
-      const now = monotonicMillisUnsafe(wallClock)
-      const oldest = firstOf(own)
-      // who waits for a turn waits in vain only while the disk is busy with a step that does not end
-      const busyWith = oldest?.isRunning === true ? oldest : firstOf(running)
-      if (isOverdue(oldest, now) && isOverdue(busyWith, now)) {
-        if (busyWith === suspect) {
-          return yield* new StorageIoFailed({
-            location: cleanText(oldest.location),
-            detail: `no answer within ${Duration.format(answerTime)}`
-          })
-        }
-        suspect = busyWith
-      } else suspect = undefined
-      yield* wallClock.sleep(checkEvery)
-    }
-  })
+  #hanging(): Effect.Effect<never, StorageIoFailed> {
+    return Effect.gen({ self: this }, function*() {
+      yield* wallClock.sleep(Duration.millis(overdueMillis))
+      let suspect: Step | undefined
+      for (;;) {
+        const now = monotonicMillisUnsafe(wallClock)
+        const oldest = firstOf(this.#own)
+        // who waits for a turn waits in vain only while the disk is busy with a step that does not end
+        const busyWith = oldest?.isRunning === true ? oldest : firstOf(running)
+        if (isOverdue(oldest, now) && isOverdue(busyWith, now)) {
+          if (busyWith === suspect) {
+            return yield* new StorageIoFailed({
+              location: cleanText(oldest.location),
+              detail: `no answer within ${Duration.format(answerTime)}`
+            })
+          }
+          suspect = busyWith
+        } else suspect = undefined
+        yield* wallClock.sleep(checkEvery)
+      }
+    })
+  }
 
   /** Runs an operation. It is given up when the disk hangs, also where it cannot be interrupted. */
-  const orGiveUp = <A, E, R>(operation: Effect.Effect<A, E, R>): Effect.Effect<A, E | StorageIoFailed, R> =>
-    Effect.uninterruptibleMask((restore) =>
+  orGiveUp<A, E, R>(operation: Effect.Effect<A, E, R>): Effect.Effect<A, E | StorageIoFailed, R> {
+    return Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(
         Effect.forkDetach(restore(operation), { startImmediately: true }),
         (fiber) =>
-          restore(Effect.raceFirst(Fiber.join(fiber), hanging)).pipe(
-            Effect.onInterrupt(() => Effect.ignore(Effect.raceFirst(Fiber.interrupt(fiber), hanging))),
+          restore(Effect.raceFirst(Fiber.join(fiber), this.#hanging())).pipe(
+            Effect.onInterrupt(() => Effect.ignore(Effect.raceFirst(Fiber.interrupt(fiber), this.#hanging()))),
             Effect.onError(() => Effect.sync(() => fiber.interruptUnsafe()))
           )
       )
     )
-
-  return { step, openingStep, orGiveUp } as const
+  }
 }
-
-export type DiskGuard = ReturnType<typeof makeDiskGuard>

@@ -19,6 +19,7 @@ import { configuredKeys, defaultDirectory, parseKeys } from "../../encryption/ke
 import type { AdenConfigError } from "../../errors/ConfigError.ts"
 import { LockTimeout, StorageIoFailed } from "../../errors/StorageError.ts"
 import type { GenerationConflict, StorageFailure } from "../../errors/StorageError.ts"
+import type { Credential } from "../../model/Credential.ts"
 import { CredentialState, isExpected, stateAfterUpdate } from "../../model/CredentialState.ts"
 import { CurrentTenant } from "../../model/currentTenant.ts"
 import { makeKeyedLock } from "../../util/KeyedLock.ts"
@@ -29,16 +30,20 @@ import { indexEntryOf } from "../format/HiveIndex.ts"
 import { canBeRead, escapedName, foldName, plainName } from "../format/names.ts"
 import { asStorageError, checkCredentialId } from "../operation.ts"
 import type { StorageFault } from "../operation.ts"
-import { makeCredentialFiles } from "./CredentialFiles.ts"
+import { CredentialFiles } from "./CredentialFiles.ts"
 import type { Located } from "./CredentialFiles.ts"
 import { makeDirectoryLocks } from "./DirectoryLock.ts"
+import type { DirectoryLocks } from "./DirectoryLock.ts"
 import type { HeldLock } from "./FileLock.ts"
-import { makeIndexFile } from "./IndexFile.ts"
+import { Folders } from "./Folders.ts"
+import { IndexFile } from "./IndexFile.ts"
 import { makeIndexWriter } from "./IndexWriter.ts"
+import type { IndexWriter } from "./IndexWriter.ts"
 import { makePrivateFiles } from "./PrivateFiles.ts"
-import { makeStateFiles, noState, underOneGeneration } from "./StateFiles.ts"
+import type { PrivateFiles } from "./PrivateFiles.ts"
+import { noState, StateFiles, underOneGeneration } from "./StateFiles.ts"
 import { tenantDirectory } from "./tenantFolders.ts"
-import { makeEntryTransactions, pendingRemoval, pendingSave } from "./transaction.ts"
+import { EntryTransactions, pendingRemoval, pendingSave } from "./transaction.ts"
 import type { FoundEntry, PendingSave, SaveFailure } from "./transaction.ts"
 
 /**
@@ -134,6 +139,9 @@ const refreshRetryMillis = 250
 
 const absent: Located = { _tag: "Absent", plainIsTaken: false }
 
+/** Ids that could share a file share a lock. */
+const lockNameOf = (id: string): string => `entry\0${foldName(plainName(id))}`
+
 const make = Effect.fnUntraced(function*<E, R>(
   chosenDirectory: string | undefined,
   chosenKeys: Effect.Effect<FernetKeys, E, R>,
@@ -147,35 +155,105 @@ const make = Effect.fnUntraced(function*<E, R>(
   const keys = yield* chosenKeys
   const warning = yield* makeWarning(directory)
   const files = yield* makePrivateFiles
-  const folders = {
-    credentials: path.join(directory, "credentials"),
-    metadata: path.join(directory, "metadata"),
-    state: path.join(directory, "state")
-  }
-  const { lock, processes, withWriteLock } = yield* makeDirectoryLocks(files, directory)
-  const credentials = makeCredentialFiles(files, folders.credentials, keys, tenantId)
-  const states = makeStateFiles(files, folders.state)
-  const index = makeIndexFile(files, directory, credentials)
+  const folders = new Folders(files, common, directory)
+  const locks = yield* makeDirectoryLocks(files, directory)
+  const credentials = new CredentialFiles(files, folders.credentials, keys, tenantId)
+  const states = new StateFiles(files, folders.state)
   const changes = yield* Effect.acquireRelease(PubSub.unbounded<StorageChange>(), PubSub.shutdown)
-  const publish = (change: StorageChange) => PubSub.publish(changes, change)
+  const index = yield* makeIndexWriter({
+    files,
+    folders,
+    index: new IndexFile(files, directory, credentials),
+    locks
+  })
+  const storage = new FileStorage({ files, folders, locks, credentials, states, index, changes, tenantId, warning })
 
+  // the least that each storage has of its own: what is behind it is made once for all storages
+  return CredentialStorage.of({
+    read: (id) => storage.read(id),
+    load: (id) => storage.load(id),
+    save: (credential, options) => storage.save(credential, options),
+    saveMany: (many, options) => storage.saveMany(many, options),
+    delete: (id, options) => storage.delete(id, options),
+    list: Effect.suspend(() => storage.list()),
+    exists: (id) => storage.exists(id),
+    loadState: (id) => storage.loadState(id),
+    saveState: (id, state, options) => storage.saveState(id, state, options),
+    changes: Stream.fromPubSub(changes),
+    withLock: (id, effect) => storage.withLock(id, effect)
+  })
+})
+
+type Storage = CredentialStorage["Service"]
+
+class FileStorage {
+  readonly #files: PrivateFiles
+  readonly #folders: Folders
+  readonly #locks: DirectoryLocks
+  readonly #credentials: CredentialFiles
+  readonly #states: StateFiles
+  readonly #index: IndexWriter
+  readonly #transactions: EntryTransactions
+  readonly #changes: PubSub.PubSub<StorageChange>
+  readonly #warning: Effect.Effect<void>
+  readonly #writing = makeKeyedLock()
   /** Whether the program knows that the directory is not writable, by a failed write or by a warning. */
-  let isReported = false
-  const recordFailure = <A, E, R>(write: Effect.Effect<A, E, R>) =>
-    Effect.tapError(write, (error) =>
+  #isReported = false
+
+  constructor(options: {
+    readonly files: PrivateFiles
+    readonly folders: Folders
+    readonly locks: DirectoryLocks
+    readonly credentials: CredentialFiles
+    readonly states: StateFiles
+    readonly index: IndexWriter
+    readonly changes: PubSub.PubSub<StorageChange>
+    readonly tenantId: string | undefined
+    /** Run before each write. */
+    readonly warning: Effect.Effect<void>
+  }) {
+    this.#files = options.files
+    this.#folders = options.folders
+    this.#locks = options.locks
+    this.#credentials = options.credentials
+    this.#states = options.states
+    this.#index = options.index
+    this.#transactions = new EntryTransactions({ ...options, observer: this })
+    this.#changes = options.changes
+    this.#warning = options.warning
+  }
+
+  // a span and an error per operation; not by `Effect.fn`, which takes a kilobyte for each member of each storage
+
+  #operation<A, E>(name: string, effect: Effect.Effect<A, E>, id?: string) {
+    return Effect.withSpan(asStorageError(name, id)(this.#files.orGiveUp(effect)), `EncryptedFileStorage.${name}`)
+  }
+
+  #writeOperation<A, E>(name: string, effect: Effect.Effect<A, E>, id?: string) {
+    return Effect.withSpan(
+      asStorageError(name, id)(this.#recordFailure(this.#files.orGiveUp(effect))),
+      `EncryptedFileStorage.${name}`
+    )
+  }
+
+  #recordFailure<A, E, R>(write: Effect.Effect<A, E, R>) {
+    return Effect.tapError(write, (error) =>
       Effect.sync(() => {
-        if (error instanceof StorageIoFailed) isReported = true
+        if (error instanceof StorageIoFailed) this.#isReported = true
       }))
+  }
+
+  // locks ---------------------------------------------------------------------------------------------------------------
 
   /** The lock of a credential. When it cannot be created, it still excludes the fibers of this process, with a warning. */
-  const credentialLock = (id: string) =>
-    files.orGiveUp(lock(escapedName(id), refreshRetryMillis)).pipe(
-      Effect.tap(() => Effect.sync(() => isReported = false)),
+  #credentialLock(id: string) {
+    return this.#files.orGiveUp(this.#locks.lock(escapedName(id), refreshRetryMillis)).pipe(
+      Effect.tap(() => Effect.sync(() => this.#isReported = false)),
       Effect.catchTag("StorageIoFailed", (error) =>
         Effect.addFinalizer(() =>
           Effect.suspend(() => {
-            if (isReported) return Effect.void
-            isReported = true
+            if (this.#isReported) return Effect.void
+            this.#isReported = true
             return logWarning("Other processes are not locked out: cannot create the lock of a credential")
               .pipe(
                 Effect.annotateLogs({ reason: error.message })
@@ -183,261 +261,273 @@ const make = Effect.fnUntraced(function*<E, R>(
           })
         ))
     )
+  }
 
-  const writing = makeKeyedLock()
-
-  /** Ids that could share a file share a lock. */
-  const lockNameOf = (id: string): string => `entry\0${foldName(plainName(id))}`
-
-  /** Excludes, within this process, the writes of ids that could share a file with this one. */
-  const readingEntry = (id: string) => writing(lockNameOf(id))
+  withLock<A, E, R>(id: string, effect: Effect.Effect<A, E, R>) {
+    return Effect.acquireUseRelease(
+      Scope.make(),
+      (scope) =>
+        checkCredentialId(id).pipe(
+          Effect.andThen(this.#credentialLock(id)),
+          asStorageError("withLock", id),
+          Scope.provide(scope),
+          Effect.andThen(effect)
+        ),
+      Scope.close
+    )
+  }
 
   /**
    * Excludes the reads and writes of ids that could share a file. The locks are acquired in sorted order, so that writers cannot
    * deadlock. A write that has begun is not interrupted.
    */
-  const writingEntries = (ids: ReadonlyArray<string>) => <A, E2>(effect: Effect.Effect<A, E2>): Effect.Effect<A, E2> =>
-    Effect.forEach(Array.from(new Set(ids.map(lockNameOf))).toSorted(), writing.held, { discard: true }).pipe(
-      Effect.andThen(Effect.uninterruptible(effect)),
-      Effect.scoped
-    )
+  #writingEntries<A, E>(ids: ReadonlyArray<string>, effect: Effect.Effect<A, E>): Effect.Effect<A, E> {
+    return Effect.forEach(Array.from(new Set(ids.map(lockNameOf))).toSorted(), this.#writing.held, { discard: true })
+      .pipe(
+        Effect.andThen(Effect.uninterruptible(effect)),
+        Effect.scoped
+      )
+  }
 
-  const ensureFolders = Effect.gen(function*() {
-    for (const folder of new Set([common, directory, ...Object.values(folders)])) yield* files.ensureFolder(folder)
-    yield* warning
-  })
+  /** Runs a write of entries under the write lock of the directory. */
+  #writeUnderLock<A, E>(write: (lock: HeldLock) => Effect.Effect<A, E>) {
+    return this.#index.during(this.#locks.withWriteLock(write))
+  }
 
-  /** Whether these folders exist. Checks the outer ones first: if others could write the common folder, they could replace a tenant's. */
-  const foldersExist = (...inside: ReadonlyArray<string>) =>
-    Effect.gen(function*() {
-      for (const folder of new Set([common, directory, ...inside])) {
-        if (!(yield* files.checkFolderForReading(folder))) return false
-      }
-      return true
-    })
+  #ensureFolders() {
+    return Effect.andThen(this.#folders.ensure(), this.#warning)
+  }
 
-  const locate = (id: string) =>
-    Effect.gen(function*() {
+  // reading -------------------------------------------------------------------------------------------------------------
+
+  #locate(id: string): Effect.Effect<Located, StorageFault> {
+    return Effect.gen({ self: this }, function*() {
       yield* checkCredentialId(id)
-      return (yield* foldersExist(folders.credentials)) ? yield* credentials.locate(id) : absent
+      return (yield* this.#folders.exist(this.#folders.credentials)) ? yield* this.#credentials.locate(id) : absent
     })
+  }
 
-  const load = (id: string) =>
-    Effect.gen(function*() {
-      const located = yield* locate(id)
+  #credentialOf(id: string) {
+    return Effect.gen({ self: this }, function*() {
+      const located = yield* this.#locate(id)
       switch (located._tag) {
         case "Absent":
           return Option.none()
         case "Found":
           return Option.some(located.stored.credential)
         case "Unreadable":
-          return yield* credentials.cannotOpen(id, located)
+          return yield* this.#credentials.cannotOpen(id, located)
       }
     })
+  }
 
-  const loadState = (id: string) =>
-    Effect.gen(function*() {
+  #stateOf(id: string) {
+    return Effect.gen({ self: this }, function*() {
       yield* checkCredentialId(id)
+      const { state } = this.#folders
       // most ids have no state, which needs no check of the folders; a state file only counts in folders that others cannot write
-      const { name, state } = yield* Effect.tapError(states.locate(id), () => foldersExist(folders.state))
-      return name === undefined || (yield* foldersExist(folders.state)) ? state : CredentialState.initial
+      const located = yield* Effect.tapError(this.#states.locate(id), () => this.#folders.exist(state))
+      return located.name === undefined || (yield* this.#folders.exist(state))
+        ? located.state
+        : CredentialState.initial
     })
+  }
 
   /**
    * Credential and state from the two files that nearly all ids have, read at once. None when these are not both theirs: then all
    * files that may be theirs have to be looked at.
    */
-  const readPlain = (id: string) =>
-    Effect.gen(function*() {
+  #readPlain(id: string) {
+    return Effect.gen({ self: this }, function*() {
       const name = plainName(id)
-      if (!canBeRead(name) || !(yield* foldersExist(folders.credentials, folders.state))) return Option.none()
-      const read = yield* files.readTogether(states.readable(name), credentials.readable(name))
+      if (!canBeRead(name) || !(yield* this.#folders.exist(this.#folders.credentials, this.#folders.state))) {
+        return Option.none()
+      }
+      const read = yield* this.#files.readTogether(this.#states.readable(name), this.#credentials.readable(name))
       if (Option.isNone(read)) return Option.none()
       const [stateBytes, bytes] = read.value
-      return Option.all({ credential: yield* credentials.openOwn(id, bytes), state: states.openOwn(id, stateBytes) })
+      return Option.all({
+        credential: yield* this.#credentials.openOwn(id, bytes),
+        state: this.#states.openOwn(id, stateBytes)
+      })
     }).pipe(Effect.orElseSucceed(() => Option.none()))
+  }
 
-  const readBoth = (id: string) =>
-    Effect.gen(function*() {
+  #entryOf(id: string) {
+    return Effect.gen({ self: this }, function*() {
       yield* checkCredentialId(id)
-      const plain = yield* readPlain(id)
+      const plain = yield* this.#readPlain(id)
       if (Option.isSome(plain)) return { credential: Option.some(plain.value.credential), state: plain.value.state }
-      const { content, state } = yield* underOneGeneration(loadState(id), load(id))
+      const { content, state } = yield* underOneGeneration(this.#stateOf(id), this.#credentialOf(id))
       return { credential: content, state }
     })
+  }
 
-  // the index -----------------------------------------------------------------------------------------------------------
+  /** Excludes, within this process, the writes of ids that could share a file with this one. */
+  read(id: string) {
+    return this.#operation("read", this.#writing(lockNameOf(id))(this.#entryOf(id)), id)
+  }
 
-  const indexWriter = yield* makeIndexWriter({
-    files,
-    index,
-    processes,
-    withWriteLock,
-    isUsable: foldersExist(folders.credentials),
-    tidy: Effect.forEach(Object.values(folders), (folder) => files.removeAbandoned(folder), { discard: true })
-  })
+  load(id: string) {
+    return this.#operation("load", this.#credentialOf(id), id)
+  }
 
-  /** Runs a write of entries under the write lock of the directory. */
-  const writeUnderLock = <A, E>(write: (lock: HeldLock) => Effect.Effect<A, E>) =>
-    indexWriter.during(withWriteLock(write))
+  loadState(id: string) {
+    return this.#operation("loadState", this.#stateOf(id), id)
+  }
+
+  exists(id: string) {
+    return this.#operation("exists", Effect.map(this.#locate(id), ({ _tag }) => _tag !== "Absent"), id)
+  }
+
+  list() {
+    return this.#operation(
+      "list",
+      Effect.flatMap(
+        this.#folders.exist(this.#folders.credentials),
+        (exist) => exist ? this.#index.ids() : Effect.succeed([])
+      )
+    )
+  }
 
   // writing -------------------------------------------------------------------------------------------------------------
 
-  const { putAll, remove, writeState } = makeEntryTransactions({
-    files,
-    folders,
-    credentials,
-    states,
-    tenantId,
-    onSaved: (credential, generation, document) =>
-      Effect.andThen(
-        indexWriter.changed(credential.id, indexEntryOf(credential, document)),
-        publish({ _tag: "Saved", id: credential.id, generation })
-      ),
-    onRemoved: (id, generation) =>
-      Effect.andThen(indexWriter.changed(id, undefined), publish({ _tag: "Deleted", id, generation }))
-  })
-
-  /** Finds the entry to be removed. A file that cannot be decrypted is the entry's if the index lists the id. */
-  const findEntry = (id: string): Effect.Effect<FoundEntry, StorageFault> =>
-    Effect.gen(function*() {
-      const located = yield* locate(id)
-      const isOwn = located._tag === "Found" ||
-        (located._tag === "Unreadable" && (yield* indexWriter.ids).includes(id))
-      if (isOwn) yield* files.ensureFolder(folders.state)
-      return { located, isOwn, state: (yield* foldersExist(folders.state)) ? yield* states.locate(id) : noState }
+  onSaved(credential: Credential, generation: number, document: string) {
+    return Effect.suspend(() => {
+      this.#index.changed(credential.id, indexEntryOf(credential, document))
+      return PubSub.publish(this.#changes, { _tag: "Saved", id: credential.id, generation })
     })
+  }
 
-  // the storage ---------------------------------------------------------------------------------------------------------
+  onRemoved(id: string, generation: number) {
+    return Effect.suspend(() => {
+      this.#index.changed(id, undefined)
+      return PubSub.publish(this.#changes, { _tag: "Deleted", id, generation })
+    })
+  }
 
-  // a span and an error per operation; not by `Effect.fn`, which takes a kilobyte for each member of each storage
-  const operation = <A, E>(name: string, effect: Effect.Effect<A, E>, id?: string) =>
-    Effect.withSpan(asStorageError(name, id)(files.orGiveUp(effect)), `EncryptedFileStorage.${name}`)
-  const writeOperation = <A, E>(name: string, effect: Effect.Effect<A, E>, id?: string) =>
-    Effect.withSpan(asStorageError(name, id)(recordFailure(files.orGiveUp(effect))), `EncryptedFileStorage.${name}`)
-
-  return CredentialStorage.of({
-    read: (id) => operation("read", readingEntry(id)(readBoth(id)), id),
-    load: (id) => operation("load", load(id), id),
-    save: (credential, options) =>
-      writeOperation(
-        "save",
-        Effect.gen(function*() {
-          const { id } = credential
-          yield* checkCredentialId(id)
-          yield* ensureFolders
-          const saving = pendingSave(credential, options ?? {})
-          return yield* writeUnderLock((lock) =>
-            writingEntries([id])(Effect.gen(function*() {
-              const failure = (yield* putAll([saving], lock)).get(id)
+  save(credential: Credential, options: Parameters<Storage["save"]>[1]) {
+    const { id } = credential
+    return this.#writeOperation(
+      "save",
+      Effect.gen({ self: this }, function*() {
+        yield* checkCredentialId(id)
+        yield* this.#ensureFolders()
+        const saving = pendingSave(credential, options ?? {})
+        return yield* this.#writeUnderLock((lock) =>
+          this.#writingEntries(
+            [id],
+            Effect.gen({ self: this }, function*() {
+              const failure = (yield* this.#transactions.putAll([saving], lock)).get(id)
               if (failure !== undefined) return yield* Effect.fail(failure)
               return yield* Effect.orDie(Effect.fromNullishOr(saving.savedAs))
-            }))
-          )
-        }),
-        credential.id
-      ),
-    saveMany: (many, options) =>
-      writeOperation(
-        "saveMany",
-        Effect.gen(function*() {
-          const failures = new Map<string, StorageFailure | GenerationConflict>()
-          if (many.length === 0) return failures
-          yield* ensureFolders
-          const fail = (id: string, failure: SaveFailure) =>
-            Effect.fail(failure).pipe(
-              recordFailure,
-              asStorageError("save", id),
-              Effect.catch((failure) => Effect.sync(() => failures.set(id, failure)))
-            )
-          const latest = new Map(many.map((credential) => [credential.id, credential]))
-          const savings: Array<PendingSave> = []
-          for (const [id, credential] of latest) {
-            const expectedGeneration = options?.expectedGenerations?.get(id)
-            yield* Effect.matchEffect(checkCredentialId(id), {
-              onFailure: (failure) => fail(id, failure),
-              onSuccess: () =>
-                Effect.sync(() => savings.push(pendingSave(credential, { expectedGeneration, state: options?.state })))
             })
-          }
-          // after one lock timeout, the other batches fail without waiting again
-          let timeout: LockTimeout | undefined
-          yield* Effect.forEach(Arr.chunksOf(savings, batchSize), (batch) => {
-            const ids = batch.map(({ credential }) => credential.id)
-            const put = timeout !== undefined
-              ? Effect.fail(timeout)
-              : writeUnderLock((lock) => writingEntries(ids)(putAll(batch, lock)))
-            return Effect.matchEffect(put, {
-              onSuccess: Effect.forEach(([id, failure]) => fail(id, failure), { discard: true }),
-              onFailure: (failure) => {
-                if (failure instanceof LockTimeout) timeout = failure
-                return Effect.forEach(
-                  batch,
-                  ({ credential, savedAs }) => savedAs === undefined ? fail(credential.id, failure) : Effect.void,
-                  { discard: true }
-                )
-              }
-            })
-          }, { discard: true })
-          return failures
-        })
-      ),
-    delete: (id, options) =>
-      writeOperation(
-        "delete",
-        Effect.gen(function*() {
-          yield* checkCredentialId(id)
-          if (!(yield* foldersExist())) return false
-          const removal = pendingRemoval()
-          yield* writeUnderLock((lock) =>
-            writingEntries([id])(Effect.gen(function*() {
-              yield* remove(id, yield* findEntry(id), options?.expectedGeneration, removal, lock)
-            }))
           )
-          return removal.isRemoved
-        }),
-        id
-      ),
-    list: Effect.suspend(() =>
-      operation(
-        "list",
-        Effect.flatMap(
-          foldersExist(folders.credentials),
-          (exist) => exist ? indexWriter.ids : Effect.succeed([])
         )
-      )
-    ),
-    exists: (id) => operation("exists", Effect.map(locate(id), ({ _tag }) => _tag !== "Absent"), id),
-    loadState: (id) => operation("loadState", loadState(id), id),
-    saveState: (id, state, options) =>
-      writeOperation(
-        "saveState",
-        Effect.gen(function*() {
-          yield* checkCredentialId(id)
-          yield* ensureFolders
-          return yield* withWriteLock((lock) =>
-            writingEntries([id])(Effect.gen(function*() {
-              const before = yield* states.locate(id)
-              if (!isExpected(before.state, options)) return false
-              yield* writeState(id, before, stateAfterUpdate(state, before.state), lock)
-              return true
-            }))
+      }),
+      id
+    )
+  }
+
+  saveMany(many: ReadonlyArray<Credential>, options: Parameters<Storage["saveMany"]>[1]) {
+    return this.#writeOperation(
+      "saveMany",
+      Effect.gen({ self: this }, function*() {
+        const failures = new Map<string, StorageFailure | GenerationConflict>()
+        if (many.length === 0) return failures
+        yield* this.#ensureFolders()
+        const fail = (id: string, failure: SaveFailure) =>
+          this.#recordFailure(Effect.fail(failure)).pipe(
+            asStorageError("save", id),
+            Effect.catch((failure) => Effect.sync(() => failures.set(id, failure)))
           )
-        }),
-        id
-      ),
-    changes: Stream.fromPubSub(changes),
-    withLock: (id, effect) =>
-      Effect.acquireUseRelease(
-        Scope.make(),
-        (scope) =>
-          checkCredentialId(id).pipe(
-            Effect.andThen(credentialLock(id)),
-            asStorageError("withLock", id),
-            Scope.provide(scope),
-            Effect.andThen(effect)
-          ),
-        Scope.close
-      )
-  })
-})
+        const latest = new Map(many.map((credential) => [credential.id, credential]))
+        const savings: Array<PendingSave> = []
+        for (const [id, credential] of latest) {
+          const expectedGeneration = options?.expectedGenerations?.get(id)
+          yield* Effect.matchEffect(checkCredentialId(id), {
+            onFailure: (failure) => fail(id, failure),
+            onSuccess: () =>
+              Effect.sync(() => savings.push(pendingSave(credential, { expectedGeneration, state: options?.state })))
+          })
+        }
+        // after one lock timeout, the other batches fail without waiting again
+        let timeout: LockTimeout | undefined
+        yield* Effect.forEach(Arr.chunksOf(savings, batchSize), (batch) => {
+          const ids = batch.map(({ credential }) => credential.id)
+          const put = timeout !== undefined
+            ? Effect.fail(timeout)
+            : this.#writeUnderLock((lock) => this.#writingEntries(ids, this.#transactions.putAll(batch, lock)))
+          return Effect.matchEffect(put, {
+            onSuccess: Effect.forEach(([id, failure]) => fail(id, failure), { discard: true }),
+            onFailure: (failure) => {
+              if (failure instanceof LockTimeout) timeout = failure
+              return Effect.forEach(
+                batch,
+                ({ credential, savedAs }) => savedAs === undefined ? fail(credential.id, failure) : Effect.void,
+                { discard: true }
+              )
+            }
+          })
+        }, { discard: true })
+        return failures
+      })
+    )
+  }
+
+  saveState(id: string, state: CredentialState, options: Parameters<Storage["saveState"]>[2]) {
+    return this.#writeOperation(
+      "saveState",
+      Effect.gen({ self: this }, function*() {
+        yield* checkCredentialId(id)
+        yield* this.#ensureFolders()
+        return yield* this.#locks.withWriteLock((lock) =>
+          this.#writingEntries(
+            [id],
+            Effect.gen({ self: this }, function*() {
+              const before = yield* this.#states.locate(id)
+              if (!isExpected(before.state, options)) return false
+              yield* this.#transactions.writeState(id, before, stateAfterUpdate(state, before.state), lock)
+              return true
+            })
+          )
+        )
+      }),
+      id
+    )
+  }
+
+  /** Finds the entry to be removed. A file that cannot be decrypted is the entry's if the index lists the id. */
+  #findEntry(id: string): Effect.Effect<FoundEntry, StorageFault> {
+    return Effect.gen({ self: this }, function*() {
+      const folder = this.#folders.state
+      const located = yield* this.#locate(id)
+      const isOwn = located._tag === "Found" ||
+        (located._tag === "Unreadable" && (yield* this.#index.ids()).includes(id))
+      if (isOwn) yield* this.#files.ensureFolder(folder)
+      return { located, isOwn, state: (yield* this.#folders.exist(folder)) ? yield* this.#states.locate(id) : noState }
+    })
+  }
+
+  delete(id: string, options: Parameters<Storage["delete"]>[1]) {
+    return this.#writeOperation(
+      "delete",
+      Effect.gen({ self: this }, function*() {
+        yield* checkCredentialId(id)
+        if (!(yield* this.#folders.exist())) return false
+        const removal = pendingRemoval()
+        yield* this.#writeUnderLock((lock) =>
+          this.#writingEntries(
+            [id],
+            Effect.gen({ self: this }, function*() {
+              const found = yield* this.#findEntry(id)
+              yield* this.#transactions.remove(id, found, options?.expectedGeneration, removal, lock)
+            })
+          )
+        )
+        return removal.isRemoved
+      }),
+      id
+    )
+  }
+}

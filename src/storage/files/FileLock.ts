@@ -92,131 +92,156 @@ const holderOf = ({ text = "" }: LockSnapshot) => decodeHolder(text.slice(text.i
 /** Whether this is the text of a lock file. An empty one is being written, or was never finished. */
 const isLock = (text: string | undefined): boolean => text === "" || text?.match(/^(held|free) \d{10}\n/) != null
 
-export const makeFileLocks = (files: PrivateFiles, folder: string, processes: Processes) => {
-  const numbersIn = (lockFolder: string) =>
-    Effect.map(files.names(lockFolder, ""), (names) => names.filter((name) => numberName.test(name)).map(Number))
+const release = ({ file }: OwnLock) => Effect.ignore(file.overwrite(heading("free", 0)))
 
-  const fileOf = (lockFolder: string, number: number) => files.fileIn(lockFolder, String(number))
+const renew = ({ file }: OwnLock) => {
+  let beat = 0
+  return Effect.suspend(() => file.overwrite(heading("held", ++beat))).pipe(
+    // a failure is no loss: the next beat may succeed
+    Effect.ignore,
+    Effect.delay(renewEvery),
+    Effect.forever
+  )
+}
 
-  const textOf = (lockFolder: string, number: number) =>
-    files.read(fileOf(lockFolder, number), maximumBytes).pipe(
+/** The locks in one folder. */
+export class FileLocks {
+  readonly #files: PrivateFiles
+  readonly #folder: string
+  readonly #processes: Processes
+
+  constructor(files: PrivateFiles, folder: string, processes: Processes) {
+    this.#files = files
+    this.#folder = folder
+    this.#processes = processes
+  }
+
+  #numbersIn(lockFolder: string) {
+    return Effect.map(
+      this.#files.names(lockFolder, ""),
+      (names) => names.filter((name) => numberName.test(name)).map(Number)
+    )
+  }
+
+  #fileOf(lockFolder: string, number: number) {
+    return this.#files.fileIn(lockFolder, String(number))
+  }
+
+  #textOf(lockFolder: string, number: number) {
+    return this.#files.read(this.#fileOf(lockFolder, number), maximumBytes).pipe(
       Effect.map(Option.match({ onNone: () => "", onSome: (bytes) => Buffer.from(bytes).toString() })),
       Effect.catchTag("FileTooLarge", () => Effect.succeed(undefined))
     )
+  }
 
-  const look = (lockFolder: string): Effect.Effect<LockSnapshot, StorageIoFailed | StorageInsecure> =>
-    Effect.gen(function*() {
-      const number = Math.max(0, ...yield* numbersIn(lockFolder))
-      return { number, text: number === 0 ? "" : yield* textOf(lockFolder, number) }
+  #look(lockFolder: string): Effect.Effect<LockSnapshot, StorageIoFailed | StorageInsecure> {
+    return Effect.gen({ self: this }, function*() {
+      const number = Math.max(0, ...yield* this.#numbersIn(lockFolder))
+      return { number, text: number === 0 ? "" : yield* this.#textOf(lockFolder, number) }
     })
+  }
 
   /** Compares inodes; on file systems without stable inodes, compares the holder's token. */
-  const isOwn = ({ file, holder, number }: OwnLock, lockFolder: string) =>
-    Effect.flatMap(file.isInPlace, (isInPlace) =>
+  #isOwn({ file, holder, number }: OwnLock, lockFolder: string) {
+    return Effect.flatMap(file.isInPlace, (isInPlace) =>
       isInPlace ? Effect.succeed(true) : Effect.map(
-        textOf(lockFolder, number),
+        this.#textOf(lockFolder, number),
         (text) => text?.endsWith(holder) === true
       ))
+  }
 
-  const check = (lockFolder: string, own: OwnLock) =>
-    Effect.gen(function*() {
-      const numbers = yield* numbersIn(lockFolder)
+  #check(lockFolder: string, own: OwnLock) {
+    return Effect.gen({ self: this }, function*() {
+      const numbers = yield* this.#numbersIn(lockFolder)
       const isHighest = numbers.includes(own.number) && !numbers.some((other) => other > own.number)
-      if (!isHighest || !(yield* isOwn(own, lockFolder))) return yield* new LockLost()
+      if (!isHighest || !(yield* this.#isOwn(own, lockFolder))) return yield* new LockLost()
     }).pipe(Effect.catchTag("StorageInsecure", () => Effect.fail(new LockLost())))
-
-  const release = ({ file }: OwnLock) => Effect.ignore(file.overwrite(heading("free", 0)))
+  }
 
   /** Creates the file with this number; `undefined` when another process was faster. */
-  const take = (lockFolder: string, number: number) =>
-    Effect.gen(function*() {
-      const holder = `${encodeHolder({ token: randomBytes(8).toString("hex"), ...processes.self })}\n`
-      const file = yield* files.create(
-        fileOf(lockFolder, number),
+  #take(lockFolder: string, number: number) {
+    return Effect.gen({ self: this }, function*() {
+      const holder = `${encodeHolder({ token: randomBytes(8).toString("hex"), ...this.#processes.self })}\n`
+      const file = yield* this.#files.create(
+        this.#fileOf(lockFolder, number),
         Buffer.concat([heading("held", 0), Buffer.from(holder)])
       )
       if (Option.isNone(file)) return undefined
       const own: OwnLock = { file: file.value, holder, number }
-      const numbers = yield* Effect.onError(numbersIn(lockFolder), () => release(own))
+      const numbers = yield* Effect.onError(this.#numbersIn(lockFolder), () => release(own))
       if (numbers.some((other) => other > number)) {
-        yield* files.remove(fileOf(lockFolder, number))
+        yield* this.#files.remove(this.#fileOf(lockFolder, number))
         return undefined
       }
       for (const lower of numbers.filter((other) => other < number)) {
         yield* Effect.ignore(
           Effect.flatMap(
-            textOf(lockFolder, lower),
-            (text) => isLock(text) ? files.remove(fileOf(lockFolder, lower)) : Effect.void
+            this.#textOf(lockFolder, lower),
+            (text) => isLock(text) ? this.#files.remove(this.#fileOf(lockFolder, lower)) : Effect.void
           )
         )
       }
-      if (number % tidyEvery === 0) yield* files.removeAbandoned(lockFolder)
+      if (number % tidyEvery === 0) yield* this.#files.removeAbandoned(lockFolder)
       return own
     })
-
-  const renew = ({ file }: OwnLock) => {
-    let beat = 0
-    return Effect.suspend(() => file.overwrite(heading("held", ++beat))).pipe(
-      // a failure is no loss: the next beat may succeed
-      Effect.ignore,
-      Effect.delay(renewEvery),
-      Effect.forever
-    )
   }
 
   /**
    * Acquires the lock of this name and holds it until the scope closes. Retries with back-off, at least every `maxRetryMillis`. The
    * name has to be safe as the name of a folder.
    */
-  const acquire = (
+  acquire(
     name: string,
     maxRetryMillis: number
-  ): Effect.Effect<HeldLock, StorageIoFailed | StorageInsecure, Scope.Scope> =>
-    Effect.uninterruptibleMask(Effect.fnUntraced(function*(restore) {
-      const lockFolder = files.fileIn(folder, name)
-      const ensureLockFolder = Effect.andThen(files.ensureFolder(folder), files.ensureOwnFolder(lockFolder))
-      yield* ensureLockFolder
-      let retryMillis = firstRetryMillis
-      let last = yield* look(lockFolder)
-      let observedMillis = 0
-      for (;;) {
-        const holder = holderOf(last)
-        const mayTake = isFree(last) ||
-          observedMillis >= (Option.isNone(holder) ? unwrittenMillis : leaseMillis) ||
-          (Option.isSome(holder) && (yield* processes.isGone(holder.value)))
-        // all locks may have been removed while it waited
-        if (mayTake && last.number === 0) yield* ensureLockFolder
-        const own = mayTake ? yield* take(lockFolder, last.number + 1) : undefined
-        if (own !== undefined) {
-          yield* Effect.addFinalizer(() => release(own))
-          yield* Effect.forkScoped(renew(own))
-          return { check: check(lockFolder, own), number: own.number }
+  ): Effect.Effect<HeldLock, StorageIoFailed | StorageInsecure, Scope.Scope> {
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.gen({ self: this }, function*() {
+        const lockFolder = this.#files.fileIn(this.#folder, name)
+        const ensureLockFolder = Effect.andThen(
+          this.#files.ensureFolder(this.#folder),
+          this.#files.ensureOwnFolder(lockFolder)
+        )
+        yield* ensureLockFolder
+        let retryMillis = firstRetryMillis
+        let last = yield* this.#look(lockFolder)
+        let observedMillis = 0
+        for (;;) {
+          const holder = holderOf(last)
+          const mayTake = isFree(last) ||
+            observedMillis >= (Option.isNone(holder) ? unwrittenMillis : leaseMillis) ||
+            (Option.isSome(holder) && (yield* this.#processes.isGone(holder.value)))
+          // all locks may have been removed while it waited
+          if (mayTake && last.number === 0) yield* ensureLockFolder
+          const own = mayTake ? yield* this.#take(lockFolder, last.number + 1) : undefined
+          if (own !== undefined) {
+            yield* Effect.addFinalizer(() => release(own))
+            yield* Effect.forkScoped(renew(own))
+            return { check: this.#check(lockFolder, own), number: own.number }
+          }
+          const before = yield* Clock.currentTimeMillis
+          yield* restore(Effect.sleep(Duration.millis(retryMillis * (yield* Random.nextBetween(0.5, 1)))))
+          const snapshot = yield* this.#look(lockFolder)
+          const slept = (yield* Clock.currentTimeMillis) - before
+          // after a longer sleep than requested the host was suspended, and maybe the holder, too
+          observedMillis = snapshot.number === last.number && snapshot.text === last.text
+            ? observedMillis + Math.max(0, Math.min(slept, retryMillis + unwrittenMillis))
+            : 0
+          last = snapshot
+          retryMillis = Math.min(2 * retryMillis, maxRetryMillis)
         }
-        const before = yield* Clock.currentTimeMillis
-        yield* restore(Effect.sleep(Duration.millis(retryMillis * (yield* Random.nextBetween(0.5, 1)))))
-        const snapshot = yield* look(lockFolder)
-        const slept = (yield* Clock.currentTimeMillis) - before
-        // after a longer sleep than requested the host was suspended, and maybe the holder, too
-        observedMillis = snapshot.number === last.number && snapshot.text === last.text
-          ? observedMillis + Math.max(0, Math.min(slept, retryMillis + unwrittenMillis))
-          : 0
-        last = snapshot
-        retryMillis = Math.min(2 * retryMillis, maxRetryMillis)
-      }
-    }))
+      })
+    )
+  }
 
   /** The current holder of the lock of this name, for diagnosis. */
-  const heldBy = (name: string) =>
-    Effect.gen(function*() {
-      const lockFolder = files.fileIn(folder, name)
-      const snapshot = yield* look(lockFolder)
+  heldBy(name: string) {
+    return Effect.gen({ self: this }, function*() {
+      const lockFolder = this.#files.fileIn(this.#folder, name)
+      const snapshot = yield* this.#look(lockFolder)
       if (isFree(snapshot)) return undefined
       const holder = Option.getOrUndefined(holderOf(snapshot))
-      const isGone = holder !== undefined && (yield* processes.isGone(holder))
-      return { location: fileOf(lockFolder, snapshot.number), pid: holder?.pid, isGone }
+      const isGone = holder !== undefined && (yield* this.#processes.isGone(holder))
+      return { location: this.#fileOf(lockFolder, snapshot.number), pid: holder?.pid, isGone }
     })
-
-  return { acquire, heldBy } as const
+  }
 }
-
-export type FileLocks = ReturnType<typeof makeFileLocks>

@@ -17,10 +17,9 @@ import { CurrentTenant } from "../../model/currentTenant.ts"
 import { cleanText } from "../../util/sanitize.ts"
 import { shellQuote } from "../../util/shellQuote.ts"
 import { asStorageError } from "../operation.ts"
-import { ConcurrentWrite, makeCredentialFiles } from "./CredentialFiles.ts"
-import type { CredentialFiles } from "./CredentialFiles.ts"
+import { ConcurrentWrite, CredentialFiles } from "./CredentialFiles.ts"
 import { makeDirectoryLocks } from "./DirectoryLock.ts"
-import type { SharedLock } from "./DirectoryLock.ts"
+import type { DirectoryLocks } from "./DirectoryLock.ts"
 import { makePrivateFiles } from "./PrivateFiles.ts"
 import { tenantDirectory, tenantFolders } from "./tenantFolders.ts"
 import type { TenantFolder } from "./tenantFolders.ts"
@@ -117,8 +116,7 @@ const attempts = 5
 
 /** A folder of encrypted files: the directory's own, or a tenant's. */
 interface Folder {
-  /** Excludes other writers. */
-  readonly withWriteLock: SharedLock
+  readonly locks: DirectoryLocks
   readonly credentials: CredentialFiles
   readonly names: ReadonlyArray<string>
   readonly isTenant: boolean
@@ -137,9 +135,9 @@ const rotation = Effect.fnUntraced(function*<R>(
     const folder = path.join(directory, "credentials")
     const isThere = (yield* files.checkFolder(directory)) && (yield* files.checkFolder(folder))
     if (isThere) yield* files.removeAbandoned(folder)
-    const credentials = makeCredentialFiles(files, folder, keys, undefined)
-    const { withWriteLock } = yield* makeDirectoryLocks(files, directory)
-    return { withWriteLock, credentials, names: isThere ? yield* credentials.names : [], isTenant }
+    const credentials = new CredentialFiles(files, folder, keys, undefined)
+    const locks = yield* makeDirectoryLocks(files, directory)
+    return { locks, credentials, names: isThere ? yield* credentials.names : [], isTenant }
   }, asStorageError(operation))
 
   const tenantIn = ({ link, location }: TenantFolder) =>
@@ -169,9 +167,9 @@ const isElsewhere = (location: string, link: string) =>
     })
   )
 
-const rotateFolder = ({ credentials, withWriteLock, isTenant, names }: Folder): Stream.Stream<KeyRotationEvent> =>
+const rotateFolder = ({ credentials, isTenant, locks, names }: Folder): Stream.Stream<KeyRotationEvent> =>
   Stream.fromIterable(names).pipe(
-    Stream.mapEffect((name) => rotateFile(withWriteLock, credentials, name), { concurrency }),
+    Stream.mapEffect((name) => rotateFile(locks, credentials, name), { concurrency }),
     (events) => leaveToTenant(events, { total: names.length, isTenant })
   )
 
@@ -205,7 +203,7 @@ export const leaveToTenant = <E, R>(
   })
 
 const rotateFile = (
-  withWriteLock: SharedLock,
+  locks: DirectoryLocks,
   credentials: CredentialFiles,
   name: string
 ): Effect.Effect<Exclude<KeyRotationEvent, { readonly _tag: "Found" }>> => {
@@ -215,7 +213,7 @@ const rotateFile = (
     credentials.isStale(name),
     (isStale) =>
       isStale
-        ? withWriteLock(({ check }) => credentials.reencrypt(name, check))
+        ? locks.withWriteLock(({ check }) => credentials.reencrypt(name, check))
         : credentials.reencrypt(name, Effect.fail(new ConcurrentWrite()))
   )
   return Effect.gen(function*() {

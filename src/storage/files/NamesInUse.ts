@@ -27,60 +27,75 @@ const fold = (names: ReadonlyArray<string>): Listing => {
   return listing
 }
 
-export const makeNamesInUse = (
-  files: PrivateFiles,
-  folder: string,
-  names: Effect.Effect<ReadonlyArray<string>, StorageIoFailed>
-) => {
-  let known: Known | undefined
-  let changes = 0
+/** Lists the names of a folder. */
+interface NameSource {
+  readonly names: Effect.Effect<ReadonlyArray<string>, StorageIoFailed>
+}
 
-  /** Forgets the listing when another process held the lock since, or a program that takes no lock changed the folder. */
-  const validate = (lock: number) =>
-    Effect.suspend(() => {
-      if (known === undefined || changes > 0) return Effect.void
-      const current = known
-      return Effect.map(files.modifiedAt(folder), (modifiedAt) => {
-        const isUnchanged = modifiedAt !== undefined && modifiedAt === current.modifiedAt
-        if (isUnchanged && (lock === current.lock || lock === current.lock + 1)) current.lock = lock
-        else known = undefined
-      })
-    })
+/** The names of the files in one folder. */
+export class NamesInUse {
+  readonly #files: PrivateFiles
+  readonly #folder: string
+  readonly #source: NameSource
+  #known: Known | undefined = undefined
+  #changes = 0
 
-  const settle = Effect.suspend(() => {
-    changes--
-    if (known === undefined || changes > 0) return Effect.void
-    const current = known
-    return Effect.map(files.modifiedAt(folder), (modifiedAt) => {
-      current.modifiedAt = modifiedAt
-    })
-  })
-
-  /** Runs a change of the folder under the write lock with this number. */
-  const changing = (lock: number) => <A, E, R>(change: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-    Effect.acquireUseRelease(
-      Effect.andThen(validate(lock), Effect.sync(() => void changes++)),
-      () => change,
-      () => settle
-    )
-
-  /** The names in the folder. To be run within `changing`. */
-  const listing = (lock: number) =>
-    Effect.suspend(() => {
-      if (known !== undefined) return Effect.succeed(known.listing)
-      return Effect.map(names, (names) => {
-        known ??= { listing: fold(names), lock, modifiedAt: undefined }
-        return known.listing
-      })
-    })
-
-  /** A file was removed. */
-  const removed = (name: string): void => {
-    const folded = foldName(name)
-    if (known?.listing.get(folded) === name) known.listing.delete(folded)
+  constructor(files: PrivateFiles, folder: string, source: NameSource) {
+    this.#files = files
+    this.#folder = folder
+    this.#source = source
   }
 
-  return { changing, listing, removed } as const
+  /** Forgets the listing when another process held the lock since, or a program that takes no lock changed the folder. */
+  #validate(lock: number) {
+    return Effect.suspend(() => {
+      if (this.#known === undefined || this.#changes > 0) return Effect.void
+      const current = this.#known
+      return Effect.map(this.#files.modifiedAt(this.#folder), (modifiedAt) => {
+        const isUnchanged = modifiedAt !== undefined && modifiedAt === current.modifiedAt
+        if (isUnchanged && (lock === current.lock || lock === current.lock + 1)) current.lock = lock
+        else this.#known = undefined
+      })
+    })
+  }
+
+  #settle() {
+    return Effect.suspend(() => {
+      this.#changes--
+      if (this.#known === undefined || this.#changes > 0) return Effect.void
+      const current = this.#known
+      return Effect.map(this.#files.modifiedAt(this.#folder), (modifiedAt) => {
+        current.modifiedAt = modifiedAt
+      })
+    })
+  }
+
+  /** Runs a change of the folder under the write lock with this number. */
+  changing(lock: number) {
+    return <A, E, R>(change: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+      Effect.acquireUseRelease(
+        Effect.andThen(this.#validate(lock), Effect.sync(() => void this.#changes++)),
+        () => change,
+        () => this.#settle()
+      )
+  }
+
+  /** The names in the folder. To be run within `changing`. */
+  listing(lock: number) {
+    return Effect.suspend(() => {
+      if (this.#known !== undefined) return Effect.succeed(this.#known.listing)
+      return Effect.map(this.#source.names, (names) => {
+        this.#known ??= { listing: fold(names), lock, modifiedAt: undefined }
+        return this.#known.listing
+      })
+    })
+  }
+
+  /** A file was removed. */
+  removed(name: string): void {
+    const folded = foldName(name)
+    if (this.#known?.listing.get(folded) === name) this.#known.listing.delete(folded)
+  }
 }
 
 /**

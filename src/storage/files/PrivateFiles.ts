@@ -18,7 +18,7 @@ import { randomUUID } from "node:crypto"
 import { StorageInsecure, StorageIoFailed } from "../../errors/StorageError.ts"
 import { cleanText } from "../../util/sanitize.ts"
 import { shellQuote } from "../../util/shellQuote.ts"
-import { makeDiskGuard, wallClock } from "./DiskGuard.ts"
+import { DiskGuard, wallClock } from "./DiskGuard.ts"
 
 /** The file is larger than the limit, and was not read. */
 export class FileTooLarge extends Data.TaggedError("FileTooLarge") {}
@@ -65,6 +65,8 @@ const detailOf = (error: PlatformError.PlatformError): string => {
 
 const isNotFound = (error: PlatformError.PlatformError): boolean => error.reason._tag === "NotFound"
 
+const isTaken = (error: PlatformError.PlatformError): boolean => error.reason._tag === "AlreadyExists"
+
 /** Changes when the file is replaced, and when it is written in place (by its time). */
 const identityOf = ({ ino, mtime, size }: FileSystem.File.Info): Option.Option<string> =>
   Option.map(mtime, (mtime) => `${Option.getOrElse(ino, () => 0n)} ${mtime.getTime()} ${ByteSize.toBigInt(size)}`)
@@ -75,39 +77,75 @@ const readableSize = ({ size, type }: FileSystem.File.Info, limit: number): numb
   return type === "File" && bytes <= limit ? bytes : undefined
 }
 
-export const makePrivateFiles = Effect.gen(function*() {
-  const fs = yield* FileSystem.FileSystem
-  const path = yield* Path.Path
-  const { openingStep, orGiveUp, step } = makeDiskGuard()
+const failed = (location: string) => (error: PlatformError.PlatformError) =>
+  new StorageIoFailed({ location: cleanText(location), detail: detailOf(error) })
+
+const isLink = (location: string) =>
+  new StorageInsecure({
+    location: cleanText(location),
+    detail: "is a symbolic link, which is not followed",
+    mend: `rm ${shellQuote(location)}`
+  })
+
+const optional = <A>(effect: Effect.Effect<A, PlatformError.PlatformError>) =>
+  effect.pipe(Effect.map(Option.some), Effect.catchIf(isNotFound, () => Effect.succeedNone))
+
+/**
+ * Reads a file that had this size. It may have been replaced since, by a longer or shorter one. A write in place that is under way
+ * shows later: its token is incomplete.
+ */
+const readOpened = (handle: FileSystem.File, size: number, limit: number) =>
+  // a byte more, which shows in the same call whether there is more
+  Effect.flatMap(handle.readAlloc(size + 1), (read) => {
+    const first = Option.getOrElse(read, () => new Uint8Array())
+    return first.length === size ? Effect.succeed(first) : readOn(handle, first, limit)
+  })
+
+/** Reads the rest of a file that turned out to have another size. */
+const readOn = (handle: FileSystem.File, first: Uint8Array, limit: number) =>
+  Effect.gen(function*() {
+    const length = Number(ByteSize.toBigInt((yield* handle.stat).size))
+    if (length > limit) return yield* new FileTooLarge()
+    const parts = [first]
+    for (let missing = length - first.length; missing > 0;) {
+      const part = yield* handle.readAlloc(missing)
+      if (Option.isNone(part)) break
+      parts.push(part.value)
+      missing -= part.value.length
+    }
+    return Buffer.concat(parts)
+  })
+
+/** Access to the private files of one directory. */
+export class PrivateFiles {
+  readonly #fs: FileSystem.FileSystem
+  readonly #path: Path.Path
+  readonly #disk = new DiskGuard()
+  /** When folders were found to be in order, in ms. */
+  readonly #checkedAt = new Map<string, number>()
   /** Windows has no POSIX modes, and reports files as open to all. */
-  const hasModes = path.sep === "/"
+  readonly windows: boolean
 
-  const failed = (location: string) => (error: PlatformError.PlatformError) =>
-    new StorageIoFailed({ location: cleanText(location), detail: detailOf(error) })
+  constructor(fs: FileSystem.FileSystem, path: Path.Path) {
+    this.#fs = fs
+    this.#path = path
+    this.windows = path.sep !== "/"
+  }
 
-  const isLink = (location: string) =>
-    new StorageInsecure({
-      location: cleanText(location),
-      detail: "is a symbolic link, which is not followed",
-      mend: `rm ${shellQuote(location)}`
-    })
-
-  const open = (file: string, flag: FileSystem.OpenFlag, mode?: number) =>
-    fs.open(file, { flag, mode, noFollow: true }).pipe(
+  #open(file: string, flag: FileSystem.OpenFlag, mode?: number) {
+    return this.#fs.open(file, { flag, mode, noFollow: true }).pipe(
       // where the system cannot refuse links on opening, the `lstat` before has to do
-      Effect.catchIf((error) => error.reason._tag === "BadArgument", () => fs.open(file, { flag, mode }))
+      Effect.catchIf((error) => error.reason._tag === "BadArgument", () => this.#fs.open(file, { flag, mode }))
     )
-
-  const optional = <A>(effect: Effect.Effect<A, PlatformError.PlatformError>) =>
-    effect.pipe(Effect.map(Option.some), Effect.catchIf(isNotFound, () => Effect.succeedNone))
+  }
 
   /** Reads a file of at most `limit` bytes; none when there is none. A link, a directory or a device is an error. */
-  const read = (
+  read(
     file: string,
     limit: number
-  ): Effect.Effect<Option.Option<Uint8Array>, StorageIoFailed | StorageInsecure | FileTooLarge> =>
-    step(file)(Effect.gen(function*() {
-      const info = yield* optional(fs.lstat(file)).pipe(Effect.mapError(failed(file)))
+  ): Effect.Effect<Option.Option<Uint8Array>, StorageIoFailed | StorageInsecure | FileTooLarge> {
+    return this.#disk.step(file)(Effect.gen({ self: this }, function*() {
+      const info = yield* optional(this.#fs.lstat(file)).pipe(Effect.mapError(failed(file)))
       if (Option.isNone(info)) return Option.none()
       const { size, type } = info.value
       if (type === "SymbolicLink") return yield* isLink(file)
@@ -118,7 +156,7 @@ export const makePrivateFiles = Effect.gen(function*() {
         })
       }
       if (ByteSize.toBigInt(size) > limit) return yield* new FileTooLarge()
-      return yield* readBytes(file, Number(ByteSize.toBigInt(size)), limit).pipe(
+      return yield* this.#readBytes(file, Number(ByteSize.toBigInt(size)), limit).pipe(
         Effect.asSome,
         Effect.catchTag(
           "PlatformError",
@@ -126,371 +164,359 @@ export const makePrivateFiles = Effect.gen(function*() {
         )
       )
     }))
+  }
 
-  const readBytes = (file: string, size: number, limit: number) =>
-    Effect.scoped(Effect.flatMap(open(file, "r"), (handle) => readOpened(handle, size, limit)))
-
-  /**
-   * Reads a file that had this size. It may have been replaced since, by a longer or shorter one. A write in place that is under way
-   * shows later: its token is incomplete.
-   */
-  const readOpened = (handle: FileSystem.File, size: number, limit: number) =>
-    // a byte more, which shows in the same call whether there is more
-    Effect.flatMap(handle.readAlloc(size + 1), (read) => {
-      const first = Option.getOrElse(read, () => new Uint8Array())
-      return first.length === size ? Effect.succeed(first) : readOn(handle, first, limit)
-    })
-
-  /** Reads the rest of a file that turned out to have another size. */
-  const readOn = (handle: FileSystem.File, first: Uint8Array, limit: number) =>
-    Effect.gen(function*() {
-      const length = Number(ByteSize.toBigInt((yield* handle.stat).size))
-      if (length > limit) return yield* new FileTooLarge()
-      const parts = [first]
-      for (let missing = length - first.length; missing > 0;) {
-        const part = yield* handle.readAlloc(missing)
-        if (Option.isNone(part)) break
-        parts.push(part.value)
-        missing -= part.value.length
-      }
-      return Buffer.concat(parts)
-    })
+  #readBytes(file: string, size: number, limit: number) {
+    return Effect.scoped(Effect.flatMap(this.#open(file, "r"), (handle) => readOpened(handle, size, limit)))
+  }
 
   /**
    * Reads two files as they were at one moment: `steady` is opened after `other`, and is the file that it was before. None when it
    * was replaced, and when one of them is not there, not a file, larger than its limit or cannot be read: they have to be read one
    * by one then.
    */
-  const readTogether = (
+  readTogether(
     steady: ReadableFile,
     other: ReadableFile
-  ): Effect.Effect<Option.Option<readonly [steady: Uint8Array, other: Uint8Array]>> =>
-    openingStep(other.file)((answered) =>
-      Effect.gen(function*() {
-        const before = yield* fs.lstat(steady.file)
+  ): Effect.Effect<Option.Option<readonly [steady: Uint8Array, other: Uint8Array]>> {
+    return this.#disk.openingStep(other.file, (answered) =>
+      Effect.gen({ self: this }, function*() {
+        const before = yield* this.#fs.lstat(steady.file)
         const size = readableSize(before, steady.limit)
-        const otherSize = readableSize(yield* fs.lstat(other.file), other.limit)
+        const otherSize = readableSize(yield* this.#fs.lstat(other.file), other.limit)
         if (size === undefined || otherSize === undefined) return Option.none()
         yield* answered
-        const otherHandle = yield* open(other.file, "r")
-        const handle = yield* open(steady.file, "r")
+        const otherHandle = yield* this.#open(other.file, "r")
+        const handle = yield* this.#open(steady.file, "r")
         yield* answered
         const identity = identityOf(yield* handle.stat)
         if (Option.isNone(identity) || !Equal.equals(identity, identityOf(before))) return Option.none()
         const bytes = yield* readOpened(handle, size, steady.limit)
         return Option.some([bytes, yield* readOpened(otherHandle, otherSize, other.limit)] as const)
-      })
-    ).pipe(Effect.orElseSucceed(() => Option.none()))
+      })).pipe(Effect.orElseSucceed(() => Option.none()))
+  }
 
-  const isBeingWritten = (file: string) =>
-    Effect.gen(function*() {
-      const info = yield* step(file)(Effect.option(fs.lstat(file)))
+  #isBeingWritten(file: string) {
+    return Effect.gen({ self: this }, function*() {
+      const info = yield* this.#disk.step(file)(Effect.option(this.#fs.lstat(file)))
       const now = yield* Clock.currentTimeMillis
       return Option.flatMap(info, ({ mtime }) => mtime).pipe(
         Option.exists((mtime) => Math.abs(now - mtime.getTime()) < recentMillis)
       )
     })
+  }
 
   /**
    * Retries a read with torn content for a moment if the file was just written, because Hive writes in place. Content that is still
    * torn then is returned as it is.
    */
-  const rereadTorn =
-    (file: string) => <A, E>(read: Effect.Effect<A, E>, isTorn: (content: A) => boolean): Effect.Effect<A, E> =>
-      Effect.flatMap(read, (content) => {
-        if (!isTorn(content)) return Effect.succeed(content)
-        const again = Effect.repeat(Effect.delay(read, rereadAfter), {
-          times: rereads - 1,
-          while: isTorn
-        })
-        return Effect.flatMap(isBeingWritten(file), (written) => written ? again : Effect.succeed(content))
+  rereadTorn<A, E>(file: string, read: Effect.Effect<A, E>, isTorn: (content: A) => boolean): Effect.Effect<A, E> {
+    return Effect.flatMap(read, (content) => {
+      if (!isTorn(content)) return Effect.succeed(content)
+      const again = Effect.repeat(Effect.delay(read, rereadAfter), {
+        times: rereads - 1,
+        while: isTorn
       })
+      return Effect.flatMap(this.#isBeingWritten(file), (written) => written ? again : Effect.succeed(content))
+    })
+  }
 
   /**
    * Flushes a folder to disk. Failures are ignored: they only lose the guarantee after a power cut.
    */
-  const flush = (folder: string): Effect.Effect<void> =>
-    fs.open(folder, { flag: "r" }).pipe(
+  flush(folder: string): Effect.Effect<void> {
+    return this.#fs.open(folder, { flag: "r" }).pipe(
       Effect.flatMap((handle) => handle.sync),
       Effect.scoped,
       Effect.ignore,
-      step(folder)
+      this.#disk.step(folder)
     )
+  }
 
-  const temporaryIn = (folder: string) => path.join(folder, `.aden-${randomUUID().replaceAll("-", "")}.tmp`)
+  #temporaryIn(folder: string) {
+    return this.#path.join(folder, `.aden-${randomUUID().replaceAll("-", "")}.tmp`)
+  }
 
   /**
    * Writes the new content to a temporary file beside the target, which is removed when the scope closes unless it was committed.
    * Not interruptible: closing a file while the system still writes to it could write into another one.
    */
-  const prepare = (
+  prepare(
     file: string,
     bytes: Uint8Array
-  ): Effect.Effect<Replacement, StorageIoFailed, Scope.Scope> =>
-    Effect.gen(function*() {
-      const temporary = temporaryIn(path.dirname(file))
+  ): Effect.Effect<Replacement, StorageIoFailed, Scope.Scope> {
+    return Effect.gen({ self: this }, function*() {
+      const temporary = this.#temporaryIn(this.#path.dirname(file))
       let isCommitted = false
       const discard = Effect.suspend(() =>
-        isCommitted ? Effect.void : step(temporary)(Effect.ignore(fs.remove(temporary)))
+        isCommitted ? Effect.void : this.#disk.step(temporary)(Effect.ignore(this.#fs.remove(temporary)))
       )
       yield* Effect.acquireRelease(
-        open(temporary, "wx", 0o600).pipe(
+        this.#open(temporary, "wx", 0o600).pipe(
           Effect.flatMap((handle) => Effect.andThen(handle.writeAll(bytes), handle.sync)),
           Effect.scoped,
           Effect.mapError(failed(file)),
-          step(file),
+          this.#disk.step(file),
           Effect.onError(() => discard)
         ),
         () => discard
       )
       return {
-        commit: step(file)(fs.rename(temporary, file)).pipe(
+        commit: this.#disk.step(file)(this.#fs.rename(temporary, file)).pipe(
           Effect.tap(() => Effect.sync(() => isCommitted = true)),
           Effect.uninterruptible,
           Effect.mapError(failed(file))
         )
       }
     })
+  }
 
   /**
    * Replaces a file atomically: readers, also after a crash at any moment, see the old or the new content. `check` runs just before
    * the commit; when it fails, the old content stays.
    */
-  const write = <E>(
+  write<E>(
     file: string,
     bytes: Uint8Array,
     check: Effect.Effect<void, E>
-  ): Effect.Effect<void, E | StorageIoFailed> =>
-    prepare(file, bytes).pipe(
+  ): Effect.Effect<void, E | StorageIoFailed> {
+    return this.prepare(file, bytes).pipe(
       Effect.flatMap(({ commit }) => Effect.andThen(check, commit)),
       Effect.scoped,
-      Effect.andThen(flush(path.dirname(file))),
+      Effect.andThen(this.flush(this.#path.dirname(file))),
       Effect.uninterruptible
     )
+  }
 
   /**
    * Creates a file exclusively, with its content from the first moment on; none when anything exists at its path. Without hard
    * links, the content follows a moment later. The file stays open until the scope closes. With `isLasting`, it is flushed to
    * disk before it appears.
    */
-  const create = Effect.fnUntraced(
-    function*(
-      file: string,
-      bytes: Uint8Array,
-      options?: { readonly isLasting: boolean }
-    ): Effect.fn.Return<Option.Option<OwnFile>, StorageIoFailed, Scope.Scope> {
-      const temporary = temporaryIn(path.dirname(file))
+  create(
+    file: string,
+    bytes: Uint8Array,
+    options?: { readonly isLasting: boolean }
+  ): Effect.Effect<Option.Option<OwnFile>, StorageIoFailed, Scope.Scope> {
+    return Effect.gen({ self: this }, function*() {
+      const temporary = this.#temporaryIn(this.#path.dirname(file))
       const opened = yield* Scope.fork(yield* Effect.scope)
-      const written = open(temporary, "wx", 0o600).pipe(
+      const written = this.#open(temporary, "wx", 0o600).pipe(
         Effect.tap((handle) => handle.writeAll(bytes)),
         Effect.tap((handle) => options?.isLasting === true ? handle.sync : Effect.void),
         Scope.provide(opened)
       )
-      const isTaken = (error: PlatformError.PlatformError) => error.reason._tag === "AlreadyExists"
-      // without hard links: who made the name may replace what it leads to
-      const replaceOwn = Effect.scoped(open(file, "wx", 0o600)).pipe(
-        Effect.andThen(Effect.onError(fs.rename(temporary, file), () => Effect.ignore(fs.remove(file))))
-      )
-      const inPlace = Effect.fnUntraced(function*(handle: FileSystem.File) {
-        yield* Effect.catchIf(fs.link(temporary, file), (error) => !isTaken(error), () => replaceOwn)
-        return Option.some(yield* ownFile(file, handle))
-      })
       return yield* written.pipe(
         Effect.flatMap((handle) =>
           Effect.catchIf(
-            inPlace(handle),
+            Effect.asSome(this.#putInPlace(temporary, file, handle)),
             isTaken,
             () => Effect.as(Scope.close(opened, Exit.void), Option.none<OwnFile>())
           )
         ),
-        Effect.ensuring(Effect.ignore(fs.remove(temporary))),
+        Effect.ensuring(Effect.ignore(this.#fs.remove(temporary))),
         Effect.onError((cause) => Scope.close(opened, Exit.failCause(cause))),
         Effect.mapError(failed(file))
       )
-    },
-    (effect, file) => Effect.uninterruptible(step(file)(effect))
-  )
+    }).pipe(this.#disk.step(file), Effect.uninterruptible)
+  }
+
+  /** Gives an open file its name, unless that is taken. */
+  #putInPlace(temporary: string, file: string, handle: FileSystem.File) {
+    // without hard links: who made the name may replace what it leads to
+    const replaceOwn = Effect.scoped(this.#open(file, "wx", 0o600)).pipe(
+      Effect.andThen(Effect.onError(this.#fs.rename(temporary, file), () => Effect.ignore(this.#fs.remove(file))))
+    )
+    return Effect.andThen(
+      Effect.catchIf(this.#fs.link(temporary, file), (error) => !isTaken(error), () => replaceOwn),
+      this.#ownFile(file, handle)
+    )
+  }
 
   /** While a file is open, its inode is not reused, so the same inode means the same file. */
-  const ownFile = (
+  #ownFile(
     file: string,
     handle: FileSystem.File
-  ): Effect.Effect<OwnFile, PlatformError.PlatformError> =>
-    Effect.gen(function*() {
+  ): Effect.Effect<OwnFile, PlatformError.PlatformError> {
+    return Effect.gen({ self: this }, function*() {
       const { ino } = yield* handle.stat
       return {
         overwrite: (bytes) =>
           Effect.andThen(handle.seek(0n, "start"), handle.writeAll(bytes)).pipe(
-            step(file),
+            this.#disk.step(file),
             Effect.uninterruptible,
             Effect.mapError(failed(file))
           ),
-        isInPlace: step(file)(optional(fs.lstat(file))).pipe(
+        isInPlace: this.#disk.step(file)(optional(this.#fs.lstat(file))).pipe(
           Effect.map((found) => Option.isSome(ino) && Option.exists(found, (info) => Equal.equals(info.ino, ino))),
           Effect.mapError(failed(file))
         )
       }
     })
+  }
 
   /** Removes a file, or a link without following it; `false` when there was none. */
-  const remove = (file: string): Effect.Effect<boolean, StorageIoFailed> =>
-    step(file)(fs.remove(file)).pipe(
+  remove(file: string): Effect.Effect<boolean, StorageIoFailed> {
+    return this.#disk.step(file)(this.#fs.remove(file)).pipe(
       Effect.as(true),
       Effect.catchIf(isNotFound, () => Effect.succeed(false)),
       Effect.uninterruptible,
       Effect.mapError(failed(file))
     )
+  }
 
   /** The names with this suffix in a folder, without the suffix; empty when there is no folder. */
-  const names = (folder: string, suffix: string): Effect.Effect<ReadonlyArray<string>, StorageIoFailed> =>
-    step(folder)(fs.readDirectory(folder)).pipe(
+  names(folder: string, suffix: string): Effect.Effect<ReadonlyArray<string>, StorageIoFailed> {
+    return this.#disk.step(folder)(this.#fs.readDirectory(folder)).pipe(
       Effect.map((all) =>
         all.filter((name) => name.endsWith(suffix)).map((name) => name.slice(0, name.length - suffix.length))
       ),
       Effect.catchIf(isNotFound, () => Effect.succeed([])),
       Effect.mapError(failed(folder))
     )
-
-  /** When folders were found to be in order, in ms. */
-  const checkedAt = new Map<string, number>()
+  }
 
   /** Whether the folder exists. One that others can write is refused: they could replace its files. */
-  const checkFolder = (folder: string) =>
-    Effect.gen(function*() {
+  checkFolder(folder: string) {
+    return Effect.gen({ self: this }, function*() {
       const now = wallClock.currentTimeMillisUnsafe()
-      checkedAt.delete(folder)
-      const info = yield* step(folder)(optional(fs.stat(folder))).pipe(Effect.mapError(failed(folder)))
+      this.#checkedAt.delete(folder)
+      const info = yield* this.#disk.step(folder)(optional(this.#fs.stat(folder))).pipe(Effect.mapError(failed(folder)))
       if (Option.isNone(info)) return false
       if (info.value.type !== "Directory") {
         return yield* new StorageIoFailed({ location: cleanText(folder), detail: "is not a directory" })
       }
-      if (hasModes && (info.value.mode & groupAndOthersMayWrite) !== 0) {
+      if (!this.windows && (info.value.mode & groupAndOthersMayWrite) !== 0) {
         return yield* new StorageInsecure({
           location: cleanText(folder),
           detail: "can be written by others",
           mend: `chmod go-w ${shellQuote(folder)}`
         })
       }
-      checkedAt.set(folder, now)
+      this.#checkedAt.set(folder, now)
       return true
     })
+  }
 
   /** Like `checkFolder`, for reading: a folder that was in order is looked at again after a second. */
-  const checkFolderForReading = (folder: string) =>
-    Effect.suspend(() => {
-      const age = wallClock.currentTimeMillisUnsafe() - (checkedAt.get(folder) ?? -Infinity)
-      return age >= 0 && age < recheckMillis ? Effect.succeed(true) : checkFolder(folder)
+  checkFolderForReading(folder: string) {
+    return Effect.suspend(() => {
+      const age = wallClock.currentTimeMillisUnsafe() - (this.#checkedAt.get(folder) ?? -Infinity)
+      return age >= 0 && age < recheckMillis ? Effect.succeed(true) : this.checkFolder(folder)
     })
+  }
 
   /** Fails when the folder is not writable, or is missing and cannot be created. Does not detect a full disk. */
-  const checkWritable = (folder: string): Effect.Effect<void, StorageIoFailed> =>
-    Effect.flatMap(
-      Effect.mapError(optional(fs.access(folder, { writable: true })), failed(folder)),
+  checkWritable(folder: string): Effect.Effect<void, StorageIoFailed> {
+    return Effect.flatMap(
+      Effect.mapError(optional(this.#fs.access(folder, { writable: true })), failed(folder)),
       (isThere) =>
-        Option.isSome(isThere) || path.dirname(folder) === folder ? Effect.void : checkWritable(path.dirname(folder))
+        Option.isSome(isThere) || this.#path.dirname(folder) === folder
+          ? Effect.void
+          : this.checkWritable(this.#path.dirname(folder))
     )
+  }
 
   /** Creates the parents one by one: Node's recursive option loops forever where the system refuses with ENOENT, as in /proc. */
-  const makeFolder = (folder: string): Effect.Effect<void, PlatformError.PlatformError> => {
-    const make = step(folder)(fs.makeDirectory(folder, { mode: 0o700 }))
+  #makeFolder(folder: string): Effect.Effect<void, PlatformError.PlatformError> {
+    const make = this.#disk.step(folder)(this.#fs.makeDirectory(folder, { mode: 0o700 }))
     return make.pipe(
       Effect.catchIf(
-        (error) => isNotFound(error) && path.dirname(folder) !== folder,
-        () => Effect.andThen(makeFolder(path.dirname(folder)), make)
+        (error) => isNotFound(error) && this.#path.dirname(folder) !== folder,
+        () => Effect.andThen(this.#makeFolder(this.#path.dirname(folder)), make)
       ),
-      Effect.catchIf((error) => error.reason._tag === "AlreadyExists", () => Effect.void)
+      Effect.catchIf(isTaken, () => Effect.void)
     )
   }
 
   /** Creates the folder if it is missing, accessible only to its owner. */
-  const ensureFolder = (folder: string) =>
-    Effect.gen(function*() {
-      if (yield* checkFolder(folder)) return
-      yield* makeFolder(folder).pipe(Effect.mapError(failed(folder)))
-      if (yield* checkFolder(folder)) return
+  ensureFolder(folder: string) {
+    return Effect.gen({ self: this }, function*() {
+      if (yield* this.checkFolder(folder)) return
+      yield* this.#makeFolder(folder).pipe(Effect.mapError(failed(folder)))
+      if (yield* this.checkFolder(folder)) return
       return yield* new StorageIoFailed({ location: cleanText(folder), detail: "is a link to nothing" })
     })
+  }
 
   /** Like `ensureFolder`, and refuses a link. */
-  const ensureOwnFolder = (folder: string) =>
-    Effect.gen(function*() {
-      const info = yield* step(folder)(optional(fs.lstat(folder))).pipe(Effect.mapError(failed(folder)))
+  ensureOwnFolder(folder: string) {
+    return Effect.gen({ self: this }, function*() {
+      const info = yield* this.#disk.step(folder)(optional(this.#fs.lstat(folder))).pipe(
+        Effect.mapError(failed(folder))
+      )
       if (Option.exists(info, ({ type }) => type === "SymbolicLink")) return yield* isLink(folder)
-      yield* ensureFolder(folder)
+      yield* this.ensureFolder(folder)
     })
+  }
 
   /** Like `ensureOwnFolder`, and refuses a folder that others can access. */
-  const ensureClosedFolder = (folder: string) =>
-    Effect.gen(function*() {
-      const info = yield* step(folder)(optional(fs.lstat(folder))).pipe(Effect.mapError(failed(folder)))
-      if (hasModes && Option.exists(info, ({ mode, type }) => type === "Directory" && (mode & groupAndOthers) !== 0)) {
+  ensureClosedFolder(folder: string) {
+    return Effect.gen({ self: this }, function*() {
+      const info = yield* this.#disk.step(folder)(optional(this.#fs.lstat(folder))).pipe(
+        Effect.mapError(failed(folder))
+      )
+      if (
+        !this.windows && Option.exists(info, ({ mode, type }) => type === "Directory" && (mode & groupAndOthers) !== 0)
+      ) {
         return yield* new StorageInsecure({
           location: cleanText(folder),
           detail: "is open to others",
           mend: `chmod go-rwx ${shellQuote(folder)}`
         })
       }
-      yield* ensureOwnFolder(folder)
+      yield* this.ensureOwnFolder(folder)
     })
+  }
 
-  const removeIfAbandoned = (file: string) =>
-    Effect.gen(function*() {
-      const { mtime, type } = yield* step(file)(fs.lstat(file))
+  #removeIfAbandoned(file: string) {
+    return Effect.gen({ self: this }, function*() {
+      const { mtime, type } = yield* this.#disk.step(file)(this.#fs.lstat(file))
       const now = yield* Clock.currentTimeMillis
       if (type !== "File" || !Option.exists(mtime, (mtime) => now - mtime.getTime() > abandonedMillis)) return
-      yield* step(file)(fs.remove(file))
+      yield* this.#disk.step(file)(this.#fs.remove(file))
     })
+  }
 
   /** Removes temporary files of writers that died, after an hour. Failures are ignored. */
-  const removeAbandoned = (folder: string): Effect.Effect<void> =>
-    step(folder)(fs.readDirectory(folder)).pipe(
+  removeAbandoned(folder: string): Effect.Effect<void> {
+    return this.#disk.step(folder)(this.#fs.readDirectory(folder)).pipe(
       Effect.map((names) => names.filter((name) => temporaryName.test(name))),
-      Effect.flatMap(Effect.forEach((name) => Effect.ignore(removeIfAbandoned(path.join(folder, name))), {
+      Effect.flatMap(Effect.forEach((name) => Effect.ignore(this.#removeIfAbandoned(this.#path.join(folder, name))), {
         discard: true
       })),
       Effect.ignore
     )
+  }
 
   /** A fingerprint of a file's content, see {@link identityOf}. */
-  const fingerprint = (file: string): Effect.Effect<Option.Option<string>> =>
-    step(file)(fs.lstat(file)).pipe(
+  fingerprint(file: string): Effect.Effect<Option.Option<string>> {
+    return this.#disk.step(file)(this.#fs.lstat(file)).pipe(
       Effect.map(identityOf),
       Effect.orElseSucceed(() => Option.none())
     )
+  }
 
   /** When a file or folder was last written, in ms; `undefined` when that cannot be told. */
-  const modifiedAt = (location: string): Effect.Effect<number | undefined> =>
-    step(location)(fs.lstat(location)).pipe(
+  modifiedAt(location: string): Effect.Effect<number | undefined> {
+    return this.#disk.step(location)(this.#fs.lstat(location)).pipe(
       Effect.map(({ mtime }) => Option.getOrUndefined(mtime)?.getTime()),
       Effect.orElseSucceed(() => undefined)
     )
+  }
 
   /** The path of a file in a folder. */
-  const fileIn = (folder: string, name: string): string => path.join(folder, name)
+  fileIn(folder: string, name: string): string {
+    return this.#path.join(folder, name)
+  }
 
-  return {
-    read,
-    readTogether,
-    rereadTorn,
-    prepare,
-    flush,
-    write,
-    create,
-    remove,
-    names,
-    checkFolder,
-    checkFolderForReading,
-    checkWritable,
-    ensureFolder,
-    ensureOwnFolder,
-    ensureClosedFolder,
-    removeAbandoned,
-    fingerprint,
-    modifiedAt,
-    fileIn,
-    orGiveUp,
-    windows: !hasModes
-  } as const
+  /** Runs an operation. It is given up when the disk hangs, also where it cannot be interrupted. */
+  orGiveUp<A, E, R>(operation: Effect.Effect<A, E, R>): Effect.Effect<A, E | StorageIoFailed, R> {
+    return this.#disk.orGiveUp(operation)
+  }
+}
+
+/** Private files on the disk of the context. */
+export const makePrivateFiles = Effect.gen(function*() {
+  return new PrivateFiles(yield* FileSystem.FileSystem, yield* Path.Path)
 })
-
-export type PrivateFiles = Effect.Success<typeof makePrivateFiles>

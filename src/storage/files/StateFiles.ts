@@ -39,38 +39,60 @@ export const underOneGeneration = Effect.fnUntraced(function*<A, E, E2>(
   }
 })
 
-export const makeStateFiles = (files: PrivateFiles, folder: string) => {
-  const fileOf = (name: string): string => files.fileIn(folder, `${name}${suffix}`)
+const textOf = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("utf8")
 
-  const textOf = (bytes: Uint8Array): string =>
-    Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("utf8")
+/** Refuses a state that is too large to be read again: without its generation, any writer would pass for the first. */
+const encode = (id: string, state: CredentialState) => {
+  const bytes = Buffer.from(encodeState(id, state))
+  return bytes.length <= maximumBytes
+    ? Effect.succeed(bytes)
+    : Effect.fail(new StorageRefused({ detail: "the state of the credential is too large: it may have 64 KiB" }))
+}
 
-  const readText = (name: string) =>
-    files.read(fileOf(name), maximumBytes).pipe(
+/** The states of one folder. */
+export class StateFiles {
+  readonly #files: PrivateFiles
+  readonly #folder: string
+
+  constructor(files: PrivateFiles, folder: string) {
+    this.#files = files
+    this.#folder = folder
+  }
+
+  #fileOf(name: string): string {
+    return this.#files.fileIn(this.#folder, `${name}${suffix}`)
+  }
+
+  #readText(name: string) {
+    return this.#files.read(this.#fileOf(name), maximumBytes).pipe(
       Effect.map(Option.map(textOf)),
       Effect.catchTag("FileTooLarge", () => Effect.succeedSome(""))
     )
+  }
 
   /** The file of this name, to be read together with another one. */
-  const readable = (name: string): ReadableFile => ({ file: fileOf(name), limit: maximumBytes })
+  readable(name: string): ReadableFile {
+    return { file: this.#fileOf(name), limit: maximumBytes }
+  }
 
   /** The state of this id, when that is what a file holds. */
-  const openOwn = (id: string, bytes: Uint8Array): Option.Option<CredentialState> =>
-    decodeState(textOf(bytes)).pipe(
+  openOwn(id: string, bytes: Uint8Array): Option.Option<CredentialState> {
+    return decodeState(textOf(bytes)).pipe(
       Option.filter((stored) => (stored.id ?? id) === id),
       Option.map(({ state }) => state)
     )
+  }
 
   /** The state of an id. A file that is not a state is ignored, and may be replaced. */
-  const locate = (
+  locate(
     id: string
-  ): Effect.Effect<LocatedState, StorageIoFailed | StorageInsecure> =>
-    Effect.gen(function*() {
+  ): Effect.Effect<LocatedState, StorageIoFailed | StorageInsecure> {
+    return Effect.gen({ self: this }, function*() {
       const plain = plainName(id)
       let damaged: string | undefined
       let plainIsTaken = false
       for (const name of canBeRead(plain) ? [plain, escapedName(id)] : [escapedName(id)]) {
-        const text = yield* readText(name)
+        const text = yield* this.#readText(name)
         if (Option.isNone(text)) continue
         const stored = decodeState(text.value)
         if (Option.isNone(stored)) damaged ??= name
@@ -79,26 +101,21 @@ export const makeStateFiles = (files: PrivateFiles, folder: string) => {
       }
       return { name: damaged, state: CredentialState.initial, plainIsTaken }
     })
-
-  /** Refuses a state that is too large to be read again: without its generation, any writer would pass for the first. */
-  const encode = (id: string, state: CredentialState) => {
-    const bytes = Buffer.from(encodeState(id, state))
-    return bytes.length <= maximumBytes
-      ? Effect.succeed(bytes)
-      : Effect.fail(new StorageRefused({ detail: "the state of the credential is too large: it may have 64 KiB" }))
   }
 
-  const prepare = (name: string, id: string, state: CredentialState) =>
-    Effect.flatMap(encode(id, state), (bytes) => files.prepare(fileOf(name), bytes))
+  prepare(name: string, id: string, state: CredentialState) {
+    return Effect.flatMap(encode(id, state), (bytes) => this.#files.prepare(this.#fileOf(name), bytes))
+  }
 
-  const write = <E>(name: string, id: string, state: CredentialState, check: Effect.Effect<void, E>) =>
-    Effect.flatMap(encode(id, state), (bytes) => files.write(fileOf(name), bytes, check))
+  write<E>(name: string, id: string, state: CredentialState, check: Effect.Effect<void, E>) {
+    return Effect.flatMap(encode(id, state), (bytes) => this.#files.write(this.#fileOf(name), bytes, check))
+  }
 
-  const remove = (name: string) => files.remove(fileOf(name))
+  remove(name: string) {
+    return this.#files.remove(this.#fileOf(name))
+  }
 
-  const names = files.names(folder, suffix)
-
-  return { readable, openOwn, locate, prepare, write, remove, names } as const
+  get names() {
+    return this.#files.names(this.#folder, suffix)
+  }
 }
-
-export type StateFiles = ReturnType<typeof makeStateFiles>

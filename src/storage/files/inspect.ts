@@ -27,9 +27,9 @@ import type { Fact, Subject } from "../inspect.ts"
 import { leaseMillis } from "../lease.ts"
 import { cannotOpen, count, openingFacts, some } from "../openingFacts.ts"
 import type { Unopened } from "../openingFacts.ts"
-import { makeCredentialFiles } from "./CredentialFiles.ts"
+import { CredentialFiles } from "./CredentialFiles.ts"
 import { isLockName } from "./DirectoryLock.ts"
-import { makeFileLocks } from "./FileLock.ts"
+import { FileLocks } from "./FileLock.ts"
 import { makePrivateFiles } from "./PrivateFiles.ts"
 import type { PrivateFiles } from "./PrivateFiles.ts"
 import { CurrentProcess } from "./ProcessIdentity.ts"
@@ -202,7 +202,7 @@ const credentialFacts = Effect.fnUntraced(function*(
   isTenant: boolean
 ) {
   const path = yield* Path.Path
-  const credentials = makeCredentialFiles(files, folders.credentials, keys, undefined)
+  const credentials = new CredentialFiles(files, folders.credentials, keys, undefined)
   const names = yield* Effect.result(credentials.names)
   if (Result.isFailure(names)) return [unusable("credentials", folders.credentials, names.failure)]
   const opened = yield* Effect.forEach(
@@ -315,7 +315,7 @@ const lockFacts = Effect.fnUntraced(function*(files: PrivateFiles, folder: strin
   const fs = yield* FileSystem.FileSystem
   const names = yield* Effect.result(files.names(folder, ""))
   if (Result.isFailure(names)) return [unusable("locks", folder, names.failure)]
-  const locks = makeFileLocks(files, folder, yield* yield* CurrentProcess)
+  const locks = new FileLocks(files, folder, yield* yield* CurrentProcess)
   const now = yield* Clock.currentTimeMillis
 
   const isSilent = (location: string) =>

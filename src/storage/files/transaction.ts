@@ -18,7 +18,7 @@ import { escapedName, foldName, plainName } from "../format/names.ts"
 import type { StorageFault } from "../operation.ts"
 import type { CredentialFiles, Located } from "./CredentialFiles.ts"
 import type { HeldLock } from "./FileLock.ts"
-import { chooseUnused, makeNamesInUse } from "./NamesInUse.ts"
+import { chooseUnused, NamesInUse } from "./NamesInUse.ts"
 import type { PrivateFiles, Replacement } from "./PrivateFiles.ts"
 import { noState } from "./StateFiles.ts"
 import type { LocatedState, StateFiles } from "./StateFiles.ts"
@@ -102,88 +102,130 @@ const isWrittenBy = (state: CredentialState, replaced: Before | undefined): repl
 const isNew = (id: string, names: ReadonlyMap<string, unknown>) =>
   !names.has(foldName(plainName(id))) && !names.has(escapedName(id))
 
-export const makeEntryTransactions = (options: {
-  readonly files: PrivateFiles
-  readonly folders: { readonly credentials: string; readonly state: string }
-  readonly credentials: CredentialFiles
-  readonly states: StateFiles
-  readonly tenantId: string | undefined
+/** The names in use of one folder, listed when the first new name is needed, and those that a batch has chosen. */
+interface Choice {
+  readonly listing: ReturnType<NamesInUse["listing"]>
+  readonly chosen: Map<string, string>
+}
+
+interface Batch {
+  readonly credentials: Choice
+  readonly states: Choice
+}
+
+/** Is told what was written. */
+export interface EntryObserver {
   /** Called for each saved credential with the document that was stored, once it is flushed to disk. */
   readonly onSaved: (credential: Credential, generation: number, document: string) => Effect.Effect<unknown>
   /** Called for each removed credential, with the generation of its tombstone. */
   readonly onRemoved: (id: string, generation: number) => Effect.Effect<unknown>
-}) => {
-  const { credentials, files, folders, onRemoved, onSaved, states, tenantId } = options
+}
 
-  const names = {
-    credentials: makeNamesInUse(files, folders.credentials, credentials.names),
-    states: makeNamesInUse(files, folders.state, states.names)
+/** The transactions over the entries of one directory. */
+export class EntryTransactions {
+  readonly #files: PrivateFiles
+  readonly #folders: { readonly credentials: string; readonly state: string }
+  readonly #credentials: CredentialFiles
+  readonly #states: StateFiles
+  readonly #tenantId: string | undefined
+  readonly #observer: EntryObserver
+  readonly #names: { readonly credentials: NamesInUse; readonly states: NamesInUse }
+
+  constructor(options: {
+    readonly files: PrivateFiles
+    readonly folders: { readonly credentials: string; readonly state: string }
+    readonly credentials: CredentialFiles
+    readonly states: StateFiles
+    readonly tenantId: string | undefined
+    readonly observer: EntryObserver
+  }) {
+    const { credentials, files, folders, states } = options
+    this.#files = files
+    this.#folders = folders
+    this.#credentials = credentials
+    this.#states = states
+    this.#tenantId = options.tenantId
+    this.#observer = options.observer
+    this.#names = {
+      credentials: new NamesInUse(files, folders.credentials, credentials),
+      states: new NamesInUse(files, folders.state, states)
+    }
   }
 
-  /** The names in use, looked up when the first new name is needed. */
-  const namesInUse = ({ number }: HeldLock) => ({
-    credentials: { listing: names.credentials.listing(number), chosen: new Map<string, string>() },
-    states: { listing: names.states.listing(number), chosen: new Map<string, string>() }
-  })
+  #namesInUse({ number }: HeldLock): Batch {
+    return {
+      credentials: { listing: this.#names.credentials.listing(number), chosen: new Map() },
+      states: { listing: this.#names.states.listing(number), chosen: new Map() }
+    }
+  }
 
-  type NamesInUse = ReturnType<typeof namesInUse>
+  #removeFile(name: string) {
+    return Effect.tap(this.#credentials.remove(name), () => Effect.sync(() => this.#names.credentials.removed(name)))
+  }
 
-  const removeFile = (name: string) =>
-    Effect.tap(credentials.remove(name), () => Effect.sync(() => names.credentials.removed(name)))
+  #removeState(name: string) {
+    return Effect.tap(this.#states.remove(name), () => Effect.sync(() => this.#names.states.removed(name)))
+  }
 
-  const removeState = (name: string) =>
-    Effect.tap(states.remove(name), () => Effect.sync(() => names.states.removed(name)))
-
-  const chooseIn = (
-    { chosen, listing }: NamesInUse[keyof NamesInUse],
+  #chooseIn(
+    { chosen, listing }: Choice,
     id: string,
     { plainIsTaken }: { readonly plainIsTaken: boolean }
-  ) => Effect.map(listing, (names) => chooseUnused(id, plainIsTaken, names, chosen, files.windows))
+  ) {
+    return Effect.map(listing, (names) => chooseUnused(id, plainIsTaken, names, chosen, this.#files.windows))
+  }
 
   /** Runs what changes both folders under the lock. */
-  const changingFolders = ({ number }: HeldLock) => <A, E, R>(change: Effect.Effect<A, E, R>) =>
-    names.credentials.changing(number)(names.states.changing(number)(change))
+  #changingFolders({ number }: HeldLock) {
+    return <A, E, R>(change: Effect.Effect<A, E, R>) =>
+      this.#names.credentials.changing(number)(this.#names.states.changing(number)(change))
+  }
 
-  const nameOfState = (id: string, located: LocatedState, { states }: NamesInUse) =>
-    located.name === undefined ? chooseIn(states, id, located) : Effect.succeed(located.name)
+  #nameOfState(id: string, located: LocatedState, { states }: Batch) {
+    return located.name === undefined ? this.#chooseIn(states, id, located) : Effect.succeed(located.name)
+  }
 
-  const writeState = (
+  writeState(
     id: string,
     located: LocatedState,
     state: CredentialState,
     lock: HeldLock
-  ) =>
-    changingFolders(lock)(Effect.gen(function*() {
-      const name = yield* nameOfState(id, located, namesInUse(lock))
-      yield* states.write(name, id, state, lock.check)
+  ) {
+    return this.#changingFolders(lock)(Effect.gen({ self: this }, function*() {
+      const name = yield* this.#nameOfState(id, located, this.#namesInUse(lock))
+      yield* this.#states.write(name, id, state, lock.check)
       return name
     }))
+  }
 
   /** Rolls back the generation of a write that failed, which would make later saves look outdated. */
-  const rollBackState = (name: string, id: string, before: CredentialState, { check }: HeldLock) =>
-    Effect.andThen(
+  #rollBackState(name: string, id: string, before: CredentialState, { check }: HeldLock) {
+    return Effect.andThen(
       check,
-      Equal.equals(before, CredentialState.initial) ? removeState(name) : states.write(name, id, before, check)
+      Equal.equals(before, CredentialState.initial)
+        ? this.#removeState(name)
+        : this.#states.write(name, id, before, check)
     ).pipe(Effect.ignore)
+  }
 
   // saving --------------------------------------------------------------------------------------------------------------
 
-  const prepare = (
+  #prepare(
     saving: PendingSave,
-    inUse: NamesInUse,
+    inUse: Batch,
     isOneOfMany: boolean
-  ): Effect.Effect<Prepared, SaveFailure, Scope.Scope> =>
-    Effect.gen(function*() {
+  ): Effect.Effect<Prepared, SaveFailure, Scope.Scope> {
+    return Effect.gen({ self: this }, function*() {
       const { credential, options, replaced } = saving
       const { id } = credential
       // under the lock no other process writes states or escaped names, so the listings of a large batch stay valid; plain names are
       // looked up, because Hive takes no lock
-      const located = yield* credentials.locate(id, {
+      const located = yield* this.#credentials.locate(id, {
         isEscapedAbsent: isOneOfMany && !(yield* inUse.credentials.listing).has(escapedName(id))
       })
-      if (located._tag === "Unreadable") return yield* credentials.cannotOpen(id, located)
-      const file = located._tag === "Found" ? yield* credentials.fingerprint(located.name) : Option.none()
-      const found = isOneOfMany && isNew(id, yield* inUse.states.listing) ? noState : yield* states.locate(id)
+      if (located._tag === "Unreadable") return yield* this.#credentials.cannotOpen(id, located)
+      const file = located._tag === "Found" ? yield* this.#credentials.fingerprint(located.name) : Option.none()
+      const found = isOneOfMany && isNew(id, yield* inUse.states.listing) ? noState : yield* this.#states.locate(id)
       // after a lost lock: the generation may come from the own first attempt, not from another writer
       const isOwnGeneration = isWrittenBy(found.state, replaced) && Equal.equals(file, replaced.file)
       const before = isOwnGeneration ? replaced.state : found.state
@@ -193,34 +235,37 @@ export const makeEntryTransactions = (options: {
       }
       const stored = located._tag === "Found" ? located.stored : undefined
       const document = saving.document === undefined
-        ? encodeDocument(credential, yield* DateTime.now, stored, tenantId)
+        ? encodeDocument(credential, yield* DateTime.now, stored, this.#tenantId)
         : Result.succeed(saving.document)
       if (Result.isFailure(document)) return yield* new StorageRefused({ detail: document.failure })
       const name = located._tag === "Found"
         ? located.name
-        : yield* chooseIn(inUse.credentials, id, located)
-      const stateName = yield* nameOfState(id, found, inUse)
+        : yield* this.#chooseIn(inUse.credentials, id, located)
+      const stateName = yield* this.#nameOfState(id, found, inUse)
       const after = stateAfterSave(credential, before, options.state)
-      const newState = yield* states.prepare(stateName, id, after)
-      const newCredential = yield* credentials.prepare(name, document.success)
+      const newState = yield* this.#states.prepare(stateName, id, after)
+      const newCredential = yield* this.#credentials.prepare(name, document.success)
       // Hive may have written the plain name since: of two files of one credential, the older must not survive
       const older = located._tag === "Found" && name !== escapedName(id) ? escapedName(id) : undefined
       return { saving, before, after, stateName, file, newState, newCredential, document: document.success, older }
     })
+  }
 
-  const commitState = ({ before, file, newState, saving }: Prepared) =>
-    Effect.map(newState.commit, () => {
+  #commitState({ before, file, newState, saving }: Prepared) {
+    return Effect.map(newState.commit, () => {
       saving.replaced = { state: before, file }
     })
+  }
 
-  const rollBack = ({ before, saving, stateName }: Prepared, lock: HeldLock) =>
-    rollBackState(stateName, saving.credential.id, before, lock)
+  #rollBack({ before, saving, stateName }: Prepared, lock: HeldLock) {
+    return this.#rollBackState(stateName, saving.credential.id, before, lock)
+  }
 
-  const commitCredential = (one: Prepared, lock: HeldLock) => {
+  #commitCredential(one: Prepared, lock: HeldLock) {
     const { after, newCredential, older, saving } = one
     // the older file first: it is not read while the other exists, so a save that fails then has changed nothing
-    return Effect.andThen(older === undefined ? Effect.void : removeFile(older), newCredential.commit).pipe(
-      Effect.tapError(() => rollBack(one, lock)),
+    return Effect.andThen(older === undefined ? Effect.void : this.#removeFile(older), newCredential.commit).pipe(
+      Effect.tapError(() => this.#rollBack(one, lock)),
       Effect.map(() => {
         saving.savedAs = after.generation
       })
@@ -228,10 +273,11 @@ export const makeEntryTransactions = (options: {
   }
 
   /** Saves credentials together. Answers the failures by id; they do not affect the others. */
-  const putAll = (batch: ReadonlyArray<PendingSave>, lock: HeldLock) =>
-    changingFolders(lock)(Effect.scoped(Effect.gen(
+  putAll(batch: ReadonlyArray<PendingSave>, lock: HeldLock) {
+    return this.#changingFolders(lock)(Effect.scoped(Effect.gen(
+      { self: this },
       function*() {
-        const inUse = namesInUse(lock)
+        const inUse = this.#namesInUse(lock)
         const failures = new Map<string, SaveFailure>()
         const each = <A extends { readonly saving: PendingSave }, R>(
           items: ReadonlyArray<A>,
@@ -250,31 +296,33 @@ export const makeEntryTransactions = (options: {
         const left = batch.flatMap((saving) => saving.savedAs === undefined ? [{ saving }] : [])
         yield* each(
           left,
-          ({ saving }) => Effect.map(prepare(saving, inUse, batch.length >= largeBatch), (one) => prepared.push(one))
+          ({ saving }) =>
+            Effect.map(this.#prepare(saving, inUse, batch.length >= largeBatch), (one) => prepared.push(one))
         )
 
         const tellSaved = Effect.suspend(() => {
           const saved = prepared.filter(({ saving }) => saving.savedAs !== undefined)
-          return saved.length === 0 ? Effect.void : Effect.gen(function*() {
-            yield* files.flush(folders.state)
-            yield* files.flush(folders.credentials)
+          return saved.length === 0 ? Effect.void : Effect.gen({ self: this }, function*() {
+            yield* this.#files.flush(this.#folders.state)
+            yield* this.#files.flush(this.#folders.credentials)
             for (const { after, document, saving } of saved) {
-              yield* onSaved(saving.credential, after.generation, document)
+              yield* this.#observer.onSaved(saving.credential, after.generation, document)
             }
           })
         })
         // state before credential, so that a new credential never appears under the old generation; and the credential right after
         // it, to keep the window short in which the old one is under the new generation
-        const commitFew = Effect.fnUntraced(function*(few: ReadonlyArray<Prepared>) {
-          const committed: Array<Prepared> = []
-          yield* lock.check
-          yield* each(few, (one) => Effect.map(commitState(one), () => committed.push(one)))
-          yield* Effect.tapError(
-            lock.check,
-            () => Effect.forEach(committed, (one) => rollBack(one, lock), { discard: true })
-          )
-          yield* each(committed, (one) => commitCredential(one, lock))
-        })
+        const commitFew = (few: ReadonlyArray<Prepared>) =>
+          Effect.gen({ self: this }, function*() {
+            const committed: Array<Prepared> = []
+            yield* lock.check
+            yield* each(few, (one) => Effect.map(this.#commitState(one), () => committed.push(one)))
+            yield* Effect.tapError(
+              lock.check,
+              () => Effect.forEach(committed, (one) => this.#rollBack(one, lock), { discard: true })
+            )
+            yield* each(committed, (one) => this.#commitCredential(one, lock))
+          })
         // a few at a time, so that a writer that loses the lock stops soon
         yield* Effect.forEach(Arr.chunksOf(prepared, fileConcurrency), commitFew, { discard: true }).pipe(
           Effect.ensuring(tellSaved)
@@ -282,58 +330,60 @@ export const makeEntryTransactions = (options: {
         return failures
       }
     )))
+  }
 
   // removing ------------------------------------------------------------------------------------------------------------
 
   /** Removes an entry and its state, and records in `removal` whether there was one. */
-  const remove = (
+  remove(
     id: string,
     { isOwn, located, state: found }: FoundEntry,
     expected: number | undefined,
     removal: PendingRemoval,
     lock: HeldLock
-  ) =>
-    changingFolders(lock)(Effect.gen(function*() {
+  ) {
+    return this.#changingFolders(lock)(Effect.gen({ self: this }, function*() {
       if (removal.isRemoved) {
         if (!isOwn && isWrittenBy(found.state, removal.replaced)) {
-          yield* writeState(id, found, tombstoneOf(removal.replaced.state), lock)
+          yield* this.writeState(id, found, tombstoneOf(removal.replaced.state), lock)
         }
         return
       }
-      const file = located._tag !== "Absent" && isOwn ? yield* credentials.fingerprint(located.name) : Option.none()
+      const file = located._tag !== "Absent" && isOwn
+        ? yield* this.#credentials.fingerprint(located.name)
+        : Option.none()
       const { replaced } = removal
       const isOwnGeneration = isWrittenBy(found.state, replaced) && Equal.equals(file, replaced.file)
       const state = isOwnGeneration ? replaced.state : found.state
       if (expected !== undefined && expected !== state.generation) return
       if (located._tag === "Absent" || !isOwn) {
         if (found.name === undefined) return
-        if (state.generation > 0) yield* states.write(found.name, id, tombstoneOf(state), lock.check)
-        else yield* Effect.andThen(lock.check, removeState(found.name))
+        if (state.generation > 0) yield* this.#states.write(found.name, id, tombstoneOf(state), lock.check)
+        else yield* Effect.andThen(lock.check, this.#removeState(found.name))
         return
       }
       // the generation first, so that no writer that knew the entry can save over its deletion; the rest of the state stays until the
       // credential is removed
       const tombstone = tombstoneOf(state)
-      const name = yield* writeState(
+      const name = yield* this.writeState(
         id,
         found,
         new CredentialState({ ...state, generation: tombstone.generation }),
         lock
       )
       removal.replaced = { state, file }
-      yield* Effect.gen(function*() {
+      yield* Effect.gen({ self: this }, function*() {
         yield* lock.check
         // the older file first: it would be read again
-        if (located.name !== escapedName(id)) yield* removeFile(escapedName(id))
-        yield* removeFile(located.name)
-        yield* files.flush(folders.credentials)
+        if (located.name !== escapedName(id)) yield* this.#removeFile(escapedName(id))
+        yield* this.#removeFile(located.name)
+        yield* this.#files.flush(this.#folders.credentials)
       }).pipe(
-        Effect.tapError(() => rollBackState(name, id, state, lock))
+        Effect.tapError(() => this.#rollBackState(name, id, state, lock))
       )
       removal.isRemoved = true
-      yield* onRemoved(id, tombstone.generation)
-      yield* states.write(name, id, tombstone, lock.check)
+      yield* this.#observer.onRemoved(id, tombstone.generation)
+      yield* this.#states.write(name, id, tombstone, lock.check)
     }))
-
-  return { putAll, remove, writeState } as const
+  }
 }

@@ -14,13 +14,13 @@ import type { CredentialStorageError, GenerationConflict, StorageFailure } from 
 import { CredentialState } from "../../model/CredentialState.ts"
 import { cleanText } from "../../util/sanitize.ts"
 import { shellQuote } from "../../util/shellQuote.ts"
-import { makeCredentialFiles } from "../files/CredentialFiles.ts"
+import { CredentialFiles } from "../files/CredentialFiles.ts"
 import { makeDirectoryLocks } from "../files/DirectoryLock.ts"
-import { makeIndexFile } from "../files/IndexFile.ts"
+import { IndexFile } from "../files/IndexFile.ts"
 import { makePrivateFiles } from "../files/PrivateFiles.ts"
-import { makeStateFiles, underOneGeneration } from "../files/StateFiles.ts"
+import { StateFiles, underOneGeneration } from "../files/StateFiles.ts"
 import { folderOfTenantName, nameOfTenantFolder, tenantFolders } from "../files/tenantFolders.ts"
-import { makeEntryTransactions, pendingSave } from "../files/transaction.ts"
+import { EntryTransactions, pendingSave } from "../files/transaction.ts"
 import { documentText } from "../format/HiveDocument.ts"
 import { indexEntryOf } from "../format/HiveIndex.ts"
 import { wrongTenant } from "../format/tenantNames.ts"
@@ -92,25 +92,27 @@ const makeSide = Effect.fnUntraced(function*(options: {
     metadata: path.join(directory, "metadata"),
     state: path.join(directory, "state")
   }
-  const { withWriteLock } = yield* makeDirectoryLocks(files, directory)
-  const credentials = makeCredentialFiles(files, folders.credentials, keys, undefined)
-  const states = makeStateFiles(files, folders.state)
-  const index = makeIndexFile(files, directory, credentials)
+  const locks = yield* makeDirectoryLocks(files, directory)
+  const credentials = new CredentialFiles(files, folders.credentials, keys, undefined)
+  const states = new StateFiles(files, folders.state)
+  const index = new IndexFile(files, directory, credentials)
   const saved = new Map<string, string>()
-  const { putAll } = makeEntryTransactions({
+  const transactions = new EntryTransactions({
     files,
     folders,
     credentials,
     states,
     tenantId: undefined,
-    onSaved: (credential, _generation, document) =>
-      Effect.sync(() => saved.set(credential.id, indexEntryOf(credential, document))),
-    onRemoved: () => Effect.void
+    observer: {
+      onSaved: (credential, _generation, document) =>
+        Effect.sync(() => saved.set(credential.id, indexEntryOf(credential, document))),
+      onRemoved: () => Effect.void
+    }
   })
 
   const foldersExist = (...inside: ReadonlyArray<string>) =>
     Effect.map(
-      Effect.forEach(new Set([root, directory, ...inside]), files.checkFolder),
+      Effect.forEach(new Set([root, directory, ...inside]), (folder) => files.checkFolder(folder)),
       (folders) => folders.every((isThere) => isThere)
     )
 
@@ -162,7 +164,7 @@ const makeSide = Effect.fnUntraced(function*(options: {
       const savings = copies.map(({ expected, state, stored }) =>
         pendingSave(stored.credential, { expectedGeneration: expected, state }, documentText(stored))
       )
-      const failed = yield* withWriteLock((lock) => Effect.uninterruptible(putAll(savings, lock)))
+      const failed = yield* locks.withWriteLock((lock) => Effect.uninterruptible(transactions.putAll(savings, lock)))
       for (const [id, failure] of failed) {
         failures.set(id, yield* Effect.flip(asStorageError("save", id)(Effect.fail(failure))))
       }
@@ -172,7 +174,7 @@ const makeSide = Effect.fnUntraced(function*(options: {
     finish: Effect.gen(function*() {
       if (!(yield* foldersExist(folders.credentials))) return
       yield* files.ensureFolder(folders.metadata)
-      yield* withWriteLock(({ check }) => index.update(saved, check))
+      yield* locks.withWriteLock(({ check }) => index.update(saved, check))
     }).pipe(asStorageError("save"))
   }
 })

@@ -9,7 +9,7 @@ import * as path from "node:path"
 import { Credential } from "../../../src/model/Credential.ts"
 import { CredentialStorage } from "../../../src/storage/CredentialStorage.ts"
 import { EncryptedFileStorage } from "../../../src/storage/files/EncryptedFileStorage.ts"
-import { makeFileLocks } from "../../../src/storage/files/FileLock.ts"
+import { FileLocks } from "../../../src/storage/files/FileLock.ts"
 import { makePrivateFiles } from "../../../src/storage/files/PrivateFiles.ts"
 import { CurrentProcess } from "../../../src/storage/files/ProcessIdentity.ts"
 import { escapedName } from "../../../src/storage/format/names.ts"
@@ -93,7 +93,7 @@ describe("EncryptedFileStorage: hosts that share a directory", () => {
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
       const isGone = () => Effect.succeed(false)
-      const others = makeFileLocks(
+      const others = new FileLocks(
         yield* Effect.provide(makePrivateFiles, NodeFiles),
         path.join(directory, "locks"),
         { self: { host: "a", pid: 1 }, isGone }
@@ -119,7 +119,7 @@ describe("EncryptedFileStorage: hosts that share a directory", () => {
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
       const isGone = () => Effect.succeed(false)
-      const others = makeFileLocks(
+      const others = new FileLocks(
         yield* Effect.provide(makePrivateFiles, NodeFiles),
         path.join(directory, "locks"),
         { self: { host: "a", pid: 1 }, isGone }

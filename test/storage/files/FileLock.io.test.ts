@@ -10,6 +10,7 @@ import {
   FileSystem,
   Layer,
   Option,
+  Path,
   PlatformError,
   Random,
   Schema,
@@ -18,9 +19,9 @@ import {
 import { TestClock } from "effect/testing"
 import * as fs from "node:fs"
 import * as path from "node:path"
-import { makeFileLocks } from "../../../src/storage/files/FileLock.ts"
-import { makePrivateFiles } from "../../../src/storage/files/PrivateFiles.ts"
-import type { OwnFile, PrivateFiles } from "../../../src/storage/files/PrivateFiles.ts"
+import { FileLocks } from "../../../src/storage/files/FileLock.ts"
+import { makePrivateFiles, PrivateFiles } from "../../../src/storage/files/PrivateFiles.ts"
+import type { OwnFile } from "../../../src/storage/files/PrivateFiles.ts"
 import type { Processes } from "../../../src/storage/files/ProcessIdentity.ts"
 import { repeats } from "../../fixtures/repeats.ts"
 import { NodeFiles, temporaryDirectory } from "../temporaryStorage.ts"
@@ -88,15 +89,27 @@ class Host {
       overwrite: (bytes) => after(file.overwrite(bytes)),
       isInPlace: after(file.isInPlace)
     })
-    return Effect.map(makePrivateFiles, (files) => {
-      const slow: PrivateFiles = {
-        ...files,
-        names: (folder, suffix) => after(files.names(folder, suffix)),
-        read: (file, limit) => after(files.read(file, limit)),
-        create: (file, bytes) => Effect.map(after(files.create(file, bytes)), Option.map(slowly)),
-        remove: (file) => after(files.remove(file))
+    /** Private files whose calls do not go on while the host is frozen. */
+    class SlowFiles extends PrivateFiles {
+      override names(folder: string, suffix: string) {
+        return after(super.names(folder, suffix))
       }
-      return makeFileLocks(slow, directory, { self: { host: this.name, pid: 1 }, isGone })
+
+      override read(file: string, limit: number) {
+        return after(super.read(file, limit))
+      }
+
+      override create(file: string, bytes: Uint8Array) {
+        return Effect.map(after(super.create(file, bytes)), Option.map(slowly))
+      }
+
+      override remove(file: string) {
+        return after(super.remove(file))
+      }
+    }
+    return Effect.gen({ self: this }, function*() {
+      const slow = new SlowFiles(yield* FileSystem.FileSystem, yield* Path.Path)
+      return new FileLocks(slow, directory, { self: { host: this.name, pid: 1 }, isGone })
     }).pipe(Effect.provide(NodeFiles))
   }
 }
@@ -345,7 +358,7 @@ describe("FileLock", () => {
       const folder = path.join(yield* temporaryDirectory, "locks")
       const unnumbered = (changing: boolean) =>
         Effect.map(makePrivateFiles, (files) =>
-          makeFileLocks(files, folder, { self: { host: "a" }, isGone: () => Effect.succeed(false) })).pipe(
+          new FileLocks(files, folder, { self: { host: "a" }, isGone: () => Effect.succeed(false) })).pipe(
             Effect.provide(Layer.effect(
               FileSystem.FileSystem,
               Effect.map(FileSystem.FileSystem, (base) => ({
@@ -377,7 +390,7 @@ describe("FileLock", () => {
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
       const locksWithoutLinks = Effect.map(makePrivateFiles, (files) =>
-        makeFileLocks(files, directory, { self: { host: "a" }, isGone: () => Effect.succeed(false) })).pipe(
+        new FileLocks(files, directory, { self: { host: "a" }, isGone: () => Effect.succeed(false) })).pipe(
           Effect.provide(Layer.effect(
             FileSystem.FileSystem,
             Effect.map(FileSystem.FileSystem, (base) => ({

@@ -3,8 +3,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { DateTime, Effect, Result } from "effect"
 import * as fs from "node:fs"
 import { Fernet } from "../../../src/encryption/Fernet.ts"
-import { makeCredentialFiles } from "../../../src/storage/files/CredentialFiles.ts"
-import { makeIndexFile } from "../../../src/storage/files/IndexFile.ts"
+import { CredentialFiles } from "../../../src/storage/files/CredentialFiles.ts"
+import { IndexFile } from "../../../src/storage/files/IndexFile.ts"
 import { makePrivateFiles } from "../../../src/storage/files/PrivateFiles.ts"
 import { encodeDocument } from "../../../src/storage/format/HiveDocument.ts"
 import { indexEntryOf } from "../../../src/storage/format/HiveIndex.ts"
@@ -21,8 +21,8 @@ const settledIndex = Effect.gen(function*() {
   const directory = yield* temporaryDirectory
   yield* inDirectory(directory)((storage) => storage.saveMany([apiKey("a"), apiKey("b")]))
   const files = yield* makePrivateFiles
-  const credentials = makeCredentialFiles(files, `${directory}/credentials`, [yield* Fernet.parseKey(key)], undefined)
-  const index = makeIndexFile(files, directory, credentials)
+  const credentials = new CredentialFiles(files, `${directory}/credentials`, [yield* Fernet.parseKey(key)], undefined)
+  const index = new IndexFile(files, directory, credentials)
   const update = Effect.fnUntraced(function*(changes: Record<string, string | undefined>) {
     yield* index.update(new Map(Object.entries(changes)), Effect.void)
     return Object.keys(readIndex(directory).credentials).toSorted()

@@ -91,10 +91,10 @@ describe("two files", () => {
           const files = yield* twoFiles()
           put(files[which])
           const opened: Array<string> = []
-          const { readTogether } = yield* privateFiles((base) => ({
+          const disk = yield* privateFiles((base) => ({
             open: (file, options) => Effect.andThen(Effect.sync(() => opened.push(file)), base.open(file, options))
           }))
-          assert.isTrue(Option.isNone(yield* readTogether(...files.pair)), name)
+          assert.isTrue(Option.isNone(yield* disk.readTogether(...files.pair)), name)
           assert.deepStrictEqual(opened, [], name)
         }
       })
@@ -104,9 +104,9 @@ describe("two files", () => {
     Effect.gen(function*() {
       for (const at of ["steady", "other"] as const) {
         const files = yield* twoFiles()
-        const { readTogether } = yield* privateFiles(beforeOpening(files[at], () => replace(files.steady, "t")))
-        assert.isTrue(Option.isNone(yield* readTogether(...files.pair)), at)
-        assert.deepStrictEqual(texts(yield* readTogether(...files.pair)), Option.some(["t", "o"]))
+        const disk = yield* privateFiles(beforeOpening(files[at], () => replace(files.steady, "t")))
+        assert.isTrue(Option.isNone(yield* disk.readTogether(...files.pair)), at)
+        assert.deepStrictEqual(texts(yield* disk.readTogether(...files.pair)), Option.some(["t", "o"]))
       }
     }))
 
@@ -121,16 +121,16 @@ describe("two files", () => {
       }
       for (const [name, [change, content]] of Object.entries(changes)) {
         const { other, pair } = yield* twoFiles({ other: "oo" })
-        const { readTogether } = yield* privateFiles(beforeOpening(other, () => change(other)))
-        assert.deepStrictEqual(texts(yield* readTogether(...pair)), Option.some(["s", content]), name)
+        const disk = yield* privateFiles(beforeOpening(other, () => change(other)))
+        assert.deepStrictEqual(texts(yield* disk.readTogether(...pair)), Option.some(["s", content]), name)
       }
     }))
 
   it.effect("of which the other one outgrew its limit are not read", () =>
     Effect.gen(function*() {
       const { other, pair } = yield* twoFiles()
-      const { readTogether } = yield* privateFiles(beforeOpening(other, () => fs.truncateSync(other, 1_000_000)))
-      assert.isTrue(Option.isNone(yield* readTogether(...pair)))
+      const disk = yield* privateFiles(beforeOpening(other, () => fs.truncateSync(other, 1_000_000)))
+      assert.isTrue(Option.isNone(yield* disk.readTogether(...pair)))
     }))
 
   it.live("are closed and free their place, whenever the reader is interrupted", () =>
@@ -147,7 +147,7 @@ describe("two files", () => {
             ? Effect.andThen(Deferred.succeed(reached, undefined), Effect.andThen(Effect.yieldNow, effect))
             : effect
         )
-      const { readTogether } = yield* privateFiles((base) => ({
+      const disk = yield* privateFiles((base) => ({
         lstat: (file) => call(base.lstat(file)),
         open: (file, options) =>
           call(base.open(file, options)).pipe(
@@ -170,7 +170,7 @@ describe("two files", () => {
       for (stopAt = 1; stopAt <= 7; stopAt++) {
         calls = 0
         reached = Deferred.makeUnsafe<void>()
-        const reader = yield* Effect.forkChild(readTogether(...pair))
+        const reader = yield* Effect.forkChild(disk.readTogether(...pair))
         yield* Deferred.await(reached)
         yield* Fiber.interrupt(reader)
         if (Exit.hasInterrupts(yield* Fiber.await(reader))) interrupted++
@@ -179,7 +179,7 @@ describe("two files", () => {
       assert.strictEqual(interrupted, 7)
       // more reads than there are places
       stopAt = 0
-      for (let at = 0; at < 5; at++) assert.isTrue(Option.isSome(yield* readTogether(...pair)))
+      for (let at = 0; at < 5; at++) assert.isTrue(Option.isSome(yield* disk.readTogether(...pair)))
       yield* settled
     }).pipe(Effect.timeout("20 seconds")))
 
@@ -192,7 +192,7 @@ describe("two files", () => {
       )
       let open = 0
       let most = 0
-      const { readTogether } = yield* privateFiles((base) => ({
+      const disk = yield* privateFiles((base) => ({
         open: (file, options) =>
           Effect.tap(base.open(file, options), () =>
             Effect.acquireRelease(
@@ -203,10 +203,10 @@ describe("two files", () => {
             ))
       }))
       // of the three places of this process, a disk that hangs in another test may have some
-      assert.isTrue(Option.isSome(yield* readTogether(...pair)))
+      assert.isTrue(Option.isSome(yield* disk.readTogether(...pair)))
       assert.strictEqual(open, 2)
       const others = yield* Effect.forkChild(
-        Effect.forEach(Array.from({ length: 20 }), () => readTogether(...pair), { concurrency: "unbounded" }),
+        Effect.forEach(Array.from({ length: 20 }), () => disk.readTogether(...pair), { concurrency: "unbounded" }),
         { startImmediately: true }
       )
       yield* Deferred.succeed(closing, undefined)

@@ -17,9 +17,16 @@ export const headerValueFault = (value: string): string | undefined => {
   return /[^\x09\x20-\x7e]/.test(value) ? "the value holds a character outside ASCII" : undefined
 }
 
-/** Whether a URL's host is this machine: `localhost`, 127.0.0.0/8 or `[::1]`, as `URL` normalizes them. */
-export const isLoopback = (url: URL): boolean =>
-  url.hostname === "localhost" || url.hostname === "[::1]" || /^127\.\d+\.\d+\.\d+$/.test(url.hostname)
+const loopback = /^(?:localhost|\[::1\]|::1|127(?:\.(?:25[0-5]|2[0-4]\d|1?\d?\d)){3})$/i
+
+/**
+ * Whether a host is this machine: `localhost`, 127.0.0.0/8 or `::1`, with or without brackets. Other spellings of these addresses
+ * count as another machine.
+ */
+export const isLoopbackHost = (host: string): boolean => loopback.test(host)
+
+/** Whether a URL's host is this machine. */
+export const isLoopback = (url: URL): boolean => isLoopbackHost(url.hostname)
 
 /** The URL of a page that a person may be sent to: https, or http to this machine, without user info. `undefined` for any other. */
 export const pageUrl = (text: string | null | undefined): string | undefined => {

@@ -83,11 +83,11 @@ export const migrateCommand = Command.make(
   ),
   Command.withExamples([
     {
-      command: "aden-creds migrate --from ~/.hive/credentials --to redis://cache.internal:6379",
+      command: "aden-creds migrate --from ~/.hive/credentials --to rediss://cache.internal:6379",
       description: "From files to Redis; run it again if it was interrupted"
     },
     {
-      command: "DATABASE_URL=… aden-creds migrate --from redis://cache.internal:6379 --to postgres:",
+      command: "DATABASE_URL=… aden-creds migrate --from rediss://cache.internal:6379 --to postgres:",
       description: "From Redis to Postgres, whose password does not appear in the list of processes"
     }
   ])

@@ -17,6 +17,7 @@ import { tenantNamespace } from "../format/tenantNames.ts"
 import { makeSqlDatabase, sqlTenants } from "../postgres/SqlDatabase.ts"
 import { migratedOnce } from "../postgres/tables.ts"
 import type { RecordDatabase } from "../records/RecordDatabase.ts"
+import { redisAllowsInsecure } from "../records/settings.ts"
 import { makeRedisDatabase, redisTenants } from "../redis/RedisDatabase.ts"
 import type { DatabaseLocation } from "./location.ts"
 
@@ -52,7 +53,13 @@ export const redisConnection = (location: DatabaseLocation): Connection<Redis> =
     location,
     "redis",
     () => import("../redis/RedisConnection.ts"),
-    ({ connectRedis }) => connectRedis(location.setting, location.url)
+    ({ connectRedis }) =>
+      Layer.unwrap(
+        Effect.map(
+          redisAllowsInsecure,
+          (allowInsecure) => connectRedis(location.setting, location.url, { allowInsecure })
+        )
+      )
     // the command itself reports a lost connection: the warnings of the client would repeat it
   ).pipe(Layer.provide(Layer.succeed(References.MinimumLogLevel, "Error")))
 

@@ -3,12 +3,15 @@
  *
  * @since 0.1.0
  */
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { layer as pgClient } from "@effect/sql-pg/PgClient"
-import type { PgClient } from "@effect/sql-pg/PgClient"
+import type { PgClient, PgClientConfig } from "@effect/sql-pg/PgClient"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
 import { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { AdenConfigError } from "../../errors/ConfigError.ts"
@@ -17,6 +20,8 @@ import { missingSetting } from "../../model/settings.ts"
 import { configuredUrl, postgresVariable } from "../records/settings.ts"
 import { isRefusal, sqlFault } from "./fault.ts"
 import { boundedScope } from "./statement.ts"
+import { tlsOf } from "./tls.ts"
+import type { Verification } from "./tls.ts"
 
 /**
  * The client of `@effect/sql-pg`, set up for `SqlStorage`: checked when the program starts, and restored automatically after the
@@ -38,15 +43,20 @@ import { boundedScope } from "./statement.ts"
 export class PostgresConnection {
   /**
    * A pool of at most `maxConnections` (10 by default) connections to `postgres://[user[:password]@]host[:port][/database]`, one of
-   * them for notifications. `?sslmode=require` is for TLS. Fails with `AdenConfigError` when the URL is invalid, or the server
-   * refuses user name or password or has no such database, and with `CredentialStorageError` when it cannot be reached. No error
-   * contains the password.
+   * them for notifications. A server on another machine has to speak TLS, with a certificate for its host that this machine trusts,
+   * unless `sslmode` in the URL says otherwise, as libpq has it: `disable`, `require` (TLS with any certificate), `verify-ca` or
+   * `verify-full`; `sslrootcert` is the file with the authorities. With `allowInsecure`, a URL without `sslmode` means plain text.
+   *
+   * Fails with `AdenConfigError` when the URL is invalid, or the server refuses TLS, user name or password, shows a certificate that
+   * is not trusted, or has no such database, and with `CredentialStorageError` when it cannot be reached. No error contains the
+   * password.
    */
   static readonly layer = (options: {
     readonly url: Redacted.Redacted<string>
     readonly maxConnections?: number | undefined
+    readonly allowInsecure?: boolean | undefined
   }): Layer.Layer<PgClient | SqlClient, AdenConfigError | CredentialStorageError> =>
-    connectPostgres("url", options.url, options.maxConnections)
+    connectPostgres("url", options.url, options)
 
   /** Connections to the server of `DATABASE_URL`. Fails with `AdenConfigError` when it is not set. */
   static readonly layerConfig: Layer.Layer<PgClient | SqlClient, AdenConfigError | CredentialStorageError> = Layer
@@ -67,6 +77,8 @@ const maxMessageSize = 64 * 1024 * 1024
 interface Address {
   /** The URL without user name, password and settings. */
   readonly shown: string
+  /** `undefined` for plain text. */
+  readonly tls: Verification | undefined
   readonly secrets: ReadonlyArray<string>
 }
 
@@ -80,7 +92,8 @@ const decoded = (text: string): string => {
 
 const parseUrl = (
   setting: string,
-  text: Redacted.Redacted<string>
+  text: Redacted.Redacted<string>,
+  options: { readonly allowInsecure: boolean }
 ): Effect.Effect<Address, AdenConfigError> => {
   const refuse = (detail: string) =>
     Effect.fail(
@@ -99,12 +112,42 @@ const parseUrl = (
   if (url.hash !== "" || url.search.includes("@") || /[@:]|^\/.*\//.test(url.pathname)) {
     return refuse("has more than a database after the host: / # ? @ in a password are written %2F %23 %3F %40")
   }
+  const tls = tlsOf(url, options)
+  if (Result.isFailure(tls)) return Effect.fail(new AdenConfigError({ setting, ...tls.failure }))
   const passwords = [url.password, ...url.searchParams.getAll("password")]
   return Effect.succeed({
     shown: `${url.protocol}//${url.host}${url.pathname}`,
+    tls: tls.success,
     secrets: passwords.flatMap((password) => [password, decoded(password)]).filter((password) => password !== "")
   })
 }
+
+/** What the client is told of TLS; always something, or it would read the URL itself, which names less. */
+const sslOption = Effect.fnUntraced(function*(
+  setting: string,
+  tls: Verification | undefined
+): Effect.fn.Return<PgClientConfig["ssl"], AdenConfigError> {
+  if (tls === undefined) return false
+  const { authority, hostName, rootFile } = tls
+  return {
+    rejectUnauthorized: authority,
+    ...(hostName ? {} : { checkServerIdentity: () => undefined }),
+    ...(rootFile === undefined ? {} : { ca: yield* rootsIn(setting, rootFile) })
+  }
+})
+
+const rootsIn = (setting: string, file: string): Effect.Effect<string, AdenConfigError> =>
+  FileSystem.FileSystem.use((fs) => fs.readFileString(file)).pipe(
+    Effect.filterOrFail((text) => text.includes("-----BEGIN CERTIFICATE-----")),
+    Effect.mapError(() =>
+      new AdenConfigError({
+        setting,
+        detail: "names a file as sslrootcert that cannot be read, or holds no certificate",
+        remedy: "Give the absolute path of a PEM file, or leave it out for the authorities that Node trusts."
+      })
+    ),
+    Effect.provide(NodeFileSystem.layer)
+  )
 
 /**
  * Connections to the server of this URL. Errors name `setting`, where the URL came from.
@@ -114,11 +157,12 @@ const parseUrl = (
 export const connectPostgres = (
   setting: string,
   url: Redacted.Redacted<string>,
-  chosenConnections = 10
+  options: { readonly maxConnections?: number | undefined; readonly allowInsecure?: boolean | undefined } = {}
 ): Layer.Layer<PgClient | SqlClient, AdenConfigError | CredentialStorageError> =>
   Layer.unwrap(Effect.gen(function*() {
-    const { secrets, shown } = yield* parseUrl(setting, url)
-    const maxConnections = yield* connectionsSetting(chosenConnections)
+    const { secrets, shown, tls } = yield* parseUrl(setting, url, { allowInsecure: options.allowInsecure === true })
+    const maxConnections = yield* connectionsSetting(options.maxConnections ?? 10)
+    const ssl = yield* sslOption(setting, tls)
     const failure = (error: SqlError): AdenConfigError | CredentialStorageError => {
       const reason = sqlFault(shown, error, secrets)
       return isRefusal(error)
@@ -131,7 +175,7 @@ export const connectPostgres = (
     }
     const client = Layer.effectContext(Effect.flatMap(boundedScope, (scope) =>
       Layer.buildWithScope(
-        pgClient({ url, maxConnections, keepAlive, maxMessageSize, applicationName: "aden-credentials" }),
+        pgClient({ url, ssl, maxConnections, keepAlive, maxMessageSize, applicationName: "aden-credentials" }),
         scope
       )))
     // checks the connection now: a pool connects only when it is first used

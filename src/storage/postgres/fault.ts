@@ -5,6 +5,7 @@ import * as Predicate from "effect/Predicate"
 import type { SqlError } from "effect/sql/SqlError"
 import { StorageIoFailed } from "../../errors/StorageError.ts"
 import { cleanMessage } from "../../util/sanitize.ts"
+import { isUntrusted, untrustedRemedy } from "../records/tls.ts"
 
 export const unreachableRemedy =
   "Check that the Postgres server runs and can be reached from here; the library tries again by itself."
@@ -14,6 +15,8 @@ export const foreignTableRemedy = "See what other programs keep in tables of thi
 /** Remedies by prefix of an SQLSTATE or other code, longer prefixes first. */
 const remedies: ReadonlyArray<readonly [string, string]> = [
   ["URL", "Give the URL as postgres://user:password@host:5432/database."],
+  ["PLAIN", "Turn TLS on at the server. To send password and data in plain text, put sslmode=disable into the URL."],
+  ["UNTRUSTED", `${untrustedRemedy}, or by sslrootcert in the URL.`],
   ["28", "Check user name and password of the Postgres server, and that its pg_hba.conf admits this user."],
   ["3D000", "Create the database, or name another one in the URL."],
   ["3F000", "Create the schema, or choose another table."],
@@ -35,16 +38,22 @@ const isState = (code: string): boolean => /^(?=.*\d)[\dA-Z]{5}$/.test(code)
 /** Errors of the client about the URL, before it connects. */
 const aboutUrl = /\bURL\b|^No username configured$/
 
+/** The client's error when the server has no TLS. */
+const withoutTls = /^The server does not support TLS$/
+
 /** Text and code of the cause, the server's error: the client's own message does not help. */
 const sourceOf = ({ reason }: SqlError): { readonly text: string; readonly code: string } => {
   const { cause } = reason
   const text = cause instanceof Error && cause.message !== "" ? cause.message : reason.message ?? reason._tag
   const code = Predicate.hasProperty(cause, "code") && Predicate.isString(cause.code) ? cause.code : ""
+  if (isUntrusted(cause)) return { text, code: "UNTRUSTED" }
+  if (code === "" && withoutTls.test(text)) return { text, code: "PLAIN" }
   return { text, code: (code === "" || code === "ERR_INVALID_URL") && aboutUrl.test(text) ? "URL" : code }
 }
 
-/** Whether retrying cannot help: the URL is wrong, the server refuses this user, or the database does not exist. */
-export const isRefusal = (error: SqlError): boolean => /^(?:28|3D000$|URL$)/.test(sourceOf(error).code)
+/** Whether retrying cannot help: the URL is wrong, the server refuses TLS or this user, or the database does not exist. */
+export const isRefusal = (error: SqlError): boolean =>
+  /^(?:28|3D000$|URL$|PLAIN$|UNTRUSTED$)/.test(sourceOf(error).code)
 
 export const isTableMissing = (error: SqlError): boolean => sourceOf(error).code === "42P01"
 

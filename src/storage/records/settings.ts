@@ -28,3 +28,22 @@ export const configuredUrl = (variable: string): Effect.Effect<Redacted.Redacted
     Effect.suspend(() => Config.withDefault(Config.Redacted(variable), Redacted.make(""))),
     () => unreadableSetting(variable)
   )
+
+/** The variable that lets the connection to a Redis server on another machine be plain text. */
+export const redisInsecureVariable = "REDIS_ALLOW_INSECURE"
+
+/** Whether that variable says so; not when it is unset or empty. */
+export const redisAllowsInsecure: Effect.Effect<boolean, AdenConfigError> = Effect.suspend(() =>
+  Config.withDefault(Config.String(redisInsecureVariable), "")
+).pipe(
+  Effect.mapError(() => unreadableSetting(redisInsecureVariable)),
+  Effect.flatMap((text) =>
+    text === "true" || text === "false" || text === "" ? Effect.succeed(text === "true") : Effect.fail(
+      new AdenConfigError({
+        setting: redisInsecureVariable,
+        detail: "is neither true nor false",
+        remedy: "Leave it out for TLS, or set it to true for plain text."
+      })
+    )
+  )
+)

@@ -9,6 +9,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redis from "effect/persistence/Redis"
+import * as Predicate from "effect/Predicate"
 import * as Queue from "effect/Queue"
 import * as RcRef from "effect/RcRef"
 import * as Redacted from "effect/Redacted"
@@ -16,8 +17,10 @@ import { randomInt } from "node:crypto"
 import { AdenConfigError } from "../../errors/ConfigError.ts"
 import { CredentialStorageError, StorageIoFailed } from "../../errors/StorageError.ts"
 import { missingSetting } from "../../model/settings.ts"
+import { isLoopback } from "../../util/httpSyntax.ts"
 import { cleanMessage } from "../../util/sanitize.ts"
-import { configuredUrl, redisVariable } from "../records/settings.ts"
+import { configuredUrl, redisAllowsInsecure, redisInsecureVariable, redisVariable } from "../records/settings.ts"
+import { isUntrusted, untrustedRemedy } from "../records/tls.ts"
 
 /**
  * Effect's `Redis` service over the package `redis`, set up for `RedisStorage`. While the server is away, a command fails at once
@@ -40,17 +43,28 @@ import { configuredUrl, redisVariable } from "../records/settings.ts"
  */
 export class RedisConnection {
   /**
-   * A connection to `redis://[user[:password]@]host[:port][/database]`; `rediss:` for TLS. Fails with `AdenConfigError` when the
-   * URL is invalid or the server refuses user name or password, and with `CredentialStorageError` when it cannot be reached. No
-   * error contains the password.
+   * A connection to `redis://[user[:password]@]host[:port][/database]`; `rediss:` for TLS, which a server on another machine has to
+   * speak unless `allowInsecure` lets password and data travel in plain text.
+   *
+   * Fails with `AdenConfigError` when the URL is invalid, or the server refuses user name or password or shows a certificate that is
+   * not trusted, and with `CredentialStorageError` when it cannot be reached. No error contains the password.
    */
   static readonly layer = (options: {
     readonly url: Redacted.Redacted<string>
-  }): Layer.Layer<Redis.Redis | NodeRedis, AdenConfigError | CredentialStorageError> => connectRedis("url", options.url)
+    readonly allowInsecure?: boolean | undefined
+  }): Layer.Layer<Redis.Redis | NodeRedis, AdenConfigError | CredentialStorageError> =>
+    connectRedis("url", options.url, { allowInsecure: options.allowInsecure === true })
 
-  /** A connection to the server of `REDIS_URL`. Fails with `AdenConfigError` when it is not set. */
+  /**
+   * A connection to the server of `REDIS_URL`, with `REDIS_ALLOW_INSECURE` as `allowInsecure`. Fails with `AdenConfigError` when the
+   * URL is not set.
+   */
   static readonly layerConfig: Layer.Layer<Redis.Redis | NodeRedis, AdenConfigError | CredentialStorageError> = Layer
-    .unwrap(Effect.map(configuredUrl(redisVariable), (url) => connectRedis(redisVariable, url)))
+    .unwrap(Effect.zipWith(
+      configuredUrl(redisVariable),
+      redisAllowsInsecure,
+      (url, allowInsecure) => connectRedis(redisVariable, url, { allowInsecure })
+    ))
 }
 
 // internal
@@ -62,9 +76,10 @@ export class RedisConnection {
  */
 export const connectRedis = (
   setting: string,
-  url: Redacted.Redacted<string>
+  url: Redacted.Redacted<string>,
+  options: { readonly allowInsecure: boolean }
 ): Layer.Layer<Redis.Redis | NodeRedis, AdenConfigError | CredentialStorageError> =>
-  Layer.unwrap(Effect.map(parseUrl(setting, url), (address) => connect(setting, address)))
+  Layer.unwrap(Effect.map(parseUrl(setting, url, options), (address) => connect(setting, address)))
 
 const connectTimeoutMillis = 5_000
 const closeTime = Duration.seconds(2)
@@ -102,7 +117,8 @@ const decodePart = (text: string): string | undefined => {
 
 const parseUrl = Effect.fnUntraced(function*(
   setting: string,
-  text: Redacted.Redacted<string>
+  text: Redacted.Redacted<string>,
+  { allowInsecure }: { readonly allowInsecure: boolean }
 ): Effect.fn.Return<Address, AdenConfigError> {
   const example = "Give it as redis://user:password@host:6379, or rediss:// for TLS."
   const refuse = (detail: string) => new AdenConfigError({ setting, detail, remedy: example })
@@ -114,6 +130,14 @@ const parseUrl = Effect.fnUntraced(function*(
     return yield* refuse("is not the URL of a Redis server: it does not begin with redis:// or rediss://")
   }
   if (url.hostname === "") return yield* refuse("names no host")
+  if (url.protocol === "redis:" && !isLoopback(url) && !allowInsecure) {
+    return yield* new AdenConfigError({
+      setting,
+      detail: "is redis:// to another machine, which would expose password and data on the network",
+      remedy:
+        `Use rediss://, for TLS. Plain text needs allowInsecure, in the environment ${redisInsecureVariable}=true.`
+    })
+  }
   if (url.search !== "" || url.hash !== "") return yield* refuse("has a query or fragment")
   const [, database] = /^\/?(\d{0,5})$/.exec(url.pathname) ?? []
   if (database === undefined) return yield* refuse("has a path that is not the number of a database")
@@ -140,6 +164,12 @@ const refusals: ReadonlyArray<readonly [RegExp, string]> = [
   [/^NOPERM/, "holds a user whose commands"]
 ]
 
+/** TLS with the name of the host in the greeting (SNI), by which a server of many customers chooses its certificate. */
+const tlsTo = (host: string): { readonly tls: true; readonly servername?: string } => ({
+  tls: true,
+  ...(/^[\d.]+$|:/.test(host) ? {} : { servername: host })
+})
+
 const connect = (
   setting: string,
   { database, host, isTls, password, port, shown, username }: Address
@@ -154,16 +184,25 @@ const connect = (
         remedy: "Check user name and password of the Redis server."
       })
     }
+    const detail = cleanMessage(text, password === undefined ? [] : [Redacted.value(password)])
+    // the client wraps the error by which it ends its first attempt
+    if (isUntrusted(Predicate.hasProperty(cause, "originalError") ? cause.originalError : cause)) {
+      return new AdenConfigError({
+        setting,
+        detail: `does not open ${shown}: ${detail}`,
+        remedy: `${untrustedRemedy}.`
+      })
+    }
     return new CredentialStorageError({
       operation: "connect",
       reason: new StorageIoFailed({
         location: shown,
-        detail: cleanMessage(text, password === undefined ? [] : [Redacted.value(password)]),
+        detail,
         remedy: `Check that the Redis server runs and can be reached from here, and that ${setting} names it.`
       })
     })
   }
-  const socket = { host, port, connectTimeout: connectTimeoutMillis, ...(isTls ? { tls: true as const } : {}) }
+  const socket = { host, port, connectTimeout: connectTimeoutMillis, ...(isTls ? tlsTo(host) : {}) }
   let hasConnected = false
   const connection = nodeRedis({
     socket: {
@@ -261,7 +300,7 @@ const makeMonitor = Effect.fnUntraced(function*(
  */
 const makeSubscriptions = Effect.fnUntraced(function*(
   client: NodeRedis["Service"]["client"],
-  socket: { readonly host: string; readonly port: number; readonly tls?: true }
+  socket: { readonly host: string; readonly port: number; readonly tls?: true; readonly servername?: string }
 ) {
   type Subscribers = Set<(error: Redis.RedisError) => void>
   const connections = new Set<Subscribers>()

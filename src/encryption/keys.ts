@@ -3,23 +3,20 @@
  */
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
-import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import * as Redacted from "effect/Redacted"
 import { AdenConfigError } from "../errors/ConfigError.ts"
 import { unreadableSetting } from "../model/settings.ts"
 import { cleanText } from "../util/sanitize.ts"
-import { shellQuote } from "../util/shellQuote.ts"
 import { Fernet } from "./Fernet.ts"
 import type { FernetKeys } from "./Fernet.ts"
+import { readSecretFile } from "./secretFile.ts"
 
 /** The environment variable with the encryption keys. */
 export const keySetting = "HIVE_CREDENTIAL_KEY"
 
 const hiveHomeSetting = "HIVE_HOME"
-const groupAndOthersMayReadOrWrite = 0o066
-const maximumFileBytes = 16 * 1024
 
 const optionalSetting = <A>(setting: string, config: Config.Config<A>) =>
   Effect.mapError(Effect.suspend(() => Config.option(config)), () => unreadableSetting(setting))
@@ -100,35 +97,7 @@ export const keysOfVariable = Effect.map(
 )
 
 /** The keys in the key file; none when there is no file. Errors name the file as the setting. */
-export const keysOfFile = Effect.fnUntraced(function*(
-  file: string
-): Effect.fn.Return<
-  Option.Option<ReadonlyArray<Redacted.Redacted<string>>>,
-  AdenConfigError,
-  FileSystem.FileSystem | Path.Path
-> {
-  const fs = yield* FileSystem.FileSystem
-  const path = yield* Path.Path
-  const refuse = (detail: string, remedy: string) => new AdenConfigError({ setting: cleanText(file), detail, remedy })
-  const cannotBeRead = refuse("cannot be read", "Make the file readable for this user.")
-  const info = yield* fs.stat(file).pipe(
-    Effect.asSome,
-    Effect.catch((error) => error.reason._tag === "NotFound" ? Effect.succeedNone : Effect.fail(cannotBeRead))
-  )
-  if (Option.isNone(info)) return Option.none()
-  const { mode, size, type } = info.value
-  if (type !== "File" || size > maximumFileBytes) {
-    return yield* refuse("is not a file that can hold a key", "Move it away.")
-  }
-  if (path.sep === "/" && (mode & groupAndOthersMayReadOrWrite) !== 0) {
-    return yield* refuse(
-      "is open to others",
-      `Run: chmod 600 ${shellQuote(file)} (and make a new key if others may have seen it).`
-    )
-  }
-  const text = yield* Effect.mapError(fs.readFileString(file), () => cannotBeRead)
-  return Option.some(separated(Redacted.make(text)))
-})
+export const keysOfFile = (file: string) => Effect.map(readSecretFile(file), Option.map(separated))
 
 /** The keys from the environment: `HIVE_CREDENTIAL_KEY`, else the key file. Never generates one. */
 export const configuredKeys = Effect.gen(function*() {
@@ -138,8 +107,15 @@ export const configuredKeys = Effect.gen(function*() {
   const shown = cleanText(file)
   const ofFile = yield* Effect.mapError(
     keysOfFile(file),
-    ({ detail, remedy }) =>
-      new AdenConfigError({ setting: keySetting, detail: `is not set, and the key file ${shown} ${detail}`, remedy })
+    (error) => {
+      const { detail, remedy, setting } = error
+      if (setting !== shown) return error
+      return new AdenConfigError({
+        setting: keySetting,
+        detail: `is not set, and the key file ${shown} ${detail}`,
+        remedy
+      })
+    }
   )
   if (Option.isSome(ofFile)) return yield* parseKeys(ofFile.value, shown)
   return yield* new AdenConfigError({

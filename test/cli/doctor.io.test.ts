@@ -176,6 +176,13 @@ describe("aden-creds doctor", () => {
         assert.include(failures[0]?.remedy, `chmod 600 '${file}'`)
         fs.chmodSync(file, 0o600)
         assert.strictEqual((yield* examine(settings)).status, ExitStatus.done)
+        fs.chmodSync(path.dirname(file), 0o777)
+        const [open] = (yield* examine(settings)).failures
+        assert.include(open?.message, `is in ${path.dirname(file)}, where others can replace it`)
+        assert.include(open?.remedy, `chmod go-w '${path.dirname(file)}'`)
+        assert.strictEqual((yield* examine({ ...settings, ADEN_STRICT_MODES: "false" })).status, ExitStatus.done)
+        const [misspelt] = (yield* examine({ ...settings, ADEN_STRICT_MODES: "no" })).failures
+        assert.include(misspelt?.message, "ADEN_STRICT_MODES is neither true nor false")
       }).pipe(withAden()))
 
     describe("a key of the environment, for the directory that Hive uses", () => {
@@ -571,22 +578,23 @@ describe("aden-creds doctor", () => {
     )
 
     it.live.skipIf(process.getuid?.() !== 0)(
-      "a directory that is another user's is a warning of 8, with the command that fixes it",
+      "a directory that is another user's is a failure of 8, with the command that fixes it",
       () =>
         Effect.gen(function*() {
           const { directory, examine } = yield* setup
           execFileSync("chown", ["-R", "1234", directory])
-          const { status, warnings } = yield* examine()
+          const { failures, status } = yield* examine()
           assert.strictEqual(status, ExitStatus.storage)
-          assert.deepStrictEqual(warnings.map(({ check, locations }) => [check, ...locations]), [[
-            "directory",
-            directory
-          ]])
-          assert.include(warnings[0]?.message, "belongs to user 1234")
-          execFileSync("sh", ["-c", warnings[0]?.remedy?.replace(/^Run: /, "") ?? ""])
-          assert.lengthOf((yield* examine()).warnings, 0)
+          const [first] = failures
+          assert.deepStrictEqual([first?.check, ...first?.locations ?? []], ["directory", directory])
+          assert.include(first?.message, "belongs to user 1234")
+          const trusting = yield* examine({ ADEN_STRICT_MODES: "false" })
+          assert.strictEqual(trusting.status, ExitStatus.done)
+          assert.include(trusting.of("directory")[0]?.message, "ADEN_STRICT_MODES is false")
+          execFileSync("sh", ["-c", first?.remedy?.replace(/^Run: /, "") ?? ""])
+          assert.lengthOf((yield* examine()).failures, 0)
           fs.chownSync(path.join(directory, "credentials"), 1234, 0)
-          assert.deepStrictEqual((yield* examine()).warnings.map(({ locations }) => [...locations]), [
+          assert.deepStrictEqual((yield* examine()).of("directory").map(({ locations }) => [...locations]), [
             [path.join(directory, "credentials")]
           ])
         }).pipe(withAden())

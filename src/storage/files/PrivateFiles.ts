@@ -15,6 +15,7 @@ import * as Predicate from "effect/Predicate"
 import * as Scope from "effect/Scope"
 import { Buffer } from "node:buffer"
 import { randomUUID } from "node:crypto"
+import { processUser, strangerOf, strictModes, strictModesSetting } from "../../encryption/strictModes.ts"
 import { StorageInsecure, StorageIoFailed } from "../../errors/StorageError.ts"
 import { cleanText } from "../../util/sanitize.ts"
 import { shellQuote } from "../../util/shellQuote.ts"
@@ -125,11 +126,14 @@ export class PrivateFiles {
   readonly #checkedAt = new Map<string, number>()
   /** Windows has no POSIX modes, and reports files as open to all. */
   readonly windows: boolean
+  /** Whether owner and mode are checked. */
+  readonly #isStrict: boolean
 
-  constructor(fs: FileSystem.FileSystem, path: Path.Path) {
+  constructor(fs: FileSystem.FileSystem, path: Path.Path, isStrict: boolean) {
     this.#fs = fs
     this.#path = path
     this.windows = path.sep !== "/"
+    this.#isStrict = isStrict && !this.windows
   }
 
   #open(file: string, flag: FileSystem.OpenFlag, mode?: number) {
@@ -376,7 +380,7 @@ export class PrivateFiles {
     )
   }
 
-  /** Whether the folder exists. One that others can write is refused: they could replace its files. */
+  /** Whether the folder exists. One of another user, or that others can write, is refused: they could replace its files. */
   checkFolder(folder: string) {
     return Effect.gen({ self: this }, function*() {
       const now = wallClock.currentTimeMillisUnsafe()
@@ -386,7 +390,16 @@ export class PrivateFiles {
       if (info.value.type !== "Directory") {
         return yield* new StorageIoFailed({ location: cleanText(folder), detail: "is not a directory" })
       }
-      if (!this.windows && (info.value.mode & groupAndOthersMayWrite) !== 0) {
+      const user = processUser()
+      const stranger = this.#isStrict ? strangerOf(info.value, user) : undefined
+      if (stranger !== undefined) {
+        return yield* new StorageInsecure({
+          location: cleanText(folder),
+          detail: `belongs to user ${stranger}, who can replace its files (${strictModesSetting}=false allows that)`,
+          mend: `chown -Rh ${user?.uid} ${shellQuote(`${folder}${this.#path.sep}`)}`
+        })
+      }
+      if (this.#isStrict && (info.value.mode & groupAndOthersMayWrite) !== 0) {
         return yield* new StorageInsecure({
           location: cleanText(folder),
           detail: "can be written by others",
@@ -518,5 +531,7 @@ export class PrivateFiles {
 
 /** Private files on the disk of the context. */
 export const makePrivateFiles = Effect.gen(function*() {
-  return new PrivateFiles(yield* FileSystem.FileSystem, yield* Path.Path)
+  // a setting that makes no sense is an error where keys are read, and lets nothing through here
+  const isStrict = yield* Effect.orElseSucceed(strictModes, () => true)
+  return new PrivateFiles(yield* FileSystem.FileSystem, yield* Path.Path, isStrict)
 })

@@ -13,6 +13,7 @@ import { Buffer } from "node:buffer"
 import { statfs } from "node:fs/promises"
 import process from "node:process"
 import type { FernetKeys } from "../../encryption/Fernet.ts"
+import { processUser, strangerOf, strictModes, strictModesSetting } from "../../encryption/strictModes.ts"
 import { CredentialStorageError, StorageIoFailed } from "../../errors/StorageError.ts"
 import type { StorageInsecure } from "../../errors/StorageError.ts"
 import { cleanText } from "../../util/sanitize.ts"
@@ -83,14 +84,21 @@ const folderFacts = Effect.fnUntraced(function*(
     onSuccess: () => undefined
   })
   if (cannotEnter !== undefined) return [cannotLookAt(directory, cannotEnter)]
-  const modes = [
-    ...(yield* ownerFacts([directory, ...Object.values(folders)])),
-    ...(yield* Effect.forEach([directory, ...Object.values(folders)], folderMode)).flat(),
-    ...(yield* unwritableFacts(files, Object.values(folders))),
-    ...(yield* Effect.forEach([folders.credentials, folders.metadata, folders.state], fileModes)).flat()
-  ]
+  // a setting that makes no sense is reported with the key
+  const isStrict = yield* Effect.orElseSucceed(strictModes, () => true)
+  const access = isStrict
+    ? [
+      ...(yield* ownerFacts([directory, ...Object.values(folders)])),
+      ...(yield* Effect.forEach([directory, ...Object.values(folders)], folderMode)).flat(),
+      ...(yield* Effect.forEach([folders.credentials, folders.metadata, folders.state], fileModes)).flat()
+    ]
+    : []
+  const faults = [...access, ...(yield* unwritableFacts(files, Object.values(folders)))]
+  const allowed = isStrict
+    ? "is accessible only to its owner"
+    : `is used whatever its owner and modes are: ${strictModesSetting} is false`
   return [
-    ...(modes.length === 0 ? [ok("directory", `${directory} is accessible only to its owner`)] : modes),
+    ...(faults.length === 0 ? [ok("directory", `${directory} ${allowed}`)] : faults),
     ...(keys === undefined
       // reported once, not for each tenant
       ? isTenant ? [] : [skipped("credentials", "There is no key to open them with")]
@@ -151,21 +159,21 @@ const unwritableFacts = Effect.fnUntraced(function*(files: PrivateFiles, folders
   return [failed("directory", error, Array.from(new Set(reasons.map(({ location }) => location))))]
 })
 
-/** Folders that belong to another user, seen by root or with shared access. A subfolder of such a folder is not reported again. */
+/** Folders that belong to another user than this process's or root. A subfolder of such a folder is not reported again. */
 const ownerFacts = Effect.fnUntraced(function*(folders: ReadonlyArray<string>) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
-  const self = process.getuid?.()
-  if (self === undefined) return []
+  const user = processUser()
   const facts: Array<Fact> = []
   for (const folder of folders) {
-    const uid = Option.flatMap(yield* Effect.option(fs.stat(folder)), ({ uid }) => uid)
-    if (Option.isNone(uid) || uid.value === self) continue
-    facts.push(warning("directory", {
-      message: `${folder} belongs to user ${uid.value}, who can replace its files`,
-      remedy: `Run: chown -Rh ${self} ${shellQuote(`${folder}${path.sep}`)}`,
-      locations: [folder]
-    }))
+    const info = yield* Effect.option(fs.stat(folder))
+    const stranger = Option.isNone(info) ? undefined : strangerOf(info.value, user)
+    if (stranger === undefined) continue
+    facts.push(refuse(
+      folder,
+      `belongs to user ${stranger}, who can replace its files, so it is not used (${strictModesSetting}=false allows that)`,
+      `Run: chown -Rh ${user?.uid} ${shellQuote(`${folder}${path.sep}`)}`
+    ))
     // the command of the remedy includes the subfolders
     if (folder === folders[0]) break
   }

@@ -226,6 +226,62 @@ describe("EncryptedFileStorage", () => {
         })
     )
 
+    it.effect("a key file in a folder that others can write is refused, also where a link leads there", () =>
+      Effect.gen(function*() {
+        const home = yield* temporaryDirectory
+        writeKeyFile(home, Redacted.value(key))
+        const secrets = path.join(home, ".hive", "secrets")
+        const file = path.join(secrets, "credential_key")
+        const open = path.join(home, "open")
+        fs.mkdirSync(open)
+        fs.renameSync(file, path.join(open, "key"))
+        fs.symlinkSync(path.join(open, "key"), file)
+        yield* configured({ HOME: home })
+        for (const folder of [secrets, open]) {
+          fs.chmodSync(folder, 0o777)
+          const error = yield* Effect.flip(configured({ HOME: home }))
+          assert.strictEqual(error._tag, "AdenConfigError")
+          assert.include(error.message, `is in ${folder}, where others can replace it`)
+          assert.include(error.message, `chmod go-w '${folder}'`)
+          yield* configured({ HOME: home, ADEN_STRICT_MODES: "false" })
+          fs.chmodSync(folder, 0o700)
+        }
+      }))
+
+    it.effect("a key file as Kubernetes mounts it is read: links, read-only, in a folder with the sticky bit", () =>
+      Effect.gen(function*() {
+        const home = yield* temporaryDirectory
+        const secrets = path.join(home, ".hive", "secrets")
+        fs.mkdirSync(path.join(secrets, "..2026_01"), { recursive: true })
+        fs.writeFileSync(path.join(secrets, "..2026_01", "credential_key"), Redacted.value(otherKey))
+        fs.chmodSync(path.join(secrets, "..2026_01", "credential_key"), 0o440)
+        fs.symlinkSync("..2026_01", path.join(secrets, "..data"))
+        fs.symlinkSync(path.join("..data", "credential_key"), path.join(secrets, "credential_key"))
+        fs.chmodSync(secrets, 0o1777)
+        yield* configured({ HOME: home })
+        assert.include(yield* decrypt(enc(written(home), "x"), otherKey), secret)
+      }))
+
+    it.effect.skipIf(process.getuid?.() !== 0)(
+      "what belongs to another user is refused, unless ADEN_STRICT_MODES is false",
+      () =>
+        Effect.gen(function*() {
+          const home = yield* temporaryDirectory
+          writeKeyFile(home, Redacted.value(key))
+          yield* configured({ HOME: home })
+          const places = ["secrets/credential_key", "secrets", "credentials", "credentials/state"]
+          for (const place of places.map((name) => path.join(home, ".hive", name))) {
+            fs.chownSync(place, 1234, 1234)
+            const error = yield* Effect.flip(configured({ HOME: home }))
+            assert.include(error.message, "belongs to user 1234", place)
+            assert.include(error.message, "chown", place)
+            assert.include(error.message, "ADEN_STRICT_MODES=false", place)
+            yield* configured({ HOME: home, ADEN_STRICT_MODES: "false" })
+            fs.chownSync(place, 0, 0)
+          }
+        })
+    )
+
     it.effect("a folder in place of the key file is refused", () =>
       Effect.gen(function*() {
         const home = yield* temporaryDirectory

@@ -171,13 +171,15 @@ describe("a key of the environment, in the directory that Hive uses", () => {
           FileSystem.FileSystem,
           Effect.map(FileSystem.FileSystem, (base): FileSystem.FileSystem => ({
             ...base,
-            readFileString: (file) =>
-              Effect.fail(PlatformError.systemError({
-                _tag: "PermissionDenied",
-                module: "FileSystem",
-                method: "readFile",
-                pathOrDescriptor: file
-              }))
+            open: (file, options) =>
+              file.endsWith("credential_key")
+                ? Effect.fail(PlatformError.systemError({
+                  _tag: "PermissionDenied",
+                  module: "FileSystem",
+                  method: "open",
+                  pathOrDescriptor: file
+                }))
+                : base.open(file, options)
           }))
         )))
       })

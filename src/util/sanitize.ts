@@ -1,6 +1,7 @@
 /**
  * Makes text from outside safe to show to a person or to store as a name.
  */
+import { mask, maskSecrets } from "./secretWords.ts"
 
 /** The longest text from outside that is shown, in UTF-16 code units. */
 const maximumLength = 500
@@ -29,16 +30,11 @@ export const isShown = (name: string | undefined): name is string => name !== un
 export const isClean = (text: string): boolean => text.search(unprintable) === -1 && text.isWellFormed()
 
 /**
- * A server's message for a person: cleaned, with `secrets`, their prefixes and any word that looks like a token masked, in case
+ * A server's message for a person: cleaned, with `secrets`, their prefixes and whatever else looks like a secret masked, in case
  * the server echoes what it was sent. Masks before it cuts, so that no part of a secret is left at the cut.
  */
 export const cleanMessage = (text: string, secrets: ReadonlyArray<string> = []): string =>
-  cut(
-    secrets.reduce(withoutSecret, printable(text)).replace(/[A-Za-z0-9_\-.+=~/]{24,}/g, (word) =>
-      word.split("/").some(looksLikeToken) ? mask : word)
-  )
-
-const mask = "<redacted>"
+  cut(maskSecrets(secrets.reduce(withoutSecret, printable(text))))
 
 const cut = (text: string): string => {
   if (text.length <= maximumLength) return text
@@ -52,6 +48,3 @@ const withoutSecret = (text: string, secret: string): string => {
   const [before = "", ...others] = text.replaceAll(secret, mask).split(secret.slice(0, 8))
   return before + others.map((other) => other.replace(/^[A-Za-z0-9_\-.+=~/*]*/, mask)).join("")
 }
-
-/** 24 or more token characters, with at least one letter and one digit. */
-const looksLikeToken = (word: string): boolean => word.length >= 24 && /[0-9]/.test(word) && /[A-Za-z]/.test(word)

@@ -108,7 +108,7 @@ class Host {
       }
     }
     return Effect.gen({ self: this }, function*() {
-      const slow = new SlowFiles(yield* FileSystem.FileSystem, yield* Path.Path)
+      const slow = new SlowFiles(yield* FileSystem.FileSystem, yield* Path.Path, true)
       return new FileLocks(slow, directory, { self: { host: this.name, pid: 1 }, isGone })
     }).pipe(Effect.provide(NodeFiles))
   }

@@ -252,11 +252,11 @@ export class Commit {
     if (entry.held === undefined) return undefined
     const held = entry.held.credential
     if (entry.isProgramOwned) return { credential: held, error: undefined, isOutdated: true }
-    // a renewal was answered since this was asked: what it brought is newer, unless this lasts longer
+    // a renewal was answered since this was asked: what it brought is newer, unless this is the same token or lasts longer
     const isRenewed = !isRefresh && entry.held.source === "aden" && !isRejected(entry, held) &&
       (basis.held === undefined || !held.holdsTokenOf(basis.held))
-    const isOlder = isRenewed &&
-      ((basis.held !== undefined && credential.holdsTokenOf(basis.held)) || expiryOf(credential) < expiryOf(held))
+    const isOlder = isRenewed && !credential.holdsTokenOf(held) &&
+      ((basis.held !== undefined && credential.holdsTokenOf(basis.held)) || expiryOf(credential) <= expiryOf(held))
     return isOlder ? { credential: held, error: undefined, isOutdated: false } : undefined
   }
 

@@ -595,6 +595,22 @@ export const holding: ReadonlyArray<Kept> = [
     )
   },
   {
+    name: "nor where the tokens of both never expire",
+    rule: "an old answer never wins",
+    program: program(
+      { ...ordinary, integrations: [{ id: "github", provider: "github" }], latency: 1_500 },
+      { _tag: "Revoke", tenant: "acme", id: "github" },
+      read("github"),
+      pass(10 * second),
+      { _tag: "Connect", tenant: "acme", id: "github" },
+      slowAden(1, 6 * second, true),
+      { _tag: "Refresh", instance: 0, ref: "github" },
+      pass(6 * second),
+      { _tag: "Sync", instance: 0 },
+      pass(10 * second)
+    )
+  },
+  {
     name: "of two readers who give up a check at the same moment, none starts another",
     rule: "a blocked one is checked once per 30 s",
     program: program(

@@ -569,7 +569,11 @@ export class Commit {
         return yield* this.#stateUnsaved(cell)
       }
       const isNewer = wasDirty && stored.success.generation === before.generation
-      const state = new CredentialState({ ...(isNewer ? before : stored.success), ...changesOf(before, after) })
+      const state = withChanges(
+        isNewer ? withLaterChanges(before, stored.success) : stored.success,
+        before,
+        after
+      )
       const expectedGeneration = stored.success.generation
       const outcome = yield* Effect.result(storage.saveState(cell.id, state, { expectedGeneration }))
       if (Result.isFailure(outcome)) yield* this.#entries.warnOfStorage(outcome.failure)
@@ -708,8 +712,8 @@ export class Commit {
       const { generation } = stored.value
       // what was learnt before storage could be read is about whatever it holds
       const own = known.generation !== generation && unreadable !== undefined
-        ? new CredentialState({ ...stored.value, ...changesOf(CredentialState.initial, known) })
-        : known
+        ? withChanges(stored.value, CredentialState.initial, known)
+        : withLaterChanges(known, stored.value)
       if (generation !== own.generation) {
         return yield* this.#giveWay(cell)
       }
@@ -811,7 +815,22 @@ const isEarlier = ({ credential: stored, state }: StoredEntry, credential: Crede
         DateTime.isLessThan(one.expiresAt, credential.expiresAt))
   })
 
-/** What was learnt between two states. */
+/** Of two times, the later one. */
+const laterOf = (one: DateTime.Utc | undefined, other: DateTime.Utc | undefined): DateTime.Utc | undefined =>
+  one === undefined || other === undefined ? one ?? other : DateTime.max(one, other)
+
+/** A state with what was learnt between two others. Of two rate limits the one that lasts longer holds. */
+const withChanges = (stored: CredentialState, before: CredentialState, after: CredentialState): CredentialState => {
+  const changes = changesOf(before, after)
+  return new CredentialState({
+    ...stored,
+    ...changes,
+    ...(changes.coolDownUntil === undefined
+      ? {}
+      : { coolDownUntil: laterOf(stored.coolDownUntil, changes.coolDownUntil) })
+  })
+}
+
 const changesOf = (before: CredentialState, after: CredentialState) => ({
   ...(after.blockedSince === before.blockedSince ? {} : { blockedSince: after.blockedSince }),
   ...(after.reauthorizationUrl === before.reauthorizationUrl ? {} : { reauthorizationUrl: after.reauthorizationUrl }),
@@ -823,12 +842,12 @@ const changesOf = (before: CredentialState, after: CredentialState) => ({
 /** What others learnt of a credential after it was fetched here, and before it could be saved, still holds. */
 const withLaterChanges = (own: CredentialState, stored: CredentialState): CredentialState => {
   const { lastConfirmed } = own
-  const { blockedSince, coolDownUntil, lastError, reauthorizationUrl } = stored
+  const { blockedSince, lastError, reauthorizationUrl } = stored
   const isBlockedLater = own.blockedSince === undefined && blockedSince !== undefined &&
     (lastConfirmed === undefined || DateTime.isGreaterThan(blockedSince, lastConfirmed))
   return new CredentialState({
     ...own,
     ...(isBlockedLater ? { blockedSince, reauthorizationUrl, lastError } : {}),
-    ...(own.coolDownUntil === undefined && coolDownUntil !== undefined ? { coolDownUntil } : {})
+    coolDownUntil: laterOf(own.coolDownUntil, stored.coolDownUntil)
   })
 }

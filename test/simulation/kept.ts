@@ -75,6 +75,15 @@ const slowAden = (times: number, duration: number, isComputedLate: boolean): Ste
   _tag: "Fault",
   rule: { endpoint: "any", id: undefined, times, kind: { _tag: "Slow", duration, isComputedLate } }
 })
+const limited = (duration: number): Step => ({
+  _tag: "Fault",
+  rule: {
+    endpoint: "any",
+    id: undefined,
+    times: 1,
+    kind: { _tag: "RateLimited", retryAfter: duration / second, inBody: false }
+  }
+})
 const started: ReadonlyArray<Step> = [read("gmail-1"), pass(10 * second)]
 const program = (config: Config, ...steps: ReadonlyArray<Step>): Program => ({ seed: 1, config, steps })
 
@@ -598,7 +607,11 @@ export const holding: ReadonlyArray<Kept> = [
     name: "nor where the tokens of both never expire",
     rule: "an old answer never wins",
     program: program(
-      { ...ordinary, integrations: [{ id: "github", provider: "github" }], latency: 1_500 },
+      {
+        ...ordinary,
+        integrations: [{ id: "github", provider: "github", alias: undefined, lifetime: undefined }],
+        latency: 1_500
+      },
       { _tag: "Revoke", tenant: "acme", id: "github" },
       read("github"),
       pass(10 * second),
@@ -609,6 +622,32 @@ export const holding: ReadonlyArray<Kept> = [
       { _tag: "Sync", instance: 0 },
       pass(10 * second)
     )
+  },
+  {
+    name: "of two rate limits that two processes learn of at the same moment, the longer one holds",
+    rule: "nothing before a rate limit's end",
+    program: {
+      // draws latencies with which the shorter one is learnt of last
+      seed: 97_192,
+      config: {
+        ...ordinary,
+        instances: [{ tenant: "acme", storage: 0 }, { tenant: "acme", storage: 0 }],
+        integrations: [{ ...gmail2, lifetime: 2 * minute }],
+        hasSharedLock: false
+      },
+      steps: [
+        read("gmail-2"),
+        pass(100),
+        limited(30 * minute),
+        pass(minute),
+        read("gmail-2", 1),
+        limited(30 * second),
+        read("gmail-2"),
+        pass(minute),
+        { _tag: "Restart", instance: 1 },
+        read("google:Ada", 1)
+      ]
+    }
   },
   {
     name: "of two readers who give up a check at the same moment, none starts another",

@@ -39,6 +39,8 @@ export interface Plant {
 
 export interface Fault extends Plant {
   readonly name: string
+  /** The rule that it breaks. */
+  readonly rule: string
   /** Programs of which profile find it; `ordinary` unless stated. */
   readonly profile?: Profile | undefined
 }
@@ -46,6 +48,7 @@ export interface Fault extends Plant {
 export const faults: readonly [Fault, ...Array<Fault>] = [
   {
     name: "serves what has expired",
+    rule: "never an expired token",
     store: (store) =>
       Effect.sync(() => {
         const remembered = new Map<string, Credential>()
@@ -61,15 +64,22 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   },
   {
     name: "forgets how far Aden's clock is ahead",
+    rule: "never an expired token",
     provider: (provider) => ({ ...provider, clockOffset: Effect.succeed(0) })
   },
-  { name: "serves what is older than maxStale", options: { maxStale: "1000 days" } },
+  {
+    name: "serves what is older than maxStale",
+    rule: "nothing older than maxStale",
+    options: { maxStale: "1000 days" }
+  },
   {
     name: "serves what was invalidated",
+    rule: "never an invalidated token",
     store: (store) => Effect.succeed({ ...store, invalidate: () => Effect.void })
   },
   {
     name: "ignores that it is blocked",
+    rule: "never a blocked credential's token",
     store: (store) =>
       Effect.sync(() => {
         const remembered = new Map<string, Credential>()
@@ -88,10 +98,12 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   },
   {
     name: "checks a blocked one at every read",
+    rule: "a blocked one is checked once per 30 s",
     options: { policy: { recheck: Schedule.forever } }
   },
   {
     name: "asks twice at a time",
+    rule: "one request in flight per credential",
     provider: (provider) => ({
       ...provider,
       refresh: (credential) => twice(provider.refresh(credential)),
@@ -100,10 +112,12 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   },
   {
     name: "asks without the lock",
+    rule: "one request in flight per credential",
     storage: (storage) => decorate(storage, { withLock: (_, effect) => effect })
   },
   {
     name: "ends a request when one of its callers leaves",
+    rule: "an interruption ends only its own operation",
     store: (store) =>
       Effect.sync(() => {
         const shared = new Map<string, Fiber.Fiber<Credential, CredentialFailure>>()
@@ -120,6 +134,7 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   },
   {
     name: "answers a forced refresh with one from before",
+    rule: "a forced refresh is asked for after its call",
     store: (store) =>
       Effect.sync(() => {
         const flights = new SingleFlight<string, Credential, Effect.Error<ReturnType<Store["refresh"]>>>()
@@ -128,6 +143,7 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   },
   {
     name: "forgets the rate limit",
+    rule: "nothing before a rate limit's end",
     provider: (provider) => {
       const forgetting = <A, E>(self: Effect.Effect<A, E>): Effect.Effect<A, E | RateLimited> =>
         Effect.mapError(
@@ -142,24 +158,32 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
       }
     }
   },
-  { name: "forgets the back-off", options: { policy: { backOff: Schedule.forever } } },
-  { name: "waits without end", options: { deadline: "1 hour" } },
+  {
+    name: "forgets the back-off",
+    rule: "no more often than the back-off",
+    options: { policy: { backOff: Schedule.forever } }
+  },
+  { name: "waits without end", rule: "every wait ends", options: { deadline: "1 hour" } },
   {
     name: "lets an old answer undo what the program did",
+    rule: "an old answer never wins",
     storage: (storage) =>
       decorate(storage, { save: (credential, { state } = {}) => storage.save(credential, { state }) })
   },
   {
     name: "lets what a sync fetched win over what is newer",
+    rule: "an old answer never wins",
     storage: (storage) =>
       decorate(storage, { saveMany: (credentials, { state } = {}) => storage.saveMany(credentials, { state }) })
   },
   {
     name: "lets a sync overwrite the program's own",
+    rule: "the program's own is never overwritten",
     provider: (provider) => ({ ...provider, canHandle: () => true })
   },
   {
     name: "removes what one answer says is missing",
+    rule: "an outage removes nothing",
     provider: (provider) => {
       const missed = new Set<string>()
       return {
@@ -184,6 +208,7 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   },
   {
     name: "leaves its requests behind when it ends",
+    rule: "nothing is left behind",
     provider: (provider) => {
       const detached = <A, E>(self: Effect.Effect<A, E>) =>
         Effect.flatMap(Effect.forkDetach(self), (fiber) => Fiber.join(fiber))
@@ -197,6 +222,7 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   },
   {
     name: "answers from before a write that was interrupted",
+    rule: "memory equals storage",
     profile: "wide",
     storage: (storage) => {
       const before = new Map<string, { readonly entry: StoredEntry; readonly until: number }>()
@@ -222,6 +248,7 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   },
   {
     name: "renews a refused token that another process has replaced",
+    rule: "the loser of a renewal uses what it finds in storage",
     profile: "wide",
     store: (store) =>
       Effect.succeed({
@@ -231,6 +258,7 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   },
   {
     name: "renews a token that is to last for each process that asks",
+    rule: "a token that is to last is renewed once for all who ask at the same time",
     profile: "wide",
     store: (store) => {
       const renewed = (ref: string, minTimeLeft: Duration.Input) =>
@@ -247,6 +275,7 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   },
   {
     name: "asks storage for a known name after each change",
+    rule: "a storage that fails delays no read of what is in memory",
     profile: "wide",
     store: (store, storage) =>
       Effect.gen(function*() {
@@ -269,6 +298,7 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   },
   {
     name: "forgets in its index what changes while it lists storage",
+    rule: "what is stored is found",
     profile: "wide",
     storage: (storage) => {
       let listing = 0
@@ -305,6 +335,7 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   },
   {
     name: "decides by the stored names only whether a name is ambiguous",
+    rule: "never a silent pick",
     profile: "wide",
     each: () => {
       const names = new StoredNames()
@@ -325,6 +356,7 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   },
   {
     name: "takes the only account that is stored for the only one of its name",
+    rule: "never a silent pick",
     profile: "wide",
     each: () => {
       const names = new StoredNames()
@@ -343,6 +375,7 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   },
   {
     name: "looks for a name only once when the account that it meant is gone",
+    rule: "what Aden lists is found",
     profile: "wide",
     store: (store) => {
       /** Fails where what the ref meant before is gone. */
@@ -363,6 +396,7 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   },
   {
     name: "fetches nothing while one of several providers cannot be asked",
+    rule: "a provider that is down holds back nothing of another",
     profile: "wide",
     providers: (all) => {
       const lists = Effect.forEach(all, ({ list }) => list, { concurrency: "unbounded" })
@@ -374,6 +408,7 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   },
   {
     name: "keeps the circuit open by a clock that can be set back",
+    rule: "an Aden that is well is asked",
     profile: "wide",
     clock: (clock) => ({
       currentTimeMillisUnsafe: () => clock.currentTimeMillisUnsafe(),
@@ -387,6 +422,7 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   },
   {
     name: "takes an entry for deleted that a second storage has",
+    rule: "what is stored is found",
     profile: "wide",
     storage: (storage) => {
       // what shows behind a deletion looks as if somebody had saved it since
@@ -411,6 +447,7 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   },
   {
     name: "fails a save that cannot be read again",
+    rule: "a change that took effect succeeds",
     profile: "wide",
     storage: (storage) =>
       decorate(storage, {
@@ -420,6 +457,7 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   },
   {
     name: "saves nothing late any more after a write that died",
+    rule: "memory equals storage",
     profile: "wide",
     storage: (storage) => {
       let hasDied = false
@@ -444,6 +482,7 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   },
   {
     name: "asks a provider that died again at each read",
+    rule: "a question that died is not asked again at each read",
     profile: "wide",
     each: () => {
       let hasDied = false
@@ -471,6 +510,7 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   },
   {
     name: "does not hear of other processes any more after a read that died",
+    rule: "memory equals storage",
     profile: "wide",
     storage: (storage) => {
       let hasDied = false
@@ -486,6 +526,7 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   },
   {
     name: "forgets that it is blocked when storage fails",
+    rule: "never a blocked credential's token",
     profile: "wide",
     storage: (storage) =>
       decorate(storage, {

@@ -61,21 +61,21 @@ const program = Effect.gen(function*() {
     ours,
     {
       name: "Effect Cache.get",
-      limit: 1,
+      limit: 0.5,
       run: Effect.gen(function*() {
         for (let i = 0; i < calls; i++) yield* Cache.get(cache, "hubspot")
       })
     },
     {
       name: "google-auth-library getAccessToken",
-      limit: 1.3,
+      limit: 0.65,
       run: Effect.promise(async () => {
         for (let i = 0; i < calls; i++) await google.getAccessToken()
       })
     },
     {
       name: "smithy memoizeIdentityProvider",
-      limit: 1.5,
+      limit: 0.85,
       run: Effect.promise(async () => {
         for (let i = 0; i < calls; i++) await smithy()
       })

@@ -1,10 +1,10 @@
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import type * as Redacted from "effect/Redacted"
 import type { Credential } from "../model/Credential.ts"
 import { clockTolerance } from "../model/freshness.ts"
 import type { Entry } from "./core/Entry.ts"
 import { emptyEntry } from "./core/Entry.ts"
+import { Answer } from "./fastRead.ts"
 import { PolicyStep, sharedStep } from "./PolicyStep.ts"
 import type { RefreshPolicies } from "./RefreshPolicy.ts"
 
@@ -25,8 +25,9 @@ export class Cell {
   /** A read between these times, in ms, does no work but to return one of the answers. */
   serveFrom = Infinity
   serveUntil = -Infinity
-  answer: Exit.Exit<Credential> | undefined = undefined
-  token: Exit.Exit<Redacted.Redacted<string>> | undefined = undefined
+  #served: Credential | undefined = undefined
+  #answer: Answer<Credential> | undefined = undefined
+  #token: Answer<Redacted.Redacted<string>> | undefined = undefined
 
   constructor(id: string, policies: RefreshPolicies) {
     this.id = id
@@ -52,8 +53,9 @@ export class Cell {
   /** The last decision holds no more, and those who wait for a change look again. */
   reconsider(): void {
     this.serveUntil = -Infinity
-    this.answer = undefined
-    this.token = undefined
+    this.#served = undefined
+    this.#answer = undefined
+    this.#token = undefined
     const waiting = this.#waiting
     this.#waiting = undefined
     if (waiting !== undefined) { for (const wake of waiting) wake() }
@@ -61,11 +63,23 @@ export class Cell {
 
   /** Until then, in ms, a read is served this credential. */
   serve(credential: Credential, until: number): void {
-    const { defaultKey } = credential
-    this.answer = Exit.succeed(credential)
-    this.token = defaultKey === undefined ? undefined : Exit.succeed(defaultKey.value)
+    this.#served = credential
+    this.#answer = undefined
+    this.#token = undefined
     this.serveFrom = this.#entry.at - clockTolerance
     this.serveUntil = until
+  }
+
+  /** What reads of the credential are served. */
+  get answer(): Answer<Credential> | undefined {
+    return this.#answer ??= this.#served === undefined ? undefined : new Answer(this.#served)
+  }
+
+  /** What reads of the token are served; `undefined` also where there is none. */
+  get token(): Answer<Redacted.Redacted<string>> | undefined {
+    if (this.#token !== undefined) return this.#token
+    const key = this.#served?.defaultKey
+    return key === undefined ? undefined : this.#token = new Answer(key.value)
   }
 
   /** Waits until the entry is another than the one that was seen. */

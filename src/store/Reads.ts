@@ -15,6 +15,7 @@ import * as metrics from "../util/metrics.ts"
 import type { Cell } from "./Cell.ts"
 import type { Entries } from "./Entries.ts"
 import { FastRead } from "./fastRead.ts"
+import type { Answer } from "./fastRead.ts"
 import type { Refresher } from "./refresh.ts"
 import type { RefResolver } from "./resolve.ts"
 
@@ -32,9 +33,13 @@ export class Reads {
   readonly #resolver: RefResolver
   readonly #refresher: Refresher
   /** The reads of the refs that are known to name something, until what refs mean has changed. */
-  readonly #reads = new Map<CredentialRef, ReadsOfRef>()
+  readonly #tokens = new Map<CredentialRef, TokenRead>()
+  readonly #credentials = new Map<CredentialRef, CredentialRead>()
   #version: number
   #uncounted = 0
+  // looking the clock up costs as much as all the rest: a fiber's reads do it once
+  #context: Context.Context<never> | undefined = undefined
+  #clock: Clock.Clock | undefined = undefined
 
   constructor(options: {
     readonly entries: Entries
@@ -48,23 +53,51 @@ export class Reads {
   }
 
   get(ref: CredentialRef): Effect.Effect<Credential, CredentialFailure> {
-    return this.#of(ref).credential
+    this.#forgetMeanings()
+    const present = this.#credentials.get(ref)
+    if (present !== undefined) return present
+    const made = new CredentialRead(ref, this)
+    if (this.#entries.known(ref) !== undefined) this.#credentials.set(ref, made)
+    return made
   }
 
   token(ref: CredentialRef): Effect.Effect<Token, CredentialFailure | CredentialKeyNotFound> {
-    return this.#of(ref).token
+    this.#forgetMeanings()
+    const present = this.#tokens.get(ref)
+    if (present !== undefined) return present
+    const made = new TokenRead(ref, this)
+    if (this.#entries.known(ref) !== undefined) this.#tokens.set(ref, made)
+    return made
   }
 
-  #of(ref: CredentialRef): ReadsOfRef {
-    if (this.#version !== this.#entries.version) {
-      this.#reads.clear()
-      this.#version = this.#entries.version
+  #forgetMeanings(): void {
+    if (this.#version === this.#entries.version) return
+    this.#tokens.clear()
+    this.#credentials.clear()
+    this.#version = this.#entries.version
+  }
+
+  /** Counts the changes to what refs mean. */
+  get version(): number {
+    return this.#entries.version
+  }
+
+  known(ref: CredentialRef): Cell | undefined {
+    return this.#entries.known(ref)
+  }
+
+  /** Whether a ref that is not an id may mean another account, which has not been read yet. */
+  get isBehind(): boolean {
+    return this.#entries.accounts.isBehind
+  }
+
+  /** The time by the clock of a fiber. */
+  now(fiber: Fiber.Fiber<unknown, unknown>): number {
+    if (this.#clock === undefined || this.#context !== fiber.context) {
+      this.#context = fiber.context
+      this.#clock = fiber.getRef(Clock.Clock)
     }
-    const present = this.#reads.get(ref)
-    if (present !== undefined) return present
-    const made = new ReadsOfRef(ref, this.#entries, this)
-    if (this.#entries.known(ref) !== undefined) this.#reads.set(ref, made)
-    return made
+    return this.#clock.currentTimeMillisUnsafe()
   }
 
   /** A read found a fresh credential in memory. */
@@ -143,59 +176,57 @@ export class Reads {
   }
 }
 
-/** The reads of one ref. */
-class ReadsOfRef {
-  readonly #ref: CredentialRef
-  readonly #entries: Entries
-  readonly #reads: Reads
+/** A read of one ref. */
+abstract class RefRead<A, E> extends FastRead<A, E> {
+  protected readonly ref: CredentialRef
+  protected readonly reads: Reads
   #cell: Cell | undefined = undefined
+  #isId = false
   #version = -1
-  // looking the clock up costs as much as all the rest: a loop of reads does it once
-  #context: Context.Context<never> | undefined = undefined
-  #clock: Clock.Clock | undefined = undefined
-  #credential: FastRead<Credential, CredentialFailure> | undefined = undefined
-  #token: FastRead<Token, CredentialFailure | CredentialKeyNotFound> | undefined = undefined
 
-  constructor(ref: CredentialRef, entries: Entries, reads: Reads) {
-    this.#ref = ref
-    this.#entries = entries
-    this.#reads = reads
+  constructor(ref: CredentialRef, reads: Reads) {
+    super()
+    this.ref = ref
+    this.reads = reads
   }
 
-  get credential(): FastRead<Credential, CredentialFailure> {
-    return this.#credential ??= new FastRead((fiber) => {
-      const answer = this.#fresh(fiber)?.answer
-      if (answer !== undefined) this.#reads.countFresh()
-      return answer
-    }, Effect.suspend(() => findAndRead(this.#reads, this.#ref)))
-  }
+  protected abstract answerOf(cell: Cell): Answer<A> | undefined
 
-  get token(): FastRead<Token, CredentialFailure | CredentialKeyNotFound> {
-    return this.#token ??= new FastRead(
-      (fiber) => {
-        const token = this.#fresh(fiber)?.token
-        if (token !== undefined) this.#reads.countFresh()
-        return token
-      },
-      Effect.suspend(() =>
-        Effect.flatMap(findAndRead(this.#reads, this.#ref), (credential) => tokenOf(this.#ref, credential))
-      )
-    )
-  }
-
-  /** The cell, while the decision to serve what it holds is valid. */
-  #fresh(fiber: Fiber.Fiber<unknown, unknown>): Cell | undefined {
-    if (this.#version !== this.#entries.version) {
-      this.#cell = this.#entries.known(this.#ref)
-      this.#version = this.#entries.version
+  /** What the cell has, while the decision to serve it is valid. */
+  protected override fresh(fiber: Fiber.Fiber<unknown, unknown>): Answer<A> | undefined {
+    const { reads } = this
+    if (this.#version !== reads.version) {
+      this.#version = reads.version
+      this.#cell = reads.known(this.ref)
+      this.#isId = this.#cell?.id === this.ref
     }
-    if (this.#clock === undefined || this.#context !== fiber.context) {
-      this.#context = fiber.context
-      this.#clock = fiber.getRef(Clock.Clock)
-    }
-    if (this.#cell === undefined || (this.#cell.id !== this.#ref && this.#entries.accounts.isBehind)) return undefined
-    const now = this.#clock.currentTimeMillisUnsafe()
-    return now < this.#cell.serveUntil && now >= this.#cell.serveFrom ? this.#cell : undefined
+    const cell = this.#cell
+    if (cell === undefined || (!this.#isId && reads.isBehind)) return undefined
+    const now = reads.now(fiber)
+    if (now >= cell.serveUntil || now < cell.serveFrom) return undefined
+    const answer = this.answerOf(cell)
+    if (answer !== undefined) reads.countFresh()
+    return answer
+  }
+}
+
+class CredentialRead extends RefRead<Credential, CredentialFailure> {
+  protected override answerOf(cell: Cell): Answer<Credential> | undefined {
+    return cell.answer
+  }
+
+  protected override read(): Effect.Effect<Credential, CredentialFailure> {
+    return findAndRead(this.reads, this.ref)
+  }
+}
+
+class TokenRead extends RefRead<Token, CredentialFailure | CredentialKeyNotFound> {
+  protected override answerOf(cell: Cell): Answer<Token> | undefined {
+    return cell.token
+  }
+
+  protected override read(): Effect.Effect<Token, CredentialFailure | CredentialKeyNotFound> {
+    return Effect.flatMap(findAndRead(this.reads, this.ref), (credential) => tokenOf(this.ref, credential))
   }
 }
 

@@ -1,36 +1,52 @@
 import * as Effect from "effect/Effect"
 import * as Effectable from "effect/Effectable"
-import type * as Exit from "effect/Exit"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 
 /** One of this many reads in a generator is a step of its fiber, so that a loop of reads lets other fibers run. */
-const inlineReads = 16
+const inlineReads = 32
+
+/** Of all refs. */
+let readsInGenerators = 0
 
 /**
- * A fast path: an effect that returns the result of `fresh` if there is one, and runs `read` otherwise.
- *
- * A generator that yields an `Exit` goes on in the same step of its fiber, so `yield*` hands it over as soon as it is there.
+ * What reads return while it is fresh. As an iterator it has ended, so a generator that hands over to it with `yield*` goes on at once,
+ * without a step of its fiber.
  */
-export class FastRead<A, E> extends Effectable.Class<A, E> {
-  readonly #fresh: (fiber: Fiber.Fiber<unknown, unknown>) => Exit.Exit<A> | undefined
-  readonly #run: Effect.Effect<A, E>
-  #reads = 0
+export class Answer<A> {
+  readonly done = true
+  readonly value: A
 
-  constructor(
-    fresh: (fiber: Fiber.Fiber<unknown, unknown>) => Exit.Exit<A> | undefined,
-    read: Effect.Effect<A, E>
-  ) {
-    super()
-    this.#fresh = fresh
-    this.#run = Effect.withFiber<A, E>((fiber) => fresh(fiber) ?? read)
+  constructor(value: A) {
+    this.value = value
   }
 
+  next(): this {
+    return this
+  }
+}
+
+/** A fast path: an effect that returns what `fresh` has if there is anything, and runs `read` otherwise. */
+export abstract class FastRead<A, E> extends Effectable.Class<A, E> {
+  #run: Effect.Effect<A, E> | undefined = undefined
+
+  protected abstract fresh(fiber: Fiber.Fiber<unknown, unknown>): Answer<A> | undefined
+
+  protected abstract read(): Effect.Effect<A, E>
+
   override asEffect(): Effect.Effect<A, E> {
-    return this.#run
+    return this.#run ??= this.#running()
+  }
+
+  #running(): Effect.Effect<A, E> {
+    return Effect.withFiber<A, E>((fiber) => {
+      const answer = this.fresh(fiber)
+      return answer === undefined ? this.read() : Exit.succeed(answer.value)
+    })
   }
 
   override [Symbol.iterator](): Effect.EffectIterator<Effect.Effect<A, E>> {
-    const fiber = ++this.#reads % inlineReads === 0 ? undefined : Fiber.getCurrent()
-    return ((fiber === undefined ? undefined : this.#fresh(fiber)) ?? this.#run)[Symbol.iterator]()
+    const fiber = ++readsInGenerators % inlineReads === 0 ? undefined : Fiber.getCurrent()
+    return (fiber === undefined ? undefined : this.fresh(fiber)) ?? this.#running()[Symbol.iterator]()
   }
 }

@@ -1,23 +1,27 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber } from "effect"
-import { FastRead } from "../../src/store/fastRead.ts"
+import { Effect, Fiber } from "effect"
+import { Answer, FastRead } from "../../src/store/fastRead.ts"
 
-describe("FastRead", () => {
-  const counting = () => {
-    const held: { answer: Exit.Exit<string> | undefined; reads: number } = { answer: undefined, reads: 0 }
-    const effect = new FastRead<string, never>(
-      () => held.answer,
-      Effect.sync(() => {
-        held.reads++
-        return "read"
-      })
-    )
-    return { held, effect }
+class Held extends FastRead<string, never> {
+  answer: Answer<string> | undefined = undefined
+  reads = 0
+
+  protected override fresh() {
+    return this.answer
   }
 
+  protected override read() {
+    return Effect.sync(() => {
+      this.reads++
+      return "read"
+    })
+  }
+}
+
+describe("FastRead", () => {
   it.effect("answers what is fresh when it is run, not when it was made, however it is run", () =>
     Effect.gen(function*() {
-      const { effect, held } = counting()
+      const effect = new Held()
       const ways = [
         Effect.gen(function*() {
           return yield* effect
@@ -27,27 +31,27 @@ describe("FastRead", () => {
         Effect.flatMap(Effect.forkChild(effect), Fiber.join)
       ]
       for (const way of ways) {
-        held.answer = undefined
-        const before = held.reads
+        effect.answer = undefined
+        const before = effect.reads
         assert.strictEqual(yield* way, "read")
-        held.answer = Exit.succeed("fresh")
+        effect.answer = new Answer("fresh")
         assert.strictEqual(yield* way, "fresh")
-        assert.strictEqual(held.reads, before + 1)
+        assert.strictEqual(effect.reads, before + 1)
       }
     }))
 
   it.effect("a loop of reads that waits for another fiber lets it run", () =>
     Effect.gen(function*() {
-      const { effect, held } = counting()
-      held.answer = Exit.succeed("old")
-      yield* Effect.forkChild(Effect.sync(() => held.answer = Exit.succeed("new")))
+      const effect = new Held()
+      effect.answer = new Answer("old")
+      yield* Effect.forkChild(Effect.sync(() => effect.answer = new Answer("new")))
       while ((yield* effect) === "old");
     }))
 
   it.effect("a loop of reads can be interrupted", () =>
     Effect.gen(function*() {
-      const { effect, held } = counting()
-      held.answer = Exit.succeed("fresh")
+      const effect = new Held()
+      effect.answer = new Answer("fresh")
       const fiber = yield* Effect.forkChild(Effect.gen(function*() {
         while (true) yield* effect
       }))

@@ -97,6 +97,9 @@ export const membersOf = (text: string): Map<string, string> | undefined => {
 /** The text that a JSON string stands for. */
 const textOf = (string: string): string => string.includes("\\") ? String(parseJson(string)) : string.slice(1, -1)
 
+/** A copy of a text that is to be kept: one that is cut out of another keeps all of it in memory. */
+export const detached = (text: string): string => String(JSON.parse(JSON.stringify(text)))
+
 /** The object with these members, on one line. */
 export const renderMembers = (members: Iterable<readonly [name: string, value: string]>): string =>
   `{${Array.from(members, ([name, value]) => `${JSON.stringify(name)}: ${value}`).join(", ")}}`

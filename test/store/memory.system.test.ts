@@ -28,3 +28,16 @@ it.live("a refresh_token in a response is not in memory afterwards", () =>
     assert.isTrue(memory.includes(Redacted.value(aden.apiKey)))
     assert.isFalse(memory.includes(refreshToken.slice(4)))
   }).pipe(Effect.scoped, Effect.provide(AdenEmulator.layer())))
+
+it.live("the document of a stored credential is not in memory once it has been read", () =>
+  Effect.gen(function*() {
+    const snapshot = `${yield* temporaryDirectory}/program.heapsnapshot`
+    const { stdout } = yield* Effect.promise(() =>
+      promisify(execFile)(process.execPath, [bundled("test/fixtures/documentProgram.ts"), snapshot])
+    )
+    const createdAt = `created_at "2026-01-02T03:04:05.678901+00:00"`
+    assert.strictEqual(stdout, `the-access-token _integration_type ${createdAt}\n`)
+    const memory = readFileSync(snapshot, "utf8")
+    assert.isTrue(memory.includes(`"the-access-token"`))
+    assert.isFalse(memory.includes(`\\"value\\":\\"the-access-token\\"`))
+  }).pipe(Effect.scoped))

@@ -9,7 +9,7 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { Credential, CredentialKey, CredentialType } from "../../model/Credential.ts"
-import { membersOf, parseJson, parseMembers, renderMembers, rewriteMembers } from "../../util/rawJson.ts"
+import { detached, membersOf, parseJson, parseMembers, renderMembers, rewriteMembers } from "../../util/rawJson.ts"
 import { formatTimestamp, parseTimestamp } from "../../util/Timestamp.ts"
 
 /** A credential with the JSON text that it was decoded from: of each field, and of each key. */
@@ -63,10 +63,17 @@ const optionalField = <A, B>(
   return Result.fromOption(decode(value), () => `its field ${name} has an unexpected value`)
 }
 
-const extraOf = (members: Members, known: ReadonlySet<string>): Extra | undefined => {
+/** The names of the fields as the parser has them, once for all documents: one that is cut out of a text keeps all of it in memory. */
+const namesOf = (fields: Fields): (name: string) => string => {
+  const names = new Map(Object.keys(fields).map((name) => [name, name]))
+  return (name) => names.get(name) ?? name
+}
+
+const extraOf = (fields: Fields, members: Members, known: ReadonlySet<string>): Extra | undefined => {
   const extra = new Map<string, Redacted.Redacted<string>>()
+  const nameOf = namesOf(fields)
   for (const [name, raw] of members) {
-    if (!known.has(name)) extra.set(name, Redacted.make(raw))
+    if (!known.has(name)) extra.set(nameOf(name), Redacted.make(detached(raw)))
   }
   return extra.size === 0 ? undefined : extra
 }
@@ -76,7 +83,12 @@ const decodeKey = (name: string, fields: Fields, members: Members): Result.Resul
     const value = yield* optionalField(fields, "value", text, undefined)
     if (value === undefined) return yield* Result.fail("one of its keys has no value")
     const expiresAt = yield* optionalField(fields, "expires_at", timestamp, undefined)
-    return new CredentialKey({ name, value: Redacted.make(value), expiresAt, extra: extraOf(members, modelledInKey) })
+    return new CredentialKey({
+      name,
+      value: Redacted.make(value),
+      expiresAt,
+      extra: extraOf(fields, members, modelledInKey)
+    })
   })
 
 /** Decodes a document. Fails with what is wrong, without quoting any of its content. */
@@ -95,7 +107,9 @@ export const decodeDocument = (document: string): Result.Result<HiveDocument, st
       return yield* Result.fail("its keys are not a JSON object")
     }
     const keys = new Map<string, CredentialKey>()
-    for (const [name, keyText] of keyTexts) {
+    const nameOf = namesOf(keyFields)
+    for (const [cutName, keyText] of keyTexts) {
+      const name = nameOf(cutName)
       const inKey = membersOf(keyText)
       const fieldsOfKey = keyFields[name]
       if (!Predicate.isObject(fieldsOfKey) || inKey === undefined) {
@@ -113,7 +127,7 @@ export const decodeDocument = (document: string): Result.Result<HiveDocument, st
       autoRefresh: yield* optionalField(fields, "auto_refresh", flag, false),
       description: yield* optionalField(fields, "description", text, ""),
       tags: yield* optionalField(fields, "tags", texts, []),
-      extra: extraOf(members, modelled)
+      extra: extraOf(fields, members, modelled)
     })
     return { credential, members, keyTexts }
   })

@@ -229,6 +229,12 @@ const emptySnapshot = () => ({
   isIncomplete: false
 })
 
+// what many credentials have is in memory once for all of them
+const adenManaged = new CredentialKey({ name: "_aden_managed", value: Redacted.make("true") })
+const identityNames = new Map(
+  ["email", "username", "workspace", "account_id"].map((name) => [name, `_identity_${name}`])
+)
+
 /** Converts Aden's answer to a credential with the keys that Hive writes. */
 const toCredential = (answer: AdenCredential, providerId: string, receivedAt: DateTime.Utc): Credential => {
   const keys = new Map<string, CredentialKey>()
@@ -238,11 +244,11 @@ const toCredential = (answer: AdenCredential, providerId: string, receivedAt: Da
     if (value !== undefined && value !== "") add(name, Redacted.make(value))
   }
   add("access_token", answer.accessToken, answer.expiresAt)
-  addPlain("_aden_managed", "true")
+  keys.set(adenManaged.name, adenManaged)
   addPlain("_integration_type", answer.integrationType)
   addPlain("_alias", answer.alias)
   addPlain("scope", answer.scopes.join(" "))
-  for (const [name, value] of answer.metadata) addPlain(`_identity_${name}`, value)
+  for (const [name, value] of answer.metadata) addPlain(identityNames.get(name) ?? `_identity_${name}`, value)
   return new Credential({
     id: answer.id,
     type: "oauth2",

@@ -116,6 +116,9 @@ export class Entry implements EntryFields {
 
 const never = -Infinity
 
+/** No token was refused. */
+export const noTokens: ReadonlyArray<Redacted.Redacted<string>> = []
+
 /** Of nothing: no question to Aden, and no save of this process. */
 const unsaved: Saved = { generation: -1, order: -1 }
 
@@ -128,7 +131,7 @@ export const emptyEntry = (id: string): Entry =>
     providerId: undefined,
     listed: undefined,
     held: undefined,
-    rejected: [],
+    rejected: noTokens,
     state: CredentialState.initial,
     blockedBy: -1,
     checkedAt: never,

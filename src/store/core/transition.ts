@@ -11,7 +11,7 @@ import type { Credential, ProviderAccount } from "../../model/Credential.ts"
 import { CredentialState, namesOf } from "../../model/CredentialState.ts"
 import { clockTolerance } from "../../model/freshness.ts"
 import type { EntryFields } from "./Entry.ts"
-import { Entry, isProgramsOwn } from "./Entry.ts"
+import { Entry, isProgramsOwn, noTokens } from "./Entry.ts"
 
 /** When something is to be done about a credential that is taken over: see `Held`. */
 export interface Dates {
@@ -157,7 +157,7 @@ const next = (entry: Entry, event: EntryEvent, now: number): Entry => {
       return changed(entry, {
         ...taken(event, "storage"),
         revision: entry.revision + 1,
-        rejected: [],
+        rejected: noTokens,
         failure: undefined,
         retryAt: -Infinity,
         listed: undefined,
@@ -282,10 +282,11 @@ const loaded = (entry: Entry, event: Extract<EntryEvent, { readonly _tag: "Loade
   })
 }
 
-const taken = ({ credential, dates, providerId }: Taken, source: "storage" | "aden") => ({
-  providerId,
-  held: { credential, source, owner: providerId === undefined ? "program" as const : "provider" as const, ...dates }
-})
+const taken = ({ credential, dates, providerId }: Taken, source: "storage" | "aden") => {
+  const { confirmedAt, renewAt, staleAt } = dates
+  const owner = providerId === undefined ? "program" as const : "provider" as const
+  return { providerId, held: { credential, source, owner, confirmedAt, renewAt, staleAt } }
+}
 
 /** A rate limit holds to its end, even if another process deleted what is stored. */
 const stillLimited = (state: CredentialState, { coolDownUntil }: CredentialState): CredentialState =>

@@ -223,17 +223,19 @@ class FileStorage {
     this.#warning = options.warning
   }
 
-  // a span and an error per operation; not by `Effect.fn`, which takes a kilobyte for each member of each storage
+  // a span and an error per operation; not by `Effect.fn`, which takes a kilobyte for each member of each storage. Without a stack
+  // trace: it costs a read more than all its locks, and would always name these lines
+
+  #traced<A, E>(name: string, effect: Effect.Effect<A, E>, id?: string) {
+    return Effect.withSpan(asStorageError(name, id)(effect), `EncryptedFileStorage.${name}`, { captureStackTrace: false })
+  }
 
   #operation<A, E>(name: string, effect: Effect.Effect<A, E>, id?: string) {
-    return Effect.withSpan(asStorageError(name, id)(this.#files.orGiveUp(effect)), `EncryptedFileStorage.${name}`)
+    return this.#traced(name, this.#files.orGiveUp(effect), id)
   }
 
   #writeOperation<A, E>(name: string, effect: Effect.Effect<A, E>, id?: string) {
-    return Effect.withSpan(
-      asStorageError(name, id)(this.#recordFailure(this.#files.orGiveUp(effect))),
-      `EncryptedFileStorage.${name}`
-    )
+    return this.#traced(name, this.#recordFailure(this.#files.orGiveUp(effect)), id)
   }
 
   #recordFailure<A, E, R>(write: Effect.Effect<A, E, R>) {

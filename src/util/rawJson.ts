@@ -69,6 +69,25 @@ export const parseJson = (text: string): unknown => {
   }
 }
 
+/** Visits the members of the object that begins at `at`: `visit` answers the index after the value. Answers that after the object. */
+const eachMember = (text: string, at: number, visit: (name: string, start: number) => number): number => {
+  at = skipSpace(text, at + 1)
+  while (text.charCodeAt(at) !== closeBrace) {
+    const nameEnd = endOfString(text, at)
+    const name = textOf(text.slice(at, nameEnd))
+    at = skipSpace(text, visit(name, skipSpace(text, skipSpace(text, nameEnd) + 1)))
+    if (text.charCodeAt(at) === comma) at = skipSpace(text, at + 1)
+  }
+  return at + 1
+}
+
+/** A visitor that collects the JSON text of each value. */
+const collect = (text: string, members: Map<string, string>) => (name: string, start: number): number => {
+  const end = endOfValue(text, start)
+  members.set(name, text.slice(start, end).trimEnd())
+  return end
+}
+
 /**
  * The members of a JSON object: name to the JSON text of the value. Of several members of one name the last counts. `undefined`
  * when the text is not JSON or not an object.
@@ -78,20 +97,32 @@ export const parseMembers = (text: string): Map<string, string> | undefined =>
 
 /** Like {@link parseMembers}, for text that is known to be JSON, such as a value of `parseMembers`. */
 export const membersOf = (text: string): Map<string, string> | undefined => {
-  let at = skipSpace(text, 0)
-  if (text.charCodeAt(at) !== openBrace) return undefined
+  const start = skipSpace(text, 0)
+  if (text.charCodeAt(start) !== openBrace) return undefined
   const members = new Map<string, string>()
-  at = skipSpace(text, at + 1)
-  while (text.charCodeAt(at) !== closeBrace) {
-    const nameEnd = endOfString(text, at)
-    const name = textOf(text.slice(at, nameEnd))
-    const start = skipSpace(text, skipSpace(text, nameEnd) + 1)
-    const end = endOfValue(text, start)
-    members.set(name, text.slice(start, end).trimEnd())
-    at = skipSpace(text, end)
-    if (text.charCodeAt(at) === comma) at = skipSpace(text, at + 1)
-  }
+  eachMember(text, start, collect(text, members))
   return members
+}
+
+/**
+ * Like {@link parseMembers}, with the members of the object `inner` apart, in one pass. `undefined` also when `inner` is missing or not
+ * an object.
+ */
+export const parseNestedMembers = (
+  text: string,
+  inner: string
+): { readonly members: Map<string, string>; readonly nested: Map<string, string> } | undefined => {
+  const start = skipSpace(text, 0)
+  if (parseJson(text) === undefined || text.charCodeAt(start) !== openBrace) return undefined
+  const members = new Map<string, string>()
+  const outer = collect(text, members)
+  let nested: Map<string, string> | undefined
+  eachMember(text, start, (name, at) => {
+    if (name !== inner) return outer(name, at)
+    nested = text.charCodeAt(at) === openBrace ? new Map<string, string>() : undefined
+    return nested === undefined ? endOfValue(text, at) : eachMember(text, at, collect(text, nested))
+  })
+  return nested === undefined ? undefined : { members, nested }
 }
 
 /** The text that a JSON string stands for. */

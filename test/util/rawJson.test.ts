@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Schema } from "effect"
-import { parseMembers, renderMembers, rewriteMembers } from "../../src/util/rawJson.ts"
+import { parseMembers, parseNestedMembers, renderMembers, rewriteMembers } from "../../src/util/rawJson.ts"
 
 const texts = Arbitrary.schema(Schema.Array(Schema.String))
 
@@ -48,4 +48,26 @@ describe("JSON members as text", () => {
       "[ 1 , 2 ]"
     ]])
   })
+
+  it("an object in an object is read apart; of several of its name the last counts", () => {
+    for (
+      const text of [
+        "{\"a\": 1, \"in\": { \"b\" : {\"in\": [2]} , \"c\": 3.0 }, \"d\": {\"in\": 4} }",
+        "{\"in\": {\"e\": 5}, \"a\": 1, \"d\": {\"in\": 4}, \"in\" : \n{\"b\": {\"in\": [2]},\"c\": 3.0}}",
+        " {\"a\": 1, \"\\u0069n\": {\"b\": {\"in\": [2]}, \"c\": 3.0}, \"d\": {\"in\": 4}}"
+      ]
+    ) {
+      const read = parseNestedMembers(text, "in")
+      assert.deepStrictEqual(Array.from(read?.members ?? []), [["a", "1"], ["d", "{\"in\": 4}"]], text)
+      assert.deepStrictEqual(Array.from(read?.nested ?? []), [["b", "{\"in\": [2]}"], ["c", "3.0"]], text)
+    }
+    assert.strictEqual(parseNestedMembers("{\"in\": {}}", "in")?.nested.size, 0)
+  })
+
+  it.each(["", "[]", "{}", "{\"a\": {}}", "{\"in\": 1}", "{\"in\": {}, \"in\": null}", "{\"in\": {}", "{\"in\": {]}"])(
+    "%j holds no such object",
+    (text) => {
+      assert.isUndefined(parseNestedMembers(text, "in"))
+    }
+  )
 })

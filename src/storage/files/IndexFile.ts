@@ -32,8 +32,13 @@ interface Known {
   readonly names: ReadonlySet<string> | undefined
 }
 
-const sameEntries = (one: HiveIndex["entries"], other: HiveIndex["entries"]): boolean =>
-  one.size === other.size && Array.from(one).every(([id, entry]) => other.get(id) === entry)
+const sameEntries = (one: HiveIndex["entries"], other: HiveIndex["entries"]): boolean => {
+  if (one.size !== other.size) return false
+  for (const [id, entry] of one) {
+    if (other.get(id) !== entry) return false
+  }
+  return true
+}
 
 const decode = (bytes: Uint8Array): HiveIndex | undefined =>
   decodeIndex(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("utf8"))

@@ -7,7 +7,7 @@ import * as Option from "effect/Option"
 import * as Order from "effect/Order"
 import * as Predicate from "effect/Predicate"
 import type { Credential } from "../../model/Credential.ts"
-import { membersOf, parseJson, parseMembers } from "../../util/rawJson.ts"
+import { parseJson, parseMembers, parseNestedMembers } from "../../util/rawJson.ts"
 import { formatTimestamp, parseTimestamp } from "../../util/Timestamp.ts"
 
 /** The unknown members of the index, and its entries by id, as JSON text. */
@@ -27,12 +27,12 @@ export const emptyIndex: HiveIndex = { version: undefined, members: new Map(), e
 
 /** `undefined` when the text is not an index. An entry that is not an object is left out. */
 export const decodeIndex = (text: string): HiveIndex | undefined => {
-  const members = parseMembers(text)
-  const credentials = membersOf(members?.get("credentials") ?? "null")
-  if (members === undefined || credentials === undefined) return undefined
-  const entries = new Map<string, string>()
-  for (const [id, entry] of credentials) {
-    if (entry.startsWith("{")) entries.set(id, entry.includes("\n") ? JSON.stringify(parseJson(entry)) : entry)
+  const index = parseNestedMembers(text, "credentials")
+  if (index === undefined) return undefined
+  const { members, nested: entries } = index
+  for (const [id, entry] of entries) {
+    if (!entry.startsWith("{")) entries.delete(id)
+    else if (entry.includes("\n")) entries.set(id, JSON.stringify(parseJson(entry)))
   }
   const version = parseJson(members.get("version") ?? "null")
   for (const name of derivedMembers) members.delete(name)

@@ -227,7 +227,9 @@ class FileStorage {
   // trace: it costs a read more than all its locks, and would always name these lines
 
   #traced<A, E>(name: string, effect: Effect.Effect<A, E>, id?: string) {
-    return Effect.withSpan(asStorageError(name, id)(effect), `EncryptedFileStorage.${name}`, { captureStackTrace: false })
+    return Effect.withSpan(asStorageError(name, id)(effect), `EncryptedFileStorage.${name}`, {
+      captureStackTrace: false
+    })
   }
 
   #operation<A, E>(name: string, effect: Effect.Effect<A, E>, id?: string) {

@@ -18,6 +18,7 @@ export default defineConfig({
       { find: /^aden-credentials\/emulator$/, replacement: source("emulator/index.ts") },
       { find: /^aden-credentials\/redis$/, replacement: source("storage/redis/index.ts") },
       { find: /^aden-credentials\/postgres$/, replacement: source("storage/postgres/index.ts") },
+      { find: /^aden-credentials\/proxy$/, replacement: source("proxy/index.ts") },
       { find: /^aden-credentials\/cli$/, replacement: source("cli/index.ts") }
     ]
   },

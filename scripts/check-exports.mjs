@@ -15,6 +15,7 @@ const entries = [
   "src/emulator/index.ts",
   "src/storage/redis/index.ts",
   "src/storage/postgres/index.ts",
+  "src/proxy/index.ts",
   "src/cli/index.ts"
 ]
 

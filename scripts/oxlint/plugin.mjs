@@ -18,7 +18,7 @@ const floors = [
   ["templates", "providers", "storage"],
   ["store"],
   ["cached", "usage", "tenants", "testing"],
-  ["http"],
+  ["http", "proxy"],
   ["index.ts"],
   ["server"],
   ["emulator", "relay"],
@@ -43,17 +43,22 @@ const ports = new Set([
 const everywhere = new Set(["node:buffer", "node:crypto"])
 
 /** Rooms that run on Node: programs import them by entry points of their own. */
-const onNode = ["src/server/", "src/emulator/", "src/relay/", "src/cli/"]
+const onNode = ["src/proxy/", "src/server/", "src/emulator/", "src/relay/", "src/cli/"]
 const databases = ["src/storage/redis/", "src/storage/postgres/"]
 
 /** The modules that users get names from. */
 const publicModules = new Set(
-  ["src/index.ts", "src/storage/redis/index.ts", "src/storage/postgres/index.ts", "src/emulator/index.ts"].flatMap(
-    (entry) =>
-      Array.from(
-        readFileSync(path.join(root, entry), "utf8").matchAll(/from "(\.[^"]+)"/g),
-        ([, specifier]) => path.posix.join(path.posix.dirname(entry), specifier)
-      )
+  [
+    "src/index.ts",
+    "src/storage/redis/index.ts",
+    "src/storage/postgres/index.ts",
+    "src/proxy/index.ts",
+    "src/emulator/index.ts"
+  ].flatMap((entry) =>
+    Array.from(
+      readFileSync(path.join(root, entry), "utf8").matchAll(/from "(\.[^"]+)"/g),
+      ([, specifier]) => path.posix.join(path.posix.dirname(entry), specifier)
+    )
   )
 )
 
@@ -99,6 +104,7 @@ export const importFault = (file, specifier, isType = false) => {
   if (/^@effect\/sql-pg($|\/)/.test(specifier) && !isType && !isIn(file, ["src/storage/postgres/"])) {
     return "@effect/sql-pg is for src/storage/postgres, but for its types: other programs need not have it"
   }
+  if (specifier === "undici" && !isIn(file, ["src/proxy/"])) return "undici is for src/proxy: the core uses HttpClient"
   if (specifier.startsWith("node:") && !everywhere.has(specifier) && !isIn(file, onNode) && !isInspection(file)) {
     return `${specifier} is for the rooms that run on Node: the core also runs on Bun, Deno and Workers`
   }

@@ -5,9 +5,11 @@
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Effect from "effect/Effect"
-import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import * as HttpClient from "effect/http/HttpClient"
+import * as Layer from "effect/Layer"
 import * as Stdio from "effect/Stdio"
 import process from "node:process"
+import { ProxiedHttpClient } from "../proxy/ProxiedHttpClient.ts"
 import { runAdenCreds } from "./adenCreds.ts"
 import { ExitStatus } from "./ExitStatus.ts"
 
@@ -16,8 +18,14 @@ for (const stream of [process.stdout, process.stderr]) stream.on("error", () => 
 
 process.exitCode = ExitStatus.unexpected
 
+/** The commands that use it report an invalid proxy before they send anything. */
+const Http = Layer.catch(
+  ProxiedHttpClient.layerConfig,
+  (error) => Layer.succeed(HttpClient.HttpClient, HttpClient.make(() => Effect.die(error)))
+)
+
 Stdio.Stdio.use(({ args }) => Effect.flatMap(args, runAdenCreds)).pipe(
-  Effect.provide([NodeServices.layer, FetchHttpClient.layer]),
+  Effect.provide([NodeServices.layer, Http]),
   Effect.map((status) => {
     process.exitCode = status
   }),

@@ -8,6 +8,7 @@ import { CurrentTenant } from "../model/currentTenant.ts"
 import { AdenClient } from "../providers/aden/AdenClient.ts"
 import { AdenSyncProvider } from "../providers/aden/AdenSyncProvider.ts"
 import { CredentialProviders } from "../providers/CredentialProvider.ts"
+import { configuredProxies } from "../proxy/inspect.ts"
 import type { CredentialStorage } from "../storage/CredentialStorage.ts"
 import { EncryptedFileStorage } from "../storage/files/EncryptedFileStorage.ts"
 import { postgresConnection, redisConnection } from "../storage/migration/databases.ts"
@@ -47,11 +48,15 @@ const inDatabase = <I, E, R, E2>(
   connection: Layer.Layer<I, E2>
 ) => storage.pipe(Layer.provide(connection), Layer.provide(Layer.succeed(CurrentTenant, tenantId)))
 
+/** The client of Aden, where the proxies of the environment are valid. */
+export const adenClient = (options: Parameters<typeof AdenClient.layerConfigWith>[0] = {}) =>
+  Layer.tap(AdenClient.layerConfigWith(options), () => configuredProxies)
+
 /** The store with Aden behind it. */
 export const storeWithAden = (access: Access) =>
   CredentialStore.layer().pipe(
     Layer.provide(AdenSyncProvider.layer()),
-    Layer.provide(AdenClient.layerConfig),
+    Layer.provide(adenClient()),
     Layer.provide(storage(access))
   )
 

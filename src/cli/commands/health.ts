@@ -5,6 +5,7 @@ import { latencyText } from "../../util/humanTime.ts"
 import { printable } from "../../util/sanitize.ts"
 import { HealthDocument } from "../documents.ts"
 import { reportingFailures } from "../failureReport.ts"
+import { adenClient } from "../layers.ts"
 import { answer } from "../rootCommand.ts"
 
 export const healthCommand = Command.make(
@@ -23,7 +24,7 @@ export const healthCommand = Command.make(
           `; it answered in ${latencyText(health.latency)}\n`
       )
     },
-    Effect.provide(AdenClient.layerConfig),
+    Effect.provide(adenClient()),
     reportingFailures
   )
 ).pipe(Command.withDescription("Ask Aden whether it is healthy"))

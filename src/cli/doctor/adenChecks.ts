@@ -7,6 +7,7 @@ import * as Schedule from "effect/Schedule"
 import { AdenClient } from "../../providers/aden/AdenClient.ts"
 import { durationText, latencyText } from "../../util/humanTime.ts"
 import { ExitStatus } from "../ExitStatus.ts"
+import { adenClient } from "../layers.ts"
 import { failed, failure, ok, skipped, warning } from "./Finding.ts"
 import type { Finding } from "./Finding.ts"
 
@@ -63,4 +64,4 @@ const clockFinding = (offset: number): Finding => {
 }
 
 /** A client without retries and with a short timeout, so that failures which come and go are seen. */
-export const impatientClient = AdenClient.layerConfigWith({ retry: Schedule.recurs(0), timeout: "10 seconds" })
+export const impatientClient = adenClient({ retry: Schedule.recurs(0), timeout: "10 seconds" })

@@ -3,10 +3,12 @@
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import { keyFileRisk } from "../../encryption/keyFile.ts"
 import { configuredKeys } from "../../encryption/keys.ts"
 import type { AdenConfigError } from "../../errors/ConfigError.ts"
 import { configuredApiKey, configuredTenantId, configuredUrl } from "../../providers/aden/inspect.ts"
+import { configuredProxies, routeOf } from "../../proxy/inspect.ts"
 import { ExitStatus } from "../ExitStatus.ts"
 import { failed, ok, warning } from "./Finding.ts"
 import type { Check, Finding } from "./Finding.ts"
@@ -21,24 +23,45 @@ const found = <A, R>(
     onSuccess: (value) => ok(check, describe(value))
   })
 
+/** How Aden is reached, where the environment names a proxy. */
+const proxyFindings: Effect.Effect<ReadonlyArray<Finding>> = Effect.gen(function*() {
+  const proxies = yield* Effect.result(configuredProxies)
+  if (Result.isFailure(proxies)) return [failed("settings", proxies.failure)]
+  const url = yield* Effect.option(configuredUrl)
+  if (Option.isNone(url)) return []
+  const { exempt } = proxies.success
+  const route = routeOf(proxies.success, url.value)
+  if (route._tag === "Proxied") {
+    const { url: { host, protocol }, variable } = route.proxy
+    return [ok("settings", `Aden is asked through the proxy ${protocol}//${host}, by ${variable}`)]
+  }
+  if (route.because === undefined) return []
+  const why = route.because === "exempt" ? `${exempt.variable} exempts ${url.value.host}` : "it is on this machine"
+  return [ok("settings", `Aden is asked without the proxy of the environment: ${why}`)]
+})
+
 /** The settings for asking Aden. */
-export const adenSettings: Effect.Effect<ReadonlyArray<Finding>> = Effect.all([
-  found(
-    "settings",
-    configuredUrl,
-    (url) => `ADEN_API_URL is ${url.href}`
-  ),
-  found(
-    "settings",
-    configuredApiKey,
-    () => "ADEN_API_KEY is set"
-  ),
-  found(
-    "settings",
-    configuredTenantId,
-    (id) => id === undefined ? "ADEN_TENANT_ID is not set; it is optional" : `ADEN_TENANT_ID is ${id}`
-  )
-])
+export const adenSettings: Effect.Effect<ReadonlyArray<Finding>> = Effect.map(
+  Effect.all([
+    found(
+      "settings",
+      configuredUrl,
+      (url) => `ADEN_API_URL is ${url.href}`
+    ),
+    found(
+      "settings",
+      configuredApiKey,
+      () => "ADEN_API_KEY is set"
+    ),
+    found(
+      "settings",
+      configuredTenantId,
+      (id) => id === undefined ? "ADEN_TENANT_ID is not set; it is optional" : `ADEN_TENANT_ID is ${id}`
+    ),
+    proxyFindings
+  ]),
+  (findings) => findings.flat()
+)
 
 /** The setting for opening stored credentials. */
 export const encryptionKey = found(

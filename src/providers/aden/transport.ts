@@ -110,6 +110,9 @@ export const connectionFailed = (error: HttpClientError.HttpClientError): AdenCo
   // the code is nested some causes deep, at a different depth in each HTTP client
   let cause: unknown = error.reason.cause
   for (let depth = 0; depth < 5 && Predicate.isObject(cause); depth++) {
+    // of undici, by which a proxy is asked for a tunnel; its code says only that the request was aborted
+    const refused = cause instanceof Error ? /^Proxy response \((\d{3})\)/.exec(cause.message)?.[1] : undefined
+    if (refused !== undefined) return new AdenConnectionFailed({ detail: `the proxy answered ${refused}` })
     if (Predicate.hasProperty(cause, "code") && typeof cause.code === "string") {
       return new AdenConnectionFailed({ detail: cleanText(cause.code) })
     }

@@ -9,6 +9,7 @@ import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as References from "effect/References"
+import { secretOf, secretSource } from "../encryption/secretSource.ts"
 import type { Actionable } from "../errors/Actionable.ts"
 import { insecureUrlRemedy } from "../errors/ConfigError.ts"
 import type { AdenConfigError } from "../errors/ConfigError.ts"
@@ -143,7 +144,15 @@ const printDetails = Effect.fnUntraced(function*(cause: Cause.Cause<unknown>) {
 const settingsNeverShown = Effect.map(
   Effect.forEach(
     ["ADEN_API_KEY", "HIVE_CREDENTIAL_KEY"],
-    (name) => Effect.option(Effect.suspend(() => Config.Redacted(name)))
+    // a command is not run again: it may be what failed
+    (name) =>
+      Effect.map(
+        Effect.option(Effect.flatMap(secretSource(name), (source) =>
+          Option.isNone(source) || source.value._tag === "Command"
+            ? Effect.succeedNone
+            : Effect.asSome(secretOf(source.value)))),
+        Option.flatten
+      )
   ),
   (values) =>
     values.flatMap((value) =>

@@ -13,10 +13,11 @@ import * as MutableRef from "effect/MutableRef"
 import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
 import type { AdenConfigError } from "../errors/ConfigError.ts"
 import { logWarning } from "../util/logging.ts"
 import { cleanText } from "../util/sanitize.ts"
-import { defaultDirectory, keyFile, keySetting, keysOfFile, keysOfVariable } from "./keys.ts"
+import { defaultDirectory, keyFile, keySetting, keysOf, keysOfFile, keySource } from "./keys.ts"
 
 type KeyTexts = ReadonlyArray<Redacted.Redacted<string>>
 
@@ -43,8 +44,9 @@ export const keyFileRisk = Effect.fnUntraced(
     FileSystem.FileSystem | Path.Path
   > {
     const path = yield* Path.Path
-    const ofVariable = yield* keysOfVariable
-    if (Option.isNone(ofVariable)) return Option.none()
+    const source = yield* keySource
+    if (Option.isNone(source)) return Option.none()
+    const { setting } = source.value
     const hives = path.resolve(yield* defaultDirectory)
     const [place, hivesPlace] = [yield* placeOf(path.resolve(directory)), yield* placeOf(hives)]
     if (place !== hivesPlace && !place.startsWith(`${hivesPlace}${path.sep}`)) return Option.none()
@@ -53,23 +55,23 @@ export const keyFileRisk = Effect.fnUntraced(
     const risk = (reason: string, remedy: string) => Option.some({ keyFile: file, reason, remedy })
     const isMissing = (remedy: string) =>
       risk(
-        `${keySetting} is set, and there is no key in ${shown}: a Hive server that starts without the variable deletes the ` +
+        `${setting} is set, and there is no key in ${shown}: a Hive server that starts without ${keySetting} deletes the ` +
           `credentials in ${cleanText(hives)}`,
         remedy
       )
-    return yield* Effect.match(keysOfFile(file), {
-      onFailure: ({ detail, remedy }) => risk(`${keySetting} is set, and the key file ${shown} ${detail}`, remedy),
-      onSuccess: (ofFile) => {
-        if (Option.isNone(ofFile)) return isMissing(`Put the key into that file: ${save}`)
-        if (textOfKeys(ofFile.value) === "") return isMissing(`Remove that file, which is empty, and run: ${save}`)
-        if (firstOf(ofFile.value) === firstOf(ofVariable.value)) return Option.none()
-        return risk(
-          `${shown} holds another key than ${keySetting}: a Hive server that starts without the variable opens none of these ` +
-            "credentials, one that starts with it writes over the file",
-          `Stop Hive, move the file away and run: ${save}; or unset ${keySetting}, where the key in the file is the right one.`
-        )
-      }
-    })
+    const found = yield* Effect.result(keysOfFile(file))
+    if (Result.isFailure(found)) {
+      return risk(`${setting} is set, and the key file ${shown} ${found.failure.detail}`, found.failure.remedy)
+    }
+    const ofFile = found.success
+    if (Option.isNone(ofFile)) return isMissing(`Put the key into that file: ${save}`)
+    if (textOfKeys(ofFile.value) === "") return isMissing(`Remove that file, which is empty, and run: ${save}`)
+    if (firstOf(ofFile.value) === firstOf(yield* keysOf(source.value))) return Option.none()
+    return risk(
+      `${shown} holds another key than ${setting}: a Hive server that starts without ${keySetting} opens none of these ` +
+        "credentials, one that starts with it writes over the file",
+      `Stop Hive, move the file away and run: ${save}; or unset ${setting}, where the key in the file is the right one.`
+    )
   },
   // settings that make no sense are an error elsewhere
   Effect.orElseSucceed(() => Option.none<KeyFileRisk>())

@@ -12,6 +12,8 @@ import { cleanText } from "../util/sanitize.ts"
 import { Fernet } from "./Fernet.ts"
 import type { FernetKeys } from "./Fernet.ts"
 import { readSecretFile } from "./secretFile.ts"
+import { secretOf, secretSource } from "./secretSource.ts"
+import type { SecretSource } from "./secretSource.ts"
 
 /** The environment variable with the encryption keys. */
 export const keySetting = "HIVE_CREDENTIAL_KEY"
@@ -90,19 +92,22 @@ export const parseKeys = Effect.fnUntraced(function*(
 const separated = (text: Redacted.Redacted<string>): ReadonlyArray<Redacted.Redacted<string>> =>
   Redacted.value(text).trim().split(",").map((part) => Redacted.make(part.trim()))
 
-/** The keys in `HIVE_CREDENTIAL_KEY`; none when it is unset or empty. */
-export const keysOfVariable = Effect.map(
-  optionalSetting(keySetting, Config.Redacted(keySetting)),
-  Option.flatMap((text) => Redacted.value(text).trim() === "" ? Option.none() : Option.some(separated(text)))
-)
+/** What the environment names as the source of the keys; none when the key file is to be read. */
+export const keySource = secretSource(keySetting)
+
+/** The keys of a source. */
+export const keysOf = (source: SecretSource) => Effect.map(secretOf(source), separated)
 
 /** The keys in the key file; none when there is no file. Errors name the file as the setting. */
 export const keysOfFile = (file: string) => Effect.map(readSecretFile(file), Option.map(separated))
 
-/** The keys from the environment: `HIVE_CREDENTIAL_KEY`, else the key file. Never generates one. */
+/**
+ * The keys from the environment: `HIVE_CREDENTIAL_KEY`, or the file or command that `HIVE_CREDENTIAL_KEY_FILE` or
+ * `HIVE_CREDENTIAL_KEY_COMMAND` names, else the key file. Never generates one.
+ */
 export const configuredKeys = Effect.gen(function*() {
-  const ofVariable = yield* keysOfVariable
-  if (Option.isSome(ofVariable)) return yield* parseKeys(ofVariable.value, keySetting)
+  const source = yield* keySource
+  if (Option.isSome(source)) return yield* parseKeys(yield* keysOf(source.value), source.value.setting)
   const file = yield* keyFile
   const shown = cleanText(file)
   const ofFile = yield* Effect.mapError(

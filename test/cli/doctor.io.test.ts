@@ -162,6 +162,34 @@ describe("aden-creds doctor", () => {
         assert.include(failures[0]?.message, Object.keys(changed)[0] ?? "")
       }).pipe(withAden()))
 
+    it.live("where the keys come from is told, and a source that gives none is a failure of 2", () =>
+      Effect.gen(function*() {
+        const { environment, examine } = yield* setup
+        const folder = yield* temporaryDirectory
+        const file = path.join(folder, "key")
+        fs.writeFileSync(file, encryptionKey, { mode: 0o600 })
+        const texts = Effect.fnUntraced(function*(changed: Environment) {
+          const { of, status } = yield* examine(changed)
+          return { status, texts: ["settings", "encryption key"].flatMap(of).map(({ message }) => message) }
+        })
+        const plain = yield* texts({})
+        assert.includeMembers(plain.texts, ["ADEN_API_KEY is set", "One key is set, in HIVE_CREDENTIAL_KEY"])
+        const moved = yield* texts({
+          ADEN_API_KEY: undefined,
+          ADEN_API_KEY_COMMAND: `echo '${environment.ADEN_API_KEY}'`,
+          HIVE_CREDENTIAL_KEY: undefined,
+          HIVE_CREDENTIAL_KEY_FILE: file
+        })
+        assert.strictEqual(moved.status, ExitStatus.done)
+        assert.includeMembers(moved.texts, [
+          "The API key is printed by the command in ADEN_API_KEY_COMMAND",
+          `One key is set, in ${file}, by HIVE_CREDENTIAL_KEY_FILE`
+        ])
+        const twice = yield* texts({ HIVE_CREDENTIAL_KEY_FILE: file })
+        assert.strictEqual(twice.status, ExitStatus.usage)
+        assert.includeMembers(twice.texts, ["HIVE_CREDENTIAL_KEY is set, and HIVE_CREDENTIAL_KEY_FILE too"])
+      }).pipe(withAden()))
+
     it.live("a key file that others can read is a failure of 2, with the command that fixes it", () =>
       Effect.gen(function*() {
         const { examine } = yield* setup
@@ -217,7 +245,7 @@ describe("aden-creds doctor", () => {
           assert.strictEqual(warning?.check, "encryption key")
           assert.strictEqual(
             warning?.message,
-            `HIVE_CREDENTIAL_KEY is set, and there is no key in ${file}: a Hive server that starts without the variable ` +
+            `HIVE_CREDENTIAL_KEY is set, and there is no key in ${file}: a Hive server that starts without HIVE_CREDENTIAL_KEY ` +
               `deletes the credentials in ${directory}`
           )
           assert.deepStrictEqual(warning?.locations, [file])

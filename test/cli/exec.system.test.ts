@@ -64,7 +64,13 @@ describe("aden-creds exec", () => {
           "a b"
         ],
         {},
-        { ADEN_API_KEY_other: "another", OTHER: "stays", hive_credential_key: "lower" }
+        {
+          ADEN_API_KEY_other: "another",
+          OTHER: "stays",
+          hive_credential_key: "lower",
+          REDIS_URL: "redis://:hunter2@127.0.0.1",
+          DATABASE_URL: "postgres://agent:hunter2@127.0.0.1/db"
+        }
       )
       assert.strictEqual(ran.stderr, "")
       assert.strictEqual(ran.status, 0)
@@ -76,11 +82,32 @@ describe("aden-creds exec", () => {
       assert.isString(env.PATH)
       assert.isString(env.ADEN_API_URL)
       assert.deepStrictEqual(
-        Object.keys(env).filter((name) => /^(HIVE_CREDENTIAL_KEY|ADEN_API_KEY)/i.test(name)),
+        Object.keys(env).filter((name) => /^(HIVE_CREDENTIAL_KEY|ADEN_API_KEY|REDIS_URL|DATABASE_URL)/i.test(name)),
         []
       )
       assert.deepStrictEqual(args, ["first", "--json", "--env", "X=y", "a b"])
     }).pipe(Effect.provide(AdenEmulator.layer())))
+
+  it.live.skipIf(!existsSync("/proc/self/environ"))(
+    "a command cannot read the keys in the environment of exec itself, where they come from files and commands",
+    () =>
+      Effect.gen(function*() {
+        const { ADEN_API_KEY, HIVE_CREDENTIAL_KEY, ...rest } = yield* emulatorEnvironment
+        const directory = yield* temporaryDirectory
+        const file = `${directory}/api-key`
+        writeFileSync(file, ADEN_API_KEY, { mode: 0o600 })
+        writeFileSync(`${directory}/key`, HIVE_CREDENTIAL_KEY, { mode: 0o600 })
+        const command = ["sh", "-c", "cat /proc/$PPID/environ; env; echo $HUBSPOT"]
+        const ran = yield* runProcess(
+          ["exec", "--directory", `${directory}/cache`, "--env", "HUBSPOT=hubspot", "--", ...command],
+          { ...rest, ADEN_API_KEY_FILE: file, HIVE_CREDENTIAL_KEY_COMMAND: `cat '${directory}/key'` }
+        )
+        assert.strictEqual(ran.status, 0, ran.stderr)
+        assert.include(ran.stdout, "ADEN_API_URL=")
+        assert.match(ran.stdout.trim().split("\n").at(-1) ?? "", token)
+        for (const key of [ADEN_API_KEY, HIVE_CREDENTIAL_KEY]) assert.notInclude(ran.stdout, key)
+      }).pipe(Effect.provide(AdenEmulator.layer()))
+  )
 
   it.live("a due token is renewed first: the command would have it until it runs out", () =>
     Effect.gen(function*() {

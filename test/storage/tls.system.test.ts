@@ -93,6 +93,15 @@ describeWith(postgres, "a Postgres server without TLS", () => {
       })
   )
 
+  it.live("its URL may be printed by a command", () =>
+    Effect.gen(function*() {
+      const ran = yield* run(["list", "--storage", "postgres:"], {
+        HIVE_CREDENTIAL_KEY: encryptionKey,
+        DATABASE_URL_COMMAND: `echo '${at("sslmode=prefer")}'`
+      })
+      assert.include(ran.stderr, "DATABASE_URL has sslmode=prefer")
+    }))
+
   it.live("is opened on this machine, with no mode or sslmode=disable", () =>
     Effect.gen(function*() {
       assert.isFalse(yield* openPostgres(at("")))

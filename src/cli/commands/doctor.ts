@@ -46,8 +46,10 @@ export const doctorCommand = Command.make(
 
 const examine = Effect.gen(function*() {
   const settings = yield* adenSettings
-  const key = yield* encryptionKey
-  const keys = yield* Effect.option(configuredKeys)
+  // read once: a command prints them
+  const configured = yield* Effect.cached(configuredKeys)
+  const key = yield* encryptionKey(configured)
+  const keys = yield* Effect.option(configured)
   const stored = yield* storageChecks(Option.getOrUndefined(keys))
   const aden = settings.some(({ status }) => status === "failure")
     ? [skipped("Aden", "Not asked, because its settings are invalid")]

@@ -21,13 +21,13 @@ const steering = new RegExp(
     "JAVA_TOOL_OPTIONS|_JAVA_OPTIONS|JDK_JAVA_OPTIONS|CLASSPATH|DOTNET_STARTUP_HOOKS",
     "GIT_(?:SSH|SSH_COMMAND|ASKPASS|EDITOR|PAGER|EXEC_PATH|EXTERNAL_DIFF|PROXY_COMMAND|CONFIG.*|DIR|TEMPLATE_DIR)",
     "SSH_ASKPASS|EDITOR|VISUAL|PAGER|BROWSER|HOME|USERPROFILE|TMPDIR|TEMP|TMP|OPENSSL_CONF|OPENSSL_MODULES",
-    "HIVE_CREDENTIAL_KEY|ADEN_.*"
+    "HIVE_CREDENTIAL_KEY.*|ADEN_.*"
   ].join("|") + ")$",
   "i"
 )
 
-/** What the command does not inherit: it gets tokens, not the keys to all tokens. */
-const withheld = /^(?:HIVE_CREDENTIAL_KEY|ADEN_API_KEY.*)$/i
+/** What the command does not inherit: it gets tokens, not the keys to all tokens, nor the passwords of where they are stored. */
+const withheld = /^(?:ADEN_API_KEY.*|(?:HIVE_CREDENTIAL_KEY|REDIS_URL|DATABASE_URL)(?:_FILE|_COMMAND)?)$/i
 
 const parse = (text: string): { readonly name: string; readonly ref: string } => {
   const at = text.indexOf("=")

@@ -4,10 +4,12 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
+import type { FernetKeys } from "../../encryption/Fernet.ts"
 import { keyFileRisk } from "../../encryption/keyFile.ts"
-import { configuredKeys } from "../../encryption/keys.ts"
+import { keyFile, keySource } from "../../encryption/keys.ts"
+import type { SecretSource } from "../../encryption/secretSource.ts"
 import type { AdenConfigError } from "../../errors/ConfigError.ts"
-import { configuredApiKey, configuredTenantId, configuredUrl } from "../../providers/aden/inspect.ts"
+import { apiKeySource, configuredApiKey, configuredTenantId, configuredUrl } from "../../providers/aden/inspect.ts"
 import { configuredProxies, routeOf } from "../../proxy/inspect.ts"
 import { ExitStatus } from "../ExitStatus.ts"
 import { failed, ok, warning } from "./Finding.ts"
@@ -40,6 +42,18 @@ const proxyFindings: Effect.Effect<ReadonlyArray<Finding>> = Effect.gen(function
   return [ok("settings", `Aden is asked without the proxy of the environment: ${why}`)]
 })
 
+/** Where a secret is, for a person. */
+const placeOf = (source: SecretSource): string => {
+  switch (source._tag) {
+    case "Variable":
+      return `in ${source.setting}`
+    case "File":
+      return `in ${source.file}, by ${source.setting}`
+    case "Command":
+      return `printed by the command in ${source.setting}`
+  }
+}
+
 /** The settings for asking Aden. */
 export const adenSettings: Effect.Effect<ReadonlyArray<Finding>> = Effect.map(
   Effect.all([
@@ -50,8 +64,11 @@ export const adenSettings: Effect.Effect<ReadonlyArray<Finding>> = Effect.map(
     ),
     found(
       "settings",
-      configuredApiKey,
-      () => "ADEN_API_KEY is set"
+      Effect.zip(configuredApiKey, apiKeySource),
+      ([, source]) =>
+        Option.isSome(source) && source.value._tag !== "Variable"
+          ? `The API key is ${placeOf(source.value)}`
+          : "ADEN_API_KEY is set"
     ),
     found(
       "settings",
@@ -63,12 +80,21 @@ export const adenSettings: Effect.Effect<ReadonlyArray<Finding>> = Effect.map(
   (findings) => findings.flat()
 )
 
-/** The setting for opening stored credentials. */
-export const encryptionKey = found(
-  "encryption key",
-  configuredKeys,
-  ({ length }) => length === 1 ? "One key is set" : `${length} keys are set; the first encrypts`
-)
+/** Where the keys are, for a person. */
+const sourceOfKeys = (source: Option.Option<SecretSource>) =>
+  Option.match(source, {
+    onNone: () => Effect.map(keyFile, (file) => `in ${file}`),
+    onSome: (source) => Effect.succeed(placeOf(source))
+  })
+
+/** The setting for opening stored credentials: the keys as they are read. */
+export const encryptionKey = <R>(configured: Effect.Effect<FernetKeys, AdenConfigError, R>) =>
+  found(
+    "encryption key",
+    Effect.zip(configured, Effect.flatMap(keySource, sourceOfKeys)),
+    ([{ length }, source]) =>
+      `${length === 1 ? "One key is set" : `${length} keys are set; the first encrypts`}, ${source}`
+  )
 
 /** Whether Hive, which uses the same directory, finds the key. */
 export const keyFileFindings = (directory: string) =>

@@ -15,4 +15,6 @@ export const configuredApiKey = Effect.flatMap(
   (key) => apiKeySetting("ADEN_API_KEY", key)
 )
 
+export const apiKeySource = environment.apiKeySource
+
 export const configuredTenantId = Effect.flatMap(environment.tenantId, (id) => tenantIdSetting("ADEN_TENANT_ID", id))

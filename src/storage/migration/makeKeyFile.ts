@@ -8,7 +8,7 @@ import type * as Redacted from "effect/Redacted"
 import { Buffer } from "node:buffer"
 import { Fernet } from "../../encryption/Fernet.ts"
 import { textOfKeys } from "../../encryption/keyFile.ts"
-import { keyFile, keySetting, keysOfFile, keysOfVariable, parseKeys } from "../../encryption/keys.ts"
+import { keyFile, keySetting, keysOf, keysOfFile, keySource, parseKeys } from "../../encryption/keys.ts"
 import { AdenConfigError } from "../../errors/ConfigError.ts"
 import { cleanText } from "../../util/sanitize.ts"
 import { makePrivateFiles } from "../files/PrivateFiles.ts"
@@ -64,9 +64,10 @@ const expectKeys = Effect.fnUntraced(function*(file: string, found: KeyTexts, ke
 
 /** Makes the key file with a new key. */
 export const makeNewKeyFile = Effect.gen(function*() {
-  if (Option.isSome(yield* keysOfVariable)) {
+  const source = yield* keySource
+  if (Option.isSome(source)) {
     return yield* new AdenConfigError({
-      setting: keySetting,
+      setting: source.value.setting,
       detail: "is set, and a new key would not open what is encrypted with it",
       remedy: "Put its key into the key file: aden-creds keys save"
     })
@@ -74,10 +75,10 @@ export const makeNewKeyFile = Effect.gen(function*() {
   return yield* makeKeyFile([yield* Fernet.generateKey])
 })
 
-/** Makes the key file with the keys of `HIVE_CREDENTIAL_KEY`. */
+/** Makes the key file with the keys that the environment names. */
 export const makeKeyFileOfVariable = Effect.gen(function*() {
-  const keys = yield* keysOfVariable
-  if (Option.isNone(keys)) {
+  const source = yield* keySource
+  if (Option.isNone(source)) {
     return yield* new AdenConfigError({
       setting: keySetting,
       detail: "is not set",
@@ -85,6 +86,7 @@ export const makeKeyFileOfVariable = Effect.gen(function*() {
         "Set it to the key that your credentials were written with, or make a new one: aden-creds keys generate --save"
     })
   }
-  yield* parseKeys(keys.value, keySetting)
-  return yield* makeKeyFile(keys.value)
+  const keys = yield* keysOf(source.value)
+  yield* parseKeys(keys, source.value.setting)
+  return yield* makeKeyFile(keys)
 })

@@ -1,6 +1,8 @@
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import { configuredSecret } from "../../encryption/secretSource.ts"
 import { AdenConfigError } from "../../errors/ConfigError.ts"
 import { unreadableSetting } from "../../model/settings.ts"
 
@@ -22,12 +24,9 @@ export const namespaceSetting = (namespace: string): Effect.Effect<string, AdenC
 export const redisVariable = "REDIS_URL"
 export const postgresVariable = "DATABASE_URL"
 
-/** The URL in an environment variable; empty when it is not set. */
+/** The URL in an environment variable, or in the file or command named in its place; empty when none is set. */
 export const configuredUrl = (variable: string): Effect.Effect<Redacted.Redacted<string>, AdenConfigError> =>
-  Effect.mapError(
-    Effect.suspend(() => Config.withDefault(Config.Redacted(variable), Redacted.make(""))),
-    () => unreadableSetting(variable)
-  )
+  Effect.map(configuredSecret(variable), Option.getOrElse(() => Redacted.make("")))
 
 /** The variable that lets the connection to a Redis server on another machine be plain text. */
 export const redisInsecureVariable = "REDIS_ALLOW_INSECURE"

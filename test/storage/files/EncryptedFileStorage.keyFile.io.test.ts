@@ -80,7 +80,7 @@ describe("a key of the environment, in the directory that Hive uses", () => {
       assert.deepStrictEqual(warnings, [{
         message: "Beside Hive, the encryption key belongs in the key file",
         reason:
-          `HIVE_CREDENTIAL_KEY is set, and there is no key in ${file}: a Hive server that starts without the variable ` +
+          `HIVE_CREDENTIAL_KEY is set, and there is no key in ${file}: a Hive server that starts without HIVE_CREDENTIAL_KEY ` +
           `deletes the credentials in ${path.join(root, "credentials")}`,
         remedy: "Put the key into that file: aden-creds keys save"
       }])

@@ -112,7 +112,7 @@ export class Reads {
       this.#uncounted = 0
       return count === 0
         ? Effect.void
-        : Metric.update(Metric.withAttributes(metrics.reads, { source: "memory" }), count)
+        : Metric.update(metrics.reads({ source: "memory" }), count)
     })
   }
 
@@ -138,7 +138,7 @@ export class Reads {
       const credential = yield* this.#resolver.use(ref, read)
       const source = credential === held ? "memory" : this.#entries.known(ref)?.entry.held?.source ?? "aden"
       yield* Effect.annotateCurrentSpan({ "credential.source": source })
-      yield* Metric.update(Metric.withAttributes(metrics.reads, { source }), 1)
+      yield* Metric.update(metrics.reads({ source }), 1)
       return credential
     })
   }
@@ -154,7 +154,7 @@ export class Reads {
         () => Effect.fail(new CredentialNotFound({ ref }))
       ),
       this.#refresher.withinDeadline(ref),
-      Effect.tapError((error) => Metric.update(Metric.withAttributes(metrics.readFailures, { error: error._tag }), 1))
+      Effect.tapError((error) => Metric.update(metrics.readFailures({ error: error._tag }), 1))
     )
   }
 

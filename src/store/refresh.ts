@@ -507,8 +507,8 @@ const instrumented =
       const [time, exit] = yield* Effect.timed(Effect.exit(self))
       const error = Option.getOrUndefined(Exit.findErrorOption(exit))
       const outcome = Exit.isSuccess(exit) ? "success" : error?._tag ?? "unexpected"
-      yield* Metric.update(Metric.withAttributes(refreshes, { question, outcome }), 1)
-      yield* Metric.update(Metric.withAttributes(refreshDuration, { question }), Duration.toSeconds(time))
+      yield* Metric.update(refreshes({ question, outcome }), 1)
+      yield* Metric.update(refreshDuration({ question }), Duration.toSeconds(time))
       yield* logDebug("Asked Aden for a credential").pipe(
         Effect.annotateLogs({
           credential: cleanText(id),

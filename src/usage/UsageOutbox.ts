@@ -71,11 +71,10 @@ const queueRetryInterval = "1 second"
 /** Each name of refused metadata is warned about once; this many names are remembered. */
 const maximumWarnings = 100
 
-const countReports = (outcome: string) => Metric.withAttributes(usageReports, { outcome })
-const received = countReports("received")
-const rejected = countReports("rejected")
-const abandoned = countReports("abandoned")
-const dropped = countReports("dropped")
+const received = usageReports({ outcome: "received" })
+const rejected = usageReports({ outcome: "rejected" })
+const abandoned = usageReports({ outcome: "abandoned" })
+const dropped = usageReports({ outcome: "dropped" })
 
 export class UsageOutbox {
   readonly #options: UsageOutboxOptions

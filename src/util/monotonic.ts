@@ -14,7 +14,14 @@ export const monotonicMillis: Effect.Effect<number> = Effect.clockWith((clock) =
 
 /** Runs what measures durations by the time of day with a clock whose time of day is {@link monotonicMillis}. */
 export const withMonotonicTime = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.clockWith((clock) => Effect.provideService(self, Clock.Clock, new MonotonicClock(clock)))
+  Effect.clockWith((clock) => {
+    const monotonic = monotonicClocks.get(clock) ?? new MonotonicClock(clock)
+    monotonicClocks.set(clock, monotonic)
+    return Effect.provideService(self, Clock.Clock, monotonic)
+  })
+
+/** Made once for each clock. */
+const monotonicClocks = new WeakMap<Clock.Clock, Clock.Clock>()
 
 class MonotonicClock implements Clock.Clock {
   readonly #clock: Clock.Clock

@@ -304,19 +304,31 @@ const tenantHeaders = ({ tenantId }: Server): Readonly<Record<string, string>> =
 const about = (server: Server, id: string) =>
   ({ params: { integration_id: id }, headers: tenantHeaders(server), responseMode }) as const
 
-const readCredential = ({ connection }: Server, id: string) =>
-  Effect.fnUntraced(function*(answer: Answer, context: RequestContext) {
-    const body = yield* Effect.fromResult(decodeAnswer(CredentialAnswer, answer, context))
-    if (hasZeroExpiry(body, answer)) yield* connection.warnOnce(zeroExpiryWarning)
-    return yield* Effect.fromResult(credentialOf(id, body, answer))
-  })
+const readCredential = Effect.fnUntraced(function*(
+  { connection }: Server,
+  id: string,
+  answer: Answer,
+  context: RequestContext
+) {
+  const body = yield* Effect.fromResult(decodeAnswer(CredentialAnswer, answer, context))
+  if (hasZeroExpiry(body, answer)) yield* connection.warnOnce(zeroExpiryWarning)
+  return yield* Effect.fromResult(credentialOf(id, body, answer))
+})
+
+/** A question about one integration whose answer is its credential. */
+const askCredential = (server: Server, id: string, endpoint: "get" | "refresh") => {
+  const { connection, endpoints: { credentials } } = server
+  const request = credentials[endpoint](about(server, id))
+  return connection.guarded(
+    id,
+    connection.askAbout(id, endpoint, request, (answer, context) => readCredential(server, id, answer, context))
+  )
+}
 
 const getCredential = Effect.fn("AdenClient.getCredential")(function*(server: Server, id: string) {
   yield* Effect.annotateCurrentSpan({ "aden.integration": id })
   if (!fitsPath(id)) return Option.none()
-  const { connection, endpoints: { credentials } } = server
-  const request = credentials.get(about(server, id))
-  return yield* connection.guarded(id, connection.askAbout(id, "get", request, readCredential(server, id))).pipe(
+  return yield* askCredential(server, id, "get").pipe(
     Effect.asSome,
     Effect.catchTag("IntegrationNotFound", () => Effect.succeedNone)
   )
@@ -325,13 +337,8 @@ const getCredential = Effect.fn("AdenClient.getCredential")(function*(server: Se
 const requestRefresh = Effect.fn("AdenClient.requestRefresh")(function*(server: Server, id: string) {
   yield* Effect.annotateCurrentSpan({ "aden.integration": id })
   if (!fitsPath(id)) return yield* new IntegrationNotFound({ id })
-  const { connection, endpoints: { credentials } } = server
-  const request = credentials.refresh(about(server, id))
-  const credential = yield* connection.guarded(
-    id,
-    connection.askAbout(id, "refresh", request, readCredential(server, id))
-  )
-  const now = (yield* Clock.currentTimeMillis) + connection.clockOffset
+  const credential = yield* askCredential(server, id, "refresh")
+  const now = (yield* Clock.currentTimeMillis) + server.connection.clockOffset
   if (credential.expiresAt !== undefined && DateTime.toEpochMillis(credential.expiresAt) <= now) {
     return yield* new RefreshFailed({ id, detail: "it answered with a token that has already expired" })
   }

@@ -228,7 +228,7 @@ const countRequest = (
 ): Effect.Effect<void> => {
   const error = Option.getOrUndefined(Exit.findErrorOption(exit))
   const status = Exit.isSuccess(exit) ? String(exit.value.status) : error?._tag ?? "interrupted"
-  return Metric.update(Metric.withAttributes(requests, { endpoint, status }), 1)
+  return Metric.update(requests({ endpoint, status }), 1)
 }
 
 const clockWarning = (offset: number): string => {

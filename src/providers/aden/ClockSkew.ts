@@ -17,16 +17,18 @@ export interface ClockSample {
  */
 export class ClockSkew {
   readonly #samples: Array<number> = []
+  #median = 0
 
   record({ receivedAt, sentAt, serverTime }: ClockSample): void {
     this.#samples.push(serverTime - (sentAt + receivedAt) / 2)
     if (this.#samples.length > sampleCount) this.#samples.shift()
+    const sorted = this.#samples.toSorted((a, b) => a - b)
+    this.#median = sorted[Math.floor(sorted.length / 2)] ?? 0
   }
 
   /** The median as measured, before rounding and clamping. */
   get measured(): number {
-    const sorted = this.#samples.toSorted((a, b) => a - b)
-    return sorted[Math.floor(sorted.length / 2)] ?? 0
+    return this.#median
   }
 
   /** Whether the measured skew exceeds what is corrected. */

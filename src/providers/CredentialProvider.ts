@@ -215,12 +215,18 @@ export const contradictionOf = (
  */
 export const withListedNames = (credential: Credential, { alias, provider }: CredentialAccount): Credential => {
   const { id, integrationType, keys } = credential
-  const named = new Map(keys)
-  const add = (name: string, value: string | undefined) => {
-    if (value !== undefined) named.set(name, new CredentialKey({ name, value: Redacted.make(value) }))
+  const named = (name: string, value: string | undefined): ReadonlyArray<CredentialKey> => {
+    const present = keys.get(name)
+    return value === undefined || (present !== undefined && Redacted.value(present.value) === value)
+      ? []
+      : [new CredentialKey({ name, value: Redacted.make(value) })]
   }
   // an answer without a provider name got the one derived from the id
-  if (integrationType === undefined || integrationType === defaultProvider(id)) add("_integration_type", provider)
-  if (credential.alias === undefined) add("_alias", alias)
-  return new Credential({ ...credential, keys: named })
+  const isDerived = integrationType === undefined || integrationType === defaultProvider(id)
+  const added = [
+    ...(isDerived ? named("_integration_type", provider) : []),
+    ...(credential.alias === undefined ? named("_alias", alias) : [])
+  ]
+  if (added.length === 0) return credential
+  return new Credential({ ...credential, keys: new Map([...keys, ...added.map((key) => [key.name, key] as const)]) })
 }

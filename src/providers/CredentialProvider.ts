@@ -177,6 +177,51 @@ export const syncOne = (provider: CredentialProvider, account: ProviderAccount):
 // internal
 
 /**
+ * A provider that does what another does. Subclasses replace some members: their methods are made once, and not for each store.
+ *
+ * @internal
+ */
+export class ProviderDecorator implements CredentialProvider {
+  protected readonly inner: CredentialProvider
+
+  constructor(inner: CredentialProvider) {
+    this.inner = inner
+  }
+
+  get id(): string {
+    return this.inner.id
+  }
+
+  get refreshBuffer(): Duration.Duration {
+    return this.inner.refreshBuffer
+  }
+
+  get clockOffset(): CredentialProvider["clockOffset"] {
+    return this.inner.clockOffset
+  }
+
+  canHandle(credential: Credential): boolean {
+    return this.inner.canHandle(credential)
+  }
+
+  refresh(credential: Credential): ReturnType<CredentialProvider["refresh"]> {
+    return this.inner.refresh(credential)
+  }
+
+  validate(credential: { readonly id: string }): ReturnType<CredentialProvider["validate"]> {
+    return this.inner.validate(credential)
+  }
+
+  fetch(id: string): ReturnType<CredentialProvider["fetch"]> {
+    return this.inner.fetch(id)
+  }
+
+  get list(): CredentialProvider["list"] {
+    return this.inner.list
+  }
+}
+
+/**
  * Lets a request bypass an open circuit breaker. Set for the last request that can get a new token before the old one
  * expires.
  *

@@ -9,6 +9,7 @@ import type { StorageFailure } from "../errors/StorageError.ts"
 import type { Credential, CredentialAccount, CredentialRef } from "../model/Credential.ts"
 import type { CredentialEvent } from "../model/CredentialEvent.ts"
 import type { CredentialState } from "../model/CredentialState.ts"
+import { ProviderDecorator } from "../providers/CredentialProvider.ts"
 import type { CredentialProvider } from "../providers/CredentialProvider.ts"
 import type { CredentialStorage } from "../storage/CredentialStorage.ts"
 import { logWarning } from "../util/logging.ts"
@@ -68,7 +69,9 @@ export class Entries {
     }
     this.storage = observed(checkedStorage(bounded(options.storage)), observer)
     this.programStorage = observed(checkedStorage(bounded(options.storage, programTimeout)), observer)
-    this.providers = options.providers.map((provider) => this.#watchingClock(checkedProvider(provider)))
+    this.providers = options.providers.map((provider) =>
+      new WatchedProvider(checkedProvider(provider), (id) => this.#onClock(id))
+    )
     this.policies = options.policies
     this.maxStale = options.maxStale
     this.accounts = new Accounts({
@@ -251,26 +254,10 @@ export class Entries {
     })
   }
 
-  /**
-   * The provider, after each answer of which its cells are looked at again if it has another idea of its clock: a token may have
-   * expired by what was learnt from an answer about another.
-   */
-  #watchingClock(provider: CredentialProvider): CredentialProvider {
-    let known = 0
-    const noteClock = Effect.map(provider.clockOffset, (offset) => {
-      if (Math.abs(offset - known) < clockResolution) return
-      known = offset
-      for (const cell of this.#cells.values()) {
-        if (cell.entry.providerId === provider.id) cell.reconsider()
-      }
-    })
-    const noting = <A, E>(answer: Effect.Effect<A, E>) => Effect.onExit(answer, () => noteClock)
-    return {
-      ...provider,
-      refresh: (credential) => noting(provider.refresh(credential)),
-      validate: (credential) => noting(provider.validate(credential)),
-      fetch: (id) => noting(provider.fetch(id)),
-      list: noting(provider.list)
+  /** A provider has another idea of its clock: a token may have expired by what was learnt from an answer about another. */
+  #onClock(providerId: string): void {
+    for (const cell of this.#cells.values()) {
+      if (cell.entry.providerId === providerId) cell.reconsider()
     }
   }
 
@@ -348,6 +335,42 @@ export class Entries {
 
   storageWorks(): void {
     this.#isStorageWarned = false
+  }
+}
+
+/** A provider that tells after an answer when it has another idea of its clock than before. */
+class WatchedProvider extends ProviderDecorator {
+  readonly #onClock: (providerId: string) => void
+  #known = 0
+
+  constructor(inner: CredentialProvider, onClock: (providerId: string) => void) {
+    super(inner)
+    this.#onClock = onClock
+  }
+
+  #noting<A, E>(answer: Effect.Effect<A, E>) {
+    return Effect.onExit(answer, () =>
+      Effect.map(this.clockOffset, (offset) => {
+        if (Math.abs(offset - this.#known) < clockResolution) return
+        this.#known = offset
+        this.#onClock(this.id)
+      }))
+  }
+
+  override refresh(credential: Credential) {
+    return this.#noting(this.inner.refresh(credential))
+  }
+
+  override validate(credential: { readonly id: string }) {
+    return this.#noting(this.inner.validate(credential))
+  }
+
+  override fetch(id: string) {
+    return this.#noting(this.inner.fetch(id))
+  }
+
+  override get list() {
+    return this.#noting(this.inner.list)
   }
 }
 

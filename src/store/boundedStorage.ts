@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import { CredentialStorageError, StorageIoFailed } from "../errors/StorageError.ts"
 import type { CredentialStorage } from "../storage/CredentialStorage.ts"
-import { decorate } from "../storage/decorate.ts"
+import { StorageDecorator } from "../storage/decorate.ts"
 
 type Storage = CredentialStorage["Service"]
 
@@ -22,50 +22,83 @@ export const programTimeout = Duration.seconds(30)
  * program; a write after `writeTimeout`. A write that arrives later is fenced by its generation. `list` and `withLock` are waited for: one
  * takes longer the more there is, the other waits for its holder.
  */
-export const bounded = (storage: Storage, writeTimeout: Duration.Duration = timeout): Storage => {
-  const late = (operation: string, id: string | undefined, after: Duration.Duration) => () =>
-    Effect.fail(
-      new CredentialStorageError({
-        ...(id === undefined ? {} : { id }),
-        operation,
-        reason: new StorageIoFailed({
-          location: "The credential storage",
-          detail: `it did not answer within ${Duration.format(after)}`
-        })
-      })
+export const bounded = (storage: Storage, writeTimeout: Duration.Duration = timeout): Storage =>
+  new BoundedStorage(storage, writeTimeout)
+
+class BoundedStorage extends StorageDecorator {
+  readonly #writeTimeout: Duration.Duration
+
+  constructor(inner: Storage, writeTimeout: Duration.Duration) {
+    super(inner)
+    this.#writeTimeout = writeTimeout
+  }
+
+  override read(id: string) {
+    return reading("read", id, this.inner.read(id))
+  }
+
+  override load(id: string) {
+    return reading("load", id, this.inner.load(id))
+  }
+
+  override loadState(id: string) {
+    return reading("load", id, this.inner.loadState(id))
+  }
+
+  override exists(id: string) {
+    return reading("look up", id, this.inner.exists(id))
+  }
+
+  override save(...[credential, options]: Parameters<Storage["save"]>) {
+    return writing("save", credential.id, this.inner.save(credential, options), this.#writeTimeout)
+  }
+
+  override saveMany(...[credentials, options]: Parameters<Storage["saveMany"]>) {
+    return writing(
+      "save",
+      undefined,
+      this.inner.saveMany(credentials, options),
+      Duration.sum(this.#writeTimeout, Duration.times(timeoutPerEntry, credentials.length))
     )
-  const reading = <A, E>(operation: string, id: string, effect: Effect.Effect<A, E>) =>
-    Effect.timeoutOrElse(effect, { duration: timeout, orElse: late(operation, id, timeout) })
-  /** A write that is given up goes on: a slow disk takes it at last. */
-  const writing = <A, E>(
-    operation: string,
-    id: string | undefined,
-    effect: Effect.Effect<A, E>,
-    duration: Duration.Duration = writeTimeout
-  ): Effect.Effect<A, E | CredentialStorageError> =>
-    Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(
-        Effect.forkDetach(Effect.interruptible(effect), { startImmediately: true }),
-        (fiber) =>
-          restore(Effect.timeoutOrElse(Fiber.join(fiber), { duration, orElse: late(operation, id, duration) })).pipe(
-            Effect.onInterrupt(() => Fiber.interrupt(fiber))
-          )
-      )
-    )
-  return decorate(storage, {
-    read: (id) => reading("read", id, storage.read(id)),
-    load: (id) => reading("load", id, storage.load(id)),
-    loadState: (id) => reading("load", id, storage.loadState(id)),
-    exists: (id) => reading("look up", id, storage.exists(id)),
-    save: (credential, options) => writing("save", credential.id, storage.save(credential, options)),
-    saveMany: (credentials, options) =>
-      writing(
-        "save",
-        undefined,
-        storage.saveMany(credentials, options),
-        Duration.sum(writeTimeout, Duration.times(timeoutPerEntry, credentials.length))
-      ),
-    saveState: (id, state, options) => writing("save", id, storage.saveState(id, state, options)),
-    delete: (id, options) => writing("delete", id, storage.delete(id, options))
-  })
+  }
+
+  override saveState(...[id, state, options]: Parameters<Storage["saveState"]>) {
+    return writing("save", id, this.inner.saveState(id, state, options), this.#writeTimeout)
+  }
+
+  override delete(...[id, options]: Parameters<Storage["delete"]>) {
+    return writing("delete", id, this.inner.delete(id, options), this.#writeTimeout)
+  }
 }
+
+const late = (operation: string, id: string | undefined, after: Duration.Duration) => () =>
+  Effect.fail(
+    new CredentialStorageError({
+      ...(id === undefined ? {} : { id }),
+      operation,
+      reason: new StorageIoFailed({
+        location: "The credential storage",
+        detail: `it did not answer within ${Duration.format(after)}`
+      })
+    })
+  )
+
+const reading = <A, E>(operation: string, id: string, effect: Effect.Effect<A, E>) =>
+  Effect.timeoutOrElse(effect, { duration: timeout, orElse: late(operation, id, timeout) })
+
+/** A write that is given up goes on: a slow disk takes it at last. */
+const writing = <A, E>(
+  operation: string,
+  id: string | undefined,
+  effect: Effect.Effect<A, E>,
+  duration: Duration.Duration
+): Effect.Effect<A, E | CredentialStorageError> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(
+      Effect.forkDetach(Effect.interruptible(effect), { startImmediately: true }),
+      (fiber) =>
+        restore(Effect.timeoutOrElse(Fiber.join(fiber), { duration, orElse: late(operation, id, duration) })).pipe(
+          Effect.onInterrupt(() => Fiber.interrupt(fiber))
+        )
+    )
+  )

@@ -7,15 +7,18 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { AdenProtocolError, AdenUnavailable, RateLimited, ReauthRequired } from "../errors/AdenError.ts"
 import { CredentialStorageError } from "../errors/StorageError.ts"
-import type { CredentialValidation } from "../model/Credential.ts"
+import type { Credential, CredentialValidation } from "../model/Credential.ts"
 import { CredentialState } from "../model/CredentialState.ts"
 import { longestRateLimit } from "../model/freshness.ts"
+import { ProviderDecorator } from "../providers/CredentialProvider.ts"
 import type { CredentialProvider } from "../providers/CredentialProvider.ts"
 import type { CredentialStorage } from "../storage/CredentialStorage.ts"
-import { decorate } from "../storage/decorate.ts"
+import { StorageDecorator } from "../storage/decorate.ts"
 import { pageUrl } from "../util/httpSyntax.ts"
 import { logError } from "../util/logging.ts"
 import { cleanMessage } from "../util/sanitize.ts"
+
+type Storage = CredentialStorage["Service"]
 
 const cleaned = (text: string | undefined): string | undefined => text === undefined ? undefined : cleanMessage(text)
 
@@ -58,16 +61,24 @@ const checkedValidation = (validation: CredentialValidation): CredentialValidati
 })
 
 /** A storage, whoever wrote it and whatever is kept there. */
-export const checkedStorage = (storage: CredentialStorage["Service"]): CredentialStorage["Service"] =>
-  decorate(storage, {
-    read: (id) =>
-      Effect.mapError(
-        Effect.map(storage.read(id), ({ credential, state }) => ({ credential, state: checkedState(state) })),
-        checkedStorageFailure
-      ),
-    load: (id) => Effect.mapError(storage.load(id), checkedStorageFailure),
-    loadState: (id) => Effect.map(storage.loadState(id), checkedState)
-  })
+export const checkedStorage = (storage: Storage): Storage => new CheckedStorage(storage)
+
+class CheckedStorage extends StorageDecorator {
+  override read(id: string) {
+    return Effect.mapError(
+      Effect.map(this.inner.read(id), ({ credential, state }) => ({ credential, state: checkedState(state) })),
+      checkedStorageFailure
+    )
+  }
+
+  override load(id: string) {
+    return Effect.mapError(this.inner.load(id), checkedStorageFailure)
+  }
+
+  override loadState(id: string) {
+    return Effect.map(this.inner.loadState(id), checkedState)
+  }
+}
 
 /** A provider that dies has not answered: the store waits before it asks again, as after any other failure. */
 const surviving = <A, E>(id: string | undefined, answer: Effect.Effect<A, E>): Effect.Effect<A, E | AdenUnavailable> =>
@@ -83,17 +94,25 @@ const surviving = <A, E>(id: string | undefined, answer: Effect.Effect<A, E>): E
     ))
 
 /** A provider, whoever wrote it and whatever its server says. */
-export const checkedProvider = (provider: CredentialProvider): CredentialProvider => ({
-  id: provider.id,
-  refreshBuffer: provider.refreshBuffer,
-  clockOffset: provider.clockOffset,
-  canHandle: (credential) => provider.canHandle(credential),
-  refresh: (credential) => surviving(credential.id, Effect.mapError(provider.refresh(credential), checkedFailure)),
-  validate: (credential) =>
-    surviving(
+export const checkedProvider = (provider: CredentialProvider): CredentialProvider => new CheckedProvider(provider)
+
+class CheckedProvider extends ProviderDecorator {
+  override refresh(credential: Credential) {
+    return surviving(credential.id, Effect.mapError(this.inner.refresh(credential), checkedFailure))
+  }
+
+  override validate(credential: { readonly id: string }) {
+    return surviving(
       credential.id,
-      Effect.mapError(Effect.map(provider.validate(credential), checkedValidation), checkedFailure)
-    ),
-  fetch: (id) => surviving(id, Effect.mapError(provider.fetch(id), checkedFailure)),
-  list: surviving(undefined, Effect.mapError(provider.list, checkedLimit))
-})
+      Effect.mapError(Effect.map(this.inner.validate(credential), checkedValidation), checkedFailure)
+    )
+  }
+
+  override fetch(id: string) {
+    return surviving(id, Effect.mapError(this.inner.fetch(id), checkedFailure))
+  }
+
+  override get list() {
+    return surviving(undefined, Effect.mapError(this.inner.list, checkedLimit))
+  }
+}

@@ -13,7 +13,7 @@ import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import type * as Schema from "effect/Schema"
-import * as Stream from "effect/Stream"
+import type * as Stream from "effect/Stream"
 import { AdenConfigError } from "../errors/ConfigError.ts"
 import { CredentialKeyNotFound } from "../errors/CredentialError.ts"
 import type {
@@ -33,7 +33,6 @@ import { defaultMaxStale } from "../model/freshness.ts"
 import { durationSetting } from "../model/settings.ts"
 import { CredentialProviders } from "../providers/CredentialProvider.ts"
 import { CredentialStorage } from "../storage/CredentialStorage.ts"
-import type { StorageChange } from "../storage/CredentialStorage.ts"
 import { TemplateResolver } from "../templates/expand.ts"
 import { makeEngine } from "./Engine.ts"
 import type { CredentialExplanation } from "./explain.ts"
@@ -381,16 +380,7 @@ export const makeStore = Effect.fnUntraced(function*(options: CredentialStoreOpt
   const templates = new TemplateResolver((ref) => reads.get(ref))
   const parts: StoreParts = { ...engine, synchronization, follow }
   yield* Effect.addFinalizer(() => Effect.andThen(reads.countMemory(), follow.shutdown()))
-
-  // another process may share the storage: what it changes is in memory here at once
-  yield* Effect.forkScoped(
-    Stream.runForEachArray(
-      entries.storage.changes,
-      (changes) =>
-        Effect.forEach(latestOf(changes), (change) => commit.follow(change), { concurrency: 16, discard: true })
-    ),
-    { startImmediately: true }
-  )
+  yield* commit.followChanges()
 
   function token(
     ref: CredentialRef
@@ -460,7 +450,3 @@ const resolveParams = Effect.fn("CredentialStore.resolveParams")((
   params: Readonly<Record<string, string>>,
   options?: TemplateOptions
 ) => templates.params(params, options))
-
-/** Of several changes of one entry, the last: memory follows what is stored now. */
-const latestOf = (changes: ReadonlyArray<StorageChange>): Iterable<StorageChange> =>
-  new Map(changes.map((change) => [change.id, change])).values()

@@ -3,7 +3,6 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as PubSub from "effect/PubSub"
-import * as Stream from "effect/Stream"
 import { CredentialStorageError } from "../errors/StorageError.ts"
 import type { StorageFailure } from "../errors/StorageError.ts"
 import type { Credential, CredentialAccount, CredentialRef } from "../model/Credential.ts"
@@ -12,6 +11,7 @@ import type { CredentialState } from "../model/CredentialState.ts"
 import { ProviderDecorator } from "../providers/CredentialProvider.ts"
 import type { CredentialProvider } from "../providers/CredentialProvider.ts"
 import type { CredentialStorage } from "../storage/CredentialStorage.ts"
+import { Broadcast } from "../util/Broadcast.ts"
 import { logWarning } from "../util/logging.ts"
 import { Accounts } from "./Accounts.ts"
 import { bounded, programTimeout } from "./boundedStorage.ts"
@@ -28,6 +28,9 @@ import type { RefreshPolicies } from "./RefreshPolicy.ts"
 
 /** A smaller change of a provider's clock, in ms, is not told apart: `Date` counts in seconds. */
 const clockResolution = 1_000
+
+/** Those who do not keep up miss the oldest events. */
+const pubSubOfEvents = PubSub.sliding<CredentialEvent>(1_000)
 
 /** How many empty cells are kept. */
 const vacantCapacity = 256
@@ -47,7 +50,8 @@ export class Entries {
   readonly #vacant = new Set<Cell>()
   /** What refs that are not ids were found to mean, until an account of that name comes, goes or is renamed. */
   readonly #meanings = new Map<CredentialRef, string>()
-  #events: PubSub.PubSub<CredentialEvent> | undefined = undefined
+  /** The events from now on. */
+  readonly events = new Broadcast(pubSubOfEvents)
   #isStorageWarned = false
   /** What the last write failed with, of whatever entry: a disk that takes none concerns them all. */
   #unwritable: CredentialStorageError | undefined = undefined
@@ -83,10 +87,7 @@ export class Entries {
   }
 
   shutdown(): Effect.Effect<void> {
-    return Effect.andThen(
-      this.accounts.shutdown(),
-      Effect.suspend(() => this.#events === undefined ? Effect.void : PubSub.shutdown(this.#events))
-    )
+    return Effect.andThen(this.accounts.shutdown(), this.events.shutdown())
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -193,18 +194,7 @@ export class Entries {
   }
 
   publish(event: CredentialEvent): Effect.Effect<void> {
-    return Effect.suspend(() => this.#events === undefined ? Effect.void : PubSub.publish(this.#events, event))
-  }
-
-  /** The events from now on. */
-  get events(): Stream.Stream<CredentialEvent> {
-    return Stream.suspend(() =>
-      this.#events === undefined
-        ? Stream.unwrap(
-          Effect.map(PubSub.sliding<CredentialEvent>(1_000), (made) => Stream.fromPubSub(this.#events ??= made))
-        )
-        : Stream.fromPubSub(this.#events)
-    )
+    return this.events.publish(event)
   }
 
   // -------------------------------------------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import type { ReauthRequired } from "../errors/AdenError.ts"
 import type { CredentialStorageError, StorageFailure } from "../errors/StorageError.ts"
 import { accountOf } from "../model/Credential.ts"
@@ -13,6 +15,7 @@ import { CredentialState } from "../model/CredentialState.ts"
 import { withListedNames } from "../providers/CredentialProvider.ts"
 import type { StorageChange, StoredEntry } from "../storage/CredentialStorage.ts"
 import type { Background } from "../util/background.ts"
+import { Broadcast } from "../util/Broadcast.ts"
 import { makeKeyedLock } from "../util/KeyedLock.ts"
 import { logDebug, logError } from "../util/logging.ts"
 import { monotonicMillis } from "../util/monotonic.ts"
@@ -593,6 +596,21 @@ export class Commit {
     })
   }
 
+  /** Another process may share the storage: what it changes is in memory here at once, until the scope closes. */
+  followChanges(): Effect.Effect<void, never, Scope.Scope> {
+    const { changes } = this.#entries.storage
+    if (changes instanceof Broadcast) {
+      return Effect.asVoid(Effect.acquireRelease(
+        Effect.sync(() => changes.listen((change: StorageChange) => this.#inBackground(this.follow(change)))),
+        (leave) => Effect.sync(leave)
+      ))
+    }
+    return Stream.runForEachArray(
+      changes,
+      (some) => Effect.forEach(latestOf(some), (change) => this.follow(change), { concurrency: 16, discard: true })
+    ).pipe(Effect.forkScoped({ startImmediately: true }), Effect.asVoid)
+  }
+
   /**
    * Storage tells of a change. One of the generation that memory has is the echo of an own write; what another process changed is read.
    */
@@ -851,3 +869,7 @@ const withLaterChanges = (own: CredentialState, stored: CredentialState): Creden
     coolDownUntil: laterOf(own.coolDownUntil, stored.coolDownUntil)
   })
 }
+
+/** Of several changes of one entry, the last: memory follows what is stored now. */
+const latestOf = (changes: ReadonlyArray<StorageChange>): Iterable<StorageChange> =>
+  new Map(changes.map((change) => [change.id, change])).values()

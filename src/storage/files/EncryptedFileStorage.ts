@@ -12,7 +12,6 @@ import * as Path from "effect/Path"
 import * as PubSub from "effect/PubSub"
 import type * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
 import type { FernetKeys } from "../../encryption/Fernet.ts"
 import { makeKeyFileWarning } from "../../encryption/keyFile.ts"
 import { configuredKeys, defaultDirectory, parseKeys } from "../../encryption/keys.ts"
@@ -22,6 +21,7 @@ import type { GenerationConflict, StorageFailure } from "../../errors/StorageErr
 import type { Credential } from "../../model/Credential.ts"
 import { CredentialState, isExpected, stateAfterUpdate } from "../../model/CredentialState.ts"
 import { CurrentTenant } from "../../model/currentTenant.ts"
+import { Broadcast } from "../../util/Broadcast.ts"
 import { makeKeyedLock } from "../../util/KeyedLock.ts"
 import { logWarning } from "../../util/logging.ts"
 import { CredentialStorage } from "../CredentialStorage.ts"
@@ -137,6 +137,8 @@ const batchSize = 64
 /** How often the lock of a credential is retried, at least: a refresh takes as long as a request. */
 const refreshRetryMillis = 250
 
+const pubSubOfChanges = PubSub.unbounded<StorageChange>()
+
 const absent: Located = { _tag: "Absent", plainIsTaken: false }
 
 /** Ids that could share a file share a lock. */
@@ -159,7 +161,10 @@ const make = Effect.fnUntraced(function*<E, R>(
   const locks = yield* makeDirectoryLocks(files, directory)
   const credentials = new CredentialFiles(files, folders.credentials, keys, tenantId)
   const states = new StateFiles(files, folders.state)
-  const changes = yield* Effect.acquireRelease(PubSub.unbounded<StorageChange>(), PubSub.shutdown)
+  const changes = yield* Effect.acquireRelease(
+    Effect.sync(() => new Broadcast(pubSubOfChanges)),
+    (changes) => changes.shutdown()
+  )
   const index = yield* makeIndexWriter({
     files,
     folders,
@@ -179,7 +184,7 @@ const make = Effect.fnUntraced(function*<E, R>(
     exists: (id) => storage.exists(id),
     loadState: (id) => storage.loadState(id),
     saveState: (id, state, options) => storage.saveState(id, state, options),
-    changes: Stream.fromPubSub(changes),
+    changes,
     withLock: (id, effect) => storage.withLock(id, effect)
   })
 })
@@ -194,7 +199,7 @@ class FileStorage {
   readonly #states: StateFiles
   readonly #index: IndexWriter
   readonly #transactions: EntryTransactions
-  readonly #changes: PubSub.PubSub<StorageChange>
+  readonly #changes: Broadcast<StorageChange>
   readonly #warning: Effect.Effect<void>
   readonly #writing = makeKeyedLock()
   /** Whether the program knows that the directory is not writable, by a failed write or by a warning. */
@@ -207,7 +212,7 @@ class FileStorage {
     readonly credentials: CredentialFiles
     readonly states: StateFiles
     readonly index: IndexWriter
-    readonly changes: PubSub.PubSub<StorageChange>
+    readonly changes: Broadcast<StorageChange>
     readonly tenantId: string | undefined
     /** Run before each write. */
     readonly warning: Effect.Effect<void>
@@ -399,14 +404,14 @@ class FileStorage {
   onSaved(credential: Credential, generation: number, document: string) {
     return Effect.suspend(() => {
       this.#index.changed(credential.id, indexEntryOf(credential, document))
-      return PubSub.publish(this.#changes, { _tag: "Saved", id: credential.id, generation })
+      return this.#changes.publish({ _tag: "Saved", id: credential.id, generation })
     })
   }
 
   onRemoved(id: string, generation: number) {
     return Effect.suspend(() => {
       this.#index.changed(id, undefined)
-      return PubSub.publish(this.#changes, { _tag: "Deleted", id, generation })
+      return this.#changes.publish({ _tag: "Deleted", id, generation })
     })
   }
 

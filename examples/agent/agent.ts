@@ -90,8 +90,8 @@ export const answer = Effect.fn("agent.answer")(function*(question: string) {
   }
 })
 
-/** The tools with the credential they need: it goes to the CRM and nowhere else. */
+/** The tools with the credential they need: it goes to the CRM and nowhere else, and is masked where the CRM repeats it. */
 export const CrmToolsWithCredential = (crm: string) =>
   crmTools(crm).pipe(
-    Layer.provide(CredentialHttpClient.layer({ ref: "hubspot", allowedHosts: [new URL(crm).host] }))
+    Layer.provide(CredentialHttpClient.layer({ ref: "hubspot", allowedHosts: [new URL(crm).host], echo: "mask" }))
   )

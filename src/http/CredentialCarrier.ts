@@ -11,6 +11,7 @@ import { CredentialTemplate } from "../templates/CredentialTemplate.ts"
 import type { TemplatePlaceholder } from "../templates/CredentialTemplate.ts"
 import { fitting, headerPlace, parseAllowed, valueOf } from "../templates/expand.ts"
 import { headerNameFault, headerValueFault } from "../util/httpSyntax.ts"
+import { SecretForms } from "./echoes.ts"
 import type { Redirect } from "./redirects.ts"
 import { hasStrayPercent, holdsSecret, shortestSecret } from "./repeatedSecrets.ts"
 
@@ -158,6 +159,11 @@ export class CarriedCredential {
       HttpClientRequest.setHeaders(this.#headers),
       HttpClientRequest.setUrlParams(this.#params)
     )
+  }
+
+  /** What is looked for in the answers to these. */
+  static formsOf(sent: ReadonlyArray<CarriedCredential>): SecretForms {
+    return new SecretForms(sent.flatMap((credential) => credential.#secrets))
   }
 
   /**

@@ -36,9 +36,12 @@ import { monotonicMillis } from "../util/monotonic.ts"
 import { SingleFlight } from "../util/SingleFlight.ts"
 import { allowedOriginsSetting, hostFault } from "./allowedHosts.ts"
 import { CarriedCredential, CredentialCarrier, withoutParams } from "./CredentialCarrier.ts"
+import type { SecretForms } from "./echoes.ts"
+import { hideInSpans } from "./hiddenSpans.ts"
 import { hideCredentialInError, hideCredentialInResponse } from "./hideCredential.ts"
 import { pathTemplate } from "./pathTemplate.ts"
 import { canBeSentAgain, redirectOf } from "./redirects.ts"
+import { askingForPlain, searchedResponse } from "./searchedResponse.ts"
 
 /**
  * Which credential a client carries, where to, and how.
@@ -61,6 +64,17 @@ export interface CredentialHttpClientOptions {
   readonly headers?: Readonly<Record<string, string>> | undefined
   /** The query parameters that carry it, each a template of this ref. */
   readonly params?: Readonly<Record<string, string>> | undefined
+  /**
+   * Which redirects are followed: `all` (the default), those at the `same-origin`, or `none`. The answer with any other is the
+   * program's.
+   */
+  readonly followRedirects?: "none" | "same-origin" | "all" | undefined
+  /**
+   * What is done with an answer that holds the credential, in its headers or body: `allow` (the default) does not look for it;
+   * `mask` puts as many asterisks in its place; `refuse` fails with an `HttpClientError` whose reason is `DecodeError`, and ends a
+   * stream with it. Give `mask` to a client whose answers a model, a log or another person will see.
+   */
+  readonly echo?: "refuse" | "mask" | "allow" | undefined
 }
 
 /**
@@ -70,11 +84,12 @@ export interface CredentialHttpClientOptions {
  *   `CredentialHostDenied` before a byte is sent.
  * - Redirects are followed, ten at most. At the same origin they carry the credential; elsewhere neither it nor the program's
  *   cookies go along, and nothing that has a body is repeated: that answer is the program's, as it is. One elsewhere whose URL
- *   repeats the credential, as it is or in a usual encoding, fails with `CredentialHostDenied`.
+ *   repeats the credential, as it is or in a usual encoding, fails with `CredentialHostDenied`. `followRedirects` says which are.
  * - After a 401 the credential is refreshed once, for all requests that were refused with it, and the request is sent once
  *   more, if its body can be sent again. A second 401 is returned to the program, and so is the first if the credential cannot
  *   be refreshed now. If a person has to authorize it again, the request fails with `ReauthRequired`.
- * - Answers and errors are about the request as the program made it: none shows the credential.
+ * - Answers and errors are about the request as the program made it: none shows the credential. What a server writes into an
+ *   answer is the server's; `echo` says whether that is searched for the credential, too.
  * - If a `UsageReporter` is provided, each request is reported with its method, host, path template (`/contacts/{id}`) and
  *   status.
  *
@@ -231,7 +246,7 @@ const prepare = Effect.fnUntraced(function*(options: CredentialHttpClientOptions
   const carrier = yield* CredentialCarrier.make(options)
   const builtWith = yield* Effect.serviceOption(FetchHttpClient.RequestInit)
   const usage = Option.getOrUndefined(yield* Effect.serviceOption(UsageReporter))
-  const { ref } = options
+  const { echo = "allow", followRedirects = "all", ref } = options
 
   const refreshes = new SingleFlight<string, CarriedCredential, TemplateFailure | NoProvider>()
   yield* Effect.addFinalizer(() => refreshes.shutdown(0))
@@ -290,10 +305,24 @@ const prepare = Effect.fnUntraced(function*(options: CredentialHttpClientOptions
     return undefined
   })
 
+  /** What was looked for last: the same credential is sent many times. */
+  let lastForms: { readonly of: string; readonly forms: SecretForms } | undefined = undefined
+  const formsOf = (sent: ReadonlyArray<CarriedCredential>): SecretForms => {
+    const of = sent.map(({ identity }) => identity).join("\n")
+    if (lastForms?.of !== of) lastForms = { of, forms: CarriedCredential.formsOf(sent) }
+    return lastForms.forms
+  }
+
   /** One exchange. The response or the error refers to the request without the credential. */
-  const sendOnce = Effect.fnUntraced(function*(request: Request, url: URL, carried: CarriedCredential | undefined) {
+  const sendOnce = Effect.fnUntraced(function*(
+    request: Request,
+    url: URL,
+    carried: CarriedCredential | undefined,
+    forms: SecretForms
+  ) {
     const init = Option.orElse(yield* Effect.serviceOption(FetchHttpClient.RequestInit), () => builtWith)
-    const sent = carried === undefined ? request : carried.attachTo(request)
+    const asked = echo === "allow" ? request : askingForPlain(request)
+    const sent = carried === undefined ? asked : carried.attachTo(asked)
     return yield* http.postprocess(Effect.succeed(sent)).pipe(
       Effect.mapBoth({
         onSuccess: (response) => hideCredentialInResponse(response, request, url),
@@ -301,8 +330,9 @@ const prepare = Effect.fnUntraced(function*(options: CredentialHttpClientOptions
       }),
       // fetch follows redirects by itself and takes headers along, unless it is told to hand them back
       Effect.provideService(FetchHttpClient.RequestInit, { ...Option.getOrUndefined(init), redirect: "manual" }),
-      // what spans and logs say while it runs; a server may repeat a query in a redirect
-      Effect.updateService(Headers.CurrentRedactedNames, (names) => [...names, ...carrier.headerNames, "location"])
+      // what spans and logs say while it runs
+      Effect.updateService(Headers.CurrentRedactedNames, (names) => [...names, ...carrier.headerNames, "location"]),
+      (self) => hideInSpans(self, forms)
     )
   })
 
@@ -327,30 +357,33 @@ const prepare = Effect.fnUntraced(function*(options: CredentialHttpClientOptions
     let { request, url } = begun
     let carried: CarriedCredential | undefined = begun.carried
     const here = [...above, { store, places: begun.carried.places }]
-    const send = (request: Request, url: URL, carried: CarriedCredential | undefined) =>
-      Effect.provideService(sendOnce(request, url, carried), ClientsAbove, here)
     let isRefreshed = false
     /** What a redirect could take elsewhere. */
     let sent: ReadonlyArray<CarriedCredential> = [carried]
+    /** What an answer could hold. */
+    let forms = formsOf(sent)
     for (let redirects = 0;;) {
-      const response = yield* send(request, url, carried)
+      const response = yield* Effect.provideService(sendOnce(request, url, carried, forms), ClientsAbove, here)
+      const answer = Effect.suspend(() => searchedResponse(response, forms, echo))
       if (response.status === 401 && carried !== undefined) {
         if (isRefreshed) {
           yield* recordRefusal(carried)
-          return response
+          return yield* answer
         }
         const replacement: CarriedCredential | undefined = yield* refreshed(carried)
-        if (replacement === undefined || !canBeSentAgain(request.body)) return response
+        if (replacement === undefined || !canBeSentAgain(request.body)) return yield* answer
         yield* drain(response)
         carried = replacement
         sent = [...sent, replacement]
+        forms = formsOf(sent)
         isRefreshed = true
         continue
       }
       const redirect = redirects < maximumRedirects
         ? redirectOf(request, url, response, carrier.headerNames)
         : undefined
-      if (redirect === undefined) return response
+      const isFollowed = redirect?.isSameOrigin === true ? followRedirects !== "none" : followRedirects === "all"
+      if (redirect === undefined || !isFollowed) return yield* answer
       yield* drain(response)
       if (!redirect.isSameOrigin) {
         const fault = CarriedCredential.redirectFault(redirect, sent)

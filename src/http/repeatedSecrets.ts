@@ -248,7 +248,10 @@ class Readings {
     for (let place = 0; place < this.#text.length; place++) {
       const readings = this.#escaped[place]
       if (readings === undefined) continue
-      const longest = readings.reduce((longest, reading) => reading.end > longest.end ? reading : longest)
+      // of two that are as long, the one that is not a control character: a letter that was escaped is seldom a letter of an escape
+      const longest = readings.reduce((longest, reading) =>
+        reading.end > longest.end || (reading.end === longest.end && reading.sign > longest.sign) ? reading : longest
+      )
       decoded += this.#text.slice(from, place) + String.fromCodePoint(longest.sign)
       from = longest.end
       place = from - 1

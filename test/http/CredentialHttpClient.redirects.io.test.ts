@@ -123,6 +123,10 @@ describe("a redirect elsewhere whose URL holds the credential is denied", () => 
     ["as base64 in segments of the path, each encoded", `/state/${inLines(7, base64(original), "%2F")}`],
     ["as hexadecimal digits", `/?state=${Buffer.from(key).toString("hex")}`],
     ["as hexadecimal digits of the original URL", `/x${Buffer.from(original).toString("hex").toUpperCase()}`],
+    [
+      "as hexadecimal digits, each escaped as JSON twice",
+      `/?key=${Array.from(Buffer.from(key).toString("hex"), (digit) => `\\\\u00${hex(digit.charCodeAt(0))}`).join("")}`
+    ],
     ["as HTML, by numbers with zeros", `/?key=${encodeURIComponent(byCharacter(key, (code) => `&#00000${code};`))}`],
     ["as HTML, by numbers with many zeros", `/?key=${byCharacter(key, (code) => `&#x${"0".repeat(40)}${hex(code)};`)}`],
     ["as a text of JavaScript", `/?key=${encodeURIComponent(byCharacter(key, (code) => `\\x${hex(code)}`))}`],

@@ -4,7 +4,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Config, Effect } from "effect"
 import { plainMetadata } from "../../src/usage/redactMetadata.ts"
-import { cleanMessage } from "../../src/util/sanitize.ts"
+import { cleanMessage, isClean } from "../../src/util/sanitize.ts"
 import { holdsSecretWord, maskSecrets } from "../../src/util/secretWords.ts"
 import { repeats } from "../fixtures/repeats.ts"
 import { ordinaryMessage, secretMessage, secretShapes } from "../fixtures/secretShapes.ts"
@@ -58,6 +58,25 @@ describe("maskSecrets", () => {
         2,
         `SECRETS_SEED=${seed}: ${hurt.map((text) => `${text} => ${maskSecrets(text)}`).join("\n")}`
       )
+    }))
+
+  it.effect("of several secrets in one text, among others and what does not show, at most 1 % are shown", () =>
+    Effect.gen(function*() {
+      const seed = yield* seeded
+      const prng = new Prng(seed)
+      const texts = repeats(10_000)
+      const passed: Array<string> = []
+      for (let n = 0; n < texts; n++) {
+        const messages = Array.from({ length: prng.between(1, 3) }, () =>
+          prng.chance(0.3)
+            ? { text: ordinaryMessage(prng.split()), secrets: [] }
+            : secretMessage(secretShapes[prng.below(secretShapes.length)] ?? assert.fail(), prng.split()))
+        const text = messages.map(({ text }) => text).join(prng.pick([" ", "\n", ", ", "\u001b[31m", "|", "; "]))
+        const shown = cleanMessage(text)
+        assert.isTrue(isClean(shown) && shown.length <= 500, `SECRETS_SEED=${seed}: ${text}`)
+        if (messages.some(({ secrets }) => secrets.some((secret) => isShown(shown, secret)))) passed.push(shown)
+      }
+      assert.isAtMost(percent(passed.length, texts), 1, `SECRETS_SEED=${seed}: ${passed.length}, such as ${passed[0]}`)
     }))
 
   it("leaves the rest of a message readable", () => {

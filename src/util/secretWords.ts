@@ -246,7 +246,7 @@ const kindOf = (code: number): Kind => {
 const surprise = (before: number, code: number, run: number): number => {
   const [kindBefore, kind] = [kindOf(before), kindOf(code)]
   if (kindBefore === "outside" || kind === "outside") return -Infinity
-  if (kindBefore === "joint" || kind === "joint") return -1
+  if (kindBefore === "joint" || kind === "joint" || before === code) return -1
   if (kindBefore === "digit" && kind === "digit") return 0
   if (kindBefore === "digit" || kind === "digit") return run > 2 ? 3 : 5
   if (kindBefore === "small" && kind === "capital") return run > 2 ? 0 : 6

@@ -91,6 +91,18 @@ describe("maskSecrets", () => {
     )
   })
 
+  it("leaves one letter as often as you like, and what was hidden by such", () => {
+    for (
+      const text of [
+        "x".repeat(600),
+        "the key ends in XXXXXXXXXXXXXXXXXXXXXXXX1f",
+        "xxxxxxxx-xxxx-4xxx-yxxx-xxxxxxxxxxxx"
+      ]
+    ) {
+      assert.strictEqual(maskSecrets(text), text)
+    }
+  })
+
   it("judges base64 by what it stands for", () => {
     assert.isFalse(holdsSecretWord(`integration ${btoa("hubspot:test:11636:11525")} is unknown`))
     assert.isTrue(holdsSecretWord(`given ${btoa("{\"key\":\"wJalrXUtnFEMIbPxRfiCYzXAMPL3K3Y\"}")}`))

@@ -13,7 +13,7 @@ import { CredentialDecryptionFailed, StorageRefused } from "../../errors/Storage
 import type { StorageInsecure, StorageIoFailed } from "../../errors/StorageError.ts"
 import type { Credential } from "../../model/Credential.ts"
 import { cleanText } from "../../util/sanitize.ts"
-import { checkTenant, decodeDocument } from "../format/HiveDocument.ts"
+import { checkNamespace, checkTenant, decodeDocument } from "../format/HiveDocument.ts"
 import type { HiveDocument } from "../format/HiveDocument.ts"
 import { belongsTo, canBeRead, escapedName, namesItsId, plainName } from "../format/names.ts"
 import type { PrivateFiles, ReadableFile } from "./PrivateFiles.ts"
@@ -79,7 +79,11 @@ export class CredentialFiles {
   }
 
   #decode(plaintext: Uint8Array): Opened {
-    return decodeUtf8(plaintext).pipe(Result.flatMap(decodeDocument), Result.flatMap(checkTenant(this.#tenantId)))
+    return decodeUtf8(plaintext).pipe(
+      Result.flatMap(decodeDocument),
+      Result.flatMap(checkTenant(this.#tenantId)),
+      Result.flatMap(checkNamespace(undefined))
+    )
   }
 
   /** The decrypted content of a file, with any of these keys; none when there is no file. */

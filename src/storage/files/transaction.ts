@@ -235,7 +235,7 @@ export class EntryTransactions {
       }
       const stored = located._tag === "Found" ? located.stored : undefined
       const document = saving.document === undefined
-        ? encodeDocument(credential, yield* DateTime.now, stored, this.#tenantId)
+        ? encodeDocument(credential, yield* DateTime.now, stored, { tenantId: this.#tenantId })
         : Result.succeed(saving.document)
       if (Result.isFailure(document)) return yield* new StorageRefused({ detail: document.failure })
       const name = located._tag === "Found"

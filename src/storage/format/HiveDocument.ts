@@ -15,6 +15,8 @@ import { formatTimestamp, parseTimestamp } from "../../util/Timestamp.ts"
 /** A credential with the JSON text that it was decoded from: of each field, and of each key. */
 export interface HiveDocument {
   readonly credential: Credential
+  /** The namespace of a database that the document names, which should be text; `undefined` when it names none. Not in `members`. */
+  readonly namespace: unknown
   readonly members: ReadonlyMap<string, string>
   readonly keyTexts: ReadonlyMap<string, string>
 }
@@ -31,7 +33,8 @@ const modelled = new Set([
   "auto_refresh",
   "description",
   "tags",
-  "_tenant_id"
+  "_tenant_id",
+  "_namespace"
 ])
 const modelledInKey = new Set(["name", "value", "expires_at"])
 
@@ -99,6 +102,8 @@ export const decodeDocument = (document: string): Result.Result<HiveDocument, st
     if (!Predicate.isObject(fields) || members === undefined) {
       return yield* Result.fail("its content is not a JSON object")
     }
+    const namespace = members.get("_namespace")
+    members.delete("_namespace")
     const id = yield* optionalField(fields, "id", text, undefined)
     if (id === undefined) return yield* Result.fail("its content has no id")
     const keyFields = fields.keys === undefined ? {} : fields.keys
@@ -129,11 +134,14 @@ export const decodeDocument = (document: string): Result.Result<HiveDocument, st
       tags: yield* optionalField(fields, "tags", texts, []),
       extra: extraOf(fields, members, modelled)
     })
-    return { credential, members, keyTexts }
+    return { credential, namespace: namespace === undefined ? undefined : parseJson(namespace), members, keyTexts }
   })
 
-/** The JSON text of the document. */
-export const documentText = ({ members }: HiveDocument): string => renderMembers(members)
+/** The JSON text of the document, naming this namespace, if any. */
+export const documentText = ({ members }: HiveDocument, namespace?: string): string =>
+  renderMembers(namespace === undefined ? members : naming(new Map(members), namespace))
+
+const naming = (members: Map<string, string>, namespace: string) => members.set("_namespace", JSON.stringify(namespace))
 
 /** When the document was last written; `undefined` when it does not tell. */
 export const writtenAt = ({ members }: HiveDocument): DateTime.Utc | undefined =>
@@ -155,6 +163,19 @@ export const checkTenant =
       ? Result.succeed(stored)
       : Result.fail(ofAnotherTenant)
   }
+
+export const ofAnotherNamespace = "it belongs to another namespace; aden-creds migrate copies it"
+const ofADatabase = "it belongs to a database; aden-creds migrate copies it"
+
+/**
+ * Refuses the document of another namespace, and in files (`undefined`) that of a database: whoever can write there could have copied it.
+ * One that names no namespace, of an older version, belongs to any.
+ */
+export const checkNamespace =
+  (namespace: string | undefined) => (stored: HiveDocument): Result.Result<HiveDocument, string> =>
+    stored.namespace === undefined || stored.namespace === namespace
+      ? Result.succeed(stored)
+      : Result.fail(namespace === undefined ? ofADatabase : ofAnotherNamespace)
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Writing
@@ -222,13 +243,16 @@ const encodeKey = (
 
 /**
  * Encodes a credential over the stored document, if any. Unknown fields of the stored document are kept; keys that the credential
- * does not have are dropped. With `tenantId`, the document names its tenant.
+ * does not have are dropped. With `tenantId`, the document names its tenant, and with `namespace` the namespace of its database.
  */
 export const encodeDocument = (
   credential: Credential,
   now: DateTime.Utc,
   stored: HiveDocument | undefined,
-  tenantId?: string | undefined
+  { namespace, tenantId }: {
+    readonly tenantId?: string | undefined
+    readonly namespace?: string | undefined
+  } = {}
 ): Result.Result<string, string> =>
   Result.gen(function*() {
     const members = new Map(stored?.members)
@@ -265,5 +289,5 @@ export const encodeDocument = (
       addZone(members, name)
     }
     members.set("updated_at", yield* timeText(now))
-    return renderMembers(members)
+    return renderMembers(namespace === undefined ? members : naming(members, namespace))
   })

@@ -10,7 +10,7 @@ import type { FernetKeys } from "../../encryption/Fernet.ts"
 import { Fernet } from "../../encryption/Fernet.ts"
 import { CredentialDecryptionFailed, StorageRefused } from "../../errors/StorageError.ts"
 import type { Credential } from "../../model/Credential.ts"
-import { checkTenant, decodeDocument, encodeDocument } from "./HiveDocument.ts"
+import { checkNamespace, checkTenant, decodeDocument, documentText, encodeDocument } from "./HiveDocument.ts"
 import type { HiveDocument } from "./HiveDocument.ts"
 
 /** The same limit as for files. */
@@ -22,13 +22,17 @@ const decodeUtf8 = (bytes: Uint8Array): Result.Result<string, string> =>
     catch: () => "its content is not UTF-8 text"
   })
 
-/** Encodes and encrypts documents of one tenant, and back: the first key encrypts, all decrypt. */
-export const makeSealedCodec = (keys: FernetKeys, tenantId: string | undefined) => {
+/** Encodes and encrypts the documents of a namespace, of one tenant or of any, and back: the first key encrypts, all decrypt. */
+export const makeSealedCodec = (keys: FernetKeys, { namespace, tenantId }: {
+  readonly namespace: string
+  readonly tenantId: string | undefined
+}) => {
   const decode = (id: string, plaintext: Uint8Array): Result.Result<HiveDocument, string> =>
     decodeUtf8(plaintext).pipe(
       Result.flatMap(decodeDocument),
-      Result.flatMap(checkTenant(tenantId)),
       // with write access to the database, one credential could be copied into the place of another
+      Result.flatMap(checkTenant(tenantId)),
+      Result.flatMap(checkNamespace(namespace)),
       Result.flatMap((stored) =>
         stored.credential.id === id ? Result.succeed(stored) : Result.fail("it holds another credential")
       )
@@ -50,7 +54,6 @@ export const makeSealedCodec = (keys: FernetKeys, tenantId: string | undefined) 
     )
   }
 
-  /** Encrypts a document. */
   const encrypt = Effect.fnUntraced(function*(document: string) {
     const sealed = yield* Fernet.encrypt(keys, Buffer.from(document))
     return sealed.length <= maximumLength
@@ -60,10 +63,13 @@ export const makeSealedCodec = (keys: FernetKeys, tenantId: string | undefined) 
 
   /** Encodes a credential over the stored document and encrypts it. */
   const seal = Effect.fnUntraced(function*(credential: Credential, stored: HiveDocument | undefined) {
-    const document = encodeDocument(credential, yield* DateTime.now, stored, tenantId)
+    const document = encodeDocument(credential, yield* DateTime.now, stored, { namespace, tenantId })
     if (Result.isFailure(document)) return yield* new StorageRefused({ detail: document.failure })
     return yield* encrypt(document.success)
   })
 
-  return { open, encrypt, seal } as const
+  /** Encrypts a document that was stored elsewhere, for this namespace. */
+  const sealCopy = (stored: HiveDocument) => encrypt(documentText(stored, namespace))
+
+  return { open, seal, sealCopy } as const
 }

@@ -9,7 +9,6 @@ import type { AdenConfigError } from "../../errors/ConfigError.ts"
 import { CredentialDecryptionFailed, GenerationConflict } from "../../errors/StorageError.ts"
 import type { CredentialStorageError, StorageFailure, StorageRefused } from "../../errors/StorageError.ts"
 import { CredentialState, stateAfterSave } from "../../model/CredentialState.ts"
-import { documentText } from "../format/HiveDocument.ts"
 import { makeSealedCodec } from "../format/sealed.ts"
 import { encodeState } from "../format/StateRecord.ts"
 import { wrongTenant } from "../format/tenantNames.ts"
@@ -43,7 +42,7 @@ export const databaseSides = Effect.fnUntraced(function*(
 })
 
 const makeSide = (database: RecordDatabase, keys: FernetKeys, tenant: string | undefined): Side => {
-  const { encrypt, open } = makeSealedCodec(keys, undefined)
+  const { open, sealCopy } = makeSealedCodec(keys, { namespace: database.namespace, tenantId: undefined })
 
   const opened = Effect.fnUntraced(function*(id: string, record: StoredRecord | ForeignRecord) {
     const location = database.locationOf(id)
@@ -62,7 +61,7 @@ const makeSide = (database: RecordDatabase, keys: FernetKeys, tenant: string | u
     return {
       id: credential.id,
       expected,
-      document: yield* encrypt(documentText(stored)),
+      document: yield* sealCopy(stored),
       // the state is copied, but account and generation are the target's
       state: encodeState(
         credential.id,

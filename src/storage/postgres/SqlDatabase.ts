@@ -145,6 +145,7 @@ export const makeSqlDatabase = (client: SqlClient, options: {
     )
 
   return {
+    namespace,
     writer,
     location,
     locationOf: shown,

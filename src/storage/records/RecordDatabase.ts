@@ -73,6 +73,8 @@ export interface LeaseSource {
 }
 
 export interface RecordDatabase {
+  /** What its entries are bound to: with the name of the tenant, if it is a tenant's. */
+  readonly namespace: string
   /** Identifies the writes of this storage among those of all users of the database. */
   readonly writer: string
   /** Where its records are, for a person. */

@@ -51,7 +51,7 @@ export const makeRecordStorage = Effect.fnUntraced(function*(name: string, optio
   readonly tenantId: string | undefined
 }) {
   const { database, keys, tenantId } = options
-  const { open, seal } = makeSealedCodec(keys, tenantId)
+  const { open, seal } = makeSealedCodec(keys, { namespace: database.namespace, tenantId })
   const { changes, publish, releases } = yield* makeChangeFeed(database.changes, database.writer)
   const lease = makeLeases(database.leases, releases)
   const writing = makeKeyedLock()

@@ -7,6 +7,7 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type { FernetKeys } from "../../encryption/Fernet.ts"
 import type { StorageIoFailed } from "../../errors/StorageError.ts"
+import { ofAnotherNamespace } from "../format/HiveDocument.ts"
 import { makeSealedCodec } from "../format/sealed.ts"
 import { decodeState } from "../format/StateRecord.ts"
 import { wrongTenant } from "../format/tenantNames.ts"
@@ -29,7 +30,7 @@ export const inspectRecords = Effect.fnUntraced(function*(
   const ids = yield* database.ids
   // reported once, not for each tenant
   if (keys === undefined) return isOther ? [] : [skipped("credentials", "There is no key to open them with")]
-  const { open } = makeSealedCodec(keys, undefined)
+  const { open } = makeSealedCodec(keys, { namespace: database.namespace, tenantId: undefined })
   const unopened: Array<Unopened> = []
   const foreign: Array<Unopened> = []
   const missing: Array<string> = []
@@ -51,7 +52,9 @@ export const inspectRecords = Effect.fnUntraced(function*(
       }
       const content = yield* Effect.result(open(id, location, record.document))
       if (Result.isFailure(content)) {
-        unopened.push({ id, location, detail: content.failure.detail })
+        const { detail } = content.failure
+        const those = detail === ofAnotherNamespace ? foreign : unopened
+        those.push({ id, location, detail })
         continue
       }
       const wrong = wrongTenant(tenant, content.success)

@@ -389,6 +389,7 @@ export const makeRedisDatabase = (redis: Redis.Redis["Service"], namespace: stri
     answer(shared.changes, Since)(redis.eval(sinceScript)(shared, entries, sequence))
 
   return {
+    namespace,
     writer,
     location: `the Redis namespace ${namespace}`,
     locationOf: (id) => shown(keyOf(id)),

@@ -29,6 +29,11 @@ export class CredentialState extends Schema.Class<CredentialState>("aden-credent
   lastConfirmed: Schema.optional(Timestamp),
   /** Since when a person has to authorize the integration again. */
   blockedSince: Schema.optional(Timestamp),
+  /**
+   * Somebody without the key says that it is blocked, and that may be an older version of this package: Aden is asked before the
+   * token is served.
+   */
+  mayBeBlocked: Schema.optional(Schema.Boolean),
   /** As stored. The store shows it only if it is `https:`, or `http:` to this machine, without user info. */
   reauthorizationUrl: Schema.optional(Schema.String),
   /** Since when Aden refuses the API key (401 or 403). */

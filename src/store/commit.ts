@@ -860,12 +860,13 @@ const changesOf = (before: CredentialState, after: CredentialState) => ({
 /** What others learnt of a credential after it was fetched here, and before it could be saved, still holds. */
 const withLaterChanges = (own: CredentialState, stored: CredentialState): CredentialState => {
   const { lastConfirmed } = own
-  const { blockedSince, lastError, reauthorizationUrl } = stored
+  const { blockedSince, lastError, mayBeBlocked, reauthorizationUrl } = stored
   const isBlockedLater = own.blockedSince === undefined && blockedSince !== undefined &&
     (lastConfirmed === undefined || DateTime.isGreaterThan(blockedSince, lastConfirmed))
   return new CredentialState({
     ...own,
     ...(isBlockedLater ? { blockedSince, reauthorizationUrl, lastError } : {}),
+    ...(mayBeBlocked === true ? { mayBeBlocked } : {}),
     coolDownUntil: laterOf(own.coolDownUntil, stored.coolDownUntil)
   })
 }

@@ -23,13 +23,18 @@ export const takingOver = Effect.fnUntraced(function*(cell: Cell, { clockOffset,
 }): Effect.fn.Return<Taken> {
   const before = asOf(cell.entry, now).held
   const isSameToken = before?.credential.holdsTokenOf(credential) === true
-  const confirmedAt = confirmationOf(state, credential, now) ?? (isSameToken ? before.confirmedAt : now)
+  // what was asked here is known, whoever writes another record since
+  const asked = isSameToken ? before.confirmedAt : -Infinity
+  const known = confirmationOf(state, credential, now) ?? asked
+  const confirmedAt = known === -Infinity ? now : Math.max(known, asked)
   if (provider === undefined) {
     const staleAt = yield* cell.step("confirm").until(now, { _tag: "Confirmed" })
     return { credential, providerId: undefined, dates: { confirmedAt, renewAt: Infinity, staleAt } }
   }
   const isRenewed = before?.owner === "provider"
-  const staleAt = isRenewed && before.confirmedAt === confirmedAt
+  const staleAt = state.mayBeBlocked === true && !isSameToken
+    ? now
+    : isRenewed && before.confirmedAt === confirmedAt
     ? before.staleAt
     : yield* cell.step("confirm").until(confirmedAt, { _tag: "Confirmed" })
   if (isRenewed && isSameToken) {

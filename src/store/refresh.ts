@@ -92,7 +92,9 @@ export class Refresher {
           if (cell.entry.doubt === undefined) cell.serve(decision.credential, decision.until)
           return decision.credential
         case "ServeAndAsk": {
-          if (yield* AwaitRefresh) return yield* this.#afterRefresh(cell, decision.credential, read)
+          if (decision.isFirst || (yield* AwaitRefresh)) {
+            return yield* this.#afterRefresh(cell, decision.credential, read)
+          }
           yield* this.#flights.start(cell.id, this.#refreshBehind(cell, read))
           return decision.credential
         }

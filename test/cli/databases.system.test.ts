@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Credential } from "aden-credentials"
+import { Credential, CredentialState } from "aden-credentials"
 import { DoctorDocument, ErrorDocument, ExitStatus, ListDocument, RotateDocument } from "aden-credentials/cli"
 import { AdenEmulator } from "aden-credentials/emulator"
-import { Effect, Fiber, Option, Redacted } from "effect"
+import { DateTime, Effect, Fiber, Option, Redacted } from "effect"
 import { spawnSync } from "node:child_process"
 import * as fs from "node:fs"
 import * as path from "node:path"
@@ -180,7 +180,19 @@ for (const { name, place, server } of databases) {
         yield* saveAll(database, ids.map(secretOf))
         const acme = yield* tenantIn(database)
         const storage = yield* database.storage(newKey)
-        const before = yield* storage.loadState("c7")
+        const mixed = yield* database.storage(encryptionKey, newKey)
+        const blockedSince = DateTime.makeUnsafe("2026-12-01T10:00:00Z")
+        for (const id of ["c7", "c8"]) {
+          yield* mixed.saveState(id, new CredentialState({ generation: 1, blockedSince }))
+        }
+        // as an older version wrote it: nobody vouches for it, and the rotation does not either
+        yield* database.putState(
+          "c8",
+          JSON.stringify({ generation: 1, blockedSince: DateTime.formatIso(blockedSince) })
+        )
+        const [before, hint] = [yield* mixed.loadState("c7"), yield* mixed.loadState("c8")]
+        assert.deepStrictEqual(before.blockedSince, blockedSince)
+        assert.deepStrictEqual(hint, new CredentialState({ generation: 1, mayBeBlocked: true }))
         const ran = yield* run(["keys", "rotate", ...database.flags], bothKeys)
         assert.deepStrictEqual(ran, {
           status: ExitStatus.done,
@@ -192,6 +204,7 @@ for (const { name, place, server } of databases) {
           assert.strictEqual(defaultKey && Redacted.value(defaultKey.value), `secret ${id}`)
         }
         assert.deepStrictEqual(yield* storage.loadState("c7"), before)
+        assert.deepStrictEqual(yield* storage.loadState("c8"), hint)
         assert.strictEqual(
           (yield* run(["list", ...acme], { HIVE_CREDENTIAL_KEY: newKey })).stdout,
           "own\t-\t-\tactive\tnever\n"

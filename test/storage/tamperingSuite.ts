@@ -3,9 +3,10 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
-import { Effect, Option } from "effect"
+import { DateTime, Effect, Exit, Option } from "effect"
 import { Fernet } from "../../src/encryption/Fernet.ts"
 import { CredentialDecryptionFailed } from "../../src/errors/StorageError.ts"
+import { CredentialState } from "../../src/model/CredentialState.ts"
 import { CurrentTenant } from "../../src/model/currentTenant.ts"
 import type { CredentialStorage } from "../../src/storage/CredentialStorage.ts"
 import { apiKey, valueOf } from "./observing.ts"
@@ -30,6 +31,19 @@ export interface Tampered {
   /** Writes an entry, or some of its fields, past all storages. */
   readonly write: (namespace: string, id: string, row: Partial<Row>) => Effect.Effect<void>
 }
+
+const at = DateTime.makeUnsafe("2026-12-01T10:00:00Z")
+
+/** What a store has to remember of a credential. */
+const remembered = new CredentialState({
+  generation: 1,
+  lastConfirmed: at,
+  blockedSince: at,
+  reauthorizationUrl: "https://aden.example/reconnect",
+  refusedSince: at,
+  coolDownUntil: at,
+  lastError: "ReauthRequired"
+})
 
 export const suite = (title: string, tampered: Effect.Effect<Tampered, unknown, Scope.Scope>): void => {
   describe(`${title}: a document that was moved`, () => {
@@ -111,6 +125,83 @@ export const suite = (title: string, tampered: Effect.Effect<Tampered, unknown, 
         assert.isUndefined(loaded.extra?.get("_namespace"))
         yield* second.save(loaded)
         assert.strictEqual(valueOf(yield* second.load("hubspot")), "1")
+      }))
+  })
+
+  describe(`${title}: a state record`, () => {
+    const kept = Effect.gen(function*() {
+      const database = yield* tampered
+      const storage = yield* database.storageIn(database.namespace)
+      yield* storage.save(apiKey("hubspot", "1"), { state: remembered })
+      const { state } = yield* database.rowOf(database.namespace, "hubspot")
+      return { ...database, storage, state: state ?? assert.fail() }
+    })
+    const hint = new CredentialState({ generation: 1, mayBeBlocked: true })
+
+    it.live("is believed as it was written", () =>
+      Effect.gen(function*() {
+        const { namespace, storage, storageIn } = yield* kept
+        const whole = new CredentialState({ ...remembered, account: {} })
+        assert.deepStrictEqual(yield* storage.loadState("hubspot"), whole)
+        assert.deepStrictEqual((yield* (yield* storageIn(namespace)).read("hubspot")).state, whole)
+      }))
+
+    it.live("of an older version, or of nobody, is a hint until it is next written", () =>
+      Effect.gen(function*() {
+        const { namespace, state, storage, write } = yield* kept
+        yield* write(namespace, "hubspot", { state: state.replace(/,"mac":.*/, "}") })
+        assert.deepStrictEqual(yield* storage.loadState("hubspot"), hint)
+        assert.deepStrictEqual((yield* storage.read("hubspot")).state, hint)
+        assert.isTrue(yield* storage.saveState("hubspot", remembered, { expectedGeneration: 1 }))
+        assert.deepStrictEqual(yield* storage.loadState("hubspot"), remembered)
+      }))
+
+    it.live("of another id, namespace, tenant or generation is a hint", () =>
+      Effect.gen(function*() {
+        const { namespace, rowOf, state, storage, storageIn, write } = yield* kept
+        yield* storage.save(apiKey("slack", "1"))
+        yield* write(namespace, "slack", { state })
+        assert.deepStrictEqual(yield* storage.loadState("slack"), hint)
+        const others = [
+          [`${namespace}:other`, yield* storageIn(`${namespace}:other`)],
+          [
+            `${namespace}/acme`,
+            yield* Effect.provideService(storageIn(namespace), CurrentTenant, "acme")
+          ]
+        ] as const
+        for (const [other, elsewhere] of others) {
+          yield* elsewhere.save(apiKey("hubspot", "1"), { state: remembered })
+          const { state: theirs } = yield* rowOf(other, "hubspot")
+          yield* write(other, "hubspot", { state })
+          assert.deepStrictEqual(yield* elsewhere.loadState("hubspot"), hint)
+          yield* write(namespace, "hubspot", { state: theirs })
+          assert.deepStrictEqual(yield* storage.loadState("hubspot"), hint)
+        }
+        yield* write(namespace, "hubspot", { state, generation: "2" })
+        assert.deepStrictEqual(yield* storage.loadState("hubspot"), new CredentialState({ ...hint, generation: 2 }))
+        yield* storage.save(apiKey("hubspot", "2"), { expectedGeneration: 2, state: CredentialState.initial })
+        yield* write(namespace, "hubspot", { state })
+        assert.deepStrictEqual(yield* storage.loadState("hubspot"), new CredentialState({ ...hint, generation: 3 }))
+      }))
+
+    it.live("with a generation that no number of saves reaches is refused, and nothing dies", () =>
+      Effect.gen(function*() {
+        const { namespace, storage, write } = yield* kept
+        for (const generation of [String(Number.MAX_SAFE_INTEGER), "999999999999999", "-1", "-9007199254740991"]) {
+          yield* write(namespace, "hubspot", { generation })
+          for (
+            const use of [
+              storage.read("hubspot"),
+              storage.loadState("hubspot"),
+              storage.saveState("hubspot", remembered),
+              storage.save(apiKey("hubspot", "2")),
+              storage.save(apiKey("hubspot", "3"))
+            ]
+          ) {
+            const exit = yield* Effect.exit<unknown, unknown, never>(use)
+            assert.isFalse(Exit.hasDies(exit), generation)
+          }
+        }
       }))
   })
 }

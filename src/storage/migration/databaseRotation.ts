@@ -1,5 +1,5 @@
 /**
- * Re-encrypts the entries of a database under another key, each as a compare-and-swap of its document.
+ * Re-encrypts the entries of a database under another key, each as a compare-and-swap of its document and state.
  */
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
@@ -11,6 +11,8 @@ import { CredentialDecryptionFailed, StorageIoFailed } from "../../errors/Storag
 import type { CredentialStorageError } from "../../errors/StorageError.ts"
 import { leaveToTenant } from "../files/KeyRotation.ts"
 import type { KeyRotationEvent } from "../files/KeyRotation.ts"
+import { makeStateCodec } from "../format/StateRecord.ts"
+import type { StateCodec } from "../format/StateRecord.ts"
 import { asStorageError } from "../operation.ts"
 import type { ForeignRecord, RecordDatabase, StoredRecord } from "../records/RecordDatabase.ts"
 import { emptyRecord, isForeign } from "../records/RecordStorage.ts"
@@ -48,36 +50,53 @@ export const rotateDatabase = (location: DatabaseLocation) =>
     )
   }))
 
+interface Rotation {
+  readonly database: RecordDatabase
+  readonly keys: FernetKeys
+  readonly states: StateCodec
+}
+
 const rotateRecords = (
   database: RecordDatabase,
   keys: FernetKeys,
   ids: ReadonlyArray<string>
-): Stream.Stream<KeyRotationEvent, CredentialStorageError> =>
-  Stream.fromIterable(Arr.chunksOf(ids, batchSize)).pipe(
+): Stream.Stream<KeyRotationEvent, CredentialStorageError> => {
+  const rotation = { database, keys, states: makeStateCodec(keys, database.namespace) }
+  return Stream.fromIterable(Arr.chunksOf(ids, batchSize)).pipe(
     Stream.mapEffect(Effect.fnUntraced(function*(batch) {
       const records = yield* asStorageError(operation)(database.read(batch))
       return yield* Effect.forEach(
         batch,
-        (id, index) => rotateRecord(database, keys, id, records[index] ?? emptyRecord),
+        (id, index) => rotateRecord(rotation, id, records[index] ?? emptyRecord),
         { concurrency }
       )
     })),
     Stream.flattenIterable
   )
+}
 
-const rotateRecord = (database: RecordDatabase, keys: FernetKeys, id: string, seen: StoredRecord | ForeignRecord) => {
+const rotateRecord = (
+  { database, keys, states }: Rotation,
+  id: string,
+  seen: StoredRecord | ForeignRecord
+) => {
   const location = database.locationOf(id)
   const cannotOpen = (detail: string) => new CredentialDecryptionFailed({ id, location, detail })
   return Effect.gen(function*() {
     let record = seen
     for (let attempt = 0; attempt < attempts; attempt++) {
       if (isForeign(record)) return yield* cannotOpen(record.foreign)
-      const { document } = record
-      if (document === undefined || (yield* Effect.isSuccess(Fernet.decrypt([keys[0]], document)))) {
-        return { _tag: "Unchanged" as const, location }
-      }
+      const { document, state } = record
+      if (document === undefined) return { _tag: "Unchanged" as const, location }
+      const isCurrent = yield* Effect.isSuccess(Fernet.decrypt([keys[0]], document))
+      const newState = state === undefined ? undefined : states.reencode(id, state)
+      if (isCurrent && newState === undefined) return { _tag: "Unchanged" as const, location }
       const text = yield* Effect.mapError(Fernet.decrypt(keys, document), ({ message }) => cannotOpen(message))
-      if (yield* database.replaceDocument(id, document, yield* Fernet.encrypt(keys, text))) {
+      const after = {
+        document: isCurrent ? document : yield* Fernet.encrypt(keys, text),
+        state: newState ?? state
+      }
+      if (yield* database.reencrypt(id, { document, state }, after)) {
         return { _tag: "Rotated" as const, location }
       }
       record = (yield* database.read([id]))[0] ?? emptyRecord

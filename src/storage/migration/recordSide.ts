@@ -10,7 +10,7 @@ import { CredentialDecryptionFailed, GenerationConflict } from "../../errors/Sto
 import type { CredentialStorageError, StorageFailure, StorageRefused } from "../../errors/StorageError.ts"
 import { CredentialState, stateAfterSave } from "../../model/CredentialState.ts"
 import { makeSealedCodec } from "../format/sealed.ts"
-import { encodeState } from "../format/StateRecord.ts"
+import { makeStateCodec } from "../format/StateRecord.ts"
 import { wrongTenant } from "../format/tenantNames.ts"
 import { asStorageError } from "../operation.ts"
 import type { ForeignRecord, RecordDatabase, RecordWrite, StoredRecord } from "../records/RecordDatabase.ts"
@@ -43,6 +43,7 @@ export const databaseSides = Effect.fnUntraced(function*(
 
 const makeSide = (database: RecordDatabase, keys: FernetKeys, tenant: string | undefined): Side => {
   const { open, sealCopy } = makeSealedCodec(keys, { namespace: database.namespace, tenantId: undefined })
+  const states = makeStateCodec(keys, database.namespace)
 
   const opened = Effect.fnUntraced(function*(id: string, record: StoredRecord | ForeignRecord) {
     const location = database.locationOf(id)
@@ -63,7 +64,7 @@ const makeSide = (database: RecordDatabase, keys: FernetKeys, tenant: string | u
       expected,
       document: yield* sealCopy(stored),
       // the state is copied, but account and generation are the target's
-      state: encodeState(
+      state: states.encode(
         credential.id,
         stateAfterSave(credential, new CredentialState({ generation: expected }), state)
       )
@@ -82,7 +83,7 @@ const makeSide = (database: RecordDatabase, keys: FernetKeys, tenant: string | u
             id,
             location: database.locationOf(id),
             content: yield* Effect.result(opened(id, record)),
-            state: stateOf(record)
+            state: stateOf(states, id, record)
           }
         })
       )

@@ -162,7 +162,7 @@ export const makeSqlDatabase = (client: SqlClient, options: {
       const found = new Map(rows.map((row) => [row.key, row]))
       return keys.map((key): StoredRecord | ForeignRecord => {
         const { document, generation, state } = found.get(key) ?? { generation: 0, document: null, state: null }
-        if (!Number.isSafeInteger(generation)) return foreignGeneration
+        if (!Number.isSafeInteger(generation + 1)) return foreignGeneration
         return { generation, document: document ?? undefined, state: state ?? undefined }
       })
     }),
@@ -211,13 +211,14 @@ export const makeSqlDatabase = (client: SqlClient, options: {
       )
       return rows.map(({ found }) => found)
     }),
-    replaceDocument: (id, before, document) =>
+    reencrypt: (id, before, after) =>
       flagOf(
         shown(id),
         sql`
           with replaced as (
-            update ${records} set document = ${document}
-            where namespace = ${namespace} and key = ${keyOf(id)} and document = ${before}
+            update ${records} set document = ${after.document}, state = ${after.state ?? null}
+            where namespace = ${namespace} and key = ${keyOf(id)} and document = ${before.document}
+              and state is not distinct from ${before.state ?? null}::text
             returning 1
           )
           select exists (select from replaced) as flag`

@@ -15,6 +15,11 @@ export interface StoredRecord {
   readonly state: string | undefined
 }
 
+/** What of a record depends on the keys. */
+export interface Sealed extends Pick<StoredRecord, "state"> {
+  readonly document: string
+}
+
 /** Data in the place of a record that this package did not write. */
 export interface ForeignRecord {
   readonly foreign: string
@@ -91,10 +96,10 @@ export interface RecordDatabase {
    */
   readonly write: (writes: ReadonlyArray<RecordWrite>) => Effect.Effect<ReadonlyArray<number>, StorageIoFailed>
   /**
-   * Replaces the document `before` by the same credential under another encryption key. The generation stays, and no change is
-   * notified. `false` when another document is stored, or none.
+   * Replaces document and state by the same under another key. The generation stays, and no change is notified. `false` when there is
+   * another document or state than `before`.
    */
-  readonly replaceDocument: (id: string, before: string, document: string) => Effect.Effect<boolean, StorageIoFailed>
+  readonly reencrypt: (id: string, before: Sealed, after: Sealed) => Effect.Effect<boolean, StorageIoFailed>
   /** Writes the state while the record has the generation `expected`, which stays; `false` when it has another. */
   readonly writeState: (id: string, expected: number, state: string) => Effect.Effect<boolean, StorageIoFailed>
   /**

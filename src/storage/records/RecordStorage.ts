@@ -14,7 +14,8 @@ import { makeKeyedLock } from "../../util/KeyedLock.ts"
 import { logWarning } from "../../util/logging.ts"
 import { CredentialStorage } from "../CredentialStorage.ts"
 import { makeSealedCodec } from "../format/sealed.ts"
-import { decodeState, encodeState } from "../format/StateRecord.ts"
+import { makeStateCodec } from "../format/StateRecord.ts"
+import type { StateCodec } from "../format/StateRecord.ts"
 import { asStorageError, checkCredentialId } from "../operation.ts"
 import { makeChangeFeed } from "./ChangeFeed.ts"
 import { makeLeases } from "./Lease.ts"
@@ -34,10 +35,10 @@ export const isForeign = (record: StoredRecord | ForeignRecord): record is Forei
 export const emptyRecord: StoredRecord = { generation: 0, document: undefined, state: undefined }
 
 /** The state of a record, with the record's generation. Text that is not a state is ignored. */
-export const stateOf = (record: StoredRecord | ForeignRecord): CredentialState => {
+export const stateOf = (states: StateCodec, id: string, record: StoredRecord | ForeignRecord): CredentialState => {
   if (isForeign(record)) return CredentialState.initial
   const { generation, state } = record
-  const stored = state === undefined ? Option.none() : decodeState(state)
+  const stored = state === undefined ? Option.none() : states.decode(id, state, generation)
   return new CredentialState({
     ...Option.match(stored, { onNone: () => ({}), onSome: ({ state }) => state }),
     generation
@@ -52,6 +53,7 @@ export const makeRecordStorage = Effect.fnUntraced(function*(name: string, optio
 }) {
   const { database, keys, tenantId } = options
   const { open, seal } = makeSealedCodec(keys, { namespace: database.namespace, tenantId })
+  const states = makeStateCodec(keys, database.namespace)
   const { changes, publish, releases } = yield* makeChangeFeed(database.changes, database.writer)
   const lease = makeLeases(database.leases, releases)
   const writing = makeKeyedLock()
@@ -81,7 +83,7 @@ export const makeRecordStorage = Effect.fnUntraced(function*(name: string, optio
   ): Effect.fn.Return<RecordWrite, CredentialDecryptionFailed | GenerationConflict | StorageRefused> {
     const { id } = credential
     const stored = yield* opened(id, record)
-    const before = stateOf(record)
+    const before = stateOf(states, id, record)
     const { generation } = before
     const expected = options.expectedGeneration ?? generation
     if (expected !== generation) return yield* new GenerationConflict({ id, expected, actual: generation })
@@ -89,7 +91,7 @@ export const makeRecordStorage = Effect.fnUntraced(function*(name: string, optio
       id,
       expected,
       document: yield* seal(credential, stored),
-      state: encodeState(id, stateAfterSave(credential, before, options.state))
+      state: states.encode(id, stateAfterSave(credential, before, options.state))
     }
   })
 
@@ -183,7 +185,7 @@ export const makeRecordStorage = Effect.fnUntraced(function*(name: string, optio
     read: Effect.fn(`${name}.read`)(
       function*(id) {
         const record = yield* read(id)
-        return { credential: yield* credentialOf(id, record), state: stateOf(record) }
+        return { credential: yield* credentialOf(id, record), state: stateOf(states, id, record) }
       },
       (effect, id) => asStorageError("read", id)(effect)
     ),
@@ -220,7 +222,7 @@ export const makeRecordStorage = Effect.fnUntraced(function*(name: string, optio
       (effect, id) => asStorageError("exists", id)(effect)
     ),
     loadState: Effect.fn(`${name}.loadState`)(
-      (id) => Effect.map(read(id), stateOf),
+      (id) => Effect.map(read(id), (record) => stateOf(states, id, record)),
       (effect, id) => asStorageError("loadState", id)(effect)
     ),
     saveState: Effect.fn(`${name}.saveState`)(
@@ -230,9 +232,9 @@ export const makeRecordStorage = Effect.fnUntraced(function*(name: string, optio
           if (isForeign(record)) {
             return yield* new StorageIoFailed({ location: database.locationOf(id), detail: record.foreign })
           }
-          const before = stateOf(record)
+          const before = stateOf(states, id, record)
           if (!isExpected(before, options)) return false
-          if (yield* database.writeState(id, before.generation, encodeState(id, stateAfterUpdate(state, before)))) {
+          if (yield* database.writeState(id, before.generation, states.encode(id, stateAfterUpdate(state, before)))) {
             return true
           }
         }

@@ -27,6 +27,7 @@ import type {
   RecordChange,
   RecordDatabase,
   RecordWrite,
+  Sealed,
   StoredRecord
 } from "../records/RecordDatabase.ts"
 
@@ -153,13 +154,21 @@ redis.call('HSET', KEYS[1], 'state', ARGV[2])
 return 1`
 }).withReturnType<unknown>()
 
-const replaceDocumentScript = Redis.script(
-  (key: string, before: string, document: string) => [key, before, document],
+const reencryptScript = Redis.script(
+  (key: string, before: Sealed, after: Sealed) => [
+    key,
+    before.document,
+    after.document,
+    ...(before.state === undefined || after.state === undefined ? [] : [before.state, after.state])
+  ],
   {
     numberOfKeys: 1,
+    // HGET answers false for a field that is not there, as does an argument that is not given
     lua: `${numbered}
-if foreignKind(KEYS[1]) or redis.call('HGET', KEYS[1], 'document') ~= ARGV[1] then return 0 end
+if foreignKind(KEYS[1]) or redis.call('HGET', KEYS[1], 'document') ~= ARGV[1]
+  or redis.call('HGET', KEYS[1], 'state') ~= (ARGV[3] or false) then return 0 end
 redis.call('HSET', KEYS[1], 'document', ARGV[2])
+if ARGV[4] then redis.call('HSET', KEYS[1], 'state', ARGV[4]) end
 return 1`
   }
 ).withReturnType<unknown>()
@@ -395,9 +404,9 @@ export const makeRedisDatabase = (redis: Redis.Redis["Service"], namespace: stri
     locationOf: (id) => shown(keyOf(id)),
     read: (ids) => inBatches(ids, readBatch),
     write: (writes) => inBatches(writes, writeBatch),
-    replaceDocument: (id, before, document) =>
+    reencrypt: (id, before, after) =>
       Effect.map(
-        answer(keyOf(id), Flag)(redis.eval(replaceDocumentScript)(keyOf(id), before, document)),
+        answer(keyOf(id), Flag)(redis.eval(reencryptScript)(keyOf(id), before, after)),
         (isReplaced) => isReplaced === 1
       ),
     writeState: (id, expected, state) =>

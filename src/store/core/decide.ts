@@ -29,8 +29,16 @@ export type Question = "load" | "fetch" | "refresh" | "validate"
 export type Decision =
   /** The credential is served, and there is nothing to do for a read before `until`. */
   | { readonly _tag: "Serve"; readonly credential: Credential; readonly until: number }
-  /** Stale-while-revalidate: the credential is served, and the question is asked in the background. */
-  | { readonly _tag: "ServeAndAsk"; readonly credential: Credential; readonly question: Question }
+  /**
+   * Stale-while-revalidate: the credential is served, and the question is asked in the background. With `isFirst` the question is asked
+   * first, and the credential is served where nobody answers.
+   */
+  | {
+    readonly _tag: "ServeAndAsk"
+    readonly credential: Credential
+    readonly question: Question
+    readonly isFirst: boolean
+  }
   | { readonly _tag: "Ask"; readonly question: Question }
   | { readonly _tag: "Fail"; readonly error: CredentialFailure }
 
@@ -100,8 +108,15 @@ export const decide = (entry: Entry, circumstances: Circumstances): Decision => 
   const askAt = mayAskAt(known, circumstances)
   return now < askAt
     ? { _tag: "Serve", credential, until: Math.min(askAt, until) }
-    : { _tag: "ServeAndAsk", credential, question }
+    : { _tag: "ServeAndAsk", credential, question, isFirst: mayBeBlocked(known, freshness) }
 }
+
+/**
+ * Whether somebody says that it is blocked who may not be believed. That is asked about no more often than any credential is: a
+ * confirmation holds its time.
+ */
+const mayBeBlocked = ({ held, state }: Entry, freshness: Freshness): boolean =>
+  state.mayBeBlocked === true && held?.owner === "provider" && freshness !== "fresh"
 
 /** When Aden may be asked in the background. */
 const mayAskAt = ({ retryAt, state }: Entry, { now }: Circumstances): number =>
@@ -133,7 +148,7 @@ export const decideFor = (purpose: Purpose, entry: Entry, circumstances: Circums
       const decision = decide(known, circumstances)
       return decision._tag === "Serve" && held?.owner === "provider" &&
           circumstances.now >= mayAskAt(known, circumstances)
-        ? { _tag: "ServeAndAsk", credential: decision.credential, question: "fetch" }
+        ? { _tag: "ServeAndAsk", credential: decision.credential, question: "fetch", isFirst: false }
         : decision
     }
     case "Check":
@@ -141,7 +156,8 @@ export const decideFor = (purpose: Purpose, entry: Entry, circumstances: Circums
     case "Force":
       return failOr(rateLimitOf(known, circumstances.now), "refresh")
     case "Replace":
-      return held !== undefined && !isToken(held.credential, purpose.token) && isUsable(known, circumstances)
+      return held !== undefined && !isToken(held.credential, purpose.token) && isUsable(known, circumstances) &&
+          !mayBeBlocked(known, freshnessOf(known, circumstances))
         ? { _tag: "Serve", credential: held.credential, until: -Infinity }
         : failOr(rateLimitOf(known, circumstances.now), "refresh")
     case "Outlast":
@@ -168,7 +184,7 @@ export const isToken = ({ defaultKey }: Credential, token: Redacted.Redacted<str
   defaultKey !== undefined && Redacted.value(defaultKey.value) === Redacted.value(token)
 
 /** What is asked of whom, where something is asked. */
-const questionFor = ({ held, listed, providerId }: Entry, freshness: Freshness): Question => {
+const questionFor = ({ held, listed, providerId, state }: Entry, freshness: Freshness): Question => {
   if (held?.owner === "program") return "load"
   switch (freshness) {
     case "blocked":
@@ -180,7 +196,7 @@ const questionFor = ({ held, listed, providerId }: Entry, freshness: Freshness):
       return providerId === undefined ? "load" : listed?.status === "requires_reauth" ? "validate" : "fetch"
     case "stale":
     case "fresh":
-      return "fetch"
+      return state.mayBeBlocked === true ? "validate" : "fetch"
   }
 }
 

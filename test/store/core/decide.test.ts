@@ -39,7 +39,9 @@ const shown = (decision: Decision): string => {
     case "Serve":
       return `serve ${tokenOf(decision.credential)} until ${decision.until - start}`
     case "ServeAndAsk":
-      return `serve ${tokenOf(decision.credential)}, ${decision.question}`
+      return decision.isFirst
+        ? `${decision.question}, else serve ${tokenOf(decision.credential)}`
+        : `serve ${tokenOf(decision.credential)}, ${decision.question}`
     case "Ask":
       return decision.question
     case "Fail": {
@@ -65,6 +67,8 @@ const fetched = answered(token, dates)
 const lasting = answered(credentialOf("T", start + 7 * day), { ...dates, renewAt: start + 7 * day - 5 * minute })
 const endless = answered(credentialOf("T", undefined), { ...dates, renewAt: Infinity })
 const own = replaced(credentialOf("P", expiresAt, "program"), { ...dates, renewAt: Infinity })
+/** Somebody who has no key says that it is blocked. */
+const hinted = loaded(stateOf({ mayBeBlocked: true }), { credential: token, dates })
 const refused: EntryEvent = { _tag: "Rejected", token: Redacted.make("T") }
 const recheckAt = start + 30 * second
 
@@ -135,6 +139,42 @@ describe("freshness: the first state that applies decides", () => {
       expiresAt,
       "expired",
       "refresh"
+    ],
+    ["said to be blocked, and stale", [hinted], stale, "stale", "validate, else serve T"],
+    ["said to be blocked, and due", [hinted], due, "due", "refresh, else serve T"],
+    ["said to be blocked, and expired", [hinted], expiresAt, "expired", "refresh"],
+    ["said to be blocked, and confirmed a moment ago", [hinted], start, "fresh", `serve T until ${5 * minute}`],
+    [
+      "said to be blocked, and nobody answers: as if nobody had said so, until the policy's next time",
+      [hinted, failed("AdenUnavailable", stale, stale + minute)],
+      stale,
+      "stale",
+      `serve T until ${6 * minute}`
+    ],
+    [
+      "said to be blocked, and answered since",
+      [hinted, answered(token, { ...dates, staleAt: stale + minute })],
+      stale,
+      "fresh",
+      `serve T until ${6 * minute}`
+    ],
+    [
+      "said to be blocked before it was ever fetched",
+      [loaded(stateOf({ mayBeBlocked: true }))],
+      start,
+      "missing",
+      "load"
+    ],
+    [
+      "said to be blocked, the program's own",
+      [loaded(stateOf({ mayBeBlocked: true }), {
+        credential: credentialOf("P", expiresAt, "program"),
+        dates,
+        owner: "program"
+      })],
+      stale,
+      "stale",
+      "serve P, load"
     ],
     ["the program's own, before it is stale", [own], start, "fresh", `serve P until ${5 * minute}`],
     ["the program's own, stale: read from storage again", [own], stale, "stale", "serve P, load"],

@@ -60,10 +60,12 @@ export const stateOf = (times: {
   readonly blockedSince?: number
   readonly coolDownUntil?: number
   readonly refusedSince?: number
+  readonly mayBeBlocked?: true
 } = {}): CredentialState => {
-  const { blockedSince, coolDownUntil, generation = 1, refusedSince } = times
+  const { blockedSince, coolDownUntil, generation = 1, mayBeBlocked, refusedSince } = times
   return new CredentialState({
     generation,
+    ...(mayBeBlocked === undefined ? {} : { mayBeBlocked }),
     ...(blockedSince === undefined ? {} : { blockedSince: DateTime.makeUnsafe(blockedSince) }),
     ...(coolDownUntil === undefined ? {} : { coolDownUntil: DateTime.makeUnsafe(coolDownUntil) }),
     ...(refusedSince === undefined ? {} : { refusedSince: DateTime.makeUnsafe(refusedSince) })

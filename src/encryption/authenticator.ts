@@ -19,16 +19,21 @@ const isCodeOf = (key: Buffer, text: string, code: Uint8Array): boolean =>
   timingSafeEqual(createHmac("sha256", key).update(text).digest(), code)
 
 /** The keys are derived once: the first one signs, all verify. A new purpose makes all older codes invalid. */
-export const makeAuthenticator = ([first, ...others]: FernetKeys, purpose: string) => {
-  const own = derive(first, purpose)
-  const all = [own, ...others.map((key) => derive(key, purpose))]
-  return {
-    sign: (text: string): string => codeOf(own, text),
-    /** Whether this is the code of a text under one of the keys; `isFirst`: under the first one. */
-    verify: (text: string, code: string): { readonly isAuthentic: boolean; readonly isFirst: boolean } => {
-      const bytes = Buffer.from(code, "base64url")
-      const at = bytes.length === 32 ? all.findIndex((key) => isCodeOf(key, text, bytes)) : -1
-      return { isAuthentic: at >= 0, isFirst: at === 0 }
-    }
-  } as const
+export class Authenticator {
+  readonly #keys: readonly [Buffer, ...ReadonlyArray<Buffer>]
+
+  constructor([first, ...others]: FernetKeys, purpose: string) {
+    this.#keys = [derive(first, purpose), ...others.map((key) => derive(key, purpose))]
+  }
+
+  sign(text: string): string {
+    return codeOf(this.#keys[0], text)
+  }
+
+  /** Whether this is the code of a text under one of the keys; `isFirst`: under the first one. */
+  verify(text: string, code: string): { readonly isAuthentic: boolean; readonly isFirst: boolean } {
+    const bytes = Buffer.from(code, "base64url")
+    const at = bytes.length === 32 ? this.#keys.findIndex((key) => isCodeOf(key, text, bytes)) : -1
+    return { isAuthentic: at >= 0, isFirst: at === 0 }
+  }
 }

@@ -42,7 +42,7 @@ import type { IndexWriter } from "./IndexWriter.ts"
 import { makePrivateFiles } from "./PrivateFiles.ts"
 import type { PrivateFiles } from "./PrivateFiles.ts"
 import { noState, StateFiles, underOneGeneration } from "./StateFiles.ts"
-import { tenantDirectory } from "./tenantFolders.ts"
+import { stateCodecIn, tenantDirectory } from "./tenantFolders.ts"
 import { EntryTransactions, pendingRemoval, pendingSave } from "./transaction.ts"
 import type { FoundEntry, PendingSave, SaveFailure } from "./transaction.ts"
 
@@ -160,7 +160,7 @@ const make = Effect.fnUntraced(function*<E, R>(
   const folders = new Folders(files, common, directory)
   const locks = yield* makeDirectoryLocks(files, directory)
   const credentials = new CredentialFiles(files, folders.credentials, keys, tenantId)
-  const states = new StateFiles(files, folders.state)
+  const states = new StateFiles(files, folders.state, stateCodecIn(path, directory, keys, tenantId))
   const changes = yield* Effect.acquireRelease(
     Effect.sync(() => new Broadcast(pubSubOfChanges)),
     (changes) => changes.shutdown()

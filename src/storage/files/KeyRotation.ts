@@ -21,7 +21,8 @@ import { ConcurrentWrite, CredentialFiles } from "./CredentialFiles.ts"
 import { makeDirectoryLocks } from "./DirectoryLock.ts"
 import type { DirectoryLocks } from "./DirectoryLock.ts"
 import { makePrivateFiles } from "./PrivateFiles.ts"
-import { tenantDirectory, tenantFolders } from "./tenantFolders.ts"
+import { StateFiles } from "./StateFiles.ts"
+import { stateCodecIn, tenantDirectory, tenantFolders } from "./tenantFolders.ts"
 import type { TenantFolder } from "./tenantFolders.ts"
 
 /**
@@ -31,7 +32,7 @@ import type { TenantFolder } from "./tenantFolders.ts"
  * - `Unchanged`: it was under the first key already, or was deleted since the start.
  * - `LeftToTenant`: the file belongs to a tenant none of whose files can be decrypted, because the tenant has a key of its own.
  * - `Failed`: no key decrypts the file, or it cannot be read or written. It is left unchanged. When the whole folder of a tenant
- *   cannot be read, or is a symbolic link, `location` is that folder.
+ *   cannot be read, or is a symbolic link, `location` is that folder. Of a state record, which is not counted, only this is told.
  *
  * @since 0.1.0
  * @category models
@@ -45,7 +46,8 @@ export type KeyRotationEvent =
 
 /**
  * Re-encrypts every file of a directory (`~/.hive/credentials` by default), and of the tenants' folders in it, under the first of
- * these keys. Each file is decrypted with the first key that fits; its content stays the same to the byte, times included.
+ * these keys. Each file is decrypted with the first key that fits; its content stays the same to the byte, times included. The state
+ * records that one of these keys authenticates are put under the first one, too.
  *
  * Files are replaced atomically. A file that another writer saves at the same time is retried. Files that are under the first key
  * already are skipped, so a rotation that was stopped can be run again. A failure of one file does not stop the others.
@@ -119,6 +121,8 @@ interface Folder {
   readonly locks: DirectoryLocks
   readonly credentials: CredentialFiles
   readonly names: ReadonlyArray<string>
+  readonly states: StateFiles
+  readonly stateNames: ReadonlyArray<string>
   readonly isTenant: boolean
 }
 
@@ -132,12 +136,24 @@ const rotation = Effect.fnUntraced(function*<R>(
   const root = tenantDirectory(path, path.resolve(chosenDirectory ?? (yield* defaultDirectory)), yield* CurrentTenant)
 
   const folderIn = Effect.fnUntraced(function*(directory: string, isTenant: boolean) {
-    const folder = path.join(directory, "credentials")
-    const isThere = (yield* files.checkFolder(directory)) && (yield* files.checkFolder(folder))
-    if (isThere) yield* files.removeAbandoned(folder)
-    const credentials = new CredentialFiles(files, folder, keys, undefined)
+    const folders = { credentials: path.join(directory, "credentials"), state: path.join(directory, "state") }
+    const isThere = yield* files.checkFolder(directory)
+    const isOpen = (folder: string) =>
+      Effect.tap(
+        isThere ? files.checkFolder(folder) : Effect.succeed(false),
+        (isOpen) => isOpen ? files.removeAbandoned(folder) : Effect.void
+      )
+    const credentials = new CredentialFiles(files, folders.credentials, keys, undefined)
+    const states = new StateFiles(files, folders.state, stateCodecIn(path, directory, keys, undefined))
     const locks = yield* makeDirectoryLocks(files, directory)
-    return { locks, credentials, names: isThere ? yield* credentials.names : [], isTenant }
+    return {
+      locks,
+      credentials,
+      names: (yield* isOpen(folders.credentials)) ? yield* credentials.names : [],
+      states,
+      stateNames: (yield* isOpen(folders.state)) ? yield* states.names : [],
+      isTenant
+    }
   }, asStorageError(operation))
 
   const tenantIn = ({ link, location }: TenantFolder) =>
@@ -167,10 +183,36 @@ const isElsewhere = (location: string, link: string) =>
     })
   )
 
-const rotateFolder = ({ credentials, isTenant, locks, names }: Folder): Stream.Stream<KeyRotationEvent> =>
-  Stream.fromIterable(names).pipe(
+const rotateFolder = (folder: Folder): Stream.Stream<KeyRotationEvent> => {
+  const { credentials, isTenant, locks, names, stateNames, states } = folder
+  return Stream.fromIterable(names).pipe(
     Stream.mapEffect((name) => rotateFile(locks, credentials, name), { concurrency }),
-    (events) => leaveToTenant(events, { total: names.length, isTenant })
+    (events) => leaveToTenant(events, { total: names.length, isTenant }),
+    Stream.concat(
+      Stream.flatMap(
+        Stream.fromIterable(stateNames),
+        (name) => Stream.fromIterableEffect(rotateState(locks, states, name)),
+        {
+          concurrency
+        }
+      )
+    )
+  )
+}
+
+/** Puts an authentic state record under the first key. Told of where that fails. */
+const rotateState = (locks: DirectoryLocks, states: StateFiles, name: string) =>
+  Effect.flatMap(
+    states.isStale(name),
+    (isStale) => isStale ? locks.withWriteLock(({ check }) => states.reencode(name, check)) : Effect.void
+  ).pipe(
+    asStorageError(operation, name),
+    Effect.match({
+      onSuccess: (): ReadonlyArray<KeyRotationEvent> => [],
+      onFailure: (error): ReadonlyArray<KeyRotationEvent> => [
+        { _tag: "Failed", location: states.fileOf(name), error }
+      ]
+    })
   )
 
 /**

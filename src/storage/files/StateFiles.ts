@@ -1,5 +1,5 @@
 /**
- * The state of each credential in a file of its own. Not encrypted; it holds no secrets.
+ * The state of each credential in a file of its own. Authenticated, and not encrypted; it holds no secrets.
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -8,7 +8,8 @@ import { StorageRefused } from "../../errors/StorageError.ts"
 import type { StorageInsecure, StorageIoFailed } from "../../errors/StorageError.ts"
 import { CredentialState } from "../../model/CredentialState.ts"
 import { canBeRead, escapedName, plainName } from "../format/names.ts"
-import { decodeState, encodeState } from "../format/StateRecord.ts"
+import { decodeState } from "../format/StateRecord.ts"
+import type { StateCodec } from "../format/StateRecord.ts"
 import type { PrivateFiles, ReadableFile } from "./PrivateFiles.ts"
 
 const suffix = ".json"
@@ -41,30 +42,24 @@ export const underOneGeneration = Effect.fnUntraced(function*<A, E, E2>(
 
 const textOf = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("utf8")
 
-/** Refuses a state that is too large to be read again: without its generation, any writer would pass for the first. */
-const encode = (id: string, state: CredentialState) => {
-  const bytes = Buffer.from(encodeState(id, state))
-  return bytes.length <= maximumBytes
-    ? Effect.succeed(bytes)
-    : Effect.fail(new StorageRefused({ detail: "the state of the credential is too large: it may have 64 KiB" }))
-}
-
 /** The states of one folder. */
 export class StateFiles {
   readonly #files: PrivateFiles
   readonly #folder: string
+  readonly #codec: StateCodec
 
-  constructor(files: PrivateFiles, folder: string) {
+  constructor(files: PrivateFiles, folder: string, codec: StateCodec) {
     this.#files = files
     this.#folder = folder
+    this.#codec = codec
   }
 
-  #fileOf(name: string): string {
+  fileOf(name: string): string {
     return this.#files.fileIn(this.#folder, `${name}${suffix}`)
   }
 
   #readText(name: string) {
-    return this.#files.read(this.#fileOf(name), maximumBytes).pipe(
+    return this.#files.read(this.fileOf(name), maximumBytes).pipe(
       Effect.map(Option.map(textOf)),
       Effect.catchTag("FileTooLarge", () => Effect.succeedSome(""))
     )
@@ -72,12 +67,12 @@ export class StateFiles {
 
   /** The file of this name, to be read together with another one. */
   readable(name: string): ReadableFile {
-    return { file: this.#fileOf(name), limit: maximumBytes }
+    return { file: this.fileOf(name), limit: maximumBytes }
   }
 
   /** The state of this id, when that is what a file holds. */
   openOwn(id: string, bytes: Uint8Array): Option.Option<CredentialState> {
-    return decodeState(textOf(bytes)).pipe(
+    return this.#codec.decode(id, textOf(bytes)).pipe(
       Option.filter((stored) => (stored.id ?? id) === id),
       Option.map(({ state }) => state)
     )
@@ -94,7 +89,7 @@ export class StateFiles {
       for (const name of canBeRead(plain) ? [plain, escapedName(id)] : [escapedName(id)]) {
         const text = yield* this.#readText(name)
         if (Option.isNone(text)) continue
-        const stored = decodeState(text.value)
+        const stored = this.#codec.decode(id, text.value)
         if (Option.isNone(stored)) damaged ??= name
         else if ((stored.value.id ?? id) === id) return { name, state: stored.value.state, plainIsTaken }
         else plainIsTaken ||= name === plain
@@ -103,16 +98,53 @@ export class StateFiles {
     })
   }
 
+  /** Refuses a state that is too large to be read again: without its generation, any writer would pass for the first. */
+  #encode(id: string, state: CredentialState) {
+    const bytes = Buffer.from(this.#codec.encode(id, state))
+    return bytes.length <= maximumBytes
+      ? Effect.succeed(bytes)
+      : Effect.fail(new StorageRefused({ detail: "the state of the credential is too large: it may have 64 KiB" }))
+  }
+
   prepare(name: string, id: string, state: CredentialState) {
-    return Effect.flatMap(encode(id, state), (bytes) => this.#files.prepare(this.#fileOf(name), bytes))
+    return Effect.flatMap(this.#encode(id, state), (bytes) => this.#files.prepare(this.fileOf(name), bytes))
   }
 
   write<E>(name: string, id: string, state: CredentialState, check: Effect.Effect<void, E>) {
-    return Effect.flatMap(encode(id, state), (bytes) => this.#files.write(this.#fileOf(name), bytes, check))
+    return Effect.flatMap(this.#encode(id, state), (bytes) => this.#files.write(this.fileOf(name), bytes, check))
+  }
+
+  /** The record of a file under the first key; none where it is so already, or nobody vouches for it. */
+  #reencoded(name: string) {
+    return Effect.map(
+      this.#readText(name),
+      (text) =>
+        Option.flatMap(
+          text,
+          (text) =>
+            Option.flatMap(decodeState(text), ({ id }) =>
+              Option.fromUndefinedOr(id === undefined ? undefined : this.#codec.reencode(id, text)))
+        )
+    )
+  }
+
+  isStale(name: string) {
+    return Effect.map(this.#reencoded(name), Option.isSome)
+  }
+
+  /** Puts the record of a file under the first key. */
+  reencode<E>(name: string, check: Effect.Effect<void, E>) {
+    return Effect.flatMap(
+      this.#reencoded(name),
+      Option.match({
+        onNone: () => Effect.void,
+        onSome: (text) => this.#files.write(this.fileOf(name), Buffer.from(text), check)
+      })
+    )
   }
 
   remove(name: string) {
-    return this.#files.remove(this.#fileOf(name))
+    return this.#files.remove(this.fileOf(name))
   }
 
   get names() {

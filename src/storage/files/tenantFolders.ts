@@ -4,8 +4,10 @@
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
+import type { FernetKeys } from "../../encryption/Fernet.ts"
 import { canBeWritten, escapedName, isEscapedName } from "../format/names.ts"
-import { plainId } from "../format/tenantNames.ts"
+import { StateCodec } from "../format/StateRecord.ts"
+import { plainId, tenantName } from "../format/tenantNames.ts"
 import type { PrivateFiles } from "./PrivateFiles.ts"
 
 /** The folders of a directory's own credentials: the common directory can be one, too. */
@@ -29,6 +31,15 @@ export const folderOfTenantName = (path: Path.Path, directory: string, name: str
 /** Whether a folder of the common directory can be a tenant's. */
 export const isTenantFolder = (name: string): boolean =>
   isEscapedName(name) || (plainId.test(name) && !reserved.has(name))
+
+/**
+ * Reads and writes the state records in a directory, which is the one of a tenant (by its id, or its name in a database) or of none. In
+ * one of none, those are read, too, of the tenant that would have a folder of its name: `aden-creds` may be given a tenant's folder.
+ */
+export const stateCodecIn = (path: Path.Path, directory: string, keys: FernetKeys, tenant: string | undefined) =>
+  tenant === undefined
+    ? new StateCodec(keys, "", [`/${nameOfTenantFolder(path.basename(directory))}`])
+    : new StateCodec(keys, `/${isEscapedName(tenant) ? tenant : tenantName(tenant)}`)
 
 /** A folder that is, or may be, a tenant's. */
 export interface TenantFolder {

@@ -5,7 +5,7 @@
  */
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { codePattern, makeAuthenticator } from "../../encryption/authenticator.ts"
+import { Authenticator, codePattern } from "../../encryption/authenticator.ts"
 import type { FernetKeys } from "../../encryption/Fernet.ts"
 import { CredentialState } from "../../model/CredentialState.ts"
 
@@ -15,9 +15,6 @@ const StateRecord = Schema.fromJsonString(
 
 const decode = Schema.decodeUnknownOption(StateRecord)
 const encode = Schema.encodeSync(StateRecord)
-
-/** A record that is not authenticated. */
-export const encodeState = (id: string, state: CredentialState): string => encode({ ...state, id })
 
 /** A generation that can be counted up for ever. */
 const isCountable = (generation: number): boolean => generation >= 0 && generation <= Number.MAX_SAFE_INTEGER / 2
@@ -47,56 +44,60 @@ const hintOf = ({ blockedSince, generation, hasSiblings, mayBeBlocked }: Credent
 
 const authenticated = new RegExp(`,"mac":"(${codePattern})"\\}$`)
 
+const signed = (place: string, id: string, text: string): string => JSON.stringify([place, id]) + text
+
 /**
  * Writes and reads the state records of one place: a namespace of a database, or a directory (`""`, of a tenant `"/{tenant}"`). A record
  * that was written for another place, or another id, is not authentic. `alsoOf` are further names of the place.
  */
-export const makeStateCodec = (
-  keys: FernetKeys,
-  namespace: string,
-  { alsoOf = [] }: { readonly alsoOf?: ReadonlyArray<string> } = {}
-) => {
-  const { sign, verify } = makeAuthenticator(keys, "aden-credentials state 1")
-  const signed = (place: string, id: string, text: string) => JSON.stringify([place, id]) + text
-  const places = [namespace, ...alsoOf]
+export class StateCodec {
+  readonly #authenticator: Authenticator
+  readonly #namespace: string
+  readonly #places: ReadonlyArray<string>
 
-  const encoded = (place: string, id: string, text: string): string =>
-    `${text},"mac":"${sign(signed(place, id, text))}"}`
+  constructor(keys: FernetKeys, namespace: string, alsoOf: ReadonlyArray<string> = []) {
+    this.#authenticator = new Authenticator(keys, "aden-credentials state 1")
+    this.#namespace = namespace
+    this.#places = [namespace, ...alsoOf]
+  }
+
+  encode(id: string, state: CredentialState): string {
+    return this.#encoded(this.#namespace, id, encode({ ...state, id }).slice(0, -1))
+  }
+
+  #encoded(place: string, id: string, text: string): string {
+    return `${text},"mac":"${this.#authenticator.sign(signed(place, id, text))}"}`
+  }
+
+  /**
+   * The record of an id: a hint, unless it is authentic and has the `generation` of the entry. None when the text is not a state. Its
+   * `id` is the one in the text.
+   */
+  decode(id: string, text: string, generation?: number): Option.Option<Decoded> {
+    return Option.map(decodeState(text), (found) => {
+      const isOfEntry = generation === undefined || generation === found.state.generation
+      return isOfEntry && this.#check(id, text) !== undefined ? found : { id: found.id, state: hintOf(found.state) }
+    })
+  }
 
   /** Whose the record is, when it is authentic, and whether it is so under the first key. */
-  const check = (id: string, text: string) => {
+  #check(id: string, text: string) {
     const found = authenticated.exec(text)
     if (found === null) return undefined
     const [{ length }, code = ""] = found
     const before = text.slice(0, -length)
-    for (const place of places) {
-      const { isAuthentic, isFirst } = verify(signed(place, id, before), code)
+    for (const place of this.#places) {
+      const { isAuthentic, isFirst } = this.#authenticator.verify(signed(place, id, before), code)
       if (isAuthentic) return { place, before, isFirst }
     }
     return undefined
   }
 
-  return {
-    encode: (id: string, state: CredentialState): string => encoded(namespace, id, encodeState(id, state).slice(0, -1)),
-
-    /**
-     * The record of an id: a hint, unless it is authentic and has the `generation` of the entry. None when the text is not a state. Its
-     * `id` is the one in the text.
-     */
-    decode: (id: string, text: string, generation?: number): Option.Option<Decoded> =>
-      Option.map(decodeState(text), (found) => {
-        const isOfEntry = generation === undefined || generation === found.state.generation
-        return isOfEntry && check(id, text) !== undefined ? found : { id: found.id, state: hintOf(found.state) }
-      }),
-
-    /**
-     * The same record under the first key; `undefined` where it is so already, or is not authentic: that must not make it so.
-     */
-    reencode: (id: string, text: string): string | undefined => {
-      const found = check(id, text)
-      return found === undefined || found.isFirst ? undefined : encoded(found.place, id, found.before)
-    }
-  } as const
+  /**
+   * The same record under the first key; `undefined` where it is so already, or is not authentic: that must not make it so.
+   */
+  reencode(id: string, text: string): string | undefined {
+    const found = this.#check(id, text)
+    return found === undefined || found.isFirst ? undefined : this.#encoded(found.place, id, found.before)
+  }
 }
-
-export type StateCodec = ReturnType<typeof makeStateCodec>

@@ -11,8 +11,7 @@ import { CredentialDecryptionFailed, StorageIoFailed } from "../../errors/Storag
 import type { CredentialStorageError } from "../../errors/StorageError.ts"
 import { leaveToTenant } from "../files/KeyRotation.ts"
 import type { KeyRotationEvent } from "../files/KeyRotation.ts"
-import { makeStateCodec } from "../format/StateRecord.ts"
-import type { StateCodec } from "../format/StateRecord.ts"
+import { StateCodec } from "../format/StateRecord.ts"
 import { asStorageError } from "../operation.ts"
 import type { ForeignRecord, RecordDatabase, StoredRecord } from "../records/RecordDatabase.ts"
 import { emptyRecord, isForeign } from "../records/RecordStorage.ts"
@@ -61,7 +60,7 @@ const rotateRecords = (
   keys: FernetKeys,
   ids: ReadonlyArray<string>
 ): Stream.Stream<KeyRotationEvent, CredentialStorageError> => {
-  const rotation = { database, keys, states: makeStateCodec(keys, database.namespace) }
+  const rotation = { database, keys, states: new StateCodec(keys, database.namespace) }
   return Stream.fromIterable(Arr.chunksOf(ids, batchSize)).pipe(
     Stream.mapEffect(Effect.fnUntraced(function*(batch) {
       const records = yield* asStorageError(operation)(database.read(batch))

@@ -19,7 +19,7 @@ import { makeDirectoryLocks } from "../files/DirectoryLock.ts"
 import { IndexFile } from "../files/IndexFile.ts"
 import { makePrivateFiles } from "../files/PrivateFiles.ts"
 import { StateFiles, underOneGeneration } from "../files/StateFiles.ts"
-import { folderOfTenantName, nameOfTenantFolder, tenantFolders } from "../files/tenantFolders.ts"
+import { folderOfTenantName, nameOfTenantFolder, stateCodecIn, tenantFolders } from "../files/tenantFolders.ts"
 import { EntryTransactions, pendingSave } from "../files/transaction.ts"
 import { documentText } from "../format/HiveDocument.ts"
 import { indexEntryOf } from "../format/HiveIndex.ts"
@@ -94,7 +94,7 @@ const makeSide = Effect.fnUntraced(function*(options: {
   }
   const locks = yield* makeDirectoryLocks(files, directory)
   const credentials = new CredentialFiles(files, folders.credentials, keys, undefined)
-  const states = new StateFiles(files, folders.state)
+  const states = new StateFiles(files, folders.state, stateCodecIn(path, directory, keys, tenant))
   const index = new IndexFile(files, directory, credentials)
   const saved = new Map<string, string>()
   const transactions = new EntryTransactions({

@@ -10,7 +10,7 @@ import { CredentialDecryptionFailed, GenerationConflict } from "../../errors/Sto
 import type { CredentialStorageError, StorageFailure, StorageRefused } from "../../errors/StorageError.ts"
 import { CredentialState, stateAfterSave } from "../../model/CredentialState.ts"
 import { makeSealedCodec } from "../format/sealed.ts"
-import { makeStateCodec } from "../format/StateRecord.ts"
+import { StateCodec } from "../format/StateRecord.ts"
 import { wrongTenant } from "../format/tenantNames.ts"
 import { asStorageError } from "../operation.ts"
 import type { ForeignRecord, RecordDatabase, RecordWrite, StoredRecord } from "../records/RecordDatabase.ts"
@@ -43,7 +43,7 @@ export const databaseSides = Effect.fnUntraced(function*(
 
 const makeSide = (database: RecordDatabase, keys: FernetKeys, tenant: string | undefined): Side => {
   const { open, sealCopy } = makeSealedCodec(keys, { namespace: database.namespace, tenantId: undefined })
-  const states = makeStateCodec(keys, database.namespace)
+  const states = new StateCodec(keys, database.namespace)
 
   const opened = Effect.fnUntraced(function*(id: string, record: StoredRecord | ForeignRecord) {
     const location = database.locationOf(id)

@@ -14,8 +14,7 @@ import { makeKeyedLock } from "../../util/KeyedLock.ts"
 import { logWarning } from "../../util/logging.ts"
 import { CredentialStorage } from "../CredentialStorage.ts"
 import { makeSealedCodec } from "../format/sealed.ts"
-import { makeStateCodec } from "../format/StateRecord.ts"
-import type { StateCodec } from "../format/StateRecord.ts"
+import { StateCodec } from "../format/StateRecord.ts"
 import { asStorageError, checkCredentialId } from "../operation.ts"
 import { makeChangeFeed } from "./ChangeFeed.ts"
 import { makeLeases } from "./Lease.ts"
@@ -53,7 +52,7 @@ export const makeRecordStorage = Effect.fnUntraced(function*(name: string, optio
 }) {
   const { database, keys, tenantId } = options
   const { open, seal } = makeSealedCodec(keys, { namespace: database.namespace, tenantId })
-  const states = makeStateCodec(keys, database.namespace)
+  const states = new StateCodec(keys, database.namespace)
   const { changes, publish, releases } = yield* makeChangeFeed(database.changes, database.writer)
   const lease = makeLeases(database.leases, releases)
   const writing = makeKeyedLock()

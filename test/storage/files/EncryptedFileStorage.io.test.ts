@@ -576,7 +576,8 @@ describe("EncryptedFileStorage", () => {
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory
         yield* inDirectory(directory)((storage) => storage.save(apiKey("x")))
-        assert.deepStrictEqual(JSON.parse(fs.readFileSync(stateFile(directory), "utf8")), {
+        const text = fs.readFileSync(stateFile(directory), "utf8")
+        assert.deepStrictEqual(JSON.parse(text.replace(/,"mac":"[\w-]{43}"\}$/, "}")), {
           id: "x",
           generation: 1,
           account: {}

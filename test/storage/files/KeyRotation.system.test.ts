@@ -337,7 +337,7 @@ describe("a key rotation", () => {
         }))
       }))
 
-    /** A file system in which another program comes in just after a temporary file was made. */
+    /** A file system in which another program comes in just after a temporary file was made for a credential. */
     const withIntruder = (intrude: () => void) =>
       Layer.provideMerge(
         Layer.effect(
@@ -347,7 +347,7 @@ describe("a key rotation", () => {
             open: (file: string, options?: Parameters<FileSystem.FileSystem["open"]>[1]) =>
               Effect.tap(base.open(file, options), () =>
                 Effect.sync(() => {
-                  if (file.endsWith(".tmp")) intrude()
+                  if (file.endsWith(".tmp") && path.basename(path.dirname(file)) === "credentials") intrude()
                 }))
           }))
         ),

@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { DateTime, Effect, Option, Schema } from "effect"
-import { makeAuthenticator } from "../../../src/encryption/authenticator.ts"
+import { Authenticator } from "../../../src/encryption/authenticator.ts"
 import { Fernet } from "../../../src/encryption/Fernet.ts"
 import { CredentialState } from "../../../src/model/CredentialState.ts"
-import { decodeState, makeStateCodec } from "../../../src/storage/format/StateRecord.ts"
+import { decodeState, StateCodec } from "../../../src/storage/format/StateRecord.ts"
 import { key, otherKey } from "../temporaryStorage.ts"
 
 const at = DateTime.makeUnsafe("2026-12-01T10:00:00Z")
@@ -43,7 +43,7 @@ describe("a state record", () => {
   it.effect("is read as it was written, also by a version that knows of no code", () =>
     Effect.gen(function*() {
       const { own } = yield* keys
-      const codec = makeStateCodec([own], "agents")
+      const codec = new StateCodec([own], "agents")
       const text = codec.encode("hubspot", full)
       assert.deepStrictEqual(stateIn(codec.decode("hubspot", text)), full)
       assert.deepStrictEqual(stateIn(codec.decode("hubspot", text, 7)), full)
@@ -59,15 +59,15 @@ describe("a state record", () => {
   it.effect("of another namespace, tenant, id, key or generation, of nobody, or with a changed character is a hint", () =>
     Effect.gen(function*() {
       const { other, own } = yield* keys
-      const codec = makeStateCodec([own], "agents/acme")
+      const codec = new StateCodec([own], "agents/acme")
       const text = codec.encode("hubspot", full)
       for (
         const [what, found] of [
-          ["another namespace", makeStateCodec([own], "other/acme").decode("hubspot", text)],
-          ["another tenant", makeStateCodec([own], "agents/globex").decode("hubspot", text)],
-          ["no tenant", makeStateCodec([own], "agents").decode("hubspot", text)],
+          ["another namespace", new StateCodec([own], "other/acme").decode("hubspot", text)],
+          ["another tenant", new StateCodec([own], "agents/globex").decode("hubspot", text)],
+          ["no tenant", new StateCodec([own], "agents").decode("hubspot", text)],
           ["another id", codec.decode("hubspo", text)],
-          ["another key", makeStateCodec([other], "agents/acme").decode("hubspot", text)],
+          ["another key", new StateCodec([other], "agents/acme").decode("hubspot", text)],
           ["another generation", codec.decode("hubspot", text, 8)],
           ["nobody", codec.decode("hubspot", text.replace(/,"mac":.*/, "}"))],
           ["a member after the code", codec.decode("hubspot", text.replace(/\}$/, ",\"a\":1}"))],
@@ -88,18 +88,18 @@ describe("a state record", () => {
   it.effect("names of place and id do not run into one another", () =>
     Effect.gen(function*() {
       const { own } = yield* keys
-      const text = makeStateCodec([own], "a").encode("b\",\"c", full)
-      assert.deepStrictEqual(stateIn(makeStateCodec([own], "a\",\"b").decode("c", text)), hint)
-      const tenants = makeStateCodec([own], "agents/a").encode("b/c", full)
-      assert.deepStrictEqual(stateIn(makeStateCodec([own], "agents/a/b").decode("c", tenants)), hint)
+      const text = new StateCodec([own], "a").encode("b\",\"c", full)
+      assert.deepStrictEqual(stateIn(new StateCodec([own], "a\",\"b").decode("c", text)), hint)
+      const tenants = new StateCodec([own], "agents/a").encode("b/c", full)
+      assert.deepStrictEqual(stateIn(new StateCodec([own], "agents/a/b").decode("c", tenants)), hint)
     }))
 
   it.effect("may have members that a later version adds, and the code covers them", () =>
     Effect.gen(function*() {
       const { own } = yield* keys
-      const codec = makeStateCodec([own], "agents")
+      const codec = new StateCodec([own], "agents")
       const text = codec.encode("hubspot", full).replace(/,"mac":.*/, ",\"later\":{\"a\":[1]}")
-      const code = makeAuthenticator([own], "aden-credentials state 1").sign(`["agents","hubspot"]${text}`)
+      const code = new Authenticator([own], "aden-credentials state 1").sign(`["agents","hubspot"]${text}`)
       const later = `${text},"mac":"${code}"}`
       assert.deepStrictEqual(stateIn(codec.decode("hubspot", later)), full)
       assert.deepStrictEqual(stateIn(codec.decode("hubspot", later.replace("[1]", "[2]"))), hint)
@@ -108,16 +108,16 @@ describe("a state record", () => {
   it.effect("is put under the first key only if it is authentic under one of them", () =>
     Effect.gen(function*() {
       const { other, own } = yield* keys
-      const text = makeStateCodec([own], "agents").encode("hubspot", full)
-      const rotating = makeStateCodec([other, own], "agents")
+      const text = new StateCodec([own], "agents").encode("hubspot", full)
+      const rotating = new StateCodec([other, own], "agents")
       const rotated = rotating.reencode("hubspot", text)
       assert.isString(rotated)
-      assert.deepStrictEqual(stateIn(makeStateCodec([other], "agents").decode("hubspot", rotated ?? "")), full)
+      assert.deepStrictEqual(stateIn(new StateCodec([other], "agents").decode("hubspot", rotated ?? "")), full)
       assert.strictEqual(rotated?.replace(/"mac":.*/, ""), text.replace(/"mac":.*/, ""))
       assert.isUndefined(rotating.reencode("hubspot", rotated ?? ""), "it is so already")
       assert.isUndefined(rotating.reencode("hubspot", text.replace(/,"mac":.*/, "}")))
       assert.isUndefined(rotating.reencode("slack", text))
-      assert.isUndefined(makeStateCodec([other], "agents").reencode("hubspot", text))
+      assert.isUndefined(new StateCodec([other], "agents").reencode("hubspot", text))
     }))
 
   it("with a generation that cannot be counted up is none", () => {

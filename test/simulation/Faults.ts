@@ -172,7 +172,8 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   },
   {
     name: "lets what a sync fetched win over what is newer",
-    rule: "an old answer never wins",
+    // the renewal finds another generation than the one that it replaces, and gives way to what the sync saved
+    rule: "a forced refresh is asked for after its call",
     storage: (storage) =>
       decorate(storage, { saveMany: (credentials, { state } = {}) => storage.saveMany(credentials, { state }) })
   },

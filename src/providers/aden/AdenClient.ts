@@ -16,7 +16,6 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import type * as Schema from "effect/Schema"
-import * as Scope from "effect/Scope"
 import { IntegrationNotFound, RefreshFailed } from "../../errors/AdenError.ts"
 import type { AdenFailure, AdenRequestFailure, FetchFailure } from "../../errors/AdenError.ts"
 import type { AdenConfigError } from "../../errors/ConfigError.ts"
@@ -29,7 +28,6 @@ import { endpoints } from "./endpoints.ts"
 import * as environment from "./environment.ts"
 import type { Answer, RequestContext } from "./failures.ts"
 import { decodeAnswer, isSuccessful, requestFailureOf } from "./failures.ts"
-import { AdenCircuit } from "./resilience.ts"
 import { apiKeySetting, serverUrlSetting, tenantIdSetting } from "./settings.ts"
 
 /**
@@ -248,7 +246,6 @@ const listBodyLimit = 16 * bodyLimit
 
 const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: SettingNames) {
   const http = yield* HttpClient.HttpClient
-  const scope = yield* Effect.scope
   const baseUrl = yield* serverUrlSetting(names.baseUrl, options.baseUrl, {
     allowInsecure: options.allowInsecure === true
   })
@@ -277,7 +274,8 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
     timeout,
     retry: options.retry ?? AdenClient.defaultRetry,
     maxRetryAfter,
-    makeCircuit: Scope.provide(AdenCircuit.make({ failures, openFor }), scope)
+    circuit: { failures, openFor },
+    scope: yield* Effect.scope
   })
   const server: Server = { connection, tenantId, endpoints: yield* endpoints }
   return AdenClient.of({

@@ -15,6 +15,7 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import type * as Schedule from "effect/Schedule"
+import * as Scope from "effect/Scope"
 import { AdenProtocolError, AdenTimeout, AdenUnavailable } from "../../errors/AdenError.ts"
 import type { AdenConnectionFailed, AdenFailure } from "../../errors/AdenError.ts"
 import type { AdenConfigError } from "../../errors/ConfigError.ts"
@@ -25,11 +26,14 @@ import type { ClockSample } from "./ClockSkew.ts"
 import { AdenTransport } from "./endpoints.ts"
 import type { Answer, RequestContext } from "./failures.ts"
 import { failureOf, isSuccessful, serverTime } from "./failures.ts"
-import type { AdenCircuit } from "./resilience.ts"
-import { retryPolicy } from "./resilience.ts"
+import { AdenCircuit, retryPolicy } from "./resilience.ts"
+import type { CircuitOptions } from "./resilience.ts"
 import { connectionFailed, readBody, withSameOriginRedirects } from "./transport.ts"
 
 export const bodyLimit = 1024 * 1024
+
+/** Fetch would follow redirects itself, with the headers, also to other origins. */
+const manual: RequestInit = { redirect: "manual" }
 
 type Endpoint = "list" | "get" | "refresh" | "validate" | "usage" | "health"
 
@@ -47,15 +51,18 @@ interface Call<A, E> {
 }
 
 export class AdenConnection {
-  readonly #plain: Transport
-  readonly #authorized: Transport
+  readonly #http: HttpClient.HttpClient
+  readonly #root: string
+  // made with the first request, as the circuit is: most tenants of a platform read what is stored
+  #transports: { readonly plain: Transport; readonly authorized: Transport } | undefined = undefined
   #apiKey: Redacted.Redacted<string>
   readonly #currentKey: Effect.Effect<Redacted.Redacted<string>, AdenConfigError>
   readonly #requestInit: RequestInit
   readonly #timeout: Duration.Duration
   readonly #retry: Schedule.Schedule<unknown, AdenFailure>
   readonly #maxRetryAfter: Duration.Duration
-  readonly #makeCircuit: Effect.Effect<AdenCircuit>
+  readonly #circuitOptions: CircuitOptions
+  readonly #scope: Scope.Scope
   #circuit: AdenCircuit | undefined = undefined
   readonly #clockSkew = new ClockSkew()
   #warned: Set<string> | undefined = undefined
@@ -71,26 +78,36 @@ export class AdenConnection {
     readonly timeout: Duration.Duration
     readonly retry: Schedule.Schedule<unknown, AdenFailure>
     readonly maxRetryAfter: Duration.Duration
-    /** Run with the first request: most tenants of a platform read what is stored. */
-    readonly makeCircuit: Effect.Effect<AdenCircuit>
+    readonly circuit: CircuitOptions
+    /** Where the circuit is. */
+    readonly scope: Scope.Scope
   }) {
-    const { root } = options
-    this.#plain = HttpClient.mapRequest(
-      withSameOriginRedirects(options.http),
-      (request) => HttpClientRequest.acceptJson(HttpClientRequest.prependUrl(request, root))
-    )
-    this.#authorized = HttpClient.mapRequest(
-      this.#plain,
-      (request) => HttpClientRequest.bearerToken(request, this.#apiKey)
-    )
+    this.#http = options.http
+    this.#root = options.root
     this.#apiKey = options.apiKey
     this.#currentKey = options.currentKey
-    // fetch would follow redirects itself, with the headers, also to other origins
-    this.#requestInit = { ...options.requestInit, redirect: "manual" }
+    this.#requestInit = options.requestInit === undefined ? manual : { ...options.requestInit, ...manual }
     this.#timeout = options.timeout
     this.#retry = options.retry
     this.#maxRetryAfter = options.maxRetryAfter
-    this.#makeCircuit = options.makeCircuit
+    this.#circuitOptions = options.circuit
+    this.#scope = options.scope
+  }
+
+  get #made() {
+    return this.#transports ??= this.#makeTransports()
+  }
+
+  #makeTransports() {
+    const plain: Transport = HttpClient.mapRequest(
+      withSameOriginRedirects(this.#http),
+      (request) => HttpClientRequest.acceptJson(HttpClientRequest.prependUrl(request, this.#root))
+    )
+    const authorized = HttpClient.mapRequest(
+      plain,
+      (request) => HttpClientRequest.bearerToken(request, this.#apiKey)
+    )
+    return { plain, authorized }
   }
 
   /** How far the server's clock is ahead, in ms. */
@@ -123,7 +140,7 @@ export class AdenConnection {
 
   /** One attempt without the API key. */
   attemptWithoutKey(endpoint: Endpoint, request: PendingRequest): Effect.Effect<Answer, AdenUnavailable> {
-    return this.#attempt({ endpoint, request, id: undefined, limit: bodyLimit }, this.#plain)
+    return this.#attempt({ endpoint, request, id: undefined, limit: bodyLimit }, this.#made.plain)
   }
 
   /** Sends the request, and reads the complete answer. */
@@ -165,7 +182,7 @@ export class AdenConnection {
   /** Sends a request with the current API key. After a 401, reads the key again and retries once if it has changed. */
   ask<A, E extends AdenFailure>(call: Call<A, E>): Effect.Effect<A, E | AdenUnavailable> {
     const askWith = (key: Redacted.Redacted<string>) =>
-      Effect.flatMap(this.#attempt(call, this.#authorized), (answer) => call.read(answer, [Redacted.value(key)]))
+      Effect.flatMap(this.#attempt(call, this.#made.authorized), (answer) => call.read(answer, [Redacted.value(key)]))
     return Effect.suspend(() => {
       const used = this.#apiKey
       return Effect.catch(
@@ -213,7 +230,10 @@ export class AdenConnection {
   ): Effect.Effect<A, E | AdenUnavailable> {
     return Effect.suspend(() =>
       this.#circuit === undefined
-        ? Effect.map(this.#makeCircuit, (made) => this.#circuit ??= made)
+        ? Effect.map(
+          Scope.provide(AdenCircuit.make(this.#circuitOptions), this.#scope),
+          (made) => this.#circuit ??= made
+        )
         : Effect.succeed(this.#circuit)
     ).pipe(
       Effect.flatMap((circuit) => this.retrying(circuit.guard("aden", id, self)))

@@ -43,6 +43,12 @@ const Store = Layer.suspend(() =>
   ).pipe(Layer.provide(CircuitBreaker.layerStoreMemory()))
 )
 
+/** When a circuit opens, and for how long at most. */
+export interface CircuitOptions {
+  readonly failures: number
+  readonly openFor: Duration.Duration
+}
+
 /** The circuit breaker of docs/contract.md, one circuit per key. */
 export class AdenCircuit {
   readonly #breaker: CircuitBreaker.CircuitBreaker
@@ -51,19 +57,18 @@ export class AdenCircuit {
     this.#breaker = breaker
   }
 
-  static readonly make = Effect.fnUntraced(function*(options: {
-    readonly failures: number
-    readonly openFor: Duration.Duration
-  }): Effect.fn.Return<AdenCircuit, never, Scope.Scope> {
-    // circuits are shared with nobody, wherever this runs
-    const store = yield* Layer.buildWithMemoMap(Store, yield* Layer.makeMemoMap, yield* Effect.scope)
-    return new AdenCircuit(
-      yield* CircuitBreaker.make({
-        tripPolicy: CircuitBreaker.consecutive(options.failures),
-        openDuration: openDurations(options.openFor)
-      }).pipe(Effect.provideContext(store))
-    )
-  })
+  static readonly make = Effect.fnUntraced(
+    function*(options: CircuitOptions): Effect.fn.Return<AdenCircuit, never, Scope.Scope> {
+      // circuits are shared with nobody, wherever this runs
+      const store = yield* Layer.buildWithMemoMap(Store, yield* Layer.makeMemoMap, yield* Effect.scope)
+      return new AdenCircuit(
+        yield* CircuitBreaker.make({
+          tripPolicy: CircuitBreaker.consecutive(options.failures),
+          openDuration: openDurations(options.openFor)
+        }).pipe(Effect.provideContext(store))
+      )
+    }
+  )
 
   /** Runs one attempt, unless the circuit is open. */
   guard<A, E extends AdenFailure>(

@@ -12,6 +12,7 @@ import type { CredentialProvider } from "../providers/CredentialProvider.ts"
 import type { CredentialStorage } from "../storage/CredentialStorage.ts"
 import { logWarning } from "../util/logging.ts"
 import { SingleFlight } from "../util/SingleFlight.ts"
+import { SparseMap, SparseSet } from "../util/sparse.ts"
 
 /** How many stored credentials are read at a time to build the index. */
 const concurrency = 16
@@ -34,9 +35,9 @@ export class Accounts {
   readonly #storage: CredentialStorage["Service"]
   readonly #names = new Map<string, StoredName>()
   /** What is wrong with those that cannot be opened and could be anybody's. */
-  readonly #unreadable = new Map<string, StorageFailure>()
+  readonly #unreadable = new SparseMap<string, StorageFailure>()
   /** Those that storage told of, and that have not been read since. */
-  readonly #changed = new Set<string>()
+  readonly #changed = new SparseSet<string>()
   /** Those that were kept up while storage is being read: what was read of them is older. */
   #keptUp: Set<string> | undefined = undefined
   /** When storage was last listed, in ms. */

@@ -13,6 +13,7 @@ import type { CredentialProvider } from "../providers/CredentialProvider.ts"
 import type { CredentialStorage } from "../storage/CredentialStorage.ts"
 import { Broadcast } from "../util/Broadcast.ts"
 import { logWarning } from "../util/logging.ts"
+import { SparseMap, SparseSet } from "../util/sparse.ts"
 import { Accounts } from "./Accounts.ts"
 import { bounded, programTimeout } from "./boundedStorage.ts"
 import { Cell } from "./Cell.ts"
@@ -47,9 +48,9 @@ export class Entries {
   readonly maxStale: number
   readonly #cells = new Map<string, Cell>()
   /** The cells of which nothing is known, the oldest first. */
-  readonly #vacant = new Set<Cell>()
+  readonly #vacant = new SparseSet<Cell>()
   /** What refs that are not ids were found to mean, until an account of that name comes, goes or is renamed. */
-  readonly #meanings = new Map<CredentialRef, string>()
+  readonly #meanings = new SparseMap<CredentialRef, string>()
   /** The events from now on. */
   readonly events = new Broadcast(pubSubOfEvents)
   #isStorageWarned = false

@@ -10,6 +10,7 @@ import { isWithin } from "../model/freshness.ts"
 import { contradictionOf } from "../providers/CredentialProvider.ts"
 import type { CredentialProvider, ProviderList } from "../providers/CredentialProvider.ts"
 import { SingleFlight } from "../util/SingleFlight.ts"
+import { SparseMap } from "../util/sparse.ts"
 import type { Accounts, StoredName } from "./Accounts.ts"
 import { PolicyStep, sharedStep } from "./PolicyStep.ts"
 import type { RefreshPolicy } from "./RefreshPolicy.ts"
@@ -56,10 +57,10 @@ export class Listings {
   readonly #timeToLive: number
   readonly #onListed: () => void
   readonly #questions = new SingleFlight<CredentialProvider, Listing, AdenRequestFailure>()
-  readonly #coolDowns = new Map<CredentialProvider, { readonly since: number; readonly until: number }>()
-  readonly #listings = new Map<CredentialProvider, Listing>()
+  readonly #coolDowns = new SparseMap<CredentialProvider, { readonly since: number; readonly until: number }>()
+  readonly #listings = new SparseMap<CredentialProvider, Listing>()
   /** The refs that each provider's list lacks. One that is down has no say in how often another is asked. */
-  readonly #missing = new Map<CredentialProvider, Map<CredentialRef, Missing>>()
+  readonly #missing = new SparseMap<CredentialProvider, Map<CredentialRef, Missing>>()
 
   constructor(options: {
     readonly providers: ReadonlyArray<CredentialProvider>

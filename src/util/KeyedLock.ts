@@ -1,6 +1,7 @@
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
+import { SparseMap } from "./sparse.ts"
 
 /**
  * A lock per key: effects of one key run one after another, those of different keys concurrently. (Effect's
@@ -16,7 +17,7 @@ export interface KeyedLock {
 }
 
 export const makeKeyedLock = (): KeyedLock => {
-  const locks = new Map<string, { readonly semaphore: Semaphore.Semaphore; users: number }>()
+  const locks = new SparseMap<string, { readonly semaphore: Semaphore.Semaphore; users: number }>()
 
   const enter = (key: string) =>
     Effect.sync(() => {

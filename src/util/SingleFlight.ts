@@ -20,7 +20,7 @@ const defaultAbandonAfter = 20_000
 export class SingleFlight<K, A, E> {
   readonly #abandonAfter: number
   readonly #endsWithLastCaller: boolean
-  // made with the first flight: every tenant of a platform has several of these, most of which never run
+  // there while flights are: every tenant of a platform has several of these, which seldom run
   #slots: Slots<K, A, E> | undefined = undefined
 
   /**
@@ -124,8 +124,9 @@ export class SingleFlight<K, A, E> {
       (run) => after === undefined ? run : Effect.andThen(after, run),
       Effect.interruptible,
       Effect.onExit((exit) => {
-        this.#made.all.delete(flight)
         this.#land(key, flight)
+        this.#slots?.all.delete(flight)
+        if (this.#slots?.all.size === 0) this.#slots = undefined
         // those who waited for a run that was given up wait for the next
         return flight.isAbandoned ? Effect.void : Deferred.done(flight.done, exit)
       }),
@@ -140,13 +141,15 @@ export class SingleFlight<K, A, E> {
 
   /** Hands the slot of an ended flight to the next one in the same turn, so that no other can start in between. */
   #land(key: K, flight: Flight<A, E>): void {
-    const next = this.#made.next.get(key)
-    if (next === flight) this.#made.next.delete(key)
-    if (this.#made.current.get(key) !== flight) return
-    if (next === undefined || next === flight) this.#made.current.delete(key)
+    if (this.#slots === undefined) return
+    const { current, next } = this.#slots
+    const waiting = next.get(key)
+    if (waiting === flight) next.delete(key)
+    if (current.get(key) !== flight) return
+    if (waiting === undefined || waiting === flight) current.delete(key)
     else {
-      this.#made.next.delete(key)
-      this.#made.current.set(key, next)
+      next.delete(key)
+      current.set(key, waiting)
     }
   }
 
@@ -166,8 +169,8 @@ export class SingleFlight<K, A, E> {
             Effect.flatMap(monotonicMillis, (now) => {
               flight.waiters--
               // a run that has not begun waits for the one before it
-              const current = this.#made.current.get(key)
-              if (current === undefined || (current !== flight && this.#made.next.get(key) !== flight)) {
+              const current = this.#slots?.current.get(key)
+              if (current === undefined || (current !== flight && this.#slots?.next.get(key) !== flight)) {
                 return Effect.void
               }
               const isInVain = now - Math.max(since, current.begunAt) >= this.#abandonAfter

@@ -13,6 +13,7 @@ import { CredentialDecryptionFailed, StorageRefused } from "../../errors/Storage
 import type { StorageInsecure, StorageIoFailed } from "../../errors/StorageError.ts"
 import type { Credential } from "../../model/Credential.ts"
 import { cleanText } from "../../util/sanitize.ts"
+import { SparseMap } from "../../util/sparse.ts"
 import { checkNamespace, checkTenant, decodeDocument } from "../format/HiveDocument.ts"
 import type { HiveDocument } from "../format/HiveDocument.ts"
 import { belongsTo, canBeRead, escapedName, namesItsId, plainName } from "../format/names.ts"
@@ -61,7 +62,7 @@ export class CredentialFiles {
   readonly #keys: FernetKeys
   readonly #tenantId: string | undefined
   /** The ids of files that their names do not tell, by name. */
-  readonly #identities = new Map<string, { readonly fingerprint: string; readonly id: string | undefined }>()
+  readonly #identities = new SparseMap<string, { readonly fingerprint: string; readonly id: string | undefined }>()
 
   constructor(files: PrivateFiles, folder: string, keys: FernetKeys, tenantId: string | undefined) {
     this.#files = files

@@ -15,6 +15,7 @@ import * as Semaphore from "effect/Semaphore"
 import { StorageIoFailed } from "../../errors/StorageError.ts"
 import { monotonicMillisUnsafe } from "../../util/monotonic.ts"
 import { cleanText } from "../../util/sanitize.ts"
+import { SparseSet } from "../../util/sparse.ts"
 
 const answerTime = Duration.seconds(2)
 /** Looked at twice, because a process that was busy itself only learns then that the disk has answered. */
@@ -49,7 +50,7 @@ const firstOf = <A>(values: Iterable<A>): A | undefined => {
 /** Guards the steps of one directory. */
 export class DiskGuard {
   /** The steps of this directory, those that wait for their turn included. */
-  readonly #own = new Set<Step>()
+  readonly #own = new SparseSet<Step>()
 
   #enter(location: string): Step {
     const step: Step = { location, since: monotonicMillisUnsafe(wallClock), isRunning: false }

@@ -23,7 +23,10 @@ import type { PrivateFiles } from "./PrivateFiles.ts"
 const maximumBytes = 64 * 1024 * 1024
 
 /** The entries of credentials that were saved, by id; `undefined` for those that were removed. */
-export type IndexChanges = ReadonlyMap<string, string | undefined>
+export interface IndexChanges extends Iterable<readonly [string, string | undefined]> {
+  readonly size: number
+  readonly keys: () => Iterable<string>
+}
 
 /** An index with the fingerprint of its file. `names` are the files, when each has one complete entry, and none was in doubt. */
 interface Known {

@@ -1,7 +1,7 @@
 /**
  * How much memory a tenant in use takes, and whether it is released: 1,000 tenants are each touched once (a store over an encrypted
  * directory, a client, one credential read from disk), then all are idle until they are released. Run by `npm run bench:tenants`;
- * exits 1 when a tenant takes more than 55 KB, or when after its release the memory is more than 20 % above what it was before.
+ * exits 1 when a tenant takes more than 30 KB, or when after its release the memory is more than 20 % above what it was before.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
@@ -20,7 +20,7 @@ import { kilobytes, megabytes, memoryInUse } from "./heap.ts"
 const tenants = 1_000
 const idleTimeToLive = "30 seconds"
 /** Of one tenant, in bytes. */
-const limit = 55 * 1024
+const limit = 30 * 1024
 
 const own = Credential.fromApiKey({ id: "own", apiKey: Redacted.make("BSA-0123456789") })
 

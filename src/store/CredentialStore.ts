@@ -41,7 +41,7 @@ import type { CredentialSummary, StoredAccount } from "./list.ts"
 import * as operations from "./operations.ts"
 import type { StoreParts } from "./operations.ts"
 import { findAndRead, Reads, require, tokenFor } from "./Reads.ts"
-import type { RefreshPolicies } from "./RefreshPolicy.ts"
+import type { RefreshPolicies, RefreshPolicy } from "./RefreshPolicy.ts"
 import {
   atMost,
   backOff,
@@ -364,7 +364,7 @@ export const makeStore = Effect.fnUntraced(function*(options: CredentialStoreOpt
     policies: {
       renew: policy.renew ?? (options.autoRefresh === false ? renewNever : renewInTime),
       // what is older than `maxStale` is not served without a question
-      confirm: atMost(policy.confirm ?? confirmWithin(cacheTtl), maxStale),
+      confirm: policy.confirm === undefined ? defaultConfirm(cacheTtl, maxStale) : atMost(policy.confirm, maxStale),
       backOff: policy.backOff ?? backOff,
       recheck: policy.recheck ?? recheckBlocked,
       missing: policy.missing ?? rememberMissing
@@ -438,6 +438,20 @@ export const makeStore = Effect.fnUntraced(function*(options: CredentialStoreOpt
     changes: entries.events
   })
 })
+
+/** The default policy. The last one is kept: the tenants of a platform have the same settings, nearly always. */
+const defaultConfirm = (cacheTtl: Duration.Duration, maxStale: Duration.Duration): RefreshPolicy => {
+  if (lastConfirm?.cacheTtl !== Duration.toMillis(cacheTtl) || lastConfirm.maxStale !== Duration.toMillis(maxStale)) {
+    lastConfirm = {
+      cacheTtl: Duration.toMillis(cacheTtl),
+      maxStale: Duration.toMillis(maxStale),
+      policy: atMost(confirmWithin(cacheTtl), maxStale)
+    }
+  }
+  return lastConfirm.policy
+}
+
+let lastConfirm: { readonly cacheTtl: number; readonly maxStale: number; readonly policy: RefreshPolicy } | undefined
 
 const resolveHeaders = Effect.fn("CredentialStore.resolveHeaders")((
   templates: TemplateResolver,

@@ -46,7 +46,12 @@ export const makeEngine = Effect.fnUntraced(function*(options: {
   const resolver = new RefResolver({ entries, listings, stricter, timeToLive })
   const refresher = new Refresher({ entries, resolver, listings, commit, deadline })
   yield* Effect.addFinalizer(() =>
-    Effect.all([stricter.shutdown(), refresher.shutdown(), resolver.shutdown(), entries.shutdown()], { discard: true })
+    Effect.all(
+      [commit.shutdown(), stricter.shutdown(), refresher.shutdown(), resolver.shutdown(), entries.shutdown()],
+      {
+        discard: true
+      }
+    )
   )
   return { entries, listings, commit, resolver, refresher }
 })

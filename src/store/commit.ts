@@ -95,6 +95,8 @@ export class Commit {
   /** Until when the fiber that writes behind counts as alive, in ms of the monotonic clock: on some platforms it ends without a word. */
   #writesBehindUntil = -Infinity
   #questions = 0
+  /** Ends what listens to storage. */
+  #leave: (() => void) | undefined = undefined
 
   /** `inBackground`: where what storage did not take is written behind. */
   constructor(options: {
@@ -105,6 +107,10 @@ export class Commit {
     this.#entries = options.entries
     this.#listings = options.listings
     this.#inBackground = options.inBackground
+  }
+
+  shutdown(): Effect.Effect<void> {
+    return Effect.sync(() => this.#leave?.())
   }
 
   /** The basis of a question that is asked now; of one about what was read from storage, with its generation. */
@@ -596,14 +602,13 @@ export class Commit {
     })
   }
 
-  /** Another process may share the storage: what it changes is in memory here at once, until the scope closes. */
+  /** Another process may share the storage: what it changes is in memory here at once, until the scope closes and `shutdown` has run. */
   followChanges(): Effect.Effect<void, never, Scope.Scope> {
     const { changes } = this.#entries.storage
     if (changes instanceof Broadcast) {
-      return Effect.asVoid(Effect.acquireRelease(
-        Effect.sync(() => changes.listen((change: StorageChange) => this.#inBackground(this.follow(change)))),
-        (leave) => Effect.sync(leave)
-      ))
+      return Effect.sync(() => {
+        this.#leave = changes.listen((change: StorageChange) => this.#inBackground(this.follow(change)))
+      })
     }
     return Stream.runForEachArray(
       changes,

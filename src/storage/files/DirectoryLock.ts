@@ -132,12 +132,13 @@ export class DirectoryLocks {
   }
 }
 
-/** The locks of a directory, until the scope closes. */
-export const makeDirectoryLocks = Effect.fnUntraced(function*(files: PrivateFiles, directory: string) {
+/** The locks of a directory, to be closed. */
+export const unscopedDirectoryLocks = Effect.fnUntraced(function*(files: PrivateFiles, directory: string) {
   const processes = yield* yield* CurrentProcess
   const context = yield* Effect.context<never>()
-  return yield* Effect.acquireRelease(
-    Effect.sync(() => new DirectoryLocks(files, directory, processes, context)),
-    (locks) => locks.close()
-  )
+  return new DirectoryLocks(files, directory, processes, context)
 })
+
+/** The locks of a directory, until the scope closes. */
+export const makeDirectoryLocks = (files: PrivateFiles, directory: string) =>
+  Effect.acquireRelease(unscopedDirectoryLocks(files, directory), (locks) => locks.close())

@@ -32,7 +32,7 @@ import { asStorageError, checkCredentialId } from "../operation.ts"
 import type { StorageFault } from "../operation.ts"
 import { CredentialFiles } from "./CredentialFiles.ts"
 import type { Located } from "./CredentialFiles.ts"
-import { makeDirectoryLocks } from "./DirectoryLock.ts"
+import { unscopedDirectoryLocks } from "./DirectoryLock.ts"
 import type { DirectoryLocks } from "./DirectoryLock.ts"
 import type { HeldLock } from "./FileLock.ts"
 import { Folders } from "./Folders.ts"
@@ -158,19 +158,21 @@ const make = Effect.fnUntraced(function*<E, R>(
   const warning = yield* makeWarning(directory)
   const files = yield* makePrivateFiles
   const folders = new Folders(files, common, directory)
-  const locks = yield* makeDirectoryLocks(files, directory)
+  const locks = yield* unscopedDirectoryLocks(files, directory)
   const credentials = new CredentialFiles(files, folders.credentials, keys, tenantId)
   const states = new StateFiles(files, folders.state, stateCodecIn(path, directory, keys, tenantId))
-  const changes = yield* Effect.acquireRelease(
-    Effect.sync(() => new Broadcast(pubSubOfChanges)),
-    (changes) => changes.shutdown()
-  )
+  const changes = new Broadcast(pubSubOfChanges)
   const index = yield* makeIndexWriter({
     files,
     folders,
     index: new IndexFile(files, directory, credentials),
     locks
   })
+  // one finalizer for all: each takes some hundred bytes
+  yield* Effect.addFinalizer(() =>
+    index.close().pipe(Effect.ensuring(changes.shutdown()), Effect.ensuring(locks.close()))
+  )
+  yield* Effect.forkScoped(index.open())
   const storage = new FileStorage({ files, folders, locks, credentials, states, index, changes, tenantId, warning })
 
   // the least that each storage has of its own: what is behind it is made once for all storages

@@ -18,6 +18,7 @@ import { randomBytes } from "node:crypto"
 import { makeBackground } from "../../util/background.ts"
 import type { Background } from "../../util/background.ts"
 import { logWarning } from "../../util/logging.ts"
+import { SparseMap } from "../../util/sparse.ts"
 import type { DirectoryLocks } from "./DirectoryLock.ts"
 import type { Folders } from "./Folders.ts"
 import type { IndexFile } from "./IndexFile.ts"
@@ -49,7 +50,7 @@ export class IndexWriter {
   readonly #index: IndexFile
   readonly #locks: DirectoryLocks
   readonly #inBackground: Background
-  readonly #pending = new Map<string, string | undefined>()
+  readonly #pending = new SparseMap<string, string | undefined>()
   #ownMark: string | undefined = undefined
   /** Whether the mark is there. It cannot be left where its folder is missing, as before the first save. */
   #isMarked = false
@@ -274,15 +275,10 @@ const warn = (error: { readonly message: string }) =>
     Effect.annotateLogs({ reason: error.message })
   )
 
-/** Writes the index of a directory, at last when the scope closes. */
+/** Writes the index of a directory. To be opened, and closed. */
 export const makeIndexWriter = Effect.fnUntraced(function*(
   options: Omit<ConstructorParameters<typeof IndexWriter>[0], "inBackground">
 ) {
   const inBackground = yield* makeBackground
-  const writer = yield* Effect.acquireRelease(
-    Effect.sync(() => new IndexWriter({ ...options, inBackground })),
-    (writer) => writer.close()
-  )
-  yield* Effect.forkScoped(writer.open())
-  return writer
+  return new IndexWriter({ ...options, inBackground })
 })

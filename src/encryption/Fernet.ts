@@ -70,7 +70,11 @@ export class Fernet {
           new AdenConfigError({ setting, detail: keyFault(Redacted.value(text)), remedy: keyRemedy })
         )
       }
-      return Effect.succeed(Redacted.make({ signing: bytes.subarray(0, 16), encryption: bytes.subarray(16) }))
+      return Effect.succeed(Redacted.make({
+        // copies: a part of Node's pool of buffers would keep all of its 8 KB
+        signing: new Uint8Array(bytes.subarray(0, 16)),
+        encryption: new Uint8Array(bytes.subarray(16))
+      }))
     })
 
   /** Encrypts with the first key and a random IV. The token holds the time of the `Clock` in seconds, readable without the key. */

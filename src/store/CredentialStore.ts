@@ -34,6 +34,7 @@ import { durationSetting } from "../model/settings.ts"
 import { CredentialProviders } from "../providers/CredentialProvider.ts"
 import { CredentialStorage } from "../storage/CredentialStorage.ts"
 import { TemplateResolver } from "../templates/expand.ts"
+import { LazyStream } from "../util/LazyStream.ts"
 import { makeEngine } from "./Engine.ts"
 import type { CredentialExplanation } from "./explain.ts"
 import { Follow } from "./follow.ts"
@@ -378,7 +379,16 @@ export const makeStore = Effect.fnUntraced(function*(options: CredentialStoreOpt
   const follow = new Follow(engine)
   const reads = new Reads({ entries, resolver, refresher })
   const templates = new TemplateResolver((ref) => reads.get(ref))
-  const parts: StoreParts = { ...engine, synchronization, follow }
+  // written out: each object that begins with a spread would keep a hidden class of its own
+  const parts: StoreParts = {
+    entries,
+    listings: engine.listings,
+    commit,
+    resolver,
+    refresher,
+    synchronization,
+    follow
+  }
   yield* Effect.addFinalizer(() => Effect.andThen(reads.countMemory(), follow.shutdown()))
   yield* commit.followChanges()
 
@@ -430,7 +440,7 @@ export const makeStore = Effect.fnUntraced(function*(options: CredentialStoreOpt
     validate: (ref) => operations.validate(parts, ref),
     invalidate: (ref) => operations.invalidate(parts, ref),
     sync: Effect.suspend(() => operations.sync(parts)),
-    syncStream: synchronization.stream,
+    syncStream: new LazyStream(() => synchronization.stream),
     explain: (ref) => operations.explain(parts, ref),
     resolve,
     resolveHeaders: (headers, options) => resolveHeaders(templates, headers, options),

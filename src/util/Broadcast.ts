@@ -20,7 +20,7 @@ export class Broadcast<A> extends Pipeable.Class implements Stream.Stream<A> {
     this.#makePubSub = makePubSub
   }
 
-  get [Stream.TypeId]() {
+  get [Stream.TypeId](): Stream.Stream<A>[Stream.TypeId] {
     return Stream.empty[Stream.TypeId]
   }
 

@@ -19,6 +19,7 @@ import { Credential, CredentialKey } from "../../model/Credential.ts"
 import type { CredentialType, ProviderAccount } from "../../model/Credential.ts"
 import { lifetimeOf, localExpiry, refreshLead } from "../../model/freshness.ts"
 import { durationSetting } from "../../model/settings.ts"
+import { LazyStream } from "../../util/LazyStream.ts"
 import type { CredentialProvider, ProviderSyncEvent } from "../CredentialProvider.ts"
 import { CredentialProviders, syncConcurrency, syncOne } from "../CredentialProvider.ts"
 import type { AdenCredential } from "./AdenClient.ts"
@@ -123,10 +124,18 @@ export const makeProvider = Effect.fnUntraced(function*(options: {
     list: client.listIntegrations
   }
   return AdenSyncProvider.of({
-    ...provider,
+    // written out: each object that begins with a spread would keep a hidden class of its own
+    id,
+    refreshBuffer,
+    clockOffset: provider.clockOffset,
+    canHandle: provider.canHandle,
+    refresh: provider.refresh,
+    validate: provider.validate,
+    fetch: provider.fetch,
+    list: provider.list,
     supportedTypes,
     shouldRefresh: (credential) => shouldRefresh(source, credential),
-    syncStream: Stream.suspend(() => syncStream(client, provider)),
+    syncStream: new LazyStream(() => syncStream(client, provider)),
     syncAll: Effect.suspend(() => syncAll(client, provider))
   })
 })

@@ -84,7 +84,10 @@ export class EncryptedFileStorage {
       | Effect.Effect<ReadonlyArray<Redacted.Redacted<string>>, E, R>
   }): Layer.Layer<CredentialStorage, AdenConfigError | E, FileSystem.FileSystem | Path.Path | R> => {
     const keys = Effect.isEffect(options.keys) ? options.keys : Effect.succeed(options.keys)
-    return Layer.effect(CredentialStorage, makeFileStorage({ directory: options.directory, keys }))
+    return Layer.effect(
+      CredentialStorage,
+      Effect.map(makeFileStorage({ directory: options.directory, keys }), membersOf)
+    )
   }
 
   /**
@@ -103,13 +106,13 @@ export class EncryptedFileStorage {
   static readonly layerConfigWith = (options: {
     readonly directory?: string | undefined
   }): Layer.Layer<CredentialStorage, AdenConfigError, FileSystem.FileSystem | Path.Path> =>
-    Layer.effect(CredentialStorage, makeConfiguredFileStorage(options))
+    Layer.effect(CredentialStorage, Effect.map(makeConfiguredFileStorage(options), membersOf))
 }
 
 // internal
 
 /**
- * The service of `EncryptedFileStorage.layer`, without a layer.
+ * The service of `EncryptedFileStorage.layer`, without a layer, for parts of this package: its methods need their object.
  *
  * @internal
  */
@@ -124,7 +127,7 @@ export const makeFileStorage = <E, R>(options: {
   )
 
 /**
- * The service of `EncryptedFileStorage.layerConfigWith`, without a layer.
+ * The same of `EncryptedFileStorage.layerConfigWith`.
  *
  * @internal
  */
@@ -173,27 +176,28 @@ const make = Effect.fnUntraced(function*<E, R>(
     index.close().pipe(Effect.ensuring(changes.shutdown()), Effect.ensuring(locks.close()))
   )
   yield* Effect.forkScoped(index.open())
-  const storage = new FileStorage({ files, folders, locks, credentials, states, index, changes, tenantId, warning })
+  return new FileStorage({ files, folders, locks, credentials, states, index, changes, tenantId, warning })
+})
 
-  // the least that each storage has of its own: what is behind it is made once for all storages
-  return CredentialStorage.of({
+/** A storage for programs: its members can be taken out of it. */
+const membersOf = (storage: FileStorage): Storage =>
+  CredentialStorage.of({
     read: (id) => storage.read(id),
     load: (id) => storage.load(id),
     save: (credential, options) => storage.save(credential, options),
     saveMany: (many, options) => storage.saveMany(many, options),
     delete: (id, options) => storage.delete(id, options),
-    list: Effect.suspend(() => storage.list()),
+    list: storage.list,
     exists: (id) => storage.exists(id),
     loadState: (id) => storage.loadState(id),
     saveState: (id, state, options) => storage.saveState(id, state, options),
-    changes,
+    changes: storage.changes,
     withLock: (id, effect) => storage.withLock(id, effect)
   })
-})
 
 type Storage = CredentialStorage["Service"]
 
-class FileStorage {
+class FileStorage implements Storage {
   readonly #files: PrivateFiles
   readonly #folders: Folders
   readonly #locks: DirectoryLocks
@@ -201,7 +205,7 @@ class FileStorage {
   readonly #states: StateFiles
   readonly #index: IndexWriter
   readonly #transactions: EntryTransactions
-  readonly #changes: Broadcast<StorageChange>
+  readonly changes: Broadcast<StorageChange>
   readonly #warning: Effect.Effect<void>
   readonly #writing = makeKeyedLock()
   /** Whether the program knows that the directory is not writable, by a failed write or by a warning. */
@@ -226,7 +230,7 @@ class FileStorage {
     this.#states = options.states
     this.#index = options.index
     this.#transactions = new EntryTransactions({ ...options, observer: this })
-    this.#changes = options.changes
+    this.changes = options.changes
     this.#warning = options.warning
   }
 
@@ -391,7 +395,11 @@ class FileStorage {
     return this.#operation("exists", Effect.map(this.#locate(id), ({ _tag }) => _tag !== "Absent"), id)
   }
 
-  list() {
+  get list() {
+    return Effect.suspend(() => this.#list())
+  }
+
+  #list() {
     return this.#operation(
       "list",
       Effect.flatMap(
@@ -406,14 +414,14 @@ class FileStorage {
   onSaved(credential: Credential, generation: number, document: string) {
     return Effect.suspend(() => {
       this.#index.changed(credential.id, indexEntryOf(credential, document))
-      return this.#changes.publish({ _tag: "Saved", id: credential.id, generation })
+      return this.changes.publish({ _tag: "Saved", id: credential.id, generation })
     })
   }
 
   onRemoved(id: string, generation: number) {
     return Effect.suspend(() => {
       this.#index.changed(id, undefined)
-      return this.#changes.publish({ _tag: "Deleted", id, generation })
+      return this.changes.publish({ _tag: "Deleted", id, generation })
     })
   }
 

@@ -4,7 +4,6 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
-import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 
@@ -60,8 +59,7 @@ const unidentified: Processes = {
 /** On Linux, from `/proc`, if that is of this process's namespace and readable. */
 const onLinux = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem
-  const statOf = (pid: number | "self") => Effect.map(fs.readFileString(`/proc/${pid}/stat`), parseStat)
-  const { pid, started } = yield* statOf("self")
+  const { pid, started } = yield* statOf(fs, "self")
   if (pid !== nodeProcess?.pid) return unidentified
   const host = [
     yield* fs.readFileString("/proc/sys/kernel/hostname"),
@@ -70,18 +68,31 @@ const onLinux = Effect.gen(function*() {
     // start times are relative to it; Linux before 5.6 has none
     yield* Effect.orElseSucceed(fs.readLink("/proc/self/ns/time"), () => "")
   ].map((text) => text.trim()).join(" ")
-  return {
-    self: { host, pid, started },
-    isGone: Effect.fnUntraced(function*(other) {
-      if (other.host !== host || other.pid === undefined) return false
-      const there = yield* Effect.option(statOf(other.pid))
-      return Option.isSome(there)
-        ? hasEnded(there.value.state) || (other.started !== undefined && other.started !== there.value.started)
-        // its entry may be hidden from this user
-        : hasNoProcess(other.pid)
-    })
-  } satisfies Processes
+  return new LinuxProcesses(fs, { host, pid, started })
 })
+
+const statOf = (fs: FileSystem.FileSystem, pid: number | "self") =>
+  Effect.map(fs.readFileString(`/proc/${pid}/stat`), parseStat)
+
+class LinuxProcesses implements Processes {
+  readonly self: ProcessIdentity
+  readonly #fs: FileSystem.FileSystem
+
+  constructor(fs: FileSystem.FileSystem, self: ProcessIdentity) {
+    this.self = self
+    this.#fs = fs
+  }
+
+  isGone(other: ProcessIdentity): Effect.Effect<boolean> {
+    const { host, pid, started } = other
+    if (host !== this.self.host || pid === undefined) return Effect.succeed(false)
+    return Effect.match(statOf(this.#fs, pid), {
+      onSuccess: (there) => hasEnded(there.state) || (started !== undefined && started !== there.started),
+      // its entry may be hidden from this user
+      onFailure: () => hasNoProcess(pid)
+    })
+  }
+}
 
 /** Identifies processes. Read when a storage is built; tests replace it. */
 export const CurrentProcess = Context.Reference<Effect.Effect<Processes, never, FileSystem.FileSystem>>(

@@ -283,7 +283,9 @@ const make = Effect.fnUntraced(function*<R>(options: {
     lookup: Effect.fnUntraced(function*(tenantId: string) {
       const attempt = {}
       newest.set(tenantId, attempt)
-      yield* Effect.addFinalizer(() =>
+      // not by `Effect.addFinalizer`, which would keep the services of whoever first asked for the tenant
+      yield* Scope.addFinalizer(
+        yield* Effect.scope,
         Effect.sync(() => {
           if (newest.get(tenantId) === attempt) newest.delete(tenantId)
         })

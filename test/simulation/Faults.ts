@@ -299,7 +299,7 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   },
   {
     name: "forgets in its index what changes while it lists storage",
-    rule: "what is stored is found",
+    rule: "never a silent pick",
     profile: "wide",
     storage: (storage) => {
       let listing = 0
@@ -336,7 +336,7 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   },
   {
     name: "decides by the stored names only whether a name is ambiguous",
-    rule: "never a silent pick",
+    rule: "ambiguous only where two accounts fit",
     profile: "wide",
     each: () => {
       const names = new StoredNames()

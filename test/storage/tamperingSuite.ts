@@ -10,27 +10,11 @@ import { CredentialState } from "../../src/model/CredentialState.ts"
 import { CurrentTenant } from "../../src/model/currentTenant.ts"
 import type { CredentialStorage } from "../../src/storage/CredentialStorage.ts"
 import { apiKey, valueOf } from "./observing.ts"
+import { randomEdits } from "./randomEdits.ts"
+import type { Tampered } from "./tampered.ts"
 import { key } from "./temporaryStorage.ts"
 
 type Storage = CredentialStorage["Service"]
-
-/** What a database has of an entry. */
-export interface Row {
-  readonly generation: string
-  readonly document: string | null
-  readonly state: string | null
-}
-
-/** A database in which a test has namespaces to itself: this one, and those that begin with it. */
-export interface Tampered {
-  readonly namespace: string
-  /** The storage of one more process. */
-  readonly storageIn: (namespace: string) => Effect.Effect<Storage, unknown, Scope.Scope>
-  /** In what a database calls the namespace: of a tenant, with its name. */
-  readonly rowOf: (namespace: string, id: string) => Effect.Effect<Row>
-  /** Writes an entry, or some of its fields, past all storages. */
-  readonly write: (namespace: string, id: string, row: Partial<Row>) => Effect.Effect<void>
-}
 
 const at = DateTime.makeUnsafe("2026-12-01T10:00:00Z")
 
@@ -46,6 +30,8 @@ const remembered = new CredentialState({
 })
 
 export const suite = (title: string, tampered: Effect.Effect<Tampered, unknown, Scope.Scope>): void => {
+  describe(`${title}: everything`, () => randomEdits(tampered))
+
   describe(`${title}: a document that was moved`, () => {
     const moved = Effect.gen(function*() {
       const database = yield* tampered

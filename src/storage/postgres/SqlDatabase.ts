@@ -138,7 +138,7 @@ export const makeSqlDatabase = (client: SqlClient, options: {
         ) as place
         left join lateral (
           select * from ${records}
-          where namespace = ${namespace} and sequence > ${sequence}::bigint
+          where namespace = ${namespace} and sequence > ${Math.min(sequence, Number.MAX_SAFE_INTEGER)}::bigint
           order by sequence limit ${recordsAtATime}
         ) as record on true
         order by record.sequence`
@@ -311,6 +311,7 @@ export const makeSqlDatabase = (client: SqlClient, options: {
         const changes: Array<RecordChange> = []
         let from = sequence
         while (true) {
+          const before = from
           const rows = yield* sinceOnce(from)
           for (const { id, is_there, sequence, writer } of rows) {
             if (id === null || sequence === null) continue
@@ -322,7 +323,8 @@ export const makeSqlDatabase = (client: SqlClient, options: {
             })
             from = sequence
           }
-          if (rows.length < recordsAtATime) return { latest: rows[0].latest, changes }
+          // another program may have written numbers that are not told apart
+          if (rows.length < recordsAtATime || from <= before) return { latest: rows[0].latest, changes }
         }
       })
     },

@@ -1,11 +1,12 @@
 /**
  * The cost of saving and loading 1, 100 and 10,000 credentials in encrypted files: saved by one `saveMany`, loaded one by one.
- * Run by `npm run bench:storage`; exits 1 when a credential of 10,000 costs more than 1.5 times one of 100.
+ * Also what the code of a state record adds. Run by `npm run bench:storage`; exits 1 when a credential of 10,000 costs more than 1.5 times one of 100.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import { Credential, CredentialStorage, EncryptedFileStorage, Fernet } from "aden-credentials"
-import { Console, Duration, Effect, FileSystem, Layer, Redacted } from "effect"
+import { Credential, CredentialState, CredentialStorage, EncryptedFileStorage, Fernet } from "aden-credentials"
+import { Console, DateTime, Duration, Effect, FileSystem, Layer, Redacted, Schema } from "effect"
+import { decodeState, StateCodec } from "../src/storage/format/StateRecord.ts"
 
 const credentials = (count: number) =>
   Array.from({ length: count }, (_, i) =>
@@ -45,6 +46,35 @@ const typical = (count: number, runs: number) =>
     load: median(all.map(({ load }) => load))
   }))
 
+/** What it costs to sign and to verify a state record, in ms. */
+const costOfCode = Effect.gen(function*() {
+  const codec = new StateCodec([yield* Fernet.parseKey(yield* Fernet.generateKey)], "")
+  const state = new CredentialState({ generation: 7, lastConfirmed: yield* DateTime.now })
+  const plain = JSON.stringify({ generation: 7, lastConfirmed: "2026-12-01T10:00:00Z", id: "integration-1" })
+  const signed = codec.encode("integration-1", state)
+  const count = 20_000
+  const timed = (use: () => unknown) =>
+    Effect.map(
+      Effect.timed(Effect.sync(() => {
+        for (let i = 0; i < count; i++) use()
+      })),
+      ([duration]) => millis(duration, count)
+    )
+  const rounds = Effect.gen(function*() {
+    const verified = yield* timed(() => codec.decode("integration-1", signed))
+    const unverified = yield* timed(() => decodeState(plain))
+    const sign = yield* timed(() => codec.encode("integration-1", state))
+    const unsigned = yield* timed(() => encodePlain({ ...state, id: "integration-1" }))
+    return { sign: sign - unsigned, verify: verified - unverified }
+  })
+  const all = yield* Effect.all(Array.from({ length: 5 }, () => rounds))
+  return { sign: median(all.map(({ sign }) => sign)), verify: median(all.map(({ verify }) => verify)) }
+})
+
+const encodePlain = Schema.encodeSync(
+  Schema.fromJsonString(Schema.Struct({ id: Schema.optional(Schema.String), ...CredentialState.fields }))
+)
+
 const program = Effect.gen(function*() {
   yield* measure(100) // warm up, so that compiling is not measured
   const one = yield* typical(1, 21)
@@ -58,6 +88,12 @@ const program = Effect.gen(function*() {
       `${String(count).padStart(6)}: save ${cost.save.toFixed(2)} ms, load ${cost.load.toFixed(2)} ms per credential`
     )
   }
+  const code = yield* costOfCode
+  const share = (part: number, whole: number) => `${(100 * part / (whole - part)).toFixed(1)} %`
+  yield* Console.log(
+    `the code of a state record: ${(1_000 * code.sign).toFixed(0)} and ${(1_000 * code.verify).toFixed(0)} µs, ` +
+      `${share(code.sign, few.save)} of a save and ${share(code.verify, few.load)} of a load without it`
+  )
   const ratio = { save: many.save / few.save, load: many.load / few.load }
   yield* Console.log(`10,000 against 100: save ${ratio.save.toFixed(2)}, load ${ratio.load.toFixed(2)}`)
   if (ratio.save > 1.5 || ratio.load > 1.5) {

@@ -3,6 +3,7 @@
  * removed.
  */
 import type * as Schema from "effect/Schema"
+import { printable } from "../util/sanitize.ts"
 import { holdsSecretWord, isSecretName, mask } from "../util/secretWords.ts"
 
 type Metadata = Readonly<Record<string, Schema.Json>>
@@ -11,9 +12,12 @@ type Metadata = Readonly<Record<string, Schema.Json>>
 const maximumLength = 1_000
 const maximumDepth = 8
 
+/** Reads a text without what is not seen, which would take a secret apart. */
+const looksSecret = (text: string, name = ""): boolean => holdsSecretWord(printable(text), printable(name))
+
 /** An operation or a status, masked as a whole if it looks like a secret. */
 export const plainText = (text: string): string =>
-  holdsSecretWord(text) ? mask : text.slice(0, maximumLength).toWellFormed()
+  looksSecret(text) ? mask : text.slice(0, maximumLength).toWellFormed()
 
 const isList = (value: Schema.Json): value is ReadonlyArray<Schema.Json> => Array.isArray(value)
 
@@ -25,7 +29,7 @@ export const plainMetadata = (
 
   const plain = (value: Schema.Json, path: string, isNamedSecret: boolean, depth: number): Schema.Json | undefined => {
     if (typeof value === "string") {
-      const isRefused = value.length > maximumLength || holdsSecretWord(value, path) || (isNamedSecret && value !== "")
+      const isRefused = value.length > maximumLength || looksSecret(value, path) || (isNamedSecret && value !== "")
       if (!isRefused) return value.toWellFormed()
     } else if (typeof value === "number" || typeof value === "boolean" || value === null) {
       return value
@@ -42,11 +46,11 @@ export const plainMetadata = (
     Object.fromEntries(
       Object.entries(value).flatMap(([name, field]): ReadonlyArray<readonly [string, Schema.Json]> => {
         if (field === undefined) return []
-        const isSecret = name.length > maximumLength || holdsSecretWord(name)
+        const isSecret = name.length > maximumLength || looksSecret(name)
         if (isSecret) refused.push(`${path}${mask}`)
         const kept = isSecret
           ? undefined
-          : plain(field, `${path}${name}`, isNamedSecret || isSecretName(name), depth)
+          : plain(field, `${path}${name}`, isNamedSecret || isSecretName(printable(name)), depth)
         return kept === undefined ? [] : [[name, kept]]
       })
     )

@@ -6,17 +6,26 @@ import { mask, maskSecrets } from "./secretWords.ts"
 /** The longest text from outside that is shown, in UTF-16 code units. */
 const maximumLength = 500
 
-// C0, DEL, C1; line and paragraph separators; bidirectional overrides and isolates, which reorder what a terminal shows;
-// zero-width characters and the byte order mark, which hide in names.
+/** A sign that is text by itself, and an emoji before U+FE0F. */
+const textByDefault = "[[\\p{Emoji}&&\\p{Extended_Pictographic}]--\\p{Emoji_Presentation}]"
+
+// Control characters; separators of lines and paragraphs; marks of annotations; and what fonts draw nothing for, which hides in names
+// and reorders what a terminal shows. Two of the latter stay where they change what a person sees: U+FE0F after a sign that is an
+// emoji only with it, or in a keycap, and U+200D, which joins two emoji.
 const unprintable = new RegExp(
-  "[\\u0000-\\u001f\\u007f-\\u009f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u2069\\ufeff]",
-  "gu"
+  [
+    "[\\p{Cc}\\u2028\\u2029\\ufff9-\\ufffb]",
+    "[\\p{Default_Ignorable_Code_Point}--[\\u200d\\ufe0f]]",
+    `\\ufe0f(?<!${textByDefault}\\ufe0f)(?!(?<=[0-9#*]\\ufe0f)\\u20e3)`,
+    "\\u200d(?!(?<=\\p{Extended_Pictographic}[\\ufe0f\\p{Emoji_Modifier}]?\\u200d)\\p{Extended_Pictographic})"
+  ].join("|"),
+  "gv"
 )
 
-/** Removes control characters, and what hides or reorders text. */
+/** Removes control characters, and what is not seen or reorders text. */
 export const printable = (text: string): string => text.replace(unprintable, "").toWellFormed()
 
-/** Removes control characters and cuts at 500 code units, never inside a surrogate pair. */
+/** Removes what `printable` does, and cuts at 500 code units, never inside a surrogate pair. */
 export const cleanText = (text: string): string => cut(printable(text.slice(0, maximumLength * 4)))
 
 /** A name as it may be shown to a person; `undefined` when nothing is left of it. */
@@ -39,7 +48,8 @@ export const cleanMessage = (text: string, secrets: ReadonlyArray<string> = []):
 const cut = (text: string): string => {
   if (text.length <= maximumLength) return text
   const last = text.charCodeAt(maximumLength - 1)
-  return text.slice(0, last >= 0xd800 && last <= 0xdbff ? maximumLength - 1 : maximumLength)
+  // what joined it to the sign behind the cut joins nothing now
+  return printable(text.slice(0, last >= 0xd800 && last <= 0xdbff ? maximumLength - 1 : maximumLength))
 }
 
 /** Servers quote the beginning of a key to say which one they mean, so its first 8 characters count as the key. */

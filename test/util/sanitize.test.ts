@@ -27,6 +27,14 @@ const HostileText = Schema.Array(
     "\u202e",
     "\u2066",
     "\ufeff",
+    "\u00ad",
+    "\u3164",
+    "\ufe0f",
+    "\u20e3",
+    "\u{e0041}",
+    "❤",
+    "👩",
+    "🏽",
     "\ud800",
     "\udc00"
   ])
@@ -64,6 +72,57 @@ describe("cleanText", () => {
   it("does not cut a surrogate pair in two", () => {
     assert.strictEqual(cleanText("a".repeat(499) + "😀"), "a".repeat(499))
     assert.strictEqual(cleanText("a".repeat(498) + "😀"), "a".repeat(498) + "😀")
+  })
+
+  it("does not leave behind the cut what joined the sign in front of it", () => {
+    assert.strictEqual(cleanText("a".repeat(497) + "👩\u200d👩"), "a".repeat(497) + "👩")
+    assert.strictEqual(cleanText("a".repeat(498) + "1\ufe0f\u20e3"), "a".repeat(498) + "1")
+  })
+
+  it("removes every character that no font draws, wherever it stands in a word", () => {
+    const invisible = Array.from({ length: 0x110000 }, (_, code) => code).filter((code) =>
+      /^[\p{Default_Ignorable_Code_Point}\p{Cc}\p{Zl}\p{Zp}\p{Cs}]$/u.test(String.fromCodePoint(code))
+    )
+    assert.isAbove(invisible.length, 6_000)
+    for (const code of [...invisible, 0xfff9, 0xfffa, 0xfffb]) {
+      const character = String.fromCodePoint(code)
+      const seen = code >= 0xd800 && code <= 0xdfff ? "\ufffd" : ""
+      for (
+        const [before, after] of [["ad", "en"], ["", ""], ["1", "2"], ["가", "나"], ["😀", ""], ["", "😀"]] as const
+      ) {
+        const text = before + character + after
+        assert.strictEqual(cleanText(text), before + seen + after, code.toString(16))
+        assert.isFalse(isClean(text), code.toString(16))
+      }
+    }
+  })
+
+  it.each([
+    "مرحبا بالعالم ١٢٣، سلام",
+    "שָׁלוֹם עולם",
+    "안녕하세요, 한국어",
+    "नमस्ते दुनिया",
+    "สวัสดีชาวโลก",
+    "日本語のテキスト",
+    "👨‍👩‍👧‍👦 🏳️‍🌈 ❤️‍🔥 👩🏽‍💻 🧑🏻‍❤️‍💋‍🧑🏼 ⛹🏻‍♀️ 👁️‍🗨️",
+    "☎️ ©️ ❤️ 1️⃣ #️⃣ 🇩🇪 👍🏿"
+  ])("leaves %s as it is", (text) => {
+    assert.strictEqual(cleanText(text), text)
+    assert.isTrue(isClean(text))
+  })
+
+  it.each<readonly [string, string]>([
+    ["می\u200cخواهم", "میخواهم"],
+    ["क्\u200dष", "क्ष"],
+    ["😀\ufe0f", "😀"],
+    ["👩\u200d\u200d👩", "👩👩"],
+    ["👩\u200d", "👩"],
+    ["👩\u200b\u200d👩", "👩👩"],
+    ["1\ufe0f", "1"],
+    ["❤\ufe0e", "❤"],
+    ["🏴\u{e0067}\u{e0062}\u{e007f}", "🏴"]
+  ])("makes %j readable without what is not seen", (text, shown) => {
+    assert.strictEqual(cleanText(text), shown)
   })
 
   it("takes terminal escapes apart", () => {
@@ -109,7 +168,13 @@ describe("cleanMessage", () => {
   )
 
   it("sees a secret through characters that do not show", () => {
-    assert.notInclude(cleanMessage(`the key ${secret.slice(0, 5)}\u200b${secret.slice(5)}`, [secret]), "aden_sk_")
+    for (const unseen of ["\u200b", "\u00ad", "\u061c", "\u3164", "\ufe0f", "\u200d", "\u{e0041}", "\u2063"]) {
+      assert.notInclude(cleanMessage(`the key ${secret.slice(0, 5)}${unseen}${secret.slice(5)}`, [secret]), "aden_sk_")
+      assert.strictEqual(
+        cleanMessage(`token ${["ghp_", "16C7e42F292c69", "12E7710c838347Ae178B4a"].join(unseen)}`),
+        "token <redacted>"
+      )
+    }
   })
 
   it("masks what looks like a token, also at the cut", () => {

@@ -162,6 +162,17 @@ describe("the metadata of usage reports", () => {
       }
     }))
 
+  it.each(["\u200b", "\u00ad", "\u3164", "\ufe0f", "\u{e0041}"])(
+    "lose a secret and the name of one that hold what is not seen (%j)",
+    (unseen) => {
+      const metadata = {
+        [`pass${unseen}word`]: "short",
+        note: `ghp_${unseen}16C7e42F292c69${unseen}12E7710c838347Ae178B4a`
+      }
+      assert.deepStrictEqual(plainMetadata(metadata), { metadata: {}, refused: Object.keys(metadata) })
+    }
+  )
+
   it("keep the id of a request under its name", () => {
     const metadata = {
       requestId: "4bf92f3577b34da6a3ce929d0e0e4736",

@@ -56,8 +56,8 @@ export class Fernet {
   )
 
   /**
-   * Parses a key: URL-safe base64 of 32 bytes, padded. Fails with `AdenConfigError`, which names `setting`, the setting that the
-   * key came from (`HIVE_CREDENTIAL_KEY` by default).
+   * Parses a key: URL-safe base64 of 32 random bytes, padded. Fails with `AdenConfigError`, which names `setting`, the setting that
+   * the key came from (`HIVE_CREDENTIAL_KEY` by default).
    */
   static readonly parseKey = (
     text: Redacted.Redacted<string>,
@@ -68,6 +68,15 @@ export class Fernet {
       if (bytes === undefined || bytes.length !== keyLength) {
         return Effect.fail(
           new AdenConfigError({ setting, detail: keyFault(Redacted.value(text)), remedy: keyRemedy })
+        )
+      }
+      if (new Set(bytes).size < leastBytes) {
+        return Effect.fail(
+          new AdenConfigError({
+            setting,
+            detail: "is not a random key: it repeats the same few bytes, so that anyone can guess it",
+            remedy: "Make a new one: aden-creds keys generate"
+          })
         )
       }
       return Effect.succeed(Redacted.make({
@@ -109,6 +118,8 @@ export class Fernet {
 
 const version = 0x80
 const keyLength = 32
+/** How many different bytes a key has. Random ones have some thirty, and fewer than this once in 10^36 keys. */
+const leastBytes = 8
 const ivLength = 16
 const blockLength = 16
 const macLength = 32

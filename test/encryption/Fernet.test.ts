@@ -145,6 +145,10 @@ describe("Fernet", () => {
       ["with padding bits", `${good.slice(0, -2)}t=`, /is not a Fernet key/],
       ["with a line break", `${good}\n`, /white space/],
       ["of the standard alphabet", good.replaceAll("-", "+").replaceAll("_", "/"), /standard alphabet/],
+      ["of zeros", `${"A".repeat(43)}=`, /is not a random key/],
+      ["of one byte", Buffer.alloc(32, 0xff).toString("base64url") + "=", /is not a random key/],
+      ["of one digit as text", Buffer.alloc(32, "0").toString("base64url") + "=", /is not a random key/],
+      ["of a word over and over", Buffer.alloc(32, "secret").toString("base64url") + "=", /is not a random key/],
       ["text", "correct horse battery staple", /is not a Fernet key/]
     ]
     it.effect.each(cases)("%s", ([, key, detail]) =>

@@ -30,7 +30,10 @@ const issued = (id: string): Effect.Effect<ReadonlyArray<string>, never, AdenEmu
 describe("aden-creds git-credential", () => {
   it.live("get: the user name, the token and its expiry, for a host over https", () =>
     Effect.gen(function*() {
-      const ran = yield* asking(["get"], "protocol=https\nhost=github.com\ncapability[]=authtype\n\n")
+      const ran = yield* asking(
+        ["get"],
+        "protocol=https\nhost=github.com\ncapability[]=authtype\ncapability[]=state\n\n"
+      )
       const [token] = yield* issued("github")
       assert.strictEqual(ran.stderr, "")
       assert.strictEqual(ran.status, 0)
@@ -117,6 +120,11 @@ describe("aden-creds git-credential", () => {
     ["a line that is not name=value", "protocol=https\nhost\n"],
     ["a line that ends with a carriage return", "protocol=https\r\nhost=github.com\r\n"],
     ["a carriage return in a value", "protocol=https\nhost=github.com\rx\n"],
+    ["a second host", "protocol=https\nhost=github.com\nhost=evil.test\n"],
+    ["a second host, which would get the token", "protocol=https\nhost=evil.test\nhost=github.com\n"],
+    ["the same host twice", "protocol=https\nhost=github.com\nhost=github.com\n"],
+    ["a second protocol", "protocol=http\nprotocol=https\nhost=github.com\n"],
+    ["a URL beside the host", "url=https://evil.test\nprotocol=https\nhost=github.com\n"],
     ["too much", `protocol=https\nhost=${"a".repeat(70_000)}\n`]
   ])("%s: 2, and nothing of it is repeated", ([, input]) =>
     Effect.gen(function*() {

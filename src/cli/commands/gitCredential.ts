@@ -49,8 +49,15 @@ const readRequest = Effect.gen(function*() {
   for (const line of end < 0 ? lines : lines.slice(0, end)) {
     const at = line.indexOf("=")
     if (at < 1) return yield* new GitProtocolError({ detail: "a line is not name=value" })
-    fields.set(line.slice(0, at), line.slice(at + 1))
+    const name = line.slice(0, at)
+    // which of two hosts is meant? only lists, whose names end in [], have several values
+    if (fields.has(name) && !name.endsWith("[]")) {
+      return yield* new GitProtocolError({ detail: "a field stands there twice" })
+    }
+    fields.set(name, line.slice(at + 1))
   }
+  // git takes it apart before it asks a helper; beside host it would name a second one
+  if (fields.has("url")) return yield* new GitProtocolError({ detail: "it has a URL in place of its parts" })
   return fields
 })
 

@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as ByteSize from "effect/ByteSize"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -11,7 +12,9 @@ import * as Exit from "effect/Exit"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import { HttpApiSchemaError } from "effect/http-api/HttpApiError"
 import * as HttpApiSecurity from "effect/http-api/HttpApiSecurity"
+import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
 import * as HttpRouter from "effect/http/HttpRouter"
+import * as HttpServerError from "effect/http/HttpServerError"
 import { HttpServerRequest, ParsedSearchParams } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
@@ -344,18 +347,29 @@ const observe = (
     )
   })
 
+/** The longest body that is read: 10,000 usage reports are remembered. */
+const maximumBody = ByteSize.kibibytes(64)
+
 /** A request that does not match the contract is answered with JSON, as all others are. */
 const refuseMalformed: AnswerMiddleware = (answer) =>
   answer.pipe(
     Effect.map((response) => response.status === 415 ? unsupportedMediaType : response),
-    Effect.catchDefect((defect) =>
-      HttpApiSchemaError.is(defect) && defect.kind === "Payload"
-        ? Effect.succeed(
+    Effect.catchDefect((defect) => {
+      if (HttpApiSchemaError.is(defect) && defect.kind === "Payload") {
+        return Effect.succeed(
           refusal(400, "invalid_request", `The body does not match the contract: ${defect.cause.message}`)
         )
-        : Effect.die(defect)
-    )
+      }
+      return isTooLarge(defect) ? Effect.succeed(tooLarge) : Effect.die(defect)
+    }),
+    Effect.provideService(HttpIncomingMessage.MaxBodySize, maximumBody)
   )
+
+const isTooLarge = (defect: unknown): boolean =>
+  HttpServerError.isHttpServerError(defect) && defect.reason._tag === "RequestParseError" &&
+  defect.reason.reason === "BodyTooLarge"
+
+const tooLarge = refusal(413, "content_too_large", "The emulator reads bodies of up to 64 KiB.")
 
 const unsupportedMediaType = refusal(
   415,

@@ -663,6 +663,34 @@ describe("usage", () => {
       )
       assert.deepStrictEqual(yield* aden.usage, [])
     }).pipe(provideAden()))
+
+  it.live("of more than 64 KiB is refused and not recorded, whether its length is announced or not", () =>
+    Effect.gen(function*() {
+      const aden = yield* AdenEmulator
+      const url = `${aden.url}/v1/credentials/hubspot/usage`
+      const reportOf = (length: number) => {
+        const empty = JSON.stringify({ ...JSON.parse(usageReport), metadata: { note: "" } })
+        return empty.replace(`"note":""`, `"note":"${"a".repeat(length - empty.length)}"`)
+      }
+      for (const length of [64 * 1024 + 1, 30 * 1024 * 1024]) {
+        const answer = yield* post(url, { body: reportOf(length), headers: usageHeaders })
+        assert.strictEqual(answer.status, 413)
+        assert.strictEqual(json(answer)["error"], "content_too_large")
+      }
+      const chunked = yield* Effect.callback<number | undefined>((resume) => {
+        const headers = { ...usageHeaders, authorization: "Bearer emulator-api-key" }
+        const request = http.request(url, { method: "POST", headers }, (response) => {
+          response.resume()
+          resume(Effect.succeed(response.statusCode))
+        })
+        for (let chunk = 0; chunk < 80; chunk++) request.write("a".repeat(1024))
+        request.on("error", (cause) => resume(Effect.die(cause))).end()
+      })
+      assert.strictEqual(chunked, 413)
+      assert.deepStrictEqual(yield* aden.usage, [])
+      assert.strictEqual((yield* post(url, { body: reportOf(64 * 1024), headers: usageHeaders })).status, 200)
+      assert.strictEqual((yield* aden.usage).length, 1)
+    }).pipe(provideAden()))
 })
 
 describe("the request log", () => {

@@ -4,15 +4,18 @@
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type { HttpServerRequest } from "effect/http/HttpServerRequest"
-import type { HttpServerResponse } from "effect/http/HttpServerResponse"
+import { HttpServerRequest } from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as Url from "effect/http/Url"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
+import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { createServer, type Server } from "node:http"
 import type { Socket } from "node:net"
 import { AdenConfigError } from "../errors/ConfigError.ts"
+import { isLoopback } from "../util/httpSyntax.ts"
 
 export interface LoopbackServer {
   readonly url: string
@@ -24,9 +27,26 @@ export interface LoopbackServer {
 
 const host = "127.0.0.1"
 
+/**
+ * Keeps out what asks for another host: DNS rebinding. A site can make its own name resolve to this machine, so that its pages may
+ * read the answers, but then `Host` holds that name.
+ */
+const underOwnName = <E, R>(
+  answer: Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>
+): Effect.Effect<HttpServerResponse.HttpServerResponse, E, R | HttpServerRequest> =>
+  Effect.flatMap(HttpServerRequest, ({ headers }) => {
+    const here = Result.getOrUndefined(Url.fromString(`http://${headers["host"] ?? ""}`))
+    return here !== undefined && isLoopback(here) ? answer : Effect.succeed(wrongHost)
+  })
+
+const wrongHost = HttpServerResponse.jsonUnsafe(
+  { error: "wrong_host", message: "This server is only for this machine: ask for it at 127.0.0.1." },
+  { status: 403 }
+)
+
 /** Starts a server, which stops when the scope closes. `port` 0 takes any free port. */
 export const make = Effect.fnUntraced(function*(
-  answer: Effect.Effect<HttpServerResponse, unknown, HttpServerRequest | Scope.Scope>,
+  answer: Effect.Effect<HttpServerResponse.HttpServerResponse, unknown, HttpServerRequest | Scope.Scope>,
   options: { readonly port: number }
 ): Effect.fn.Return<LoopbackServer, AdenConfigError, Scope.Scope> {
   const context = yield* Effect.context<Scope.Scope>()
@@ -45,7 +65,10 @@ export const make = Effect.fnUntraced(function*(
     // shuts down gracefully, whereas this server simulates an outage
     const requests = yield* Scope.fork(yield* Effect.scope, "parallel")
     // untraced, as a real server is: it would not be part of the client's trace
-    const untraced = Effect.withTracerEnabled(NodeHttpServer.makeHandler(answer, { scope: requests }), false)
+    const untraced = Effect.withTracerEnabled(
+      NodeHttpServer.makeHandler(underOwnName(answer), { scope: requests }),
+      false
+    )
     server.on("request", yield* untraced)
     yield* Effect.acquireRelease(listen(server, port), () => close(server, sockets))
     const address = server.address()

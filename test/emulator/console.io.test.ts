@@ -377,6 +377,22 @@ describe("other sites", () => {
           assert.strictEqual(status, 403, path)
           assert.notInclude(text, "slack")
         }
+        // its API key is known to everyone
+        const headers = { host, authorization: "Bearer emulator-api-key" }
+        for (
+          const [method, path] of [
+            ["GET", "/v1/credentials"],
+            ["GET", "/v1/credentials/hubspot"],
+            ["POST", "/v1/credentials/hubspot/refresh"],
+            ["GET", "/openapi.json"],
+            ["GET", "/nowhere"]
+          ] as const
+        ) {
+          const { status, text } = yield* ask(`${aden.url}${path}`, { method, headers })
+          assert.strictEqual(status, 403, path)
+          assert.notInclude(text, "token")
+        }
+        assert.strictEqual(yield* aden.countRequests(), 0)
         yield* unchanged
       }).pipe(provideAden())
   )

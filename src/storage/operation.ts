@@ -38,3 +38,6 @@ export const checkCredentialId = (id: string): Effect.Effect<void, InvalidCreden
   }
   return Effect.void
 }
+
+/** Whether a storage takes this as an id. Others that are found, such as an empty member of a list, were written by another program. */
+export const isCredentialId = (id: string): boolean => id !== "" && id.isWellFormed()

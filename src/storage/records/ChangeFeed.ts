@@ -10,6 +10,7 @@ import * as Queue from "effect/Queue"
 import * as Random from "effect/Random"
 import * as Stream from "effect/Stream"
 import type { StorageChange } from "../CredentialStorage.ts"
+import { isCredentialId } from "../operation.ts"
 import type { ChangeSource, Notification, RecordChange } from "./RecordDatabase.ts"
 
 /** Without notifications, missed changes are polled for this often: a connection can be lost without an error. */
@@ -30,9 +31,9 @@ export const makeChangeFeed = Effect.fnUntraced(function*(source: ChangeSource, 
   /** The sequence number of the latest notification. */
   let notified = -1
 
-  /** Drops the echo of an own write, which was published when it was made. */
+  /** Drops the echo of an own write, which was published when it was made, and what is not about a credential. */
   const forward = ({ _tag, by, generation, id }: RecordChange) =>
-    by === writer ? Effect.void : publish({ _tag, id, generation })
+    by === writer || !isCredentialId(id) ? Effect.void : publish({ _tag, id, generation })
 
   /**
    * Reads the changes since the last one seen. Answers whether there were any. They have no generation: a database that lost its data

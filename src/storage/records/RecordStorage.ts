@@ -15,7 +15,7 @@ import { logWarning } from "../../util/logging.ts"
 import { CredentialStorage } from "../CredentialStorage.ts"
 import { makeSealedCodec } from "../format/sealed.ts"
 import { StateCodec } from "../format/StateRecord.ts"
-import { asStorageError, checkCredentialId } from "../operation.ts"
+import { asStorageError, checkCredentialId, isCredentialId } from "../operation.ts"
 import { makeChangeFeed } from "./ChangeFeed.ts"
 import { makeLeases } from "./Lease.ts"
 import type { ForeignRecord, RecordDatabase, RecordWrite, StoredRecord } from "./RecordDatabase.ts"
@@ -212,7 +212,12 @@ export const makeRecordStorage = Effect.fnUntraced(function*(name: string, optio
       },
       (effect, id) => asStorageError("delete", id)(effect)
     ),
-    list: database.ids.pipe(asStorageError("list"), Effect.withSpan(`${name}.list`)),
+    list: database.ids.pipe(
+      // an id that cannot be read would fail every list of credentials
+      Effect.map((ids) => ids.filter(isCredentialId)),
+      asStorageError("list"),
+      Effect.withSpan(`${name}.list`)
+    ),
     exists: Effect.fn(`${name}.exists`)(
       function*(id) {
         const record = yield* read(id)

@@ -21,8 +21,10 @@ import { AdenConfigError } from "../../../src/errors/ConfigError.ts"
 import { CredentialDecryptionFailed, CredentialStorageError } from "../../../src/errors/StorageError.ts"
 import { CredentialState } from "../../../src/model/CredentialState.ts"
 import { CurrentTenant } from "../../../src/model/currentTenant.ts"
+import { CredentialProviders } from "../../../src/providers/CredentialProvider.ts"
 import { CredentialStorage } from "../../../src/storage/CredentialStorage.ts"
 import { RedisStorage } from "../../../src/storage/redis/RedisStorage.ts"
+import { CredentialStore } from "../../../src/store/CredentialStore.ts"
 import { describeWith, redis } from "../../fixtures/realServers.ts"
 import { hasRedisServer, redisServer, restartableRedis } from "../../fixtures/redisServer.ts"
 import { tcpProxy } from "../../fixtures/tcpProxy.ts"
@@ -292,6 +294,35 @@ describeWith(redis, "RedisStorage", () => {
         yield* redis.send("HSET", keyOf("slack"), "document", document)
         const failure = yield* Effect.flip(storage.load("slack"))
         assert.include(failure.message, "another credential")
+      }))
+
+    it.effect("an empty id is not listed, and does not keep the others from being listed", () =>
+      Effect.gen(function*() {
+        const { namespace, redis, storage } = yield* place
+        yield* storage.save(apiKey("hubspot", "1"))
+        yield* redis.send("SADD", `{${namespace}}:ids`, "")
+        assert.deepStrictEqual(yield* storage.list, ["hubspot"])
+        const store = CredentialStore.layer().pipe(
+          Layer.provide(CredentialProviders.layerNone),
+          Layer.provide(Layer.succeed(CredentialStorage, storage))
+        )
+        const listed = yield* Effect.provide(CredentialStore.use((store) => store.list), store)
+        assert.deepStrictEqual(listed.map(({ id }) => id), ["hubspot"])
+      }))
+
+    it.live("a change of an empty id is not told", () =>
+      Effect.gen(function*() {
+        const { namespace, process, redis, storage } = yield* place
+        const seen = yield* changesOf(storage)
+        const other = yield* process
+        yield* Effect.sleep("100 millis")
+        const sequence = Number(yield* redis.send<string>("INCR", `{${namespace}}:sequence`))
+        yield* redis.send("ZADD", `{${namespace}}:changes`, String(sequence), "")
+        const notification = { sequence, _tag: "Saved", id: "", by: "another program" }
+        yield* redis.send("PUBLISH", `{${namespace}}:notices`, JSON.stringify(notification))
+        yield* other.save(apiKey("hubspot", "1"))
+        yield* until(() => seen.some(({ id }) => id === "hubspot"))
+        assert.deepStrictEqual(told(seen), ["Saved hubspot"])
       }))
 
     it.live("on the channel is passed over", () =>

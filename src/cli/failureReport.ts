@@ -14,6 +14,7 @@ import type { Actionable } from "../errors/Actionable.ts"
 import { insecureUrlRemedy } from "../errors/ConfigError.ts"
 import type { AdenConfigError } from "../errors/ConfigError.ts"
 import { cleanMessage, printable } from "../util/sanitize.ts"
+import { maskSecrets } from "../util/secretWords.ts"
 import type { CommandFailure } from "./CommandFailure.ts"
 import { CommandOutput } from "./CommandOutput.ts"
 import { ErrorDocument } from "./documents.ts"
@@ -32,7 +33,7 @@ export const detailsOf = (error: CommandFailure): ErrorDetails => {
     isRetryable: error.isRetryable,
     ...(retryAfter === undefined ? {} : { retryAfterMs: retryAfter }),
     ...("id" in error && error.id !== undefined ? { id: error.id } : {}),
-    ...("ref" in error && error.ref !== undefined ? { ref: error.ref } : {}),
+    ...("ref" in error && error.ref !== undefined ? { ref: refOf(error.ref, error._tag) } : {}),
     ...("setting" in error ? { setting: error.setting } : {}),
     ...("choices" in error ? { choices: error.choices } : {}),
     ...("reauthorizationUrl" in error && error.reauthorizationUrl !== undefined
@@ -40,6 +41,10 @@ export const detailsOf = (error: CommandFailure): ErrorDetails => {
       : {})
   }
 }
+
+/** A ref that names no credential may be a token in its place. */
+const refOf = (ref: string, tag: CommandFailure["_tag"]): string =>
+  tag === "CredentialNotFound" ? maskSecrets(printable(ref)) : ref
 
 // some messages end in their remedy, which has a line of its own here
 const messageOf = (error: CommandFailure): string => {

@@ -5,7 +5,7 @@
  */
 import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
-import { cleanText } from "../util/sanitize.ts"
+import { cleanMessage, cleanText } from "../util/sanitize.ts"
 import { ActionableError, line, optionalText, quoted } from "./Actionable.ts"
 import {
   AdenForbidden,
@@ -20,7 +20,8 @@ import {
 import { CredentialDecryptionFailed, CredentialStorageError } from "./StorageError.ts"
 
 /**
- * Neither the storage nor the provider has what the ref names.
+ * Neither the storage nor the provider has what the ref names. A ref that looks like a secret, put there by mistake, is masked in the
+ * message.
  *
  * @since 0.1.0
  * @category errors
@@ -28,7 +29,8 @@ import { CredentialDecryptionFailed, CredentialStorageError } from "./StorageErr
 export class CredentialNotFound extends ActionableError<CredentialNotFound>()("CredentialNotFound", {
   ref: Schema.String
 }, {
-  message: ({ ref }) => ref === "" ? "An empty ref names no credential" : line`There is no credential ${quoted(ref)}`,
+  message: ({ ref }) =>
+    ref === "" ? "An empty ref names no credential" : line`There is no credential ${quoted(cleanMessage(ref))}`,
   isRetryable: false,
   remedy: "Use a ref that `aden-creds list` shows, or connect the integration in Aden and sync."
 }) {}

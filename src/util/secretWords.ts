@@ -25,6 +25,9 @@ export const maskSecrets = (text: string): string => {
 /** Whether a text holds a secret. `name` is that of the field with the text, if it has one. */
 export const holdsSecretWord = (text: string, name = ""): boolean => secretsIn(text, name).length > 0
 
+/** Whether a word begins as the tokens of a provider do, so that it is nothing else. */
+export const isKnownToken = (word: string): boolean => knownToken(word)?.start === 0
+
 /** Whether the name of a field, a parameter or a header says that its text is a secret. */
 export const isSecretName = (name: string): boolean =>
   /authorization|passw|passphrase|pwd|secret|cookie|jwt|(?:tokens?|credentials|signature|\bsig|(?:api|access|account|private)[-_ ]?key)$/i

@@ -88,6 +88,40 @@ describe("aden-creds exec", () => {
       assert.deepStrictEqual(args, ["first", "--json", "--env", "X=y", "a b"])
     }).pipe(Effect.provide(AdenEmulator.layer())))
 
+  it.live.each(["ghp_16C7e42F292c6912E7710c838347Ae178B4a", "xoxb-1234567890-abcdefghijkl"])(
+    "a token in the place of a ref (%s) is refused, neither shown nor sent",
+    (secret) =>
+      Effect.gen(function*() {
+        const aden = yield* AdenEmulator
+        const environment = yield* emulatorEnvironment
+        for (const json of [[], ["--json"]]) {
+          const ran = yield* run([...json, "exec", "--env", `GITHUB_TOKEN=${secret}`, "--", "true"], environment)
+          assert.strictEqual(ran.status, ExitStatus.usage)
+          assert.match(ran.stderr, /^error: --env has a token in the place of a ref/)
+          assert.notInclude(ran.stdout + ran.stderr, secret.slice(0, 8))
+        }
+        assert.strictEqual(yield* aden.countRequests(), 0)
+      }).pipe(Effect.provide(AdenEmulator.layer()))
+  )
+
+  it.live.each([["exec", "--env"], ["token"], ["refresh"], ["validate"], ["explain"], ["delete"]])(
+    "%s: what looks like a secret and names nothing is not shown",
+    (command) =>
+      Effect.gen(function*() {
+        const secret = "CJTFwvnuLxIFAgEYz0Rk5PqM83vHdN2w"
+        const environment = yield* emulatorEnvironment
+        const directory = yield* temporaryDirectory
+        const [name = "", ...flags] = command
+        const ref = name === "exec" ? [...flags, `X=${secret}`, "--", "true"] : [secret]
+        for (const json of [[], ["--json"]]) {
+          const ran = yield* run([...json, name, "--directory", directory, ...ref], environment)
+          assert.notStrictEqual(ran.status, 0)
+          assert.include(ran.stderr, `There is no credential "<redacted>"`)
+          assert.notInclude(ran.stdout + ran.stderr, secret.slice(0, 8))
+        }
+      }).pipe(Effect.provide(AdenEmulator.layer()))
+  )
+
   it.live.skipIf(!existsSync("/proc/self/environ"))(
     "a command cannot read the keys in the environment of exec itself, where they come from files and commands",
     () =>

@@ -6,6 +6,8 @@ import * as Redacted from "effect/Redacted"
 import { AdenConfigError } from "../../errors/ConfigError.ts"
 import { CredentialStore } from "../../store/CredentialStore.ts"
 import { AwaitRefresh } from "../../store/RefreshPolicy.ts"
+import { printable } from "../../util/sanitize.ts"
+import { isKnownToken } from "../../util/secretWords.ts"
 import { inheritedEnvironment, requireCommand, runInPlace } from "../childProcess.ts"
 import { endWith } from "../ExitStatus.ts"
 import { reportingFailures } from "../failureReport.ts"
@@ -46,6 +48,13 @@ const faultOf = (
     }
     if (steering.test(name)) {
       return fault(`names ${name}, which changes how programs run`, "Choose another name for the token.")
+    }
+    // it would be asked for at Aden
+    if (isKnownToken(printable(ref))) {
+      return fault(
+        "has a token in the place of a ref",
+        "Name the credential, as in --env GITHUB_TOKEN=github, and renew that token."
+      )
     }
     if (names.has(name)) return fault(`names ${name} twice`, "Give each variable once.")
     names.add(name)

@@ -22,11 +22,12 @@ const noPid = 4_194_305
 describe.skipIf(!fs.existsSync("/proc/self/ns/pid"))("CurrentProcess", () => {
   it.effect("a process is gone when no process has its id, or one that started later; this one is there", () =>
     Effect.gen(function*() {
-      const { isGone, self } = yield* processesWhere(() => ({}))
-      assert.isFalse(yield* isGone(self))
-      assert.isTrue(yield* isGone({ ...self, pid: noPid }))
-      assert.isTrue(yield* isGone({ ...self, started: "1" }))
-      assert.isFalse(yield* isGone({ ...self, host: "another", pid: noPid }))
+      const processes = yield* processesWhere(() => ({}))
+      const { self } = processes
+      assert.isFalse(yield* processes.isGone(self))
+      assert.isTrue(yield* processes.isGone({ ...self, pid: noPid }))
+      assert.isTrue(yield* processes.isGone({ ...self, started: "1" }))
+      assert.isFalse(yield* processes.isGone({ ...self, host: "another", pid: noPid }))
     }))
 
   it.effect.each([
@@ -50,22 +51,22 @@ describe.skipIf(!fs.existsSync("/proc/self/ns/pid"))("CurrentProcess", () => {
 
   it.effect("a /proc of another process id space is not believed", () =>
     Effect.gen(function*() {
-      const { isGone, self } = yield* processesWhere((base) => ({
+      const processes = yield* processesWhere((base) => ({
         readFileString: (file, encoding) =>
           Effect.map(
             base.readFileString(file, encoding),
             (text) => file === "/proc/self/stat" ? text.replace(/^\d+/, "1000000") : text
           )
       }))
-      assert.isFalse(yield* isGone({ ...self, pid: noPid }))
+      assert.isFalse(yield* processes.isGone({ ...processes.self, pid: noPid }))
     }))
 
   it.effect("a process that counts time from another start is not told by when it started", () =>
     Effect.gen(function*() {
-      const { isGone } = yield* processesWhere(() => ({}))
+      const processes = yield* processesWhere(() => ({}))
       const { self } = yield* processesWhere((base) => ({
         readLink: (file) => file === "/proc/self/ns/time" ? Effect.succeed("time:[1]") : base.readLink(file)
       }))
-      assert.isFalse(yield* isGone({ ...self, started: "1" }))
+      assert.isFalse(yield* processes.isGone({ ...self, started: "1" }))
     }))
 })

@@ -27,7 +27,11 @@ const limit = 25 * 1024
 const own = Credential.fromApiKey({ id: "own", apiKey: Redacted.make("BSA-0123456789") })
 
 const touch = (tenantId: string) =>
-  CredentialStore.use((store) => store.token("own")).pipe(Effect.provide(TenantCredentials.get(tenantId)))
+  CredentialStore.use((store) => store.token("own")).pipe(
+    // a busy disk may not answer within the 2 s that a store waits
+    Effect.retry({ times: 5 }),
+    Effect.provide(TenantCredentials.get(tenantId))
+  )
 
 const program = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem

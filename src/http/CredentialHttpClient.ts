@@ -80,7 +80,7 @@ export interface CredentialHttpClientOptions {
 /**
  * An `HttpClient` that carries one credential.
  *
- * - A request to another host than those listed, over plain http, or with a user name in its URL fails with
+ * - A request to another host than those listed, over plain http, with a user name in its URL, or by `TRACE` fails with
  *   `CredentialHostDenied` before a byte is sent.
  * - Redirects are followed, ten at most. At the same origin they carry the credential; elsewhere neither it nor the program's
  *   cookies go along, and nothing that has a body is repeated: that answer is the program's, as it is. One elsewhere whose URL
@@ -343,6 +343,14 @@ const prepare = Effect.fnUntraced(function*(options: CredentialHttpClientOptions
     const url = yield* urlOf(request)
     const fault = hostFault(url, origins) ?? hostHeaderFault(request, url)
     if (fault !== undefined) return yield* denied(url, fault)
+    if (echoing.has(request.method.toUpperCase())) {
+      return yield* new CredentialHostDenied({
+        ref,
+        host: url.host,
+        detail: "servers answer TRACE and its like with the headers of the request",
+        advice: "Use another method, or a client that carries no credential."
+      })
+    }
     const mismatch = tenantMismatch(store, yield* Effect.context())
     if (mismatch !== undefined) {
       return yield* new CredentialHostDenied({ ref, host: url.host, detail: mismatch, advice: onePerTenant })
@@ -454,6 +462,9 @@ const urlOf = (request: Request): Effect.Effect<URL, HttpClientError.HttpClientE
         new HttpClientError.HttpClientError({ reason: new HttpClientError.InvalidUrlError({ request, cause }) })
     )
   )
+
+/** Methods whose answer is the request itself, or a connection to another server. Programs are not kept to the methods of the type. */
+const echoing: ReadonlySet<string> = new Set(["TRACE", "TRACK", "CONNECT"])
 
 /** Behind one address there are many hosts, of which the `Host` header picks one. */
 const hostHeaderFault = (request: Request, url: URL): string | undefined => {

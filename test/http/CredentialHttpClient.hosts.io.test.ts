@@ -164,6 +164,27 @@ describe("which hosts get it", () => {
     }).pipe(Effect.provide(testStore)))
 })
 
+describe("methods whose answer repeats the request", () => {
+  describe.each(transports)("$name", ({ layer: transport }) => {
+    it.live.each(["TRACE", "trace", "TRACK", "CONNECT"])(
+      "%s is denied, and not even connects",
+      (method) =>
+        Effect.gen(function*() {
+          const { good } = yield* goodAndEvil
+          const client = yield* clientOf(transport, { ref: "hubspot", allowedHosts: allowed(good) })
+          const request = HttpClientRequest.get(good.url)
+          // programs in JavaScript give any method
+          Object.defineProperty(request, "method", { value: method })
+          const error = yield* Effect.flip(client.execute(request))
+          assert(error._tag === "CredentialHostDenied", inspect(error))
+          assert.match(error.message, /TRACE/)
+          assert.match(error.remedy, /another method/)
+          assert.strictEqual(good.connections(), 0)
+        }).pipe(Effect.provide(testStore))
+    )
+  })
+})
+
 describe(`a hostile server (${transportsTested})`, () => {
   describe.each(transports)("$name", ({ layer: transport }) => {
     it.live("asked directly: not even a connection", () =>

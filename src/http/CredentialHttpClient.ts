@@ -83,8 +83,9 @@ export interface CredentialHttpClientOptions {
  * - A request to another host than those listed, over plain http, with a user name in its URL, or by `TRACE` fails with
  *   `CredentialHostDenied` before a byte is sent.
  * - Redirects are followed, ten at most. At the same origin they carry the credential; elsewhere neither it nor the program's
- *   cookies go along, and nothing that has a body is repeated: that answer is the program's, as it is. One elsewhere whose URL
- *   repeats the credential, as it is or in a usual encoding, fails with `CredentialHostDenied`. `followRedirects` says which are.
+ *   headers go along, except those that say what it accepts, and nothing that has a body is repeated: that answer is the program's,
+ *   as it is. One elsewhere whose URL repeats the credential, as it is or in a usual encoding, fails with `CredentialHostDenied`.
+ *   `followRedirects` says which are.
  * - After a 401 the credential is refreshed once, for all requests that were refused with it, and the request is sent once
  *   more, if its body can be sent again. A second 401 is returned to the program, and so is the first if the credential cannot
  *   be refreshed now. If a person has to authorize it again, the request fails with `ReauthRequired`.

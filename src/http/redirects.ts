@@ -19,8 +19,12 @@ export interface Redirect {
   readonly isSameOrigin: boolean
 }
 
-/** Headers that were meant for the origin that the request was made for. */
-const headersOfOrigin = ["authorization", "proxy-authorization", "cookie", "host"]
+/**
+ * What goes to another origin: headers by which HTTP itself says what is asked for. Any other was meant for the origin that the request
+ * was made for, and no list can foresee under which names APIs take secrets.
+ */
+const headersForAnyone =
+  /^(?:accept(?:-charset|-encoding|-language)?|user-agent|range|if-(?:match|none-match|modified-since|unmodified-since|range)|cache-control|pragma)$/
 
 /** The request that follows from an answer; `undefined` where it is not a redirect to follow, and the program gets it as it is. */
 export const redirectOf = (
@@ -55,7 +59,10 @@ export const redirectOf = (
       to.href,
       UrlParams.empty,
       Option.none(),
-      isSameOrigin ? kept.headers : Headers.removeMany(kept.headers, [...headersOfOrigin, ...headersOfCredential]),
+      isSameOrigin ? kept.headers : Headers.removeMany(kept.headers, [
+        ...Object.keys(kept.headers).filter((name) => !headersForAnyone.test(name)),
+        ...headersOfCredential
+      ]),
       kept.body
     )
   }

@@ -251,10 +251,43 @@ describe(`a hostile server (${transportsTested})`, () => {
           allowedHosts: allowed(good),
           headers: { "X-Key": "{{hubspot}}" }
         })
-        yield* client.get(good.url, { headers: { "x-key": "old", authorization: "Basic old", "x-other": "1" } })
+        yield* client.get(good.url, { headers: { "x-key": "old", authorization: "Basic old" } })
         assert.notProperty(evil.requests[0]?.headers, "x-key")
         assert.notProperty(evil.requests[0]?.headers, "authorization")
-        assert.propertyVal(evil.requests[0]?.headers, "x-other", "1")
+      }).pipe(Effect.provide(testStore)))
+
+    it.live("nor do other headers of the program, except those that say what it accepts", () =>
+      Effect.gen(function*() {
+        const { evil, good } = yield* goodAndEvil
+        good.script(redirect(307, "/again"), redirect(302, evil.url))
+        const client = yield* clientOf(transport, { ref: "hubspot", allowedHosts: allowed(good) })
+        const secrets = {
+          "x-api-key": "a",
+          "X-Subscription-Token": "b",
+          "proxy-authorization": "Basic c",
+          "cookie": "d=1",
+          "x-amz-security-token": "e",
+          "api-key": "f",
+          "x-tenant": "g",
+          "referer": `${good.url}/?key=h`,
+          "if": "(<urn:uuid:i>)"
+        }
+        const plain = {
+          "accept": "application/json",
+          "accept-language": "de",
+          "user-agent": "agent/1.0",
+          "range": "bytes=0-9",
+          "if-none-match": "\"1\"",
+          "cache-control": "no-cache"
+        }
+        yield* client.get(good.url, { headers: { ...secrets, ...plain } })
+        assert.propertyVal(good.requests[1]?.headers, "x-subscription-token", "b")
+        for (const name of Object.keys(secrets)) {
+          assert.notProperty(evil.requests[0]?.headers, name.toLowerCase())
+        }
+        for (const [name, value] of Object.entries(plain)) {
+          assert.propertyVal(evil.requests[0]?.headers, name, value)
+        }
       }).pipe(Effect.provide(testStore)))
 
     it.live("also when it is another allowed host, and also on the way back", () =>

@@ -9,6 +9,7 @@ import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Inspectable from "effect/Inspectable"
 import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
+import { removeUnparsedBytes } from "../util/unparsedBytes.ts"
 
 /** The response to `request`, which was sent with a credential to `url`. */
 export const hideCredentialInResponse = (
@@ -53,6 +54,7 @@ const hideCredentialInReason = (
   request: HttpClientRequest.HttpClientRequest,
   url: URL
 ): HttpClientError.HttpClientErrorReason => {
+  removeUnparsedBytes(reason.cause)
   const about = {
     request,
     ...(reason.cause === undefined ? {} : { cause: reason.cause }),

@@ -508,6 +508,12 @@ describe(`nothing shows the credential (${transportsTested})`, () => {
     ["a torn body", torn(200, "{")],
     ["what is not JSON", reply(200, "<html>")],
     ["a body that never ends", drip(200, 10)],
+    ["what is not HTTP, and repeats the request", (response, { headers, path }) => {
+      response.socket?.end(`${path} ${JSON.stringify(headers)}`)
+    }],
+    ["a body that is not as its header says, and repeats the request", (response, { headers, path }) => {
+      response.socket?.end(`HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n${path} ${JSON.stringify(headers)}`)
+    }],
     ["a redirect elsewhere", redirect(302, "http://127.0.0.3:1/")],
     ["a redirect that repeats the query", (response, request) => {
       redirect(302, `http://127.0.0.3:1${request.path}`)(response, request)

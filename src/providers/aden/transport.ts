@@ -12,6 +12,7 @@ import { AdenConnectionFailed, AdenProtocolError } from "../../errors/AdenError.
 import { drain } from "../../util/drain.ts"
 import { locationUrl } from "../../util/httpSyntax.ts"
 import { cleanMessage, cleanText } from "../../util/sanitize.ts"
+import { removeUnparsedBytes } from "../../util/unparsedBytes.ts"
 
 const maximumRedirects = 5
 
@@ -107,6 +108,8 @@ const readStream = (
 
 /** The error for a broken connection, with the system's code (ECONNREFUSED, ENOTFOUND, CERT_HAS_EXPIRED) where there is one. */
 export const connectionFailed = (error: HttpClientError.HttpClientError): AdenConnectionFailed => {
+  // the spans of the client hold the same error
+  removeUnparsedBytes(error.reason.cause)
   // the code is nested some causes deep, at a different depth in each HTTP client
   let cause: unknown = error.reason.cause
   for (let depth = 0; depth < 5 && Predicate.isObject(cause); depth++) {

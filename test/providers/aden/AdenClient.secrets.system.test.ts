@@ -49,6 +49,10 @@ const replies: ReadonlyArray<readonly [string, Reply]> = [
   ["reset", reset],
   ["hang", hang],
   ["drip", drip(200, 10)],
+  ["what is not HTTP", (response) => response.socket?.end(`${echo}\r\n\r\n`)],
+  ["a body that is not as its header says", (response) => {
+    response.socket?.end(`HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n${echo}`)
+  }],
   ["a torn credential", torn(200, JSON.stringify(secretBody).slice(0, -20))],
   ["cut JSON", reply(200, JSON.stringify(secretBody).slice(0, -20))],
   ["a credential in an array", reply(200, [secretBody])],

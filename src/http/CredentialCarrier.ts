@@ -20,6 +20,12 @@ type Templates = ReadonlyArray<readonly [name: string, template: CredentialTempl
 /** The headers in which a credential goes where nothing else is said. */
 const headersOfTypes = ["authorization", "x-api-key"]
 
+/** What is wrong with a header for a credential: it says where a request goes and where it ends. */
+const carriedNameFault = (name: string): string | undefined =>
+  /^(?:host|content-length|transfer-encoding|connection|upgrade|te|trailer|expect|keep-alive)$/i.test(name)
+    ? "the header says how the request is sent, and cannot carry a credential"
+    : undefined
+
 const userNameKey = "username"
 
 /** Some APIs take a key as the user name. A shorter one is a name, such as "api". */
@@ -51,7 +57,7 @@ export class CredentialCarrier {
     const { headers = {}, params = {}, ref } = options
     const read = (group: "headers" | "params", templates: Readonly<Record<string, string>>) =>
       Effect.forEach(Object.entries(templates), ([name, text]) => {
-        const nameFault = group === "headers" ? headerNameFault(name) : undefined
+        const nameFault = group === "headers" ? headerNameFault(name) ?? carriedNameFault(name) : undefined
         const setting = `${group}[${JSON.stringify(name)}]`
         return Effect.fromResult(parseAllowed(text, undefined, [ref])).pipe(
           Effect.tap(() => Effect.fromResult(fitting(setting, nameFault))),

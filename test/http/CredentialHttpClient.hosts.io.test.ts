@@ -154,15 +154,46 @@ describe("which hosts get it", () => {
     it("and it is not for want of URLs that are allowed", () => assert.isAbove(sentTo, repeats(20)))
   })
 
-  it.live("a Host header of another host is denied", () =>
+  it.live("a Host header of another host is denied, and so is one that servers read in several ways", () =>
     Effect.gen(function*() {
-      const { exit, sent } = yield* tryOut(["api.good.test"], "https://api.good.test/", { host: "evil.test" })
-      assert.strictEqual((yield* Effect.flip(exit))._tag, "CredentialHostDenied")
-      assert.deepStrictEqual(sent, [])
+      for (
+        const host of [
+          "evil.test",
+          "",
+          " ",
+          "api.good.test:8443",
+          "api.good.test.",
+          "api.good.test, evil.test",
+          "api.good.test evil.test",
+          "evil.test\tapi.good.test",
+          "api.good.test@evil.test",
+          "api.good.test/evil.test",
+          "[api.good.test]"
+        ]
+      ) {
+        const { exit, sent } = yield* tryOut(["api.good.test"], "https://api.good.test/", { host })
+        assert.strictEqual((yield* Effect.flip(exit))._tag, "CredentialHostDenied", host)
+        assert.deepStrictEqual(sent, [])
+      }
       const same = yield* tryOut(["api.good.test"], "https://api.good.test/", { host: "API.good.test" })
       assert.isTrue(Exit.isSuccess(same.exit))
     }).pipe(Effect.provide(testStore)))
 })
+
+it.live.each(["Host", "content-length", "Transfer-Encoding", "connection"])(
+  "a credential is not carried in the header %s, which says how the request is sent",
+  (name) =>
+    Effect.gen(function*() {
+      const made = clientOf(transports[0]?.layer ?? assert.fail(), {
+        ref: "hubspot",
+        allowedHosts: ["api.good.test"],
+        headers: { [name]: "{{hubspot}}" }
+      })
+      const error = yield* Effect.flip(made)
+      assert.strictEqual(error._tag, "AdenConfigError")
+      assert.include(error.message, "says how the request is sent")
+    }).pipe(Effect.provide(testStore))
+)
 
 describe("methods whose answer repeats the request", () => {
   describe.each(transports)("$name", ({ layer: transport }) => {

@@ -423,7 +423,7 @@ export const faults: readonly [Fault, ...Array<Fault>] = [
   },
   {
     name: "takes an entry for deleted that a second storage has",
-    rule: "what is stored is found",
+    rule: "a healed Aden answers again",
     profile: "wide",
     storage: (storage) => {
       // what shows behind a deletion looks as if somebody had saved it since

@@ -95,7 +95,10 @@ export class Invariants {
   readonly #stored = new Map<string, Stored>()
   readonly #behind = new Map<string, Stored>()
   readonly #own = new Map<string, Issued>()
+  /** Of the operations that have not ended. */
   readonly #starts = new Map<Operation, Start>()
+  /** Of all operations: what one asks in the background is asked after its end. */
+  readonly #startOf = new WeakMap<Operation, Start>()
   readonly #asking = new Set<Call>()
   /** When a question was asked. */
   readonly #askedAt = new WeakMap<Call, number>()
@@ -247,7 +250,7 @@ export class Invariants {
     const { id, instance, kind, operation } = call
     if (id === undefined || operation === undefined) return
     const stored = this.#storedOf(instance, id)
-    const start = this.#starts.get(operation)
+    const start = this.#startOf.get(operation)
     const token = stored === undefined ? undefined : this.#aden.issued.get(stored.value)
     const isReadable = this.#storages[this.#place(instance).storage]?.canBeRead === true
     if (kind === "refresh" && operation.kind === "call" && isReadable && token !== undefined) {
@@ -374,7 +377,7 @@ export class Invariants {
       !Array.from(this.#ledger.pending).some((other) =>
         other !== operation && others(other) && other.kind !== "follow" && other.kind !== "await"
       )
-    this.#starts.set(operation, {
+    const start: Start = {
       sequence: ++this.#sequence,
       timer,
       isQuiet,
@@ -384,7 +387,9 @@ export class Invariants {
       known: known !== undefined && this.#lasts(record, known) ? known : undefined,
       exchanges: record.exchanges,
       isIdle
-    })
+    }
+    this.#starts.set(operation, start)
+    this.#startOf.set(operation, start)
     if (operation.kind === "invalidate" || operation.kind === "save" || operation.kind === "delete") {
       for (const [name, meant] of record.known) {
         if (name === ref || meant === ref) record.known.delete(name)

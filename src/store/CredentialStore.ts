@@ -13,7 +13,7 @@ import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import type * as Schema from "effect/Schema"
-import type * as Stream from "effect/Stream"
+import * as Stream from "effect/Stream"
 import { AdenConfigError } from "../errors/ConfigError.ts"
 import { CredentialKeyNotFound } from "../errors/CredentialError.ts"
 import type {
@@ -34,7 +34,6 @@ import { durationSetting } from "../model/settings.ts"
 import { CredentialProviders } from "../providers/CredentialProvider.ts"
 import { CredentialStorage } from "../storage/CredentialStorage.ts"
 import { TemplateResolver } from "../templates/expand.ts"
-import { LazyStream } from "../util/LazyStream.ts"
 import { makeEngine } from "./Engine.ts"
 import type { CredentialExplanation } from "./explain.ts"
 import { Follow } from "./follow.ts"
@@ -440,7 +439,7 @@ export const makeStore = Effect.fnUntraced(function*(options: CredentialStoreOpt
     validate: (ref) => operations.validate(parts, ref),
     invalidate: (ref) => operations.invalidate(parts, ref),
     sync: Effect.suspend(() => operations.sync(parts)),
-    syncStream: new LazyStream(() => synchronization.stream),
+    syncStream: Stream.suspend(() => synchronization.stream),
     explain: (ref) => operations.explain(parts, ref),
     resolve,
     resolveHeaders: (headers, options) => resolveHeaders(templates, headers, options),

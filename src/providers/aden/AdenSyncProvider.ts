@@ -19,7 +19,6 @@ import { Credential, CredentialKey } from "../../model/Credential.ts"
 import type { CredentialType, ProviderAccount } from "../../model/Credential.ts"
 import { lifetimeOf, localExpiry, refreshLead } from "../../model/freshness.ts"
 import { durationSetting } from "../../model/settings.ts"
-import { LazyStream } from "../../util/LazyStream.ts"
 import type { CredentialProvider, ProviderSyncEvent } from "../CredentialProvider.ts"
 import { CredentialProviders, syncConcurrency, syncOne } from "../CredentialProvider.ts"
 import type { AdenCredential } from "./AdenClient.ts"
@@ -135,7 +134,7 @@ export const makeProvider = Effect.fnUntraced(function*(options: {
     list: provider.list,
     supportedTypes,
     shouldRefresh: (credential) => shouldRefresh(source, credential),
-    syncStream: new LazyStream(() => syncStream(client, provider)),
+    syncStream: Stream.suspend(() => syncStream(client, provider)),
     syncAll: Effect.suspend(() => syncAll(client, provider))
   })
 })

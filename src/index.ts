@@ -65,6 +65,7 @@ export {
   accountOf,
   Credential,
   CredentialIdentity,
+  CredentialIssuer,
   CredentialKey,
   CredentialType,
   resolveRef

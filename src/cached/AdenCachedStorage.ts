@@ -22,6 +22,7 @@ import { decorate, RemoteLoadAllowed } from "../storage/decorate.ts"
 import type { Cell } from "../store/Cell.ts"
 import type { Entry } from "../store/core/Entry.ts"
 import { makeEngine } from "../store/Engine.ts"
+import { issuedStorage } from "../store/issuedStorage.ts"
 import { AwaitRefresh, recheckBlocked, rememberMissing, renewNever, withoutMemory } from "../store/RefreshPolicy.ts"
 
 /**
@@ -84,8 +85,8 @@ const make = Effect.fnUntraced(function*(options: {
   readonly preferLocal?: boolean | undefined
   readonly maxStale?: Duration.Input | undefined
 }) {
-  const original = yield* CredentialStorage
   const provider = yield* AdenSyncProvider
+  const original = issuedStorage(yield* CredentialStorage, { all: [provider] })
   const cacheTtl = yield* durationSetting("cacheTtl", options.cacheTtl ?? "5 minutes")
   const maxStale = yield* durationSetting("maxStale", options.maxStale ?? defaultMaxStale)
   const preferLocal = options.preferLocal ?? true

@@ -7,6 +7,7 @@ import * as Layer from "effect/Layer"
 import { CurrentTenant } from "../model/currentTenant.ts"
 import { AdenClient } from "../providers/aden/AdenClient.ts"
 import { AdenSyncProvider } from "../providers/aden/AdenSyncProvider.ts"
+import { configuredIssuer } from "../providers/aden/inspect.ts"
 import { CredentialProviders } from "../providers/CredentialProvider.ts"
 import { configuredProxies } from "../proxy/inspect.ts"
 import type { CredentialStorage } from "../storage/CredentialStorage.ts"
@@ -60,16 +61,28 @@ export const storeWithAden = (access: Access) =>
     Layer.provide(storage(access))
   )
 
-/** The store without a provider, for commands that do not involve Aden. */
+/** The store without a provider, for commands that do not involve Aden. What another issuer than the configured one stored is not in it. */
 export const storeWithoutAden = (access: Access) =>
   CredentialStore.layer().pipe(
-    Layer.provide(CredentialProviders.layerNone),
+    Layer.provide(
+      Layer.effect(
+        CredentialProviders,
+        Effect.map(configuredIssuer, (issuer) => ({ all: [], issuers: issuer === undefined ? [] : [issuer] }))
+      )
+    ),
     Layer.provide(storage(access))
   )
 
 /** The store by the rules of the Aden provider, for commands that make no request: they need no settings of Aden. */
 export const storeOffline = CredentialStore.layer().pipe(
   Layer.provide(AdenSyncProvider.layer()),
-  Layer.provide(AdenClient.layerTest({})),
+  Layer.provide(
+    Layer.unwrap(
+      Effect.map(
+        configuredIssuer,
+        (issuer) => AdenClient.layerTest(issuer === undefined ? {} : { issuer: Effect.succeed(issuer) })
+      )
+    )
+  ),
   Layer.provide(storage("looks"))
 )

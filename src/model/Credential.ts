@@ -60,13 +60,31 @@ export class CredentialIdentity extends Schema.Class<CredentialIdentity>("aden-c
   }
 }
 
+/**
+ * Who issued a credential: the Aden server (by default its URL, without query) and the tenant there, as far as it is known.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const CredentialIssuer = Schema.Struct({
+  name: Schema.String,
+  tenantId: Schema.optional(Schema.String)
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type CredentialIssuer = typeof CredentialIssuer.Type
+
 const defaultKeyNames = ["value", "api_key", "access_token"]
 
 /**
  * A credential: named keys under one id. Values are `Redacted`; logging or serialising a credential shows none of them.
  *
  * `providerId` names the provider that refreshes it (`aden_sync` by default); it is `undefined` for a credential of your own.
- * `lastRefreshed` is when this token was first received. `extra` holds the fields of the stored document that this package does
+ * `lastRefreshed` is when this token was first received. `issuer` is who issued it; `undefined` for a credential of your own, for one of
+ * Hive's, and for one that an older version stored: these belong to every issuer. `extra` holds the fields of the stored document that this package does
  * not know, as JSON text.
  *
  * @since 0.1.0
@@ -81,6 +99,7 @@ export class Credential extends Schema.Class<Credential>("aden-credentials/Crede
   autoRefresh: Schema.Boolean,
   description: Schema.String,
   tags: Schema.Array(Schema.String),
+  issuer: Schema.optional(CredentialIssuer),
   extra: Schema.optional(Schema.ReadonlyMap(Schema.String, Schema.Redacted(Schema.String)))
 }) {
   /**
@@ -215,7 +234,8 @@ export class Credential extends Schema.Class<Credential>("aden-credentials/Crede
       keys,
       providerId: answer.providerId,
       lastRefreshed: this.holdsTokenOf(answer) ? this.lastRefreshed ?? answer.lastRefreshed : answer.lastRefreshed,
-      autoRefresh: answer.autoRefresh
+      autoRefresh: answer.autoRefresh,
+      issuer: answer.issuer ?? this.issuer
     })
   }
 
@@ -370,3 +390,12 @@ export const defaultProvider = (id: string): string => {
   const colon = id.indexOf(":")
   return colon > 0 ? id.slice(0, colon) : id
 }
+
+/**
+ * Whether two issuers can be the same. A tenant that is not known can be any.
+ *
+ * @internal
+ */
+export const isSameIssuer = (one: CredentialIssuer, other: CredentialIssuer): boolean =>
+  one.name === other.name &&
+  (one.tenantId === undefined || other.tenantId === undefined || one.tenantId === other.tenantId)

@@ -5,15 +5,15 @@
  */
 import * as Schema from "effect/Schema"
 import { Timestamp } from "../util/Timestamp.ts"
-import { accountOf } from "./Credential.ts"
+import { accountOf, CredentialIssuer } from "./Credential.ts"
 import type { Credential } from "./Credential.ts"
 
 /**
  * The state of a credential, stored beside it; it holds no secrets. It outlives a restart, and can exist without an entry (a
  * blocked integration that was never fetched).
  *
- * `generation` counts the saves and deletions under this id, 0 before the first; `account` tells whose the entry is. The storage
- * owns both: `save` sets them, `saveState` keeps them.
+ * `generation` counts the saves and deletions under this id, 0 before the first; `account` and `issuer` tell whose the entry is. The
+ * storage owns all three: `save` sets them, `saveState` keeps them, and takes an `issuer` only where there is no credential.
  *
  * @since 0.1.0
  * @category models
@@ -25,6 +25,8 @@ export class CredentialState extends Schema.Class<CredentialState>("aden-credent
     provider: Schema.optional(Schema.String),
     alias: Schema.optional(Schema.String)
   })),
+  /** Who issued the saved credential; without one, whose Aden this was learnt from. */
+  issuer: Schema.optional(CredentialIssuer),
   /** When Aden last confirmed the entry. */
   lastConfirmed: Schema.optional(Timestamp),
   /** Since when a person has to authorize the integration again. */
@@ -48,7 +50,7 @@ export class CredentialState extends Schema.Class<CredentialState>("aden-credent
   static readonly initial = new CredentialState({ generation: 0 })
 }
 
-// compare-and-swap: what a storage itself sets in a state record, the generation and the account
+// compare-and-swap: what a storage itself sets in a state record, the generation and whose the entry is
 
 /**
  * The state to store with a save.
@@ -59,18 +61,25 @@ export const stateAfterSave = (
   credential: Credential,
   before: CredentialState,
   given: CredentialState = before
-): CredentialState => new CredentialState({ ...given, generation: before.generation + 1, account: namesOf(credential) })
+): CredentialState => {
+  const { issuer: _, ...rest } = given
+  return new CredentialState({ ...rest, generation: before.generation + 1, ...originOf(credential) })
+}
 
 /**
  * Whose a credential is, as its state record says.
  *
  * @internal
  */
-export const namesOf = (credential: Credential): NonNullable<CredentialState["account"]> => {
+export const originOf = (credential: Credential): Pick<CredentialState, "account" | "issuer"> => {
   const { alias, provider } = accountOf(credential)
+  const { issuer } = credential
   return {
-    ...(provider === undefined ? {} : { provider }),
-    ...(alias === undefined ? {} : { alias })
+    account: {
+      ...(provider === undefined ? {} : { provider }),
+      ...(alias === undefined ? {} : { alias })
+    },
+    ...(issuer === undefined ? {} : { issuer })
   }
 }
 
@@ -94,11 +103,18 @@ export const tombstoneOf = ({ generation }: CredentialState): CredentialState =>
   new CredentialState({ generation: generation + 1 })
 
 /**
- * The state to store without a save: generation and account stay as they are stored.
+ * The state to store without a save: the generation and whose the entry is stay as they are stored.
  *
  * @internal
  */
-export const stateAfterUpdate = (given: CredentialState, { account, generation }: CredentialState): CredentialState => {
-  const { account: _, ...rest } = given
-  return new CredentialState({ ...rest, generation, ...(account === undefined ? {} : { account }) })
+export const stateAfterUpdate = (given: CredentialState, before: CredentialState): CredentialState => {
+  const { account: _, issuer: learntFrom, ...rest } = given
+  const { account, generation } = before
+  const issuer = account === undefined ? before.issuer ?? learntFrom : before.issuer
+  return new CredentialState({
+    ...rest,
+    generation,
+    ...(account === undefined ? {} : { account }),
+    ...(issuer === undefined ? {} : { issuer })
+  })
 }

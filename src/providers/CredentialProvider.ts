@@ -13,7 +13,7 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { AdenProtocolError, AdenUnavailable, ReauthRequired } from "../errors/AdenError.ts"
 import type { AdenFailure, AdenRequestFailure, FetchFailure, IntegrationNotFound } from "../errors/AdenError.ts"
-import type { CredentialAccount, CredentialValidation, ProviderAccount } from "../model/Credential.ts"
+import type { CredentialAccount, CredentialIssuer, CredentialValidation, ProviderAccount } from "../model/Credential.ts"
 import { Credential, CredentialKey, defaultProvider } from "../model/Credential.ts"
 
 /**
@@ -60,6 +60,11 @@ export type ProviderSyncEvent =
  */
 export interface CredentialProvider {
   readonly id: string
+  /**
+   * Who issues its credentials. The store marks them with it, and stored credentials of another issuer do not exist for the store. Without
+   * it, every stored credential of its `id` is its own.
+   */
+  readonly issuer?: Effect.Effect<CredentialIssuer> | undefined
   /** How long before its expiry a token is refreshed. */
   readonly refreshBuffer: Duration.Duration
   /** Clock skew: how far the server's clock is ahead of the local one, in ms; 0 when not known. */
@@ -86,8 +91,10 @@ export interface CredentialProvider {
  */
 export class CredentialProviders extends Context.Service<CredentialProviders, {
   readonly all: ReadonlyArray<CredentialProvider>
+  /** Issuers whose stored credentials the store serves besides those of its providers. */
+  readonly issuers?: ReadonlyArray<CredentialIssuer> | undefined
 }>()("aden-credentials/CredentialProviders") {
-  /** No providers: the store serves what storage holds; `sync` and `refresh` fail with `NoProvider`. */
+  /** No providers: the store serves what storage holds, whoever issued it; `sync` and `refresh` fail with `NoProvider`. */
   static readonly layerNone: Layer.Layer<CredentialProviders> = Layer.succeed(CredentialProviders, { all: [] })
 
   /**
@@ -116,7 +123,13 @@ export class CredentialProviders extends Context.Service<CredentialProviders, {
       CredentialProviders,
       Effect.map(
         Effect.forEach(layers, (layer) => Layer.build(layer)),
-        (contexts) => ({ all: contexts.flatMap((context) => Context.get(context, CredentialProviders).all) })
+        (contexts) => {
+          const registries = contexts.map((context) => Context.get(context, CredentialProviders))
+          return {
+            all: registries.flatMap(({ all }) => all),
+            issuers: registries.flatMap(({ issuers = [] }) => issuers)
+          }
+        }
       )
     )
 }
@@ -190,6 +203,10 @@ export class ProviderDecorator implements CredentialProvider {
 
   get id(): string {
     return this.inner.id
+  }
+
+  get issuer(): CredentialProvider["issuer"] {
+    return this.inner.issuer
   }
 
   get refreshBuffer(): Duration.Duration {

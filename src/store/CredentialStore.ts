@@ -37,6 +37,7 @@ import { TemplateResolver } from "../templates/expand.ts"
 import { makeEngine } from "./Engine.ts"
 import type { CredentialExplanation } from "./explain.ts"
 import { Follow } from "./follow.ts"
+import { issuedStorage } from "./issuedStorage.ts"
 import type { CredentialSummary, StoredAccount } from "./list.ts"
 import * as operations from "./operations.ts"
 import type { StoreParts } from "./operations.ts"
@@ -343,8 +344,9 @@ export class CredentialStore extends Context.Service<CredentialStore, {
  * @internal
  */
 export const makeStore = Effect.fnUntraced(function*(options: CredentialStoreOptions) {
-  const storage = yield* CredentialStorage
-  const { all: providers } = yield* CredentialProviders
+  const registry = yield* CredentialProviders
+  const { all: providers } = registry
+  const storage = issuedStorage(yield* CredentialStorage, registry)
   const cacheTtl = yield* durationSetting("cacheTtl", options.cacheTtl ?? "5 minutes")
   const deadline = yield* durationSetting("deadline", options.deadline ?? "30 seconds")
   const maxStale = yield* durationSetting("maxStale", options.maxStale ?? defaultMaxStale)

@@ -5,9 +5,11 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import { AdenProtocolError, AdenUnavailable, RateLimited, ReauthRequired } from "../errors/AdenError.ts"
 import { CredentialStorageError } from "../errors/StorageError.ts"
-import type { Credential, CredentialValidation } from "../model/Credential.ts"
+import type { CredentialValidation } from "../model/Credential.ts"
+import { Credential } from "../model/Credential.ts"
 import { CredentialState } from "../model/CredentialState.ts"
 import { longestRateLimit } from "../model/freshness.ts"
 import { ProviderDecorator } from "../providers/CredentialProvider.ts"
@@ -97,8 +99,16 @@ const surviving = <A, E>(id: string | undefined, answer: Effect.Effect<A, E>): E
 export const checkedProvider = (provider: CredentialProvider): CredentialProvider => new CheckedProvider(provider)
 
 class CheckedProvider extends ProviderDecorator {
+  /** A credential with its issuer. */
+  #issued(credential: Credential): Effect.Effect<Credential> {
+    return this.issuer === undefined
+      ? Effect.succeed(credential)
+      : Effect.map(this.issuer, (issuer) => new Credential({ ...credential, issuer }))
+  }
+
   override refresh(credential: Credential) {
-    return surviving(credential.id, Effect.mapError(this.inner.refresh(credential), checkedFailure))
+    const answer = Effect.flatMap(this.inner.refresh(credential), (answered) => this.#issued(answered))
+    return surviving(credential.id, Effect.mapError(answer, checkedFailure))
   }
 
   override validate(credential: { readonly id: string }) {
@@ -109,7 +119,14 @@ class CheckedProvider extends ProviderDecorator {
   }
 
   override fetch(id: string) {
-    return surviving(id, Effect.mapError(this.inner.fetch(id), checkedFailure))
+    const answer = Effect.flatMap(
+      this.inner.fetch(id),
+      Option.match({
+        onNone: () => Effect.succeedNone,
+        onSome: (answered) => Effect.asSome(this.#issued(answered))
+      })
+    )
+    return surviving(id, Effect.mapError(answer, checkedFailure))
   }
 
   override get list() {

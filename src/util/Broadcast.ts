@@ -39,6 +39,11 @@ export class Broadcast<A> extends Pipeable.Class implements Stream.Stream<A> {
     )
   }
 
+  /** The same, with each value changed. */
+  map<B>(change: (value: A) => B): Broadcast<B> {
+    return new MappedBroadcast(this, change)
+  }
+
   /** Runs an effect with each value, in the fiber that publishes it, until the function that this returns is called. */
   listen(listener: Listener<A>): () => void {
     const listeners = this.#listeners ??= new Set()
@@ -61,5 +66,24 @@ export class Broadcast<A> extends Pipeable.Class implements Stream.Stream<A> {
       this.#isShutDown = true
       return this.#pubSub === undefined ? Effect.void : PubSub.shutdown(this.#pubSub)
     })
+  }
+}
+
+class MappedBroadcast<A, B> extends Broadcast<B> {
+  readonly #source: Broadcast<A>
+  readonly #change: (value: A) => B
+
+  constructor(source: Broadcast<A>, change: (value: A) => B) {
+    super(Effect.never)
+    this.#source = source
+    this.#change = change
+  }
+
+  override get channel(): Stream.Stream<B>["channel"] {
+    return Stream.toChannel(Stream.map(this.#source, this.#change))
+  }
+
+  override listen(listener: Listener<B>): () => void {
+    return this.#source.listen((value) => listener(this.#change(value)))
   }
 }

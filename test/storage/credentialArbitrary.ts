@@ -110,6 +110,7 @@ export const anyCredential = Arbitrary.map(
     autoRefresh: Arbitrary.schema(Schema.Boolean),
     description: anyText,
     tags: Arbitrary.array(anyText, { maxLength: 3 }),
+    issuer: optional(Arbitrary.all({ name: anyText, tenantId: optional(anyText) })),
     extra
   }),
   (fields) => new Credential({ ...fields, keys: new Map(fields.keys.map((key) => [key.name, key])) })
@@ -131,7 +132,8 @@ export const plain = (credential: Credential) => ({
   lastRefreshed: credential.lastRefreshed?.epochMilliseconds,
   autoRefresh: credential.autoRefresh,
   description: credential.description,
-  tags: credential.tags
+  tags: credential.tags,
+  issuer: [credential.issuer?.name, credential.issuer?.tenantId]
 })
 
 /** Whether every unknown field of one credential is in another, as the same text. */

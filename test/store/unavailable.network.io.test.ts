@@ -1,6 +1,7 @@
 /** What has broken credential clients before, as a program sees it that asks over a network. */
 import { assert, describe, it } from "@effect/vitest"
 import { AdenClient, AdenSyncProvider, CredentialStorage, CredentialStore } from "aden-credentials"
+import { AdenEmulator } from "aden-credentials/emulator"
 import { Effect, Layer, Option, Redacted, Schedule } from "effect"
 import { FetchHttpClient } from "effect/http"
 import { TestClock } from "effect/testing"
@@ -15,6 +16,8 @@ describe("when Aden fails", () => {
         Layer.provide(AdenSyncProvider.layer()),
         Layer.provide(AdenClient.layer({
           baseUrl: "https://aden.invalid",
+          // the same Aden, by another name
+          issuer: (yield* AdenEmulator).url,
           apiKey: Redacted.make("key"),
           retry: Schedule.recurs(0)
         })),

@@ -19,7 +19,7 @@ import type * as Schema from "effect/Schema"
 import { IntegrationNotFound, RefreshFailed } from "../../errors/AdenError.ts"
 import type { AdenFailure, AdenRequestFailure, FetchFailure } from "../../errors/AdenError.ts"
 import type { AdenConfigError } from "../../errors/ConfigError.ts"
-import type { CredentialValidation, ProviderAccount } from "../../model/Credential.ts"
+import type { CredentialIssuer, CredentialValidation, ProviderAccount } from "../../model/Credential.ts"
 import { countSetting, durationSetting } from "../../model/settings.ts"
 import { CredentialAnswer, HealthAnswer, IntegrationListEnvelope, UsageAnswer, ValidationAnswer } from "./AdenApi.ts"
 import { AdenConnection, bodyLimit } from "./AdenConnection.ts"
@@ -28,7 +28,7 @@ import { endpoints } from "./endpoints.ts"
 import * as environment from "./environment.ts"
 import type { Answer, RequestContext } from "./failures.ts"
 import { decodeAnswer, isSuccessful, requestFailureOf } from "./failures.ts"
-import { apiKeySetting, serverUrlSetting, tenantIdSetting } from "./settings.ts"
+import { apiKeySetting, issuerOfUrl, issuerSetting, serverUrlSetting, tenantIdSetting } from "./settings.ts"
 
 /**
  * A credential in an answer of Aden's, with the defaults applied.
@@ -125,6 +125,8 @@ export class AdenClient extends Context.Service<AdenClient, {
   readonly healthCheck: Effect.Effect<AdenHealth, AdenRequestFailure>
   /** Clock skew: how far Aden's clock is ahead of the local one, in ms, by its `Date` headers. Zero below 2 s, at most 5 min. */
   readonly clockOffset: Effect.Effect<number>
+  /** Who issues the credentials: the server and the tenant, as far as it is known. */
+  readonly issuer?: Effect.Effect<CredentialIssuer> | undefined
 }>()("aden-credentials/AdenClient") {
   /** Exponential back-off from 1 s, factor 2, jittered; three attempts in all. */
   static readonly defaultRetry: Schedule.Schedule<unknown, AdenFailure> = Schedule.exponential("1 second").pipe(
@@ -155,7 +157,7 @@ export class AdenClient extends Context.Service<AdenClient, {
   ): Layer.Layer<AdenClient, AdenConfigError, HttpClient.HttpClient> =>
     Layer.effect(AdenClient, make(options, optionNames))
 
-  /** A client configured by `ADEN_API_URL`, `ADEN_API_KEY` and, when set, `ADEN_TENANT_ID`. */
+  /** A client configured by `ADEN_API_URL`, `ADEN_API_KEY` and, when set, `ADEN_TENANT_ID` and `ADEN_ISSUER`. */
   static readonly layerConfig: Layer.Layer<AdenClient, AdenConfigError, HttpClient.HttpClient> = Layer.suspend(() =>
     AdenClient.layerConfigWith({})
   )
@@ -178,7 +180,7 @@ export class AdenClient extends Context.Service<AdenClient, {
    * ```
    */
   static readonly layerTest = (partial: Partial<AdenClient["Service"]>): Layer.Layer<AdenClient> =>
-    Layer.mock(AdenClient, { clockOffset: Effect.succeed(0), ...partial })
+    Layer.mock(AdenClient, { clockOffset: Effect.succeed(0), issuer: undefined, ...partial })
 }
 
 /**
@@ -194,6 +196,11 @@ export interface AdenClientOptions {
   readonly apiKey: Redacted.Redacted<string> | Effect.Effect<Redacted.Redacted<string>, AdenConfigError>
   /** Sent as `X-Tenant-ID`. A list of another tenant is refused. */
   readonly tenantId?: string | undefined
+  /**
+   * The name of this Aden, by which stored credentials are known to be its own; `baseUrl` by default, without a slash at its end. Give it
+   * where one server has several URLs, or the URL is not always the same.
+   */
+  readonly issuer?: string | undefined
   /** The time limit for one attempt, 30 seconds by default. */
   readonly timeout?: Duration.Input | undefined
   /** Retries of transient failures, {@link AdenClient.defaultRetry} by default. A `Retry-After` is the minimum of the next delay. */
@@ -214,22 +221,24 @@ export interface AdenClientOptions {
 
 // internal
 
-type SettingNames = Readonly<Record<"baseUrl" | "apiKey" | "tenantId", string>>
+type SettingNames = Readonly<Record<"baseUrl" | "apiKey" | "tenantId" | "issuer", string>>
 
-const optionNames: SettingNames = { baseUrl: "baseUrl", apiKey: "apiKey", tenantId: "tenantId" }
+const optionNames: SettingNames = { baseUrl: "baseUrl", apiKey: "apiKey", tenantId: "tenantId", issuer: "issuer" }
 
 const fromEnvironment = Effect.fnUntraced(function*(overrides: Partial<AdenClientOptions>) {
   const options: AdenClientOptions = {
     ...overrides,
     baseUrl: overrides.baseUrl ?? (yield* environment.apiUrl),
     apiKey: overrides.apiKey ?? (yield* environment.apiKey),
-    tenantId: overrides.tenantId ?? (yield* environment.tenantId)
+    tenantId: overrides.tenantId ?? (yield* environment.tenantId),
+    issuer: overrides.issuer ?? (yield* environment.issuer)
   }
   // errors name each setting as it was given
   const names: SettingNames = {
     baseUrl: overrides.baseUrl === undefined ? "ADEN_API_URL" : optionNames.baseUrl,
     apiKey: overrides.apiKey === undefined ? "ADEN_API_KEY" : optionNames.apiKey,
-    tenantId: overrides.tenantId === undefined ? "ADEN_TENANT_ID" : optionNames.tenantId
+    tenantId: overrides.tenantId === undefined ? "ADEN_TENANT_ID" : optionNames.tenantId,
+    issuer: overrides.issuer === undefined ? "ADEN_ISSUER" : optionNames.issuer
   }
   return { options, names }
 })
@@ -255,6 +264,7 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
   )
   const apiKey = yield* currentKey
   const tenantId = yield* tenantIdSetting(names.tenantId, options.tenantId)
+  const issuer = (yield* issuerSetting(names.issuer, options.issuer)) ?? issuerOfUrl(baseUrl)
   const timeout = yield* durationSetting("timeout", options.timeout ?? "30 seconds")
   const maxRetryAfter = yield* durationSetting("maxRetryAfter", options.maxRetryAfter ?? "10 seconds", {
     isZeroAllowed: true
@@ -277,7 +287,7 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
     circuit: { failures, openFor },
     scope: yield* Effect.scope
   })
-  const server: Server = { connection, tenantId, endpoints: yield* endpoints }
+  const server: Server = { connection, tenantId, listed: { tenantId: undefined }, endpoints: yield* endpoints }
   return AdenClient.of({
     getCredential: (id) => getCredential(server, id),
     requestRefresh: (id) => requestRefresh(server, id),
@@ -285,7 +295,11 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
     validateToken: (id) => validateToken(server, id),
     reportUsage: (id, report) => reportUsage(server, id, report),
     healthCheck: Effect.suspend(() => healthCheck(server)),
-    clockOffset: Effect.sync(() => connection.clockOffset)
+    clockOffset: Effect.sync(() => connection.clockOffset),
+    issuer: Effect.sync(() => {
+      const known = tenantId ?? server.listed.tenantId
+      return known === undefined ? { name: issuer } : { name: issuer, tenantId: known }
+    })
   })
 })
 
@@ -293,6 +307,8 @@ const make = Effect.fnUntraced(function*(options: AdenClientOptions, names: Sett
 interface Server {
   readonly connection: AdenConnection
   readonly tenantId: string | undefined
+  /** What the last list told. */
+  readonly listed: { tenantId: string | undefined }
   readonly endpoints: Effect.Success<typeof endpoints>
 }
 
@@ -357,7 +373,10 @@ const listIntegrations = Effect.fn("AdenClient.listIntegrations")((server: Serve
           const context = { id: undefined, secrets }
           if (!isSuccessful(answer)) return yield* Effect.fail(requestFailureOf(answer, context))
           const body = yield* Effect.fromResult(decodeAnswer(IntegrationListEnvelope, answer, context))
-          const { zeroExpiries, ...list } = yield* Effect.fromResult(integrationsOf(body, answer, tenantId))
+          const { tenantId: listedTenantId, zeroExpiries, ...list } = yield* Effect.fromResult(
+            integrationsOf(body, answer, tenantId)
+          )
+          server.listed.tenantId = listedTenantId
           if (zeroExpiries > 0) yield* connection.warnOnce(zeroExpiryWarning)
           if (list.isIncomplete) yield* connection.warnOnce(incompleteListWarning)
           return list

@@ -113,6 +113,7 @@ export const makeProvider = Effect.fnUntraced(function*(options: {
   const source: Source = { client, id, refreshBuffer, reportScope: options.reportUsage === true ? scope : undefined }
   const provider: CredentialProvider = {
     id,
+    issuer: client.issuer,
     refreshBuffer,
     clockOffset: client.clockOffset,
     canHandle: (credential) =>

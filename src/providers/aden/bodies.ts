@@ -9,7 +9,7 @@ import * as Schema from "effect/Schema"
 import type { AdenUnavailable } from "../../errors/AdenError.ts"
 import type { CredentialValidation, ProviderAccount } from "../../model/Credential.ts"
 import { pageUrl } from "../../util/httpSyntax.ts"
-import { cleanMessage, cleanText, isClean } from "../../util/sanitize.ts"
+import { cleanMessage, cleanText, isClean, isShown } from "../../util/sanitize.ts"
 import { isZeroTime } from "../../util/Timestamp.ts"
 import type { CredentialAnswer, HealthAnswer, IntegrationListEnvelope, ValidationAnswer } from "./AdenApi.ts"
 import { IntegrationId, IntegrationItem } from "./AdenApi.ts"
@@ -70,6 +70,8 @@ export const integrationsOf = (
     readonly malformed: ReadonlyArray<MalformedItem>
     readonly isIncomplete: boolean
     readonly zeroExpiries: number
+    /** The tenant that the list names. */
+    readonly tenantId: string | undefined
   },
   AdenUnavailable
 > => {
@@ -111,7 +113,8 @@ export const integrationsOf = (
     accounts: Array.from(accounts.values()),
     malformed,
     isIncomplete: isPartial(body, answer),
-    zeroExpiries
+    zeroExpiries,
+    tenantId: isShown(answeredTenant) ? answeredTenant : undefined
   })
 }
 

@@ -1,6 +1,6 @@
 /**
  * The Aden client's settings from the environment: `ADEN_API_URL`, `ADEN_API_KEY` (or `ADEN_API_KEY_FILE`,
- * `ADEN_API_KEY_COMMAND`), `ADEN_TENANT_ID`. An unset one is empty; one
+ * `ADEN_API_KEY_COMMAND`), `ADEN_TENANT_ID`, `ADEN_ISSUER`. An unset one is empty; one
  * that cannot be read is an error, which does not hold its value.
  */
 import * as Config from "effect/Config"
@@ -22,6 +22,8 @@ const setting = <A>(name: string, config: Config.Config<A>, absent: A): Effect.E
 export const apiUrl = setting("ADEN_API_URL", Config.String("ADEN_API_URL"), "")
 
 export const tenantId = setting("ADEN_TENANT_ID", Config.String("ADEN_TENANT_ID"), "")
+
+export const issuer = setting("ADEN_ISSUER", Config.String("ADEN_ISSUER"), "")
 
 /**
  * An effect that reads the key, also later: it keeps the current services, such as the `ConfigProvider`, so that a rotated key is

@@ -6,6 +6,7 @@ import * as Redacted from "effect/Redacted"
 import { AdenConfigError, insecureUrlRemedy } from "../../errors/ConfigError.ts"
 import { missingSetting } from "../../model/settings.ts"
 import { isLoopback } from "../../util/httpSyntax.ts"
+import { isShown } from "../../util/sanitize.ts"
 
 /** The server's URL: `https:`, or `http:` to this machine or with `allowInsecure`. */
 export const serverUrlSetting = (
@@ -35,6 +36,24 @@ export const serverUrlSetting = (
 
 /** Text that fits an HTTP header as it is. */
 const headerText = /^[\x21-\x7e]+$/
+
+/** The name of the issuer, where none is given. */
+export const issuerOfUrl = (url: URL): string => `${url.origin}${url.pathname.replace(/\/+$/, "")}`
+
+/** The name of the issuer: short text that is shown as it is; empty counts as not set. */
+export const issuerSetting = (
+  setting: string,
+  name: string | undefined
+): Effect.Effect<string | undefined, AdenConfigError> => {
+  if (name === undefined || name === "") return Effect.succeed(undefined)
+  return isShown(name) ? Effect.succeed(name) : Effect.fail(
+    new AdenConfigError({
+      setting,
+      detail: "holds control or invisible characters, or is too long",
+      remedy: "Give a short name, such as the URL that the server is known by."
+    })
+  )
+}
 
 /** The API key: not empty, visible ASCII. */
 export const apiKeySetting = (

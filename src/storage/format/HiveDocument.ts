@@ -8,7 +8,7 @@ import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import { Credential, CredentialKey, CredentialType } from "../../model/Credential.ts"
+import { Credential, CredentialIssuer, CredentialKey, CredentialType } from "../../model/Credential.ts"
 import { detached, membersOf, parseJson, parseMembers, renderMembers, rewriteMembers } from "../../util/rawJson.ts"
 import { formatTimestamp, parseTimestamp } from "../../util/Timestamp.ts"
 
@@ -33,6 +33,7 @@ const modelled = new Set([
   "auto_refresh",
   "description",
   "tags",
+  "_issuer",
   "_tenant_id",
   "_namespace"
 ])
@@ -41,12 +42,17 @@ const modelledInKey = new Set(["name", "value", "expires_at"])
 /** Times that `Credential` does not model, but whose zone is completed. */
 const keptTimes = ["created_at", "last_used"]
 
+/** The issuer as the document holds it. */
+const StoredIssuer = CredentialIssuer.pipe(Schema.encodeKeys({ tenantId: "tenant_id" }))
+const issuerText = Schema.encodeSync(Schema.fromJsonString(StoredIssuer))
+
 // ---------------------------------------------------------------------------------------------------------------------
 // Reading
 // ---------------------------------------------------------------------------------------------------------------------
 
 const text = Schema.decodeUnknownOption(Schema.String)
 const credentialType = Schema.decodeUnknownOption(CredentialType)
+const issuer = Schema.decodeUnknownOption(StoredIssuer)
 const flag = Schema.decodeUnknownOption(Schema.Boolean)
 const texts = Schema.decodeUnknownOption(Schema.Array(Schema.String))
 const timestamp = (input: unknown) => Option.flatMap(text(input), parseTimestamp)
@@ -132,6 +138,7 @@ export const decodeDocument = (document: string): Result.Result<HiveDocument, st
       autoRefresh: yield* optionalField(fields, "auto_refresh", flag, false),
       description: yield* optionalField(fields, "description", text, ""),
       tags: yield* optionalField(fields, "tags", texts, []),
+      issuer: yield* optionalField(fields, "_issuer", issuer, undefined),
       extra: extraOf(fields, members, modelled)
     })
     return { credential, namespace: namespace === undefined ? undefined : parseJson(namespace), members, keyTexts }
@@ -203,6 +210,9 @@ const sameTime = (a: DateTime.Utc | undefined, b: DateTime.Utc | undefined): boo
 
 const sameTexts = (a: ReadonlyArray<string>, b: ReadonlyArray<string>): boolean =>
   a.length === b.length && a.every((item, index) => item === b[index])
+
+const sameIssuer = (a: CredentialIssuer | undefined, b: CredentialIssuer): boolean =>
+  a?.name === b.name && a.tenantId === b.tenantId
 
 /** Overlays the fields of `extra`. Fails when one is not JSON: it could break the document, or inject a field. */
 const overlayExtra = (
@@ -282,6 +292,8 @@ export const encodeDocument = (
     if (before === undefined || !sameTexts(before.tags, credential.tags)) {
       members.set("tags", JSON.stringify(credential.tags))
     }
+    if (credential.issuer === undefined) members.delete("_issuer")
+    else if (!sameIssuer(before?.issuer, credential.issuer)) members.set("_issuer", issuerText(credential.issuer))
     if (tenantId !== undefined) members.set("_tenant_id", JSON.stringify(tenantId))
     yield* overlayExtra(members, credential.extra, modelled)
     addZone(members, "last_refreshed")

@@ -8,7 +8,7 @@ import type { AdenRequestFailure, RateLimited, ReauthRequired } from "../../erro
 import type { CredentialFailure } from "../../errors/CredentialError.ts"
 import type { CredentialStorageError } from "../../errors/StorageError.ts"
 import type { Credential, ProviderAccount } from "../../model/Credential.ts"
-import { CredentialState, namesOf } from "../../model/CredentialState.ts"
+import { CredentialState, originOf } from "../../model/CredentialState.ts"
 import { clockTolerance } from "../../model/freshness.ts"
 import type { EntryFields } from "./Entry.ts"
 import { Entry, isProgramsOwn, noTokens } from "./Entry.ts"
@@ -126,7 +126,7 @@ const next = (entry: Entry, event: EntryEvent, now: number): Entry => {
         generation,
         lastConfirmed: DateTime.makeUnsafe(now),
         ...(event.hasSiblings ? { hasSiblings: true } : {}),
-        account: namesOf(event.credential)
+        ...originOf(event.credential)
       })
       const answered = {
         ...taken(event, "aden"),

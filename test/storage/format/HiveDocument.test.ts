@@ -119,7 +119,8 @@ describe("the stored document", () => {
       lastRefreshed: undefined,
       autoRefresh: false,
       description: "",
-      tags: []
+      tags: [],
+      issuer: [undefined, undefined]
     })
   })
 
@@ -131,6 +132,15 @@ describe("the stored document", () => {
       refusal("{\"id\": \"x\", \"keys\": {\"k\": {\"value\": \"v\", \"expires_at\": \"soon\"}}}") ?? "",
       /expires_at/
     )
+  })
+
+  it("names the issuer, until a credential without one takes its place", () => {
+    const credential = Credential.fromApiKey({ id: "weather", apiKey: Redacted.make("key") })
+    const issued = new Credential({ ...credential, issuer: { name: "https://aden.example.com", tenantId: "acme" } })
+    const text = encode(issued)
+    assert.deepStrictEqual(JSON.parse(text)._issuer, { name: "https://aden.example.com", tenant_id: "acme" })
+    assert.notProperty(JSON.parse(encode(credential, decode(text))), "_issuer")
+    assert.include(refusal("{\"id\":\"a\",\"_issuer\":\"b\"}"), "_issuer")
   })
 
   it("white space does not matter", () => {

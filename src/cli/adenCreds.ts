@@ -20,6 +20,7 @@ import * as References from "effect/References"
 import { printable } from "../util/sanitize.ts"
 import type { OutputStream } from "./CommandOutput.ts"
 import { CommandOutput } from "./CommandOutput.ts"
+import { adoptCommand } from "./commands/adopt.ts"
 import { deleteCommand } from "./commands/delete.ts"
 import { doctorCommand } from "./commands/doctor.ts"
 import { emulatorCommand } from "./commands/emulator.ts"
@@ -54,6 +55,7 @@ const command = rootCommand.pipe(Command.withSubcommands([
   refreshCommand,
   validateCommand,
   deleteCommand,
+  adoptCommand,
   explainCommand,
   healthCommand,
   execCommand,
@@ -74,7 +76,7 @@ const command = rootCommand.pipe(Command.withSubcommands([
  * Runs `aden-creds` with these arguments, and answers the exit status: one of `ExitStatus`, or that of the command which `exec`
  * ran. Results and failures are printed on stdout and stderr.
  *
- * Settings come from the `ConfigProvider`: `ADEN_API_URL`, `ADEN_API_KEY`, `ADEN_TENANT_ID`, `HIVE_CREDENTIAL_KEY` and
+ * Settings come from the `ConfigProvider`: `ADEN_API_URL`, `ADEN_API_KEY`, `ADEN_TENANT_ID`, `ADEN_ISSUER`, `HIVE_CREDENTIAL_KEY` and
  * `HIVE_HOME`.
  *
  * @example

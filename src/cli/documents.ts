@@ -5,6 +5,7 @@
 import * as DateTime from "effect/DateTime"
 import * as Schema from "effect/Schema"
 import * as SchemaGetter from "effect/SchemaGetter"
+import type { CredentialIssuer } from "../model/Credential.ts"
 import { printable } from "../util/sanitize.ts"
 import { Timestamp } from "../util/Timestamp.ts"
 
@@ -27,6 +28,13 @@ const Shown = Schema.String.pipe(
 
 const Text = orNull(Shown)
 const Time = orNull(Timestamp)
+
+/** Who issued a credential: the Aden, and the tenant there. `null` where it does not say. */
+const Issuer = orNull(Schema.Struct({ name: Shown, tenantId: Text }))
+
+/** An issuer as documents hold it. */
+export const issuerOf = (issuer: CredentialIssuer | undefined) =>
+  issuer === undefined ? undefined : { name: issuer.name, tenantId: issuer.tenantId }
 
 /** When a token expires; both `null` when it does not. `expiresInMs` is negative once it has expired. */
 const expiry = { expiresAt: Time, expiresInMs: orNull(Schema.Finite) }
@@ -122,6 +130,9 @@ export const ListDocument = Schema.Array(Schema.Struct({
   provider: Text,
   alias: Text,
   status: Schema.Literals(["active", "expired", "requires_reauth", "unreadable"]),
+  issuer: Issuer,
+  /** Whether it is another issuer's, and does not exist for programs with these settings. */
+  isOthers: Schema.Boolean,
   ...expiry
 }))
 
@@ -171,6 +182,19 @@ export const ValidateDocument = Schema.Struct({
 export const DeleteDocument = Schema.Struct({ ref: Shown, deleted: Schema.Literal(true) })
 
 /**
+ * `adopt`: what became of a credential of another issuer.
+ *
+ * @since 0.1.0
+ * @category documents
+ */
+export const AdoptDocument = Schema.Struct({
+  id: Shown,
+  outcome: Schema.Literals(["adopted", "deleted"]),
+  /** Whose it was. */
+  issuer: Issuer
+})
+
+/**
  * `health`: what Aden reports about itself.
  *
  * @since 0.1.0
@@ -206,7 +230,8 @@ export const ExplainDocument = Schema.Struct({
   storageError: Text,
   /** How long Aden must not be asked for it. */
   coolDownLeftMs: orNull(Schema.DurationFromMillis),
-  reauthorizationUrl: Text
+  reauthorizationUrl: Text,
+  issuer: Issuer
 })
 
 /**

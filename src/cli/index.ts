@@ -6,6 +6,7 @@
  */
 export { type AdenCredsEnvironment, runAdenCreds } from "./adenCreds.ts"
 export {
+  AdoptDocument,
   DeleteDocument,
   DoctorDocument,
   EmulatorDocument,

@@ -61,7 +61,7 @@ export const storeWithAden = (access: Access) =>
     Layer.provide(storage(access))
   )
 
-/** The store without a provider, for commands that do not involve Aden. What another issuer than the configured one stored is not in it. */
+/** The store without a provider, for commands that do not involve Aden. What another issuer than the configured one stored is not in it, but in the storage beside it. */
 export const storeWithoutAden = (access: Access) =>
   CredentialStore.layer().pipe(
     Layer.provide(
@@ -70,7 +70,7 @@ export const storeWithoutAden = (access: Access) =>
         Effect.map(configuredIssuer, (issuer) => ({ all: [], issuers: issuer === undefined ? [] : [issuer] }))
       )
     ),
-    Layer.provide(storage(access))
+    Layer.provideMerge(storage(access))
   )
 
 /** The store by the rules of the Aden provider, for commands that make no request: they need no settings of Aden. */

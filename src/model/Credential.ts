@@ -399,3 +399,11 @@ export const defaultProvider = (id: string): string => {
 export const isSameIssuer = (one: CredentialIssuer, other: CredentialIssuer): boolean =>
   one.name === other.name &&
   (one.tenantId === undefined || other.tenantId === undefined || one.tenantId === other.tenantId)
+
+/**
+ * An issuer, for people.
+ *
+ * @internal
+ */
+export const issuerText = ({ name, tenantId }: CredentialIssuer): string =>
+  cleanText(tenantId === undefined ? name : `${name}, tenant ${tenantId}`)

@@ -2,7 +2,9 @@
  * Facts about credentials that cannot be decrypted: one each, or a single one when it is the wrong key for all.
  */
 import { CredentialDecryptionFailed } from "../errors/StorageError.ts"
-import { failed, failure, ok, skipped } from "./inspect.ts"
+import { issuerText } from "../model/Credential.ts"
+import type { Credential } from "../model/Credential.ts"
+import { failed, failure, ok, skipped, warning } from "./inspect.ts"
 import type { Fact } from "./inspect.ts"
 
 export const count = (number: number, noun: string): string => `${number} ${noun}${number === 1 ? "" : "s"}`
@@ -58,4 +60,32 @@ export const openingFacts = (options: {
   return facts.length > 0
     ? facts
     : [ok("credentials", opened === 0 ? "None yet" : `${many(opened)} found; all can be opened`)]
+}
+
+/** Whose credentials are stored, where there are several issuers. What names none of them is used by all. */
+export const issuerFacts = (
+  stored: ReadonlyArray<{ readonly credential: Credential; readonly location: string }>
+): ReadonlyArray<Fact> => {
+  const counts = new Map<string, number>()
+  const unnamed: Array<string> = []
+  for (const { credential, location } of stored) {
+    if (credential.issuer !== undefined) {
+      const text = issuerText(credential.issuer)
+      counts.set(text, (counts.get(text) ?? 0) + 1)
+    } else if (credential.isAdenManaged) unnamed.push(location)
+  }
+  if (counts.size < 2) return []
+  const issuers = Array.from(counts, ([text, number]) => `${text} (${number})`).toSorted().join("; ")
+  return [
+    unnamed.length === 0
+      ? ok("credentials", `There are several issuers, and each uses its own only: ${issuers}`)
+      : warning("credentials", {
+        message: `There are several issuers: ${issuers}. ` +
+          `All use ${count(unnamed.length, "credential")} of Aden's that ${
+            unnamed.length === 1 ? "names" : "name"
+          } none: ${some(unnamed)}`,
+        remedy: "Run aden-creds sync with the settings of the one that they belong to.",
+        locations: unnamed
+      })
+  ]
 }

@@ -1,7 +1,7 @@
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import type { CredentialStorageError } from "../errors/StorageError.ts"
-import type { CredentialRef } from "../model/Credential.ts"
+import type { CredentialIssuer, CredentialRef } from "../model/Credential.ts"
 import { coolDownLeft } from "../model/freshness.ts"
 import { shownName } from "../util/sanitize.ts"
 import type { Circumstances } from "./core/decide.ts"
@@ -40,6 +40,8 @@ export interface CredentialExplanation {
   /** How long Aden must not be asked for it. */
   readonly coolDownLeft: Duration.Duration | undefined
   readonly reauthorizationUrl: string | undefined
+  /** Who issued it; `undefined` where that is not known. */
+  readonly issuer: CredentialIssuer | undefined
 }
 
 /**
@@ -81,6 +83,7 @@ export const explanationOf = (entry: Entry, circumstances: Circumstances, option
     lastError: failure?._tag ?? state.lastError,
     storageError: options.storageError,
     coolDownLeft: coolDown > 0 ? Duration.millis(coolDown) : undefined,
-    reauthorizationUrl: state.reauthorizationUrl
+    reauthorizationUrl: state.reauthorizationUrl,
+    issuer: held === undefined ? state.issuer : held.credential.issuer
   }
 }

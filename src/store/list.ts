@@ -7,6 +7,7 @@ import type {
   Credential,
   CredentialAccount,
   CredentialIdentity,
+  CredentialIssuer,
   CredentialRef,
   CredentialType
 } from "../model/Credential.ts"
@@ -32,6 +33,8 @@ export interface CredentialSummary {
   readonly status: "active" | "expired" | "requires_reauth" | "unreadable"
   /** `undefined` if it does not expire. */
   readonly expiresAt: DateTime.Utc | undefined
+  /** `undefined` if it does not say who issued it. */
+  readonly issuer: CredentialIssuer | undefined
 }
 
 /**
@@ -96,7 +99,7 @@ const summaryOf = (
 ): Effect.Effect<Summarized | undefined, CredentialStorageError> => {
   const unreadable = Effect.map(
     Effect.orElseSucceed(storage.loadState(id), () => CredentialState.initial),
-    ({ account }): Summarized => ({
+    ({ account, issuer }): Summarized => ({
       account: { id, provider: account?.provider, alias: account?.alias },
       summary: {
         ref: id,
@@ -105,14 +108,15 @@ const summaryOf = (
         provider: shownName(account?.provider),
         alias: shownName(account?.alias),
         status: "unreadable",
-        expiresAt: undefined
+        expiresAt: undefined,
+        issuer
       }
     })
   )
   return Effect.gen(function*() {
     const { credential: stored, state } = yield* storage.read(id)
     if (Option.isNone(stored)) return undefined
-    const { alias, expiresAt, integrationType, type } = stored.value
+    const { alias, expiresAt, integrationType, issuer, type } = stored.value
     const summary: CredentialSummary = {
       ref: id,
       id,
@@ -120,6 +124,7 @@ const summaryOf = (
       provider: integrationType,
       alias,
       expiresAt,
+      issuer,
       status: state.blockedSince !== undefined && !isProgramsOwn(stored.value)
         ? "requires_reauth"
         : expiresAt !== undefined && DateTime.isLessThanOrEqualTo(expiresAt, now)

@@ -319,7 +319,9 @@ describe("aden-creds list", () => {
         alias: "Timothy",
         status: "active",
         expiresAt: undefined,
-        expiresInMs: undefined
+        expiresInMs: undefined,
+        issuer: list[1]?.issuer,
+        isOthers: false
       })
       assert.include(ran.stdout, "\"expiresAt\":null")
     }).pipe(withAden()))

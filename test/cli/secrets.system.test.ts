@@ -35,6 +35,7 @@ const commands: ReadonlyArray<ReadonlyArray<string>> = [
   ["git-credential", "store"],
   ["git-credential", "erase"],
   ["keys", "rotate", "--json"],
+  ["adopt", "nope"],
   ["delete", "nope"],
   ["delete", "hubspot", "--json"]
 ]

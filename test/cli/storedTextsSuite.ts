@@ -101,6 +101,8 @@ export const suite = (place: Place) => {
       yield* own.save(yield* credential("fine", fine))
       const ofProgram = Credential.fromApiKey({ id: "own\u001b[2J\u202e\n", apiKey: Redacted.make("own-value") })
       yield* own.save(ofProgram)
+      const odd = "other\u001b[2J\u202e\n"
+      yield* own.save(new Credential({ ...(yield* credential(odd)), issuer: { name: odd, tenantId: odd } }))
       // ids that were written without the key
       const strangers = yield* storage(otherKey)
       yield* strangers.save(yield* credential("odd\u001b]52;c;ZXZpbA==\u0007"))
@@ -119,6 +121,7 @@ export const suite = (place: Place) => {
         ...blocked.flatMap((id, index) =>
           sampled(["token", "validate", "refresh"], 3, index).map((name) => [name, id])
         ),
+        ["adopt", odd],
         ["explain", ofProgram.id],
         ["validate", ofProgram.id],
         ["refresh", `${fine._integration_type}:${fine._alias}`],

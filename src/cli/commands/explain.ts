@@ -3,13 +3,14 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
 import { CredentialStorageError } from "../../errors/StorageError.ts"
+import { issuerText } from "../../model/Credential.ts"
 import { checkSaving } from "../../storage/files/inspect.ts"
 import { directoryOf } from "../../storage/migration/location.ts"
 import type { CredentialExplanation } from "../../store/explain.ts"
 import { durationText, expiryText, timeText } from "../../util/humanTime.ts"
 import { printable } from "../../util/sanitize.ts"
 import type { Style } from "../CommandOutput.ts"
-import { expiryOf, ExplainDocument } from "../documents.ts"
+import { expiryOf, ExplainDocument, issuerOf } from "../documents.ts"
 import { storeOffline } from "../layers.ts"
 import { refCommand } from "../refCommand.ts"
 import { answer, chosenStorage } from "../rootCommand.ts"
@@ -30,7 +31,8 @@ export const explainCommand = refCommand(
         ...expiryOf(explanation.expiresAt, now),
         ageMs: explanation.age,
         storageError: explanation.storageError?.message,
-        coolDownLeftMs: explanation.coolDownLeft
+        coolDownLeftMs: explanation.coolDownLeft,
+        issuer: issuerOf(explanation.issuer)
       },
       ({ style }) => textOf(explanation, now, style)
     )
@@ -55,6 +57,7 @@ const textOf = (explanation: CredentialExplanation, now: DateTime.Utc, style: St
     coolDownLeft,
     expiresAt,
     id,
+    issuer,
     lastError,
     provider,
     reauthorizationUrl,
@@ -75,7 +78,8 @@ const textOf = (explanation: CredentialExplanation, now: DateTime.Utc, style: St
     ["last error", lastError],
     ["storage error", storageError?.message],
     ["rate-limited for", coolDownLeft === undefined ? undefined : durationText(coolDownLeft)],
-    ["authorize again at", reauthorizationUrl]
+    ["authorize again at", reauthorizationUrl],
+    ["issuer", issuer === undefined ? undefined : issuerText(issuer)]
   ]
   return lines.map(([label, value]) => {
     if (value === undefined) return ""

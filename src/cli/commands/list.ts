@@ -2,12 +2,16 @@ import * as Command from "effect/cli/Command"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import { issuerText } from "../../model/Credential.ts"
+import { configuredIssuer } from "../../providers/aden/inspect.ts"
+import { CredentialStorage } from "../../storage/CredentialStorage.ts"
 import { CredentialStore } from "../../store/CredentialStore.ts"
+import { summariesOfOthers } from "../../store/inspect.ts"
 import type { CredentialSummary } from "../../store/list.ts"
 import { expiryText } from "../../util/humanTime.ts"
 import { formatTimestamp } from "../../util/Timestamp.ts"
 import { CommandOutput } from "../CommandOutput.ts"
-import { expiryOf, ListDocument } from "../documents.ts"
+import { expiryOf, issuerOf, ListDocument } from "../documents.ts"
 import { endWith, ExitStatus } from "../ExitStatus.ts"
 import { complain, detailsOf, reportingFailures } from "../failureReport.ts"
 import { storeWithoutAden } from "../layers.ts"
@@ -22,17 +26,29 @@ export const listCommand = Command.make(
     function*() {
       const store = yield* CredentialStore
       const { stderr } = yield* CommandOutput
-      const summaries = yield* store.list
+      const own = yield* store.list
+      const others = yield* summariesOfOthers(yield* CredentialStorage, yield* configuredIssuer)
+      const summaries = [
+        ...own.map((summary) => ({ ...summary, isOthers: false })),
+        ...others.map((summary) => ({ ...summary, isOthers: true }))
+      ]
       const now = yield* DateTime.now
       yield* answer(
         ListDocument,
-        summaries.map((summary) => ({ ...summary, ...expiryOf(summary.expiresAt, now) })),
-        (stdout) => summaries.length === 0 ? "" : table(stdout, columns(stdout.isTerminal, now), summaries)
+        summaries.map((summary) => ({
+          ...summary,
+          issuer: issuerOf(summary.issuer),
+          ...expiryOf(summary.expiresAt, now)
+        })),
+        (stdout) =>
+          summaries.length === 0
+            ? ""
+            : table(stdout, [...columns(stdout.isTerminal, now), ...(others.length > 0 ? [ownership] : [])], summaries)
       )
       if (summaries.length === 0) {
         yield* stderr.write("No credentials are cached. Fetch them with: aden-creds sync\n")
       }
-      yield* complainOfUnreadable(summaries)
+      yield* complainOfUnreadable(own)
     },
     Effect.provide(storeWithoutAden("looks")),
     reportingFailures
@@ -54,6 +70,12 @@ const columns = (isTerminal: boolean, now: DateTime.Utc): ReadonlyArray<Column<C
         : formatTimestamp(expiresAt)
   }
 ]
+
+/** Only where there are others' credentials. */
+const ownership: Column<CredentialSummary & { readonly isOthers: boolean }> = {
+  title: "BELONGS TO",
+  cell: ({ isOthers, issuer }) => isOthers && issuer !== undefined ? issuerText(issuer) : "-"
+}
 
 /**
  * When some credentials cannot be opened, they are listed as such. When none can be opened, the command fails: mostly the key

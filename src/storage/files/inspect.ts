@@ -16,6 +16,7 @@ import type { FernetKeys } from "../../encryption/Fernet.ts"
 import { processUser, strangerOf, strictModes, strictModesSetting } from "../../encryption/strictModes.ts"
 import { CredentialStorageError, StorageIoFailed } from "../../errors/StorageError.ts"
 import type { StorageInsecure } from "../../errors/StorageError.ts"
+import type { Credential } from "../../model/Credential.ts"
 import { cleanText } from "../../util/sanitize.ts"
 import { shellQuote } from "../../util/shellQuote.ts"
 import { ofAnotherTenant, tenantOf } from "../format/HiveDocument.ts"
@@ -26,7 +27,7 @@ import { decodeState } from "../format/StateRecord.ts"
 import { failed, failure, ok, rebuiltOnWrite, skipped, warning } from "../inspect.ts"
 import type { Fact, Subject } from "../inspect.ts"
 import { leaseMillis } from "../lease.ts"
-import { cannotOpen, count, openingFacts, some } from "../openingFacts.ts"
+import { cannotOpen, count, issuerFacts, openingFacts, some } from "../openingFacts.ts"
 import type { Unopened } from "../openingFacts.ts"
 import { CredentialFiles } from "./CredentialFiles.ts"
 import { isLockName } from "./DirectoryLock.ts"
@@ -222,6 +223,7 @@ const credentialFacts = Effect.fnUntraced(function*(
   const ids = new Map<string, string>()
   const unopened: Array<Unopened> = []
   const facts: Array<Fact> = []
+  const found: Array<{ readonly credential: Credential; readonly location: string }> = []
   const directory = path.dirname(folders.credentials)
   /** Whether the file was copied from another tenant's folder. */
   const isForeign = (stored: HiveDocument) => {
@@ -237,8 +239,10 @@ const credentialFacts = Effect.fnUntraced(function*(
       const stored = content.success.value
       if (Result.isFailure(stored)) unopened.push({ id: name, location, detail: stored.failure })
       else if (isForeign(stored.success)) facts.push(cannotOpen({ id: name, location, detail: ofAnotherTenant }))
-      else if (belongsTo(stored.success.credential.id, name)) ids.set(stored.success.credential.id, name)
-      else facts.push(cannotOpen({ id: name, location, detail: "it holds another credential" }))
+      else if (belongsTo(stored.success.credential.id, name)) {
+        ids.set(stored.success.credential.id, name)
+        found.push({ credential: stored.success.credential, location })
+      } else facts.push(cannotOpen({ id: name, location, detail: "it holds another credential" }))
     } else if (name.includes("\ufffd")) {
       facts.push(failure("credentials", {
         message: `The name of ${location} is not UTF-8 text: the file cannot be opened`,
@@ -256,7 +260,7 @@ const credentialFacts = Effect.fnUntraced(function*(
     noun: "file",
     flag: "--directory"
   })
-  return [...opening, yield* indexFact(files, folders.metadata, ids, names.success)]
+  return [...opening, ...issuerFacts(found), yield* indexFact(files, folders.metadata, ids, names.success)]
 })
 
 // index and states ----------------------------------------------------------------------------------------------------

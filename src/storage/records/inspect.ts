@@ -7,13 +7,14 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type { FernetKeys } from "../../encryption/Fernet.ts"
 import type { StorageIoFailed } from "../../errors/StorageError.ts"
+import type { Credential } from "../../model/Credential.ts"
 import { ofAnotherNamespace } from "../format/HiveDocument.ts"
 import { makeSealedCodec } from "../format/sealed.ts"
 import { decodeState } from "../format/StateRecord.ts"
 import { wrongTenant } from "../format/tenantNames.ts"
 import { rebuiltOnWrite, skipped, warning } from "../inspect.ts"
 import type { Fact } from "../inspect.ts"
-import { cannotOpen, count, openingFacts, some } from "../openingFacts.ts"
+import { cannotOpen, count, issuerFacts, openingFacts, some } from "../openingFacts.ts"
 import type { Unopened } from "../openingFacts.ts"
 import type { RecordDatabase } from "./RecordDatabase.ts"
 import { emptyRecord, isForeign } from "./RecordStorage.ts"
@@ -35,7 +36,7 @@ export const inspectRecords = Effect.fnUntraced(function*(
   const foreign: Array<Unopened> = []
   const missing: Array<string> = []
   const broken: Array<string> = []
-  let opened = 0
+  const found: Array<{ readonly credential: Credential; readonly location: string }> = []
   for (const batch of Arr.chunksOf(ids, batchSize)) {
     const records = yield* database.read(batch)
     for (const [index, id] of batch.entries()) {
@@ -58,13 +59,13 @@ export const inspectRecords = Effect.fnUntraced(function*(
         continue
       }
       const wrong = wrongTenant(tenant, content.success)
-      if (wrong === undefined) opened++
+      if (wrong === undefined) found.push({ credential: content.success.credential, location })
       else foreign.push({ id, location, detail: wrong })
     }
   }
   return [
     ...openingFacts({
-      opened,
+      opened: found.length,
       unopened,
       others: foreign.map(cannotOpen),
       isTenant: isOther,
@@ -72,6 +73,7 @@ export const inspectRecords = Effect.fnUntraced(function*(
       noun: "entry",
       flag: "--namespace"
     }),
+    ...issuerFacts(found),
     ...(missing.length === 0 ? [] : [
       warning("index", {
         message: `${count(missing.length, "id")} listed without an entry: ${some(missing)}`,

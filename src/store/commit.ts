@@ -652,9 +652,11 @@ export class Commit {
   /** What another process has changed is read. What it has deleted is not in memory any more: what its ref means is looked for again. */
   #reload(cell: Cell): Effect.Effect<void, StorageFailure> {
     return Effect.gen({ self: this }, function*() {
+      const wasHeld = cell.entry.held !== undefined || cell.entry.isBlocked
       yield* this.#entries.load(cell)
       const { held, isBlocked, state } = cell.entry
-      if (held === undefined && !isBlocked && state.coolDownUntil === undefined) {
+      // another issuer's may be there now: of what is about to be fetched, nothing was deleted
+      if (wasHeld && held === undefined && !isBlocked && state.coolDownUntil === undefined) {
         yield* this.#entries.change(cell, { _tag: "Removed", rejected: cell.entry.rejected })
       }
     })

@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Credential, CredentialProviders, CredentialStorage, CredentialStore, MemoryStorage } from "aden-credentials"
 import { AdenEmulator } from "aden-credentials/emulator"
 import { Effect, Layer, Option, Redacted } from "effect"
-import { collectingWarnings, count, setup, storeLayer, token } from "../fixtures/emulatedStore.ts"
+import { collectingWarnings, count, setup, storeLayer, token, turn } from "../fixtures/emulatedStore.ts"
 
 const other = { name: "https://other.example.com", tenantId: "other" }
 
@@ -94,6 +94,26 @@ describe("Issuers", () => {
         "CredentialNotFound"
       )
     }).pipe(Effect.provide(setup(github))))
+
+  it.effect("what another issuer stores under an id that is about to be fetched does not get in the way", () =>
+    Effect.gen(function*() {
+      assert.include(yield* token("github"), "aden-emulator")
+      assert.deepStrictEqual((yield* stored("github"))?.issuer, other)
+    }).pipe(Effect.provide(setup({
+      ...github,
+      storage: Layer.effect(
+        CredentialStorage,
+        Effect.map(CredentialStorage, (storage) =>
+          CredentialStorage.of({
+            ...storage,
+            withLock: (id, effect) =>
+              storage.withLock(
+                id,
+                storage.save(issuedBy(other)).pipe(Effect.orDie, Effect.andThen(turn), Effect.andThen(effect))
+              )
+          }))
+      ).pipe(Layer.provide(MemoryStorage.layer()))
+    }))))
 
   it.effect("a store without providers serves whatever is stored, unless it is told whose", () =>
     Effect.gen(function*() {

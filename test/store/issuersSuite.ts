@@ -72,7 +72,7 @@ const storedOf = Effect.fnUntraced(function*(storage: Storage, { tenantId }: Par
         credential: Option.getOrUndefined(credential)
       }))
   )
-  return entries.flatMap(({ credential, generation, place }) =>
+  return entries.toSorted((a, b) => a.place < b.place ? -1 : 1).flatMap(({ credential, generation, place }) =>
     credential?.issuer?.tenantId === tenantId ? [{ place, generation, token: tokenOf(credential) }] : []
   )
 })
@@ -182,7 +182,7 @@ export const issuersSuite = (options: {
               }
             })
             const actOwn = Effect.fnUntraced(function*(party: Party) {
-              const token = yield* act(party)
+              const token = yield* Effect.mapError(act(party), (cause) => new Error(context(), { cause }))
               const own = yield* issuedTo(party)
               if (token !== undefined) assert.isTrue(own.has(Redacted.value(token)), context())
               for (const { token } of yield* storedOf(look, party)) {

@@ -126,6 +126,7 @@ export const makeProvider = Effect.fnUntraced(function*(options: {
   return AdenSyncProvider.of({
     // written out: each object that begins with a spread would keep a hidden class of its own
     id,
+    issuer: provider.issuer,
     refreshBuffer,
     clockOffset: provider.clockOffset,
     canHandle: provider.canHandle,

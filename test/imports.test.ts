@@ -48,7 +48,9 @@ describe("imports between rooms", () => {
       /knows|private|not public/
     ],
     ["name the module, not an entry point", "src/http/redirects.ts", "../index.ts", /entry point/],
-    ["keep Node out of the core", "src/store/sync.ts", "node:fs", /run on Node/]
+    ["keep Node out of the core", "src/store/sync.ts", "node:fs", /run on Node/],
+    ["start no program in the command", "src/cli/bin.ts", "node:child_process", /programs are started by/],
+    ["start no program in the core", "src/store/sync.ts", "effect/process/ChildProcess", /programs are started by/]
   ])("%s", (_, file, specifier, fault) => {
     assert.match(importFault(file, specifier) ?? "allowed", fault)
   })
@@ -59,7 +61,9 @@ describe("imports between rooms", () => {
     ["the same room", "src/storage/files/IndexFile.ts", "./PrivateFiles.ts"],
     ["what rooms show to the command", "src/cli/commands/doctor.ts", "../../storage/files/inspect.ts"],
     ["public modules to the command", "src/cli/layers.ts", "../storage/redis/RedisStorage.ts"],
-    ["Node to the command", "src/cli/bin.ts", "node:fs"]
+    ["Node to the command", "src/cli/bin.ts", "node:fs"],
+    ["programs to exec", "src/cli/childProcess.ts", "node:child_process"],
+    ["programs to the command of a secret", "src/encryption/secretSource.ts", "effect/process/ChildProcess"]
   ])("allowed: %s", (_, file, specifier) => {
     assert.strictEqual(importFault(file, specifier), undefined)
   })

@@ -42,6 +42,12 @@ const ports = new Set([
 /** Modules of Node that Bun, Deno and Workers have as well. */
 const everywhere = new Set(["node:buffer", "node:crypto"])
 
+/**
+ * Where programs are started: the command of `exec`, and one that a setting names for a secret. So nothing that a server sends, such
+ * as the address of a page, is opened.
+ */
+const startsPrograms = new Set(["src/cli/childProcess.ts", "src/encryption/secretSource.ts"])
+
 /** Rooms that run on Node: programs import them by entry points of their own. */
 const onNode = ["src/proxy/", "src/server/", "src/emulator/", "src/relay/", "src/cli/"]
 const databases = ["src/storage/redis/", "src/storage/postgres/"]
@@ -100,6 +106,9 @@ export const importFault = (file, specifier, isType = false) => {
     return isIn(file, [...onNode, ...databases])
       ? undefined
       : "@effect/platform-node is for the rooms that run on Node and the connections to databases: the core also runs on Bun, Deno and Workers"
+  }
+  if (/^(node:child_process|effect\/process)($|\/)/.test(specifier) && !isType && !startsPrograms.has(file)) {
+    return `programs are started by ${[...startsPrograms].join(" and ")} only`
   }
   if (/^@effect\/sql-pg($|\/)/.test(specifier) && !isType && !isIn(file, ["src/storage/postgres/"])) {
     return "@effect/sql-pg is for src/storage/postgres, but for its types: other programs need not have it"

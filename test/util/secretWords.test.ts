@@ -127,6 +127,40 @@ describe("maskSecrets", () => {
     assert.isTrue(holdsSecretWord(`request id ghp_${digits}`))
   })
 
+  it.each<readonly [what: string, text: string, shown: string]>([
+    ["masks 16 characters of words after Bearer", "Bearer correct-horse-battery", "Bearer <redacted>"],
+    ["masks a half-way random word after Bearer", "Bearer abcd1234efgh", "Bearer <redacted>"],
+    ["masks a half-way random word after Basic", "given Basic dXNlcjpwYXNz", "given Basic <redacted>"],
+    ["masks user name and password in a URL", "https://user:pw@example.com/", "https://<redacted>@example.com/"],
+    ["masks a private key", "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----", "<redacted>"],
+    [
+      "masks a half-way random word after the name of a secret",
+      "client_secret=abcd1234efgh",
+      "client_secret=<redacted>"
+    ],
+    ["shows a half-way random word elsewhere", "order abcd1234efgh", "order abcd1234efgh"],
+    ["masks a commit's hash", "commit da39a3ee5e6b4b0d3255bfef95601890afd80709", "commit <redacted>"],
+    ["masks 20 hexadecimal digits", "4bf92f3577b34da6a3ce", "<redacted>"],
+    [
+      "shows 20 hexadecimal digits after the name of an id",
+      "trace_id=4bf92f3577b34da6a3ce",
+      "trace_id=4bf92f3577b34da6a3ce"
+    ],
+    ["masks 32 letters and digits", "q8ZrLw3Yt0Vd9Aq8ZrLw3Yt0Vd9Aab12", "<redacted>"],
+    [
+      "shows 32 letters and digits after the name of an id",
+      "request_id=q8ZrLw3Yt0Vd9Aq8ZrLw3Yt0Vd9Aab12",
+      "request_id=q8ZrLw3Yt0Vd9Aq8ZrLw3Yt0Vd9Aab12"
+    ],
+    [
+      "shows a traceparent",
+      "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+      "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    ],
+    ["shows a password made of words", "password=correct-horse-battery", "password=correct-horse-battery"],
+    ["shows a short password", "hunter2 is wrong", "hunter2 is wrong"]
+  ])("%s", (_, text, shown) => assert.strictEqual(maskSecrets(text), shown))
+
   it.each<readonly [string, string]>([
     ["letters", "a"],
     ["signs of a word", "a/b.c-d_"],

@@ -282,6 +282,20 @@ describe("EncryptedFileStorage", () => {
         })
     )
 
+    it.effect("without strict modes a link in place of a credential is not followed either", () =>
+      Effect.gen(function*() {
+        const home = yield* temporaryDirectory
+        writeKeyFile(home, Redacted.value(key), 0o644)
+        const environment = { HOME: home, ADEN_STRICT_MODES: "false" }
+        yield* configured(environment)
+        const elsewhere = path.join(home, "elsewhere")
+        fs.renameSync(enc(written(home), "x"), elsewhere)
+        fs.symlinkSync(elsewhere, enc(written(home), "x"))
+        const before = fs.readFileSync(elsewhere, "utf8")
+        assert.match((yield* Effect.flip(configured(environment))).message, /symbolic link/)
+        assert.strictEqual(fs.readFileSync(elsewhere, "utf8"), before)
+      }))
+
     it.effect("a folder in place of the key file is refused", () =>
       Effect.gen(function*() {
         const home = yield* temporaryDirectory

@@ -4,7 +4,8 @@ import type { AdenConfigError } from "aden-credentials"
 import { AdenEmulator, Fault } from "aden-credentials/emulator"
 import { Clock, DateTime, Effect, Exit, Layer, Schedule } from "effect"
 import type { Schema } from "effect"
-import { allAreHeld, newestAreHeld, numbers, observed, recorded, reporting, usage } from "./reporting.ts"
+import { PersistedQueue } from "effect/persistence"
+import { allAreHeld, newestAreHeld, numbers, observed, quickRetry, recorded, reporting, usage } from "./reporting.ts"
 
 describe("UsageReporter", () => {
   it.live("a report reaches Aden under the credential's id, with the time of the use", () =>
@@ -290,6 +291,41 @@ describe("UsageReporter", () => {
         assert.deepStrictEqual(record?.metadata, { secret: { list: [{}], count: 3 } })
         assert.include(warnings[0]?.text ?? "", `"metadata":"secret.inner, secret.list[0].deeper"`)
       }))
+
+    it.live("are gone before a report comes into a queue that is stored", () =>
+      Effect.gen(function*() {
+        const stored: Array<string> = []
+        const Recorded = Layer.effect(
+          PersistedQueue.PersistedQueueStore,
+          Effect.map(PersistedQueue.PersistedQueueStore, (store) => ({
+            ...store,
+            offer: (report: Parameters<typeof store.offer>[0]) => {
+              stored.push(JSON.stringify(report))
+              return store.offer(report)
+            }
+          }))
+        ).pipe(Layer.provide(PersistedQueue.layerStoreMemory))
+        const persisted = UsageReporter.layerPersisted({ queue: "usage", retry: quickRetry }).pipe(
+          Layer.provide(PersistedQueue.layer),
+          Layer.provide(Recorded)
+        )
+        yield* reporting(
+          (reporter) =>
+            Effect.andThen(
+              reporter.report("github", {
+                operation: `GET /?key=${token}`,
+                status: "ok",
+                metadata: { rows: 3, note: token, password: "hunter2", [token]: 1 }
+              }),
+              recorded(1)
+            ),
+          {},
+          persisted
+        )
+        assert.lengthOf(stored, 1)
+        assert.include(stored[0], "rows")
+        assert.notMatch(stored[0] ?? "", /CJTFwvnu|hunter2/)
+      }).pipe(Effect.provide(AdenEmulator.layer(), { local: true })))
 
     it.live("a field whose name is a secret; an operation and a status that hold one", () =>
       Effect.gen(function*() {

@@ -1,12 +1,14 @@
 /**
  * Checks what the documentation shows: every TypeScript block in README.md, docs and the doc comments of src compiles, every
- * relative link leads somewhere, and every page under docs that a doc comment names exists.
+ * relative link leads somewhere, every page under docs that a doc comment names exists, and every claim of docs/security.md names
+ * tests that exist (claims.mjs).
  *
  * A block that is not meant to compile is opened with "```ts no-check".
  */
 import { spawnSync } from "node:child_process"
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
 import path from "node:path"
+import { claimFaults } from "./claims.mjs"
 
 const root = path.resolve(import.meta.dirname, "..")
 const workspace = path.join(root, ".docs-check")
@@ -21,7 +23,14 @@ const filesUnder = (folder, extension) =>
       .toSorted()
     : []
 
-const pages = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "src/README.md", ...filesUnder("docs", ".md")].filter((
+const pages = [
+  "README.md",
+  "CHANGELOG.md",
+  "CONTRIBUTING.md",
+  "SECURITY.md",
+  "src/README.md",
+  ...filesUnder("docs", ".md")
+].filter((
   file
 ) => existsSync(path.join(root, file)))
 const sources = filesUnder("src", ".ts")
@@ -223,13 +232,29 @@ const checkLinks = () => {
   return count
 }
 
+// ---------------------------------------------------------------------------------------------------------------------
+// Claims
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** The page whose claims name tests, and its sections that promise nothing by themselves. */
+const claiming = "docs/security.md"
+const exempt = ["What it does not protect from", "Recommendations", "Reporting"]
+
+const checkClaims = () => {
+  const sourceOf = (file) => existsSync(path.join(root, file)) ? read(file) : undefined
+  const { claims, faults, tests } = claimFaults({ exempt, page: claiming, sourceOf, text: read(claiming) })
+  for (const { line, message } of faults) fault(claiming, line, message)
+  return { claims, tests }
+}
+
 const { checked, skipped } = checkBlocks()
 const links = checkLinks()
+const { claims, tests } = checkClaims()
 
 for (const text of faults) console.error(text)
 console.log(
   `${checked} TypeScript blocks compiled (${skipped} marked no-check), ${links} links followed` +
-    ` in ${pages.length} pages and ${sources.length} source files: ${
+    ` in ${pages.length} pages and ${sources.length} source files, ${claims} claims with ${tests} named tests: ${
       faults.length === 0 ? "all good" : `${faults.length} faults`
     }`
 )

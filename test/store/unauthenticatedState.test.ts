@@ -191,4 +191,23 @@ describe("CredentialStore: a record that is not authenticated", () => {
         }))
       })
   )
+
+  for (const  of of[{ mayBeBlocked: true }, {}] as const) {
+    told(
+      `says ${JSON.stringify(of)} of what Aden told this process is blocked: that stays until Aden has answered`,
+      (said) =>
+        Effect.gen(function*() {
+          yield* token("hubspot")
+          const aden = yield* AdenEmulator
+          yield* aden.revoke("hubspot")
+          yield* CredentialStore.use((store) => store.validate("hubspot"))
+          assert.strictEqual((yield* Effect.flip(token("hubspot")))._tag, "ReauthRequired")
+          said.of = of
+          said.isRepeated = true
+          yield* TestClock.adjust("31 seconds")
+          const { answer, ...asked } = yield* asking(Effect.result(token("hubspot")))
+          assert.deepStrictEqual({ tag: answer._tag, ...asked }, { tag: "Failure", get: 0, refresh: 0, validate: 1 })
+        })
+    )
+  }
 })

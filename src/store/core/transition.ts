@@ -255,10 +255,14 @@ const loaded = (entry: Entry, event: Extract<EntryEvent, { readonly _tag: "Loade
   if (entry.dirty === "credential") return changed(entry, { unreadable: undefined, doubt: undefined })
   const { found, recheckAt, soleProviderId } = event
   const isNewer = entry.dirty !== undefined && event.state.generation === entry.state.generation
-  const state = stillLimited(isNewer ? entry.state : event.state, entry.state)
+  const isSameToken = found !== undefined && entry.credential?.holdsTokenOf(found.credential) === true
+  const isUnanswered = !isNewer && staysBlocked(entry, event.state, isSameToken)
+  const read = isNewer ? entry.state : isUnanswered ? stillBlocked(event.state, entry.state) : event.state
+  const state = stillLimited(read, entry.state)
   const base = {
     ...blocked(entry, state, recheckAt, now),
-    dirty: isNewer ? entry.dirty : undefined,
+    // what was read does not say that it is blocked, and is to say so again
+    dirty: isNewer ? entry.dirty : isUnanswered ? "state" as const : undefined,
     unreadable: undefined,
     doubt: undefined
   }
@@ -271,7 +275,6 @@ const loaded = (entry: Entry, event: Extract<EntryEvent, { readonly _tag: "Loade
     })
   }
   const isOwn = found.providerId === undefined && isProgramsOwn(found.credential)
-  const isSameToken = entry.credential?.holdsTokenOf(found.credential) === true
   const isOver = entry.credential !== undefined && !isSameToken
   return changed(entry, {
     ...base,
@@ -294,6 +297,19 @@ const stillLimited = (state: CredentialState, { coolDownUntil }: CredentialState
     (state.coolDownUntil !== undefined && DateTime.isGreaterThanOrEqualTo(state.coolDownUntil, coolDownUntil))
     ? state
     : patched(state, { coolDownUntil })
+
+/**
+ * Whether one that is blocked stays so, although what was read does not say it: only an answer of Aden ends that, and is counted as a
+ * save. A record that is not authenticated would end it else.
+ */
+const staysBlocked = (entry: Entry, state: CredentialState, isSameToken: boolean): boolean =>
+  entry.isBlocked && state.blockedSince === undefined &&
+  (state.generation === entry.state.generation || (state.mayBeBlocked === true && isSameToken))
+
+const stillBlocked = (
+  state: CredentialState,
+  { blockedSince, lastError, reauthorizationUrl }: CredentialState
+): CredentialState => patched(state, { blockedSince, lastError, reauthorizationUrl })
 
 /** Of one that is found to be blocked: when it counts as checked. */
 const blocked = (entry: Entry, state: CredentialState, recheckAt: number, now: number) =>

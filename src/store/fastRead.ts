@@ -3,11 +3,8 @@ import * as Effectable from "effect/Effectable"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 
-/** One of this many reads in a generator is a step of its fiber, so that a loop of reads lets other fibers run. */
+/** One of this many reads of a ref in a generator is a step of its fiber, so that a loop of reads lets other fibers run. */
 const inlineReads = 32
-
-/** Of all refs. */
-let readsInGenerators = 0
 
 /**
  * What reads return while it is fresh. As an iterator it has ended, so a generator that hands over to it with `yield*` goes on at once,
@@ -29,6 +26,7 @@ export class Answer<A> {
 /** A fast path: an effect that returns what `fresh` has if there is anything, and runs `read` otherwise. */
 export abstract class FastRead<A, E> extends Effectable.Class<A, E> {
   #run: Effect.Effect<A, E> | undefined = undefined
+  #readsInGenerators = 0
 
   protected abstract fresh(fiber: Fiber.Fiber<unknown, unknown>): Answer<A> | undefined
 
@@ -46,7 +44,7 @@ export abstract class FastRead<A, E> extends Effectable.Class<A, E> {
   }
 
   override [Symbol.iterator](): Effect.EffectIterator<Effect.Effect<A, E>> {
-    const fiber = ++readsInGenerators % inlineReads === 0 ? undefined : Fiber.getCurrent()
+    const fiber = ++this.#readsInGenerators % inlineReads === 0 ? undefined : Fiber.getCurrent()
     return (fiber === undefined ? undefined : this.fresh(fiber)) ?? this.#running()[Symbol.iterator]()
   }
 }

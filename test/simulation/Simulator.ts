@@ -63,15 +63,19 @@ export const run = (
   program: Program,
   options: { readonly isTraced?: boolean | undefined; readonly plant?: Plant | undefined } = {}
 ): Effect.Effect<Run> =>
-  Effect.suspend(() => {
-    const time = new VirtualTime(epoch)
-    return simulate(program, time, options).pipe(
-      Effect.provideService(Scheduler.Scheduler, time),
-      Effect.provideService(References.MinimumLogLevel, "None"),
-      Effect.provideService(References.TracerEnabled, false),
-      Random.withSeed(program.seed)
-    )
-  })
+  // counts its operations from zero: after how many the fiber lets others run decides who is first at one point of time
+  Effect.andThen(
+    Effect.yieldNow,
+    Effect.suspend(() => {
+      const time = new VirtualTime(epoch)
+      return simulate(program, time, options).pipe(
+        Effect.provideService(Scheduler.Scheduler, time),
+        Effect.provideService(References.MinimumLogLevel, "None"),
+        Effect.provideService(References.TracerEnabled, false),
+        Random.withSeed(program.seed)
+      )
+    })
+  )
 
 // ---------------------------------------------------------------------------------------------------------------------
 // The course of a run

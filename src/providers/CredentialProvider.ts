@@ -94,7 +94,7 @@ export class CredentialProviders extends Context.Service<CredentialProviders, {
   /** Issuers whose stored credentials the store serves besides those of its providers. */
   readonly issuers?: ReadonlyArray<CredentialIssuer> | undefined
 }>()("aden-credentials/CredentialProviders") {
-  /** No providers: the store serves what storage holds, whoever issued it; `sync` and `refresh` fail with `NoProvider`. */
+  /** No providers: the store serves what storage holds, from any issuer; `sync` and `refresh` fail with `NoProvider`. */
   static readonly layerNone: Layer.Layer<CredentialProviders> = Layer.succeed(CredentialProviders, { all: [] })
 
   /**

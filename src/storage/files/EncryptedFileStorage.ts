@@ -26,6 +26,7 @@ import { makeKeyedLock } from "../../util/KeyedLock.ts"
 import { logWarning } from "../../util/logging.ts"
 import { CredentialStorage } from "../CredentialStorage.ts"
 import type { StorageChange } from "../CredentialStorage.ts"
+import { decorate } from "../decorate.ts"
 import { indexEntryOf } from "../format/HiveIndex.ts"
 import { canBeRead, escapedName, foldName, plainName } from "../format/names.ts"
 import { asStorageError, checkCredentialId } from "../operation.ts"
@@ -180,20 +181,7 @@ const make = Effect.fnUntraced(function*<E, R>(
 })
 
 /** A storage for programs: its members can be taken out of it. */
-const membersOf = (storage: FileStorage): Storage =>
-  CredentialStorage.of({
-    read: (id) => storage.read(id),
-    load: (id) => storage.load(id),
-    save: (credential, options) => storage.save(credential, options),
-    saveMany: (many, options) => storage.saveMany(many, options),
-    delete: (id, options) => storage.delete(id, options),
-    list: storage.list,
-    exists: (id) => storage.exists(id),
-    loadState: (id) => storage.loadState(id),
-    saveState: (id, state, options) => storage.saveState(id, state, options),
-    changes: storage.changes,
-    withLock: (id, effect) => storage.withLock(id, effect)
-  })
+const membersOf = (storage: FileStorage): Storage => decorate(storage, {})
 
 type Storage = CredentialStorage["Service"]
 

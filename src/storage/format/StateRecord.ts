@@ -1,5 +1,5 @@
 /**
- * The state of a credential as JSON, with the id it belongs to, and authenticated: whoever can write where it is stored has no key.
+ * The state of a credential as JSON, with the id it belongs to, and authenticated: who can write there need not have the key.
  * The code is the last member, so that versions that know nothing of it read the record, and covers the text before it, with all
  * members that later versions may add.
  */
